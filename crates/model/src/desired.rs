@@ -1,0 +1,179 @@
+//! Desired state: what a node shall run, as one versioned document. The controller renders it from the store; a node applies
+//! the difference to what it runs and acknowledges the revision, or refuses items of it (architecture: decision 5).
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{ConnectionId, PrivateNetworkId, VpcId, VpnGatewayId};
+use crate::net::Family;
+use crate::secret::Psk;
+use crate::suite::Cipher;
+
+/// Everything one node shall run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeDesired {
+    /// Grows with every change that concerns this node.
+    pub revision: u64,
+    /// The VPCs whose router lives on this node.
+    pub vpcs: Vec<VpcDesired>,
+    /// The gateways placed on this node.
+    pub gateways: Vec<GatewayDesired>,
+}
+
+/// A VPC's router and its Private Networks on this node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VpcDesired {
+    /// The VPC.
+    pub id: VpcId,
+    /// Its Private Networks. The router owns `.1` and `::1` on each.
+    pub networks: Vec<NetworkDesired>,
+}
+
+/// One Private Network on this node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkDesired {
+    /// The Private Network.
+    pub id: PrivateNetworkId,
+    /// Its subnets, at most one of each family.
+    pub subnets: Vec<IpNet>,
+    /// An existing bridge to use; `None`: the node makes one named `cwbr-<first 8 digits of the id>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bridge: Option<String>,
+}
+
+/// One VPN gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayDesired {
+    /// The gateway.
+    pub id: VpnGatewayId,
+    /// Its VPC, which is in [`NodeDesired::vpcs`].
+    pub vpc: VpcId,
+    /// The Private Network that it is attached to.
+    pub network: PrivateNetworkId,
+    /// Revision of the gateway's own configuration and its set of connections; acknowledged per gateway.
+    pub revision: u64,
+    /// Our AS number.
+    pub asn: u32,
+    /// Its addresses on the Private Network, with the subnet's mask.
+    pub private_addresses: Vec<IpNet>,
+    /// Its public addresses, at most one of each family.
+    pub public_addresses: Vec<IpAddr>,
+    /// Bits per second in each direction; 0 = unlimited.
+    pub bandwidth: u64,
+    /// Traffic stops while locked.
+    pub locked: bool,
+    /// Its connections.
+    pub connections: Vec<ConnectionDesired>,
+}
+
+/// One connection of a gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionDesired {
+    /// The connection.
+    pub id: ConnectionId,
+    /// Revision of everything below, shared objects included; acknowledged per connection.
+    pub revision: u64,
+    /// One or two tunnels, IPv4 first.
+    pub tunnels: Vec<TunnelDesired>,
+    /// The identity that the peer must prove; `None`: its public address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_identity: Option<String>,
+    /// Whether this side starts.
+    pub initiate: bool,
+    /// IKE proposals in order of preference; never empty here (the default is filled in).
+    pub ike_proposals: Vec<Cipher>,
+    /// ESP proposals in order of preference; never empty here.
+    pub esp_proposals: Vec<Cipher>,
+    /// Keys accepted, the newest first: that one is tried first when initiating.
+    pub psks: Vec<Psk>,
+    /// The customer's AS number.
+    pub peer_asn: u32,
+    /// One entry per family that has an interconnection subnet.
+    pub bgp: Vec<BgpDesired>,
+    /// Whether routes are exchanged and traffic forwarded.
+    pub propagate: bool,
+    /// Traffic stops while locked.
+    pub locked: bool,
+    /// Timers and limits.
+    pub timers: Timers,
+}
+
+/// The outside of one tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TunnelDesired {
+    /// Our public address.
+    pub local: IpAddr,
+    /// The customer's public address, of the same family.
+    pub peer: IpAddr,
+}
+
+impl TunnelDesired {
+    /// The outer family.
+    #[must_use]
+    pub const fn family(&self) -> Family {
+        Family::of(self.local)
+    }
+}
+
+/// The BGP session of one family.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BgpDesired {
+    /// Our inside address with the interconnection subnet's mask.
+    pub local: IpNet,
+    /// The customer's inside address with the same mask.
+    pub peer: IpNet,
+    /// The attached policy; `None`: the session is disabled, the subnet stays reserved.
+    pub policy: Option<PolicyDesired>,
+}
+
+impl BgpDesired {
+    /// The session's family.
+    #[must_use]
+    pub const fn family(&self) -> Family {
+        Family::of_net(&self.local)
+    }
+}
+
+/// A routing policy's whitelists (system.md §2.2).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyDesired {
+    /// Accepted from the customer.
+    pub prefix_filter_in: Vec<IpNet>,
+    /// Announced to the customer.
+    pub prefix_filter_out: Vec<IpNet>,
+}
+
+/// Timers and limits of a connection, all in seconds unless said otherwise (system.md §5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timers {
+    /// IKE SA lifetime.
+    pub ike_lifetime: u32,
+    /// Child SA lifetime.
+    pub child_lifetime: u32,
+    /// Child SA lifetime in packets sent.
+    pub child_packets: u64,
+    /// Silence before a liveness check.
+    pub dpd_delay: u32,
+    /// From the check to the verdict.
+    pub dpd_timeout: u32,
+    /// BGP hold time; 0 or at least 3.
+    pub hold_time: u16,
+    /// BGP prefixes accepted at most, per session.
+    pub max_prefixes: u32,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self {
+            ike_lifetime: 8 * 3600,
+            child_lifetime: 3600,
+            child_packets: 1 << 30,
+            dpd_delay: 5,
+            dpd_timeout: 10,
+            hold_time: 60,
+            max_prefixes: 1000,
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! The catalogue of reasons: why something is not better than it is, whose turn it is, and what to do.
+//!
+//! A protocol machine emits a [`Fault`]: a code and the values both sides had. [`Fault::explain`] turns it into the
+//! [`Reason`] that `state` shows. Adding a cause is adding a row to `catalogue!`; later issues fill it up
+//! to every cause that the field knows.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::Timestamp;
+
+/// The layer that a cause belongs to; the lowest one that is broken is the root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layer {
+    /// The platform itself: nodes, configuration, placement.
+    Platform,
+    /// Reaching the peer and the IKE SA.
+    Ike,
+    /// The Child SA and the tunnel's life.
+    Child,
+    /// BGP.
+    Bgp,
+    /// Routes, filters and packets.
+    Route,
+}
+
+/// Who has to act for it to get better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Turn {
+    /// Nobody: it is in progress or resolves itself.
+    Nobody,
+    /// The tenant, through the API.
+    Tenant,
+    /// Whoever runs the customer's device.
+    Device,
+    /// The operator of this service.
+    Operator,
+}
+
+macro_rules! catalogue {
+    ($($(#[$doc:meta])* $variant:ident = $code:literal, $layer:ident, $turn:ident, $message:literal, $remedy:literal;)+) => {
+        /// A named cause. The string form is stable and public.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum ReasonCode { $($(#[$doc])* #[serde(rename = $code)] $variant),+ }
+
+        impl ReasonCode {
+            /// Every code, in catalogue order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The public spelling.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $code),+ }
+            }
+
+            /// The layer that is at fault.
+            #[must_use]
+            pub const fn layer(self) -> Layer {
+                match self { $(Self::$variant => Layer::$layer),+ }
+            }
+
+            /// Whose turn it is.
+            #[must_use]
+            pub const fn turn(self) -> Turn {
+                match self { $(Self::$variant => Turn::$turn),+ }
+            }
+
+            /// One sentence that says what is the matter.
+            #[must_use]
+            pub const fn message(self) -> &'static str {
+                match self { $(Self::$variant => $message),+ }
+            }
+
+            /// What the one whose turn it is should do.
+            #[must_use]
+            pub const fn remedy(self) -> &'static str {
+                match self { $(Self::$variant => $remedy),+ }
+            }
+        }
+    };
+}
+
+catalogue! {
+    /// Support locked the object.
+    Locked = "locked", Platform, Operator, "locked by support", "open a ticket with the operator's support contact";
+    /// The node refused the configuration; the item is in the evidence.
+    NodeRefused = "node_refused", Platform, Operator, "the node refused the configuration", "contact support; the refused item is in the evidence";
+    /// No node has room.
+    NoCapacity = "no_capacity", Platform, Operator, "no node of the zone has room for this gateway", "choose another zone or gateway type, or contact support";
+    /// There is no node at all.
+    NoNode = "no_node", Platform, Operator, "no gateway node serves this zone", "the operator has to start a node: `causeway serve` as root with /dev/net/tun, or `causeway node run`";
+    /// A successor of a lost node is being set up.
+    Failover = "failover", Platform, Nobody, "the gateway is moving to another node", "none, it is in progress";
+    /// The node was lost and no other is healthy.
+    NoHealthyNode = "no_healthy_node", Platform, Operator, "the gateway's node is down and no other node of the zone can take over", "contact support";
+    /// The controller cannot reach the node, which is known to forward.
+    NodeKeepaliveFail = "node_keepalive_fail", Platform, Operator, "the controller hears too few keepalives from the node; forwarding goes on", "none for the tenant; the operator runs `causeway doctor node`";
+    /// Nothing is known of the node at present.
+    NodeUnreachable = "node_unreachable", Platform, Operator, "the gateway's node cannot be reached", "none for the tenant; the operator runs `causeway doctor node`";
+    /// The newer configuration is late.
+    ConfigOverdue = "config_overdue", Platform, Operator, "the node has not acknowledged the newer configuration in time; the last good one forwards", "contact support if it persists";
+    /// The newer configuration was refused.
+    ConfigRefused = "config_refused", Platform, Operator, "the node refused an item of the newer configuration; the last good one forwards", "contact support; the refused item is in the evidence";
+    /// A change is on its way to the node.
+    ConfigPending = "config_pending", Platform, Nobody, "a change is being applied", "none, it is in progress";
+    /// The gateway is not set up or is going away.
+    GatewayNotReady = "gateway_not_ready", Platform, Nobody, "the VPN gateway is not ready", "wait for the gateway to become active";
+
+    /// Created; the device has not been heard of.
+    AwaitingDevice = "awaiting_device", Ike, Device, "waiting for the customer's device", "configure the device: its file is at `device-configuration`, the key in the secret manager, the addresses in the connection";
+    /// The peer does not answer.
+    PeerSilent = "peer_silent", Ike, Device, "the peer does not answer on UDP 500", "check that the device is on, that its address is the customer gateway's, and that UDP 500 and 4500 are open in both directions";
+    /// The network says that the peer cannot be reached.
+    PeerUnreachable = "peer_unreachable", Ike, Device, "the network reports that the peer is unreachable", "check the customer gateway's address and the route to it";
+    /// IKE_SA_INIT is answered, IKE_AUTH is not.
+    PeerSilentAfterInit = "peer_silent_after_init", Ike, Device, "the peer answered IKE_SA_INIT on UDP 500 but nothing on UDP 4500", "open UDP 4500 between the device and the gateway";
+    /// No IKE proposal in common.
+    NoProposalChosen = "no_proposal_chosen", Ike, Device, "no common IKE proposal", "set the device's IKE proposal to one of the connection's `ikev2_ciphers`, or change those";
+    /// The AUTH payload does not verify, or the peer says so: keys differ.
+    AuthenticationFailed = "authentication_failed", Ike, Device, "authentication failed: the pre-shared keys differ", "read the key from the secret manager (base64 in `data`) and configure it on the device";
+    /// The peer's identity is not the expected one.
+    IdentityMismatch = "identity_mismatch", Ike, Device, "the peer's identity is not the expected one", "set the device's local identity to the expected one, or set `peer_identity` in the connection's options";
+    /// A message that breaks the protocol.
+    MalformedMessage = "malformed_message", Ike, Device, "the peer sent a message that breaks the protocol", "update the device's software, and send its log to support";
+    /// No common Child SA proposal.
+    ChildNoProposalChosen = "child_no_proposal_chosen", Child, Device, "no common ESP proposal", "set the device's ESP proposal, its PFS group included, to one of the connection's `esp_ciphers`, or change those";
+    /// Traffic selectors refused.
+    TsUnacceptable = "ts_unacceptable", Child, Device, "the traffic selectors were refused", "use the traffic selectors 0.0.0.0/0 and ::/0 on the device (route-based VPN)";
+    /// The peer did not answer a liveness check.
+    DpdTimeout = "dpd_timeout", Child, Device, "the peer stopped answering", "check the device and its Internet access; the tunnel returns by itself when it answers";
+    /// The peer deleted the IKE SA.
+    PeerDeletedSa = "peer_deleted_sa", Child, Device, "the peer deleted the tunnel", "start the tunnel on the device; if it was stopped on purpose nothing is wrong";
+    /// Our side closed it: object deleted, locked or changed.
+    ClosedByUs = "closed_by_us", Child, Nobody, "the tunnel was closed by a change on this side", "none, it is started again by itself if it should be up";
+    /// One of two tunnels is down.
+    TunnelRedundancyLost = "tunnel_redundancy_lost", Child, Device, "only one of the two tunnels is up", "see the other tunnel's reason";
+    /// The new key has not been used yet.
+    PskChangeUnproven = "psk_change_unproven", Child, Tenant, "the changed pre-shared key has not been used yet", "configure it on the device, then reauthenticate";
+
+    /// No routing policy is attached.
+    NoRoutingPolicy = "no_routing_policy", Bgp, Tenant, "no routing policy is attached, so no BGP session runs", "attach a routing policy with set-routing-policy";
+    /// Session is connecting.
+    BgpConnecting = "bgp_connecting", Bgp, Device, "the BGP session is being set up", "none at first; if it persists, configure BGP on the device with the inside addresses and both AS numbers";
+    /// The peer's BGP port does not answer.
+    BgpTimeout = "bgp_timeout", Bgp, Device, "the peer does not answer on TCP 179 inside the tunnel", "configure the inside address on the device and let its BGP speak with ours";
+    /// TCP was refused.
+    TcpRefused = "tcp_refused", Bgp, Device, "the device refused the TCP connection to port 179", "start BGP on the device and make it accept this neighbour";
+    /// The peer's AS differs.
+    BgpAsnMismatch = "bgp_asn_mismatch", Bgp, Device, "the peer's AS number is not the customer gateway's", "set the device's AS number to the customer gateway's `asn`, or correct that";
+    /// The inside addresses are swapped.
+    BgpAddressesSwapped = "bgp_addresses_swapped", Bgp, Device, "the device uses the inside address of this side", "configure `peer_private_ip` on the device and `private_ip` as its neighbour";
+    /// The hold timer ran out.
+    BgpHoldTimerExpired = "bgp_hold_timer_expired", Bgp, Device, "the peer sent nothing for the hold time", "check BGP on the device";
+    /// Two connections collided.
+    BgpCollision = "bgp_collision", Bgp, Nobody, "two BGP connections collided; one was closed", "none, it resolves itself";
+    /// The peer sent a NOTIFICATION.
+    BgpPeerNotification = "bgp_peer_notification", Bgp, Device, "the peer closed the BGP session", "see the code and text in the evidence";
+    /// The peer broke the protocol.
+    BgpMessageError = "bgp_message_error", Bgp, Device, "the peer sent a BGP message that breaks the protocol", "see the code in the evidence, and update the device's software";
+    /// No session of the family can be agreed.
+    BgpNoCommonFamily = "bgp_no_common_family", Bgp, Device, "the peer does not offer this session's address family", "enable the address family on the device's session";
+    /// TCP connection lost.
+    BgpConnectionLost = "bgp_connection_lost", Bgp, Device, "the BGP connection was closed", "check BGP on the device";
+    /// More prefixes than allowed.
+    MaxPrefixesExceeded = "max_prefixes_exceeded", Bgp, Device, "the device announces more prefixes than allowed; the excess is refused", "announce fewer prefixes, aggregate, or raise `max_prefixes`";
+    /// No tunnel, so no session.
+    TunnelDown = "tunnel_down", Bgp, Nobody, "no tunnel is up", "see the tunnel's reason";
+    /// The family has no policy.
+    BgpDisabled = "bgp_disabled", Bgp, Tenant, "no routing policy of this family is attached", "attach one if this family should be routed";
+    /// Propagation is off.
+    PropagationDisabled = "propagation_disabled", Route, Tenant, "route propagation is off: sessions run, nothing is exchanged", "call enable-route-propagation when traffic should flow";
+}
+
+impl fmt::Display for ReasonCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a machine observed: the cause and the values of both sides. Never carries key material.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// The cause.
+    pub code: ReasonCode,
+    /// Our value, where the cause is a difference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ours: Option<String>,
+    /// The peer's value, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub theirs: Option<String>,
+    /// Further facts: counters, addresses, the peer's words.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub evidence: BTreeMap<String, String>,
+}
+
+impl Fault {
+    /// A fault with no values.
+    #[must_use]
+    pub const fn new(code: ReasonCode) -> Self {
+        Self { code, ours: None, theirs: None, evidence: BTreeMap::new() }
+    }
+
+    /// With both sides' values.
+    #[must_use]
+    pub fn values(mut self, ours: impl Into<String>, theirs: impl Into<String>) -> Self {
+        self.ours = Some(ours.into());
+        self.theirs = Some(theirs.into());
+        self
+    }
+
+    /// With one more piece of evidence.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl Into<String>) -> Self {
+        self.evidence.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// The reason as users read it.
+    #[must_use]
+    pub fn explain(&self, since: Option<Timestamp>) -> Reason {
+        let mut evidence = self.evidence.clone();
+        if let Some(ours) = &self.ours {
+            evidence.insert("ours".to_owned(), ours.clone());
+        }
+        if let Some(theirs) = &self.theirs {
+            evidence.insert("theirs".to_owned(), theirs.clone());
+        }
+        let message = match (&self.ours, &self.theirs) {
+            (Some(ours), Some(theirs)) => format!("{} (ours: {ours}; theirs: {theirs})", self.code.message()),
+            (Some(ours), None) => format!("{} (ours: {ours})", self.code.message()),
+            (None, Some(theirs)) => format!("{} (theirs: {theirs})", self.code.message()),
+            (None, None) => self.code.message().to_owned(),
+        };
+        Reason {
+            code: self.code,
+            layer: self.code.layer(),
+            turn: self.code.turn(),
+            message,
+            remedy: self.code.remedy().to_owned(),
+            evidence,
+            since,
+        }
+    }
+}
+
+impl From<ReasonCode> for Fault {
+    fn from(code: ReasonCode) -> Self {
+        Self::new(code)
+    }
+}
+
+/// A reason as `state` shows it (wire-ext.md §1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Reason {
+    /// The cause.
+    pub code: ReasonCode,
+    /// Its layer.
+    pub layer: Layer,
+    /// Whose turn it is.
+    pub turn: Turn,
+    /// One sentence, with both sides' values.
+    pub message: String,
+    /// What to do.
+    pub remedy: String,
+    /// Facts behind the sentence.
+    pub evidence: BTreeMap<String, String>,
+    /// Since when, where it is known.
+    pub since: Option<Timestamp>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_every_row_says_what_to_do() {
+        let codes: BTreeSet<_> = ReasonCode::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(codes.len(), ReasonCode::ALL.len());
+        for code in ReasonCode::ALL {
+            assert!(!code.message().is_empty() && !code.remedy().is_empty(), "{code}");
+        }
+    }
+
+    #[test]
+    fn both_values_reach_the_message_and_the_evidence() {
+        let reason = Fault::new(ReasonCode::BgpAsnMismatch).values("65000", "65001").explain(None);
+        assert!(reason.message.ends_with("(ours: 65000; theirs: 65001)"));
+        assert_eq!(reason.evidence["theirs"], "65001");
+    }
+}
