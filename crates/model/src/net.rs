@@ -79,9 +79,9 @@ pub fn whitelist_admits(ranges: &[IpNet], prefix: &IpNet) -> bool {
 /// The entry of `ranges` that admits `prefix`, for explanations. See [`whitelist_admits`].
 #[must_use]
 pub fn whitelist_entry<'a>(ranges: &'a [IpNet], prefix: &IpNet) -> Option<&'a IpNet> {
-    ranges.iter().find(|range| {
-        Family::of_net(range) == Family::of_net(prefix) && range.trunc().contains(&prefix.trunc())
-    })
+    ranges
+        .iter()
+        .find(|range| Family::of_net(range) == Family::of_net(prefix) && range.trunc().contains(&prefix.trunc()))
 }
 
 #[cfg(test)]

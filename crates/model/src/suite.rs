@@ -148,11 +148,8 @@ impl Cipher {
         dh_group: Some(DhGroup::Curve25519),
     };
     /// What an empty `esp_ciphers` list means (system.md §5).
-    pub const DEFAULT_ESP: Self = Self {
-        encryption: Encryption::Aes256Gcm,
-        integrity: None,
-        dh_group: Some(DhGroup::Curve25519),
-    };
+    pub const DEFAULT_ESP: Self =
+        Self { encryption: Encryption::Aes256Gcm, integrity: None, dh_group: Some(DhGroup::Curve25519) };
 }
 
 impl fmt::Display for Cipher {
