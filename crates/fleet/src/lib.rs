@@ -1,1 +1,82 @@
-//! Placeholder.
+//! The channel between controller and node: what travels, and the in-process transport.
+//!
+//! Desired state is level-triggered: a node always sees the newest revision and may skip older ones. Reports are complete
+//! documents, so a lost one is repaired by the next. The same messages travel over WebSocket and mutual TLS when nodes are separate.
+
+use std::sync::Arc;
+
+use causeway_model::desired::NodeDesired;
+use causeway_model::observed::NodeReport;
+use causeway_model::{NodeId, id};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, watch};
+
+/// Version of the messages. A node that speaks another one is refused.
+pub const PROTOCOL: u32 = 1;
+
+/// Reports under way at most; the node waits when the controller is slow, and its next report says the same and more.
+const REPORT_QUEUE: usize = 64;
+
+/// From a node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum FromNode {
+    /// The first message of a session.
+    Hello {
+        /// [`PROTOCOL`].
+        protocol: u32,
+        /// The node.
+        node: NodeId,
+        /// New at every start of the node's process.
+        boot: id::NodeId,
+        /// Its zone.
+        zone: String,
+        /// Version of the program.
+        version: String,
+    },
+    /// What is observed.
+    Report(NodeReport),
+    /// Still there, nothing new.
+    Keepalive,
+}
+
+/// The controller's end.
+pub struct ControllerEnd {
+    /// The newest desired state.
+    pub desired: watch::Sender<Arc<NodeDesired>>,
+    /// What the node says.
+    pub reports: mpsc::Receiver<FromNode>,
+}
+
+/// The node's end.
+pub struct NodeEnd {
+    /// The newest desired state.
+    pub desired: watch::Receiver<Arc<NodeDesired>>,
+    /// To the controller.
+    pub reports: mpsc::Sender<FromNode>,
+}
+
+/// A channel within one process (`causeway serve` with a node).
+#[must_use]
+pub fn in_process() -> (ControllerEnd, NodeEnd) {
+    let (desired_tx, desired_rx) = watch::channel(Arc::new(NodeDesired::default()));
+    let (report_tx, report_rx) = mpsc::channel(REPORT_QUEUE);
+    (ControllerEnd { desired: desired_tx, reports: report_rx }, NodeEnd { desired: desired_rx, reports: report_tx })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_slow_node_sees_the_newest_revision_only() {
+        let (controller, mut node) = in_process();
+        for revision in 1..=3 {
+            let state = NodeDesired { revision, ..NodeDesired::default() };
+            controller.desired.send(Arc::new(state)).expect("the node's end is open");
+        }
+        node.desired.changed().await.expect("the controller's end is open");
+        assert_eq!(node.desired.borrow_and_update().revision, 3);
+        assert!(!node.desired.has_changed().expect("the controller's end is open"));
+    }
+}

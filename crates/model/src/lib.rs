@@ -3,6 +3,7 @@
 //! Nothing here does I/O or reads a clock. Every other crate speaks in these types, so a fact has one spelling
 //! from the HTTP request to the packet thread.
 
+pub mod command;
 pub mod desired;
 pub mod error;
 pub mod id;
@@ -14,6 +15,7 @@ pub mod secret;
 pub mod status;
 pub mod suite;
 pub mod time;
+pub mod view;
 
 pub use error::Error;
 pub use id::*;

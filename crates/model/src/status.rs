@@ -1,1 +1,362 @@
-//! Statuses.
+//! Statuses as pure functions of lifecycle, desired and observed state. The tables of system.md §3 are their specification; in each the
+//! first row that matches decides, and the tests below have one case per row.
+
+use serde::{Deserialize, Serialize};
+
+use crate::net::Family;
+use crate::observed::{Refusal, SessionFacts, TunnelFacts};
+use crate::reason::{Fault, ReasonCode};
+
+/// Seconds that the platform has for provisioning, configuring and failover (system.md §4).
+pub const PLATFORM_DEADLINE: f64 = 30.0;
+
+macro_rules! statuses {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum $name { $($(#[$vdoc])* #[serde(rename = $word)] $variant),+ }
+
+        impl $name {
+            /// Every value.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The API's word.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+statuses! {
+    /// Status of a VPN gateway.
+    VpnGatewayStatus {
+        /// A newer configuration or a failover is under way.
+        Configuring = "configuring",
+        /// It does not work and the platform keeps trying.
+        Failed = "failed",
+        /// Being set up for the first time.
+        Provisioning = "provisioning",
+        /// It works.
+        Active = "active",
+        /// Being deleted.
+        Deprovisioning = "deprovisioning",
+        /// Locked by support.
+        Locked = "locked",
+    }
+}
+
+impl VpnGatewayStatus {
+    /// Whether update and delete get 409 `transient_state`.
+    #[must_use]
+    pub const fn is_transient(self) -> bool {
+        matches!(self, Self::Configuring | Self::Provisioning | Self::Deprovisioning)
+    }
+}
+
+statuses! {
+    /// Status of a connection.
+    ConnectionStatus {
+        /// Created; the device is awaited.
+        Ready = "ready",
+        /// Every expected session is up.
+        Active = "active",
+        /// Some expected sessions are up.
+        LimitedConnectivity = "limited_connectivity",
+        /// Nothing flows.
+        Down = "down",
+        /// Locked by support.
+        Locked = "locked",
+    }
+}
+
+statuses! {
+    /// Status of a tunnel.
+    TunnelStatus {
+        /// There is nothing to say: the connection has one tunnel and another field tells it.
+        Unknown = "unknown_tunnel_status",
+        /// A Child SA is installed.
+        Up = "up",
+        /// None is.
+        Down = "down",
+    }
+}
+
+statuses! {
+    /// Status of a BGP session.
+    BgpStatus {
+        /// Established.
+        Up = "up",
+        /// Not established.
+        Down = "down",
+        /// No policy for that family.
+        Disabled = "disabled",
+    }
+}
+
+statuses! {
+    /// State of a gateway node.
+    NodeState {
+        /// Enrolled or restarted, not yet judged.
+        Waiting = "waiting",
+        /// Normal.
+        Up = "up",
+        /// Lost.
+        Down = "down",
+        /// Unheard by the controller, but vouched for.
+        KeepaliveFail = "keepalive_fail",
+        /// Up, but refused a configuration.
+        ConfigFail = "config_fail",
+    }
+}
+
+/// The node as the tables see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeView {
+    /// Its state.
+    pub state: NodeState,
+    /// No frame for two keepalive periods, or restarted with the verdict pending.
+    pub silent: bool,
+    /// Waiting for longer than one judging interval.
+    pub waiting_overdue: bool,
+}
+
+impl NodeView {
+    /// A node that is heard and judged well.
+    pub const UP: Self = Self { state: NodeState::Up, silent: false, waiting_overdue: false };
+
+    const fn is_lost(self) -> bool {
+        matches!(self.state, NodeState::Down) || (matches!(self.state, NodeState::Waiting) && self.waiting_overdue)
+    }
+}
+
+/// Whether a gateway has a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// On a node.
+    Placed(NodeView),
+    /// The zone has no node.
+    NoNode,
+    /// No node of the zone has room.
+    NoCapacity,
+}
+
+/// A gateway as its table sees it.
+#[derive(Clone, Debug)]
+pub struct GatewayView {
+    /// Deletion was asked for.
+    pub deleting: bool,
+    /// Locked by support.
+    pub locked: bool,
+    /// Its node.
+    pub placement: Placement,
+    /// Whether any configuration of it was ever acknowledged.
+    pub ever_acknowledged: bool,
+    /// Seconds for which a newer configuration of the gateway itself or of its set of connections is unacknowledged.
+    pub pending_for: Option<f64>,
+    /// The node's refusal of the newest configuration.
+    pub refused: Option<Refusal>,
+    /// Seconds for which a successor is being set up, if its node is lost.
+    pub failover_for: Option<f64>,
+}
+
+fn refusal_fault(code: ReasonCode, refusal: &Refusal) -> Fault {
+    Fault::new(code).with("item", refusal.item.clone()).with("error", refusal.error.clone())
+}
+
+/// The gateway table of system.md §3.
+#[must_use]
+pub fn gateway_status(view: &GatewayView) -> (VpnGatewayStatus, Option<Fault>) {
+    use VpnGatewayStatus as S;
+    if view.deleting {
+        return (S::Deprovisioning, None);
+    }
+    if view.locked {
+        return (S::Locked, Some(ReasonCode::Locked.into()));
+    }
+    let pending = view.pending_for.unwrap_or(0.0);
+    if !view.ever_acknowledged {
+        return match (view.placement, &view.refused) {
+            (_, Some(refusal)) => (S::Failed, Some(refusal_fault(ReasonCode::NodeRefused, refusal))),
+            (Placement::NoCapacity, None) => (S::Failed, Some(ReasonCode::NoCapacity.into())),
+            (_, None) if pending < PLATFORM_DEADLINE => (S::Provisioning, None),
+            (Placement::NoNode, None) => (S::Failed, Some(ReasonCode::NoNode.into())),
+            (Placement::Placed(_), None) => (S::Failed, Some(ReasonCode::ConfigOverdue.into())),
+        };
+    }
+    let node = match view.placement {
+        Placement::Placed(node) => node,
+        Placement::NoNode | Placement::NoCapacity => {
+            NodeView { state: NodeState::Down, silent: true, waiting_overdue: false }
+        }
+    };
+    if node.is_lost() {
+        return match view.failover_for {
+            Some(seconds) if seconds < PLATFORM_DEADLINE => (S::Configuring, Some(ReasonCode::Failover.into())),
+            _ => (S::Failed, Some(ReasonCode::NoHealthyNode.into())),
+        };
+    }
+    if node.state == NodeState::KeepaliveFail {
+        return (S::Active, Some(ReasonCode::NodeKeepaliveFail.into()));
+    }
+    match (view.pending_for, &view.refused) {
+        (_, Some(refusal)) => (S::Active, Some(refusal_fault(ReasonCode::ConfigRefused, refusal))),
+        (Some(seconds), None) if seconds < PLATFORM_DEADLINE => {
+            (S::Configuring, Some(ReasonCode::ConfigPending.into()))
+        }
+        (Some(_), None) => (S::Active, Some(ReasonCode::ConfigOverdue.into())),
+        (None, None) => (S::Active, None),
+    }
+}
+
+/// A connection as its table sees it.
+#[derive(Clone, Debug)]
+pub struct ConnectionView<'a> {
+    /// It or its gateway is locked.
+    pub locked: bool,
+    /// Whether its gateway was ever acknowledged.
+    pub gateway_acknowledged: bool,
+    /// Whether its gateway is being deleted.
+    pub gateway_deleting: bool,
+    /// The gateway's node.
+    pub node: NodeView,
+    /// Whether any configuration of it was ever acknowledged.
+    pub ever_acknowledged: bool,
+    /// Seconds for which a newer configuration is unacknowledged.
+    pub pending_for: Option<f64>,
+    /// The node's refusal of the newest configuration.
+    pub refused: Option<Refusal>,
+    /// Families with a routing policy.
+    pub expected: &'a [Family],
+    /// The tunnels as last observed; empty: never observed.
+    pub tunnels: &'a [TunnelFacts],
+    /// Whether a tunnel was up since creation or since the peer's address changed.
+    pub ever_up: bool,
+    /// The sessions as last observed.
+    pub sessions: &'a [SessionFacts],
+    /// Whether routes are exchanged.
+    pub propagation: bool,
+    /// A changed key has not been used yet.
+    pub psk_unproven: bool,
+}
+
+/// The connection table of system.md §3.
+#[must_use]
+pub fn connection_status(view: &ConnectionView<'_>) -> (ConnectionStatus, Option<Fault>) {
+    use ConnectionStatus as S;
+    if view.locked {
+        return (S::Locked, Some(ReasonCode::Locked.into()));
+    }
+    if !view.gateway_acknowledged || view.gateway_deleting {
+        return (S::Down, Some(ReasonCode::GatewayNotReady.into()));
+    }
+    if view.node.is_lost() {
+        return (S::Down, Some(ReasonCode::NodeUnreachable.into()));
+    }
+    if view.node.state == NodeState::KeepaliveFail || view.node.silent {
+        if view.tunnels.is_empty() && !view.ever_up {
+            return (S::Ready, Some(ReasonCode::NodeUnreachable.into()));
+        }
+        return (observed_status(view).0, Some(ReasonCode::NodeUnreachable.into()));
+    }
+    if !view.ever_acknowledged {
+        if let Some(refusal) = &view.refused {
+            return (S::Down, Some(refusal_fault(ReasonCode::ConfigRefused, refusal)));
+        }
+        if view.pending_for.is_some_and(|seconds| seconds >= PLATFORM_DEADLINE) {
+            return (S::Down, Some(ReasonCode::ConfigOverdue.into()));
+        }
+    }
+    observed_status(view)
+}
+
+/// Rows 5 to 10.
+fn observed_status(view: &ConnectionView<'_>) -> (ConnectionStatus, Option<Fault>) {
+    use ConnectionStatus as S;
+    let up = view.tunnels.iter().filter(|tunnel| tunnel.up).count();
+    if up == 0 {
+        let fault = view.tunnels.iter().find_map(|tunnel| tunnel.fault.clone());
+        let status = if view.ever_up { S::Down } else { S::Ready };
+        return (status, Some(fault.unwrap_or_else(|| ReasonCode::AwaitingDevice.into())));
+    }
+    if view.expected.is_empty() {
+        return (S::Down, Some(ReasonCode::NoRoutingPolicy.into()));
+    }
+    let missing: Vec<Family> =
+        view.expected.iter().copied().filter(|family| bgp_status(view, *family) != BgpStatus::Up).collect();
+    if let Some(first) = missing.first() {
+        let session = |family: Family| view.sessions.iter().find(|session| session.family == family);
+        let mut fault = session(*first)
+            .and_then(|session| session.fault.clone())
+            .unwrap_or_else(|| ReasonCode::BgpConnecting.into())
+            .with("family", first.to_string());
+        for family in missing.iter().skip(1) {
+            let code = session(*family)
+                .and_then(|session| session.fault.as_ref())
+                .map_or(ReasonCode::BgpConnecting, |fault| fault.code);
+            fault = fault.with(&format!("{family}_session"), code.as_str());
+        }
+        let status = if missing.len() == view.expected.len() { S::Down } else { S::LimitedConnectivity };
+        return (status, Some(fault));
+    }
+    (S::Active, active_fault(view, up))
+}
+
+/// Row 10's reasons, the first that holds.
+fn active_fault(view: &ConnectionView<'_>, up: usize) -> Option<Fault> {
+    if let Some(refusal) = &view.refused {
+        return Some(refusal_fault(ReasonCode::ConfigRefused, refusal));
+    }
+    if view.pending_for.is_some() {
+        return Some(ReasonCode::ConfigPending.into());
+    }
+    if up < view.tunnels.len() {
+        let lost = view.tunnels.iter().find(|tunnel| !tunnel.up)?;
+        let why = lost.fault.as_ref().map_or("unknown", |fault| fault.code.as_str());
+        return Some(
+            Fault::new(ReasonCode::TunnelRedundancyLost).with("tunnel", lost.family.to_string()).with("why", why),
+        );
+    }
+    if view.psk_unproven {
+        return Some(ReasonCode::PskChangeUnproven.into());
+    }
+    if view.propagation {
+        // A session that is up may still have something to say: prefixes beyond the limit.
+        return view
+            .sessions
+            .iter()
+            .filter(|session| view.expected.contains(&session.family))
+            .find_map(|session| session.fault.clone());
+    }
+    Some(ReasonCode::PropagationDisabled.into())
+}
+
+/// Status of the whole tunnel: up if any is.
+#[must_use]
+pub fn tunnel_status(tunnels: &[TunnelFacts]) -> TunnelStatus {
+    if tunnels.iter().any(|tunnel| tunnel.up) { TunnelStatus::Up } else { TunnelStatus::Down }
+}
+
+/// Status of the session of `family`: down at once when no tunnel is up.
+#[must_use]
+pub fn bgp_status(view: &ConnectionView<'_>, family: Family) -> BgpStatus {
+    if !view.expected.contains(&family) {
+        return BgpStatus::Disabled;
+    }
+    let tunnel_up = tunnel_status(view.tunnels) == TunnelStatus::Up;
+    if tunnel_up && view.sessions.iter().any(|session| session.family == family && session.up) {
+        BgpStatus::Up
+    } else {
+        BgpStatus::Down
+    }
+}
+
+#[cfg(test)]
+mod tests;

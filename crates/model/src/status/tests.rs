@@ -1,0 +1,294 @@
+//! One case per row of the two tables of system.md §3.
+
+use super::*;
+use crate::observed::TunnelCounters;
+use crate::time::Timestamp;
+
+fn refusal() -> Refusal {
+    Refusal { revision: 2, item: "underlay address 192.0.2.1".to_owned(), error: "EEXIST".to_owned() }
+}
+
+fn node(state: NodeState) -> NodeView {
+    NodeView { state, silent: false, waiting_overdue: false }
+}
+
+fn gateway() -> GatewayView {
+    GatewayView {
+        deleting: false,
+        locked: false,
+        placement: Placement::Placed(NodeView::UP),
+        ever_acknowledged: true,
+        pending_for: None,
+        refused: None,
+        failover_for: None,
+    }
+}
+
+#[test]
+fn every_row_of_the_gateway_table() {
+    use ReasonCode as R;
+    use VpnGatewayStatus as S;
+    let base = gateway();
+    let fresh = GatewayView { ever_acknowledged: false, pending_for: Some(1.0), ..base.clone() };
+    let lost = GatewayView { placement: Placement::Placed(node(NodeState::Down)), ..base.clone() };
+    let waiting = NodeView { waiting_overdue: true, ..node(NodeState::Waiting) };
+    let cases: Vec<(&str, GatewayView, S, Option<R>)> = vec![
+        ("1", GatewayView { deleting: true, locked: true, ..base.clone() }, S::Deprovisioning, None),
+        ("2", GatewayView { locked: true, ever_acknowledged: false, ..base.clone() }, S::Locked, Some(R::Locked)),
+        ("3", fresh.clone(), S::Provisioning, None),
+        ("3 without a node", GatewayView { placement: Placement::NoNode, ..fresh.clone() }, S::Provisioning, None),
+        ("4 late", GatewayView { pending_for: Some(30.0), ..fresh.clone() }, S::Failed, Some(R::ConfigOverdue)),
+        ("4 refused", GatewayView { refused: Some(refusal()), ..fresh.clone() }, S::Failed, Some(R::NodeRefused)),
+        (
+            "4 no room",
+            GatewayView { placement: Placement::NoCapacity, ..fresh.clone() },
+            S::Failed,
+            Some(R::NoCapacity),
+        ),
+        (
+            "4 no node",
+            GatewayView { placement: Placement::NoNode, pending_for: Some(31.0), ..fresh },
+            S::Failed,
+            Some(R::NoNode),
+        ),
+        ("5", GatewayView { failover_for: Some(3.0), ..lost.clone() }, S::Configuring, Some(R::Failover)),
+        (
+            "5 waiting for too long",
+            GatewayView { placement: Placement::Placed(waiting), failover_for: Some(0.0), ..base.clone() },
+            S::Configuring,
+            Some(R::Failover),
+        ),
+        ("6", lost.clone(), S::Failed, Some(R::NoHealthyNode)),
+        ("6 late", GatewayView { failover_for: Some(30.0), ..lost }, S::Failed, Some(R::NoHealthyNode)),
+        (
+            "7",
+            GatewayView {
+                placement: Placement::Placed(node(NodeState::KeepaliveFail)),
+                pending_for: Some(1.0),
+                ..base.clone()
+            },
+            S::Active,
+            Some(R::NodeKeepaliveFail),
+        ),
+        ("8", GatewayView { pending_for: Some(29.9), ..base.clone() }, S::Configuring, Some(R::ConfigPending)),
+        ("9 late", GatewayView { pending_for: Some(30.0), ..base.clone() }, S::Active, Some(R::ConfigOverdue)),
+        (
+            "9 refused",
+            GatewayView { pending_for: Some(1.0), refused: Some(refusal()), ..base.clone() },
+            S::Active,
+            Some(R::ConfigRefused),
+        ),
+        (
+            "10 while its node has just restarted",
+            GatewayView { placement: Placement::Placed(node(NodeState::Waiting)), ..base.clone() },
+            S::Active,
+            None,
+        ),
+        (
+            "10 on a node that refused something else",
+            GatewayView { placement: Placement::Placed(node(NodeState::ConfigFail)), ..base.clone() },
+            S::Active,
+            None,
+        ),
+        ("10", base, S::Active, None),
+    ];
+    for (row, view, status, code) in cases {
+        let (got, fault) = gateway_status(&view);
+        assert_eq!((got, fault.map(|fault| fault.code)), (status, code), "row {row}");
+    }
+}
+
+fn tunnel(family: Family, up: bool, fault: Option<Fault>) -> TunnelFacts {
+    let (local, peer) = match family {
+        Family::Ipv4 => ("192.0.2.1", "203.0.113.1"),
+        Family::Ipv6 => ("2001:db8::1", "2001:db8:1::1"),
+    };
+    TunnelFacts {
+        family,
+        local: local.parse().expect("an address"),
+        peer: peer.parse().expect("an address"),
+        up,
+        ever_up: up,
+        since: Timestamp(0),
+        fault,
+        ike: None,
+        child: None,
+        mtu: 1400,
+        counters: TunnelCounters::default(),
+    }
+}
+
+fn session(family: Family, up: bool, fault: Option<Fault>) -> SessionFacts {
+    SessionFacts { family, up, since: Timestamp(0), fault, received: 0, accepted: 0, announced: 0, flaps: 0 }
+}
+
+struct Case {
+    row: &'static str,
+    change: fn(&mut ConnectionView<'_>),
+    tunnels: Vec<TunnelFacts>,
+    sessions: Vec<SessionFacts>,
+    expected: Vec<Family>,
+    status: ConnectionStatus,
+    code: Option<ReasonCode>,
+}
+
+#[test]
+fn every_row_of_the_connection_table() {
+    use ConnectionStatus as S;
+    use Family::{Ipv4, Ipv6};
+    use ReasonCode as R;
+    let up = || vec![tunnel(Ipv4, true, None)];
+    let down = |code: R| vec![tunnel(Ipv4, false, Some(code.into()))];
+    let both = || vec![session(Ipv4, true, None), session(Ipv6, true, None)];
+    let half = || vec![session(Ipv4, true, None), session(Ipv6, false, Some(R::TcpRefused.into()))];
+    let none =
+        || vec![session(Ipv4, false, Some(R::BgpAsnMismatch.into())), session(Ipv6, false, Some(R::TcpRefused.into()))];
+    let two = vec![Ipv4, Ipv6];
+    let case = |row, change: fn(&mut ConnectionView<'_>), tunnels, sessions, status, code| Case {
+        row,
+        change,
+        tunnels,
+        sessions,
+        expected: two.clone(),
+        status,
+        code,
+    };
+    let cases = vec![
+        case("1", |v| v.locked = true, up(), both(), S::Locked, Some(R::Locked)),
+        case(
+            "2 never acknowledged",
+            |v| v.gateway_acknowledged = false,
+            up(),
+            both(),
+            S::Down,
+            Some(R::GatewayNotReady),
+        ),
+        case("2 deleting", |v| v.gateway_deleting = true, up(), both(), S::Down, Some(R::GatewayNotReady)),
+        case("3", |v| v.node = node(NodeState::KeepaliveFail), up(), both(), S::Active, Some(R::NodeUnreachable)),
+        case("3 silent", |v| v.node.silent = true, up(), half(), S::LimitedConnectivity, Some(R::NodeUnreachable)),
+        case(
+            "3 never observed",
+            |v| {
+                v.node = node(NodeState::KeepaliveFail);
+                v.ever_up = false;
+            },
+            vec![],
+            vec![],
+            S::Ready,
+            Some(R::NodeUnreachable),
+        ),
+        case("4", |v| v.node = node(NodeState::Down), up(), both(), S::Down, Some(R::NodeUnreachable)),
+        case(
+            "4 waiting past its verdict",
+            |v| v.node = NodeView { waiting_overdue: true, ..node(NodeState::Waiting) },
+            up(),
+            both(),
+            S::Down,
+            Some(R::NodeUnreachable),
+        ),
+        case(
+            "4a refused",
+            |v| {
+                v.ever_acknowledged = false;
+                v.refused = Some(refusal());
+            },
+            vec![],
+            vec![],
+            S::Down,
+            Some(R::ConfigRefused),
+        ),
+        case(
+            "4a overdue",
+            |v| {
+                v.ever_acknowledged = false;
+                v.pending_for = Some(30.0);
+            },
+            vec![],
+            vec![],
+            S::Down,
+            Some(R::ConfigOverdue),
+        ),
+        case(
+            "5 silent device",
+            |v| {
+                v.ever_acknowledged = false;
+                v.pending_for = Some(1.0);
+                v.ever_up = false;
+            },
+            vec![],
+            vec![],
+            S::Ready,
+            Some(R::AwaitingDevice),
+        ),
+        case(
+            "5 typed failure",
+            |v| v.ever_up = false,
+            down(R::NoProposalChosen),
+            none(),
+            S::Ready,
+            Some(R::NoProposalChosen),
+        ),
+        case("6", |_| {}, down(R::DpdTimeout), none(), S::Down, Some(R::DpdTimeout)),
+        Case { expected: vec![], ..case("7", |_| {}, up(), vec![], S::Down, Some(R::NoRoutingPolicy)) },
+        case("8", |_| {}, up(), none(), S::Down, Some(R::BgpAsnMismatch)),
+        case("9", |_| {}, up(), half(), S::LimitedConnectivity, Some(R::TcpRefused)),
+        Case { expected: vec![Ipv4], ..case("10 one family", |_| {}, up(), half(), S::Active, None) },
+        case("10", |_| {}, up(), both(), S::Active, None),
+        case("10 refused", |v| v.refused = Some(refusal()), up(), both(), S::Active, Some(R::ConfigRefused)),
+        case("10 pending", |v| v.pending_for = Some(1.0), up(), both(), S::Active, Some(R::ConfigPending)),
+        case(
+            "10 redundancy",
+            |v| v.psk_unproven = true,
+            vec![tunnel(Ipv4, true, None), tunnel(Ipv6, false, Some(R::PeerSilent.into()))],
+            both(),
+            S::Active,
+            Some(R::TunnelRedundancyLost),
+        ),
+        case("10 key", |v| v.psk_unproven = true, up(), both(), S::Active, Some(R::PskChangeUnproven)),
+        case("10 propagation", |v| v.propagation = false, up(), both(), S::Active, Some(R::PropagationDisabled)),
+    ];
+    for case in cases {
+        let mut view = ConnectionView {
+            locked: false,
+            gateway_acknowledged: true,
+            gateway_deleting: false,
+            node: NodeView::UP,
+            ever_acknowledged: true,
+            pending_for: None,
+            refused: None,
+            expected: &case.expected,
+            tunnels: &case.tunnels,
+            ever_up: true,
+            sessions: &case.sessions,
+            propagation: true,
+            psk_unproven: false,
+        };
+        (case.change)(&mut view);
+        let (status, fault) = connection_status(&view);
+        assert_eq!((status, fault.map(|fault| fault.code)), (case.status, case.code), "row {}", case.row);
+    }
+}
+
+#[test]
+fn sessions_are_down_at_once_when_no_tunnel_is_up() {
+    let tunnels = [tunnel(Family::Ipv4, false, None)];
+    let sessions = [session(Family::Ipv4, true, None)];
+    let expected = [Family::Ipv4];
+    let view = ConnectionView {
+        locked: false,
+        gateway_acknowledged: true,
+        gateway_deleting: false,
+        node: NodeView::UP,
+        ever_acknowledged: true,
+        pending_for: None,
+        refused: None,
+        expected: &expected,
+        tunnels: &tunnels,
+        ever_up: true,
+        sessions: &sessions,
+        propagation: true,
+        psk_unproven: false,
+    };
+    assert_eq!(bgp_status(&view, Family::Ipv4), BgpStatus::Down);
+    assert_eq!(bgp_status(&view, Family::Ipv6), BgpStatus::Disabled);
+}

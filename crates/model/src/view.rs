@@ -1,0 +1,106 @@
+//! Objects together with what is derived from the facts: what a read answers.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+use crate::id::NodeId;
+use crate::observed::{ConnectionFacts, SessionFacts, TunnelFacts};
+use crate::reason::Reason;
+use crate::resource::{Connection, VpnGateway};
+use crate::status::{BgpStatus, ConnectionStatus, TunnelStatus, VpnGatewayStatus};
+use crate::time::Timestamp;
+
+/// A VPN gateway and its status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VpnGatewayView {
+    /// The gateway.
+    pub gateway: VpnGateway,
+    /// Its status.
+    pub status: VpnGatewayStatus,
+}
+
+/// A connection and its statuses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionStatuses {
+    /// The connection.
+    pub connection: Connection,
+    /// Its status.
+    pub status: ConnectionStatus,
+    /// Up if any tunnel is.
+    pub tunnel_status: TunnelStatus,
+    /// For a connection with two tunnels, else unknown.
+    pub tunnel_status_ipv4: TunnelStatus,
+    /// For a connection with two tunnels, else unknown.
+    pub tunnel_status_ipv6: TunnelStatus,
+    /// IPv4 session.
+    pub bgp_status_ipv4: BgpStatus,
+    /// IPv6 session.
+    pub bgp_status_ipv6: BgpStatus,
+}
+
+/// `state` of a gateway (wire-ext.md §1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GatewayState {
+    /// Status.
+    pub status: VpnGatewayStatus,
+    /// Why it is not better.
+    pub reason: Option<Reason>,
+    /// `present` or `deleting`.
+    pub lifecycle: &'static str,
+    /// Newest revision.
+    pub desired_revision: u64,
+    /// Revision in force on the node.
+    pub applied_revision: u64,
+    /// When the node reported last.
+    #[serde(serialize_with = "optional_time")]
+    pub observed_at: Option<Timestamp>,
+    /// Its node.
+    pub node: Option<NodeId>,
+    /// Bits per second in each direction.
+    pub bandwidth: u64,
+    /// Public addresses.
+    pub public_addresses: Vec<IpAddr>,
+    /// Addresses on the Private Network.
+    pub private_addresses: Vec<IpNet>,
+}
+
+/// `state` of a connection (wire-ext.md §1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionState {
+    /// Status.
+    pub status: ConnectionStatus,
+    /// Why it is not better.
+    pub reason: Option<Reason>,
+    /// `present` or `deleting`.
+    pub lifecycle: &'static str,
+    /// Newest revision.
+    pub desired_revision: u64,
+    /// Revision in force on the node.
+    pub applied_revision: u64,
+    /// When the node reported last.
+    pub observed_at: Option<Timestamp>,
+    /// Tunnels as observed.
+    pub tunnels: Vec<TunnelFacts>,
+    /// Sessions as observed.
+    pub bgp_sessions: Vec<SessionFacts>,
+}
+
+/// The last facts about a connection and when they came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedConnection {
+    /// The facts.
+    pub facts: ConnectionFacts,
+    /// When they were stored.
+    pub observed_at: Timestamp,
+    /// Whether a tunnel was up since creation or since the peer's address changed.
+    pub ever_up: bool,
+}
+
+fn optional_time<S: serde::Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => serializer.collect_str(time),
+        None => serializer.serialize_none(),
+    }
+}
