@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
+use causeway_model::NodeId;
 use causeway_model::desired::NodeDesired;
 use causeway_model::observed::NodeReport;
-use causeway_model::{NodeId, id};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
+use uuid::Uuid;
 
 /// Version of the messages. A node that speaks another one is refused.
 pub const PROTOCOL: u32 = 1;
@@ -28,7 +29,7 @@ pub enum FromNode {
         /// The node.
         node: NodeId,
         /// New at every start of the node's process.
-        boot: id::NodeId,
+        boot: Uuid,
         /// Its zone.
         zone: String,
         /// Version of the program.
