@@ -1,1 +1,25 @@
-//! Placeholder.
+//! The gateway's BGP speaker (RFC 4271), one [`Session`] per connection and address family.
+//!
+//! Sans-IO: the caller owns TCP and the clock. It tells the session what happened (`handle_*`, with the time) and then drains
+//! [`Session::poll_action`] and [`Session::poll_event`] until both are empty; [`Session::poll_timeout`] says when to call
+//! [`Session::handle_timeout`].
+//!
+//! The dialect is narrow on purpose: external BGP with one configured neighbour, one unicast family per session, four-octet AS
+//! numbers, route refresh, revised error handling (RFC 7606), default deny (RFC 8212), send hold time (RFC 9687). Graceful restart is
+//! not offered: without BFD it keeps the routes of a dead tunnel for the restart time, and the gateway must withdraw them at once.
+//! Extended messages are not offered either, so no message is longer than 4,096 octets.
+//!
+//! The codec is `rustbgpd-wire`; none of its types leave this crate.
+
+mod codec;
+mod connection;
+mod fault;
+mod rib;
+mod select;
+mod session;
+mod types;
+
+pub use rib::{Policy, Route, Verdict};
+pub use select::{Beaten, Candidate, LinkKind, MAX_ECMP, Selection, Step, best_paths, preference, select};
+pub use session::Session;
+pub use types::{Action, ConnKind, ConnectError, Counters, Event, SessionConfig, State};

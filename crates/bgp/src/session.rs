@@ -1,0 +1,724 @@
+//! The session: up to two connections, the timers between them, collision, policy, and what the caller has to do and to know.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use causeway_model::{Family, Fault, ReasonCode};
+use ipnet::IpNet;
+
+use crate::codec::{self, Announcer, Message, Notification, Open, ProtocolError};
+use crate::connection::{Connection, Phase};
+use crate::fault;
+use crate::rib::{self, AdjRibIn, Judge, Policy, Route, Verdict};
+use crate::types::{Action, ConnKind, ConnectError, Counters, Event, SessionConfig, State};
+
+/// How long one attempt to connect may take. The kernel repeats the SYN after 1 s and 3 s, so this sees both answers.
+const CONNECT_WAIT: Duration = Duration::from_secs(5);
+/// First wait before connecting again; doubles up to [`RETRY_MAX`].
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+/// The same after a protocol error in either direction: the peer's configuration has to change, so there is less hurry.
+const IDLE_MAX: Duration = Duration::from_secs(10);
+/// After a protocol error the peer's connections are turned away for this long, which bounds the work that a peer in a loop causes.
+const TURN_AWAY: Duration = Duration::from_secs(1);
+/// A session that was up for this long starts its waits anew.
+const STABLE: Duration = Duration::from_secs(60);
+/// ROUTE-REFRESH is answered at most this often; requests in between are answered together.
+const REFRESH_EVERY: Duration = Duration::from_secs(1);
+
+/// One BGP session: a (connection, family). After every call drain [`Self::poll_action`] and [`Self::poll_event`].
+#[derive(Debug)]
+pub struct Session {
+    config: SessionConfig,
+    policy: Option<Policy>,
+    enabled: bool,
+    /// Since when `Connect` is under way.
+    connecting: Option<Instant>,
+    retry_at: Option<Instant>,
+    /// Failures since it was last up for long.
+    attempts: u32,
+    strikes: u32,
+    turn_away_until: Option<Instant>,
+    /// Outgoing, incoming.
+    connections: [Option<Connection>; 2],
+    up: Option<ConnKind>,
+    since: Instant,
+    flaps: u32,
+    fault: Fault,
+    fault_at: Instant,
+    adj_in: AdjRibIn,
+    adj_out: BTreeSet<IpNet>,
+    refresh_asked: bool,
+    refresh_at: Option<Instant>,
+    counters: Counters,
+    actions: VecDeque<Action>,
+    events: VecDeque<Event>,
+}
+
+impl Session {
+    /// A session that is not enabled and has no policy.
+    #[must_use]
+    pub fn new(config: SessionConfig, now: Instant) -> Self {
+        let hold_time = if config.hold_time == 0 { 0 } else { config.hold_time.max(3) };
+        let config = SessionConfig { hold_time, ..config };
+        let judge = Judge { local_asn: config.local_asn, local: config.local, peer: config.peer };
+        Self {
+            config,
+            policy: None,
+            enabled: false,
+            connecting: None,
+            retry_at: None,
+            attempts: 0,
+            strikes: 0,
+            turn_away_until: None,
+            connections: [None, None],
+            up: None,
+            since: now,
+            flaps: 0,
+            fault: ReasonCode::TunnelDown.into(),
+            fault_at: now,
+            adj_in: AdjRibIn::new(judge, config.max_prefixes),
+            adj_out: BTreeSet::new(),
+            refresh_asked: false,
+            refresh_at: None,
+            counters: Counters::default(),
+            actions: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// `true` once the tunnel is up: connects at once. `false` when it is gone: down at once with `tunnel_down` and without a
+    /// NOTIFICATION, which could not arrive.
+    pub fn set_enabled(&mut self, now: Instant, enabled: bool) {
+        if enabled == self.enabled {
+            return;
+        }
+        if enabled {
+            self.enabled = true;
+            self.attempts = 0;
+            self.strikes = 0;
+            self.turn_away_until = None;
+            self.replace_fault(now, ReasonCode::BgpConnecting.into());
+            self.connect(now);
+        } else {
+            self.stop(now, ReasonCode::TunnelDown.into(), None);
+        }
+    }
+
+    /// Ends the session with Cease, administrative shutdown and `reason` (RFC 9003, the successor of RFC 8203; cut at 128 octets),
+    /// and stays idle until it is enabled again.
+    pub fn shutdown(&mut self, now: Instant, reason: &str) {
+        let fault = Fault::new(ReasonCode::BgpDisabled).with("shutdown", codec::bounded(reason));
+        self.stop(now, fault, Some(&Notification::shutdown(reason)));
+    }
+
+    /// Sets what may be accepted and announced. The session is not touched: what the peer announced is judged anew, and what it was
+    /// told is corrected.
+    pub fn set_policy(&mut self, _now: Instant, policy: Policy) {
+        if self.policy.as_ref() == Some(&policy) {
+            return;
+        }
+        self.policy = Some(policy);
+        let mut changed = self.adj_in.reevaluate(self.policy.as_ref());
+        changed |= self.correct_announcements();
+        if changed {
+            self.routes_changed();
+        }
+    }
+
+    /// The device was seen using our inside address as its own, which only whoever sees the packets can know. Counts while down.
+    pub fn note_addresses_swapped(&mut self, now: Instant) {
+        if self.enabled && self.up.is_none() {
+            let fault = Fault::new(ReasonCode::BgpAddressesSwapped)
+                .values(self.config.local.to_string(), self.config.local.to_string())
+                .with("expected_peer_address", self.config.peer.to_string());
+            self.replace_fault(now, fault);
+        }
+    }
+
+    // === transport ===
+
+    /// Whether a connection of the peer is welcome now. If not, refuse it at TCP, or hand it over to be closed.
+    #[must_use]
+    pub fn accepts_incoming(&self, now: Instant) -> bool {
+        self.enabled && self.up.is_none() && self.turn_away_until.is_none_or(|until| now >= until)
+    }
+
+    /// TCP is established. A second incoming connection replaces the first, whose socket the caller drops: the peer has given it up.
+    pub fn handle_connected(&mut self, now: Instant, kind: ConnKind) {
+        if kind == ConnKind::Outgoing {
+            if self.connecting.take().is_none() {
+                self.actions.push_back(Action::Close(kind));
+                return;
+            }
+        } else if self.connections[kind.index()].is_some() {
+            self.lost(now, kind, "replaced by a new connection of the peer");
+        }
+        if !self.enabled || self.up.is_some() || (kind == ConnKind::Incoming && !self.accepts_incoming(now)) {
+            self.counters.turned_away += 1;
+            self.actions.push_back(Action::Close(kind));
+            return;
+        }
+        self.retry_at = None;
+        self.connections[kind.index()] = Some(Connection::new(now));
+        let SessionConfig { local_asn, hold_time, router_id, family, .. } = self.config;
+        self.send(kind, codec::open(local_asn, hold_time, router_id, family));
+    }
+
+    /// An attempt to connect failed.
+    pub fn handle_connect_failed(&mut self, now: Instant, error: ConnectError) {
+        if self.connecting.take().is_none() {
+            return;
+        }
+        let peer = self.config.peer.to_string();
+        let fault = match error {
+            ConnectError::Refused => Fault::new(ReasonCode::TcpRefused),
+            ConnectError::TimedOut => Fault::new(ReasonCode::BgpTimeout).with("cause", "no answer"),
+            ConnectError::Unreachable => Fault::new(ReasonCode::BgpTimeout).with("cause", "unreachable"),
+            ConnectError::Other => Fault::new(ReasonCode::BgpTimeout).with("cause", "connecting failed"),
+        };
+        self.not_up(now, fault.with("peer", peer));
+        self.retry_later(now);
+    }
+
+    /// The peer closed a connection, or TCP gave it up. For `Outgoing` while still connecting see [`Self::handle_connect_failed`].
+    pub fn handle_closed(&mut self, now: Instant, kind: ConnKind) {
+        if self.connections[kind.index()].is_some() {
+            self.lost(now, kind, "closed by the peer");
+        }
+    }
+
+    /// Octets arrived.
+    pub fn handle_bytes(&mut self, now: Instant, kind: ConnKind, mut bytes: &[u8]) {
+        loop {
+            let Some(connection) = self.connections[kind.index()].as_mut() else { return };
+            match connection.framer.next() {
+                Ok(Some(message)) => self.handle_message(now, kind, message),
+                Ok(None) if bytes.is_empty() => return,
+                Ok(None) => connection.framer.fill(&mut bytes),
+                Err(error) => self.protocol_error(now, kind, &error),
+            }
+        }
+    }
+
+    /// The caller's queue towards the peer holds `unsent` octets that TCP did not take; call it when that changes. A peer that takes
+    /// nothing for eight minutes (or twice the hold time) is given up (RFC 9687).
+    pub fn handle_unsent(&mut self, now: Instant, kind: ConnKind, unsent: usize) {
+        if let Some(connection) = self.connections[kind.index()].as_mut() {
+            connection.unsent(now, unsent);
+        }
+    }
+
+    // === timers ===
+
+    /// The next time that [`Self::handle_timeout`] has something to do, and what for.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let own = [
+            (self.connecting.map(|since| since + CONNECT_WAIT), "connect"),
+            (self.retry_at, "connect_retry"),
+            (self.refresh_at.filter(|_| self.refresh_asked), "route_refresh"),
+        ];
+        let connections = self.connections.iter().flatten().flat_map(|connection| {
+            [
+                (connection.hold_at, "hold"),
+                (connection.keepalive_at, "keepalive"),
+                (connection.send_hold_at, "send_hold"),
+            ]
+        });
+        own.into_iter().chain(connections).filter_map(|(at, name)| Some((at?, name))).min_by_key(|(at, _)| *at)
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        for kind in ConnKind::BOTH {
+            let Some(connection) = self.connections[kind.index()].as_mut() else { continue };
+            if due(connection.hold_at) {
+                let phase = connection.phase;
+                let seconds = connection.hold_time.as_secs();
+                let fault = Fault::new(ReasonCode::BgpHoldTimerExpired)
+                    .with("state", phase.as_str())
+                    .with("hold_time", seconds.to_string());
+                self.close(now, kind, fault, Some(&Notification::new(Notification::HOLD_TIMER, 0)));
+            } else if due(connection.send_hold_at) {
+                let fault = Fault::new(ReasonCode::BgpHoldTimerExpired)
+                    .with("timer", "send_hold")
+                    .with("unsent", connection.unsent.to_string());
+                self.close(now, kind, fault, Some(&Notification::new(Notification::SEND_HOLD_TIMER, 0)));
+            } else if due(connection.keepalive_at) {
+                connection.schedule_keepalive(now);
+                self.send(kind, codec::keepalive());
+            }
+        }
+        if due(self.connecting.map(|since| since + CONNECT_WAIT)) {
+            self.actions.push_back(Action::Close(ConnKind::Outgoing));
+            self.handle_connect_failed(now, ConnectError::TimedOut);
+        }
+        if due(self.retry_at) {
+            self.connect(now);
+        }
+        if self.refresh_asked && due(self.refresh_at) {
+            self.answer_refresh(now);
+        }
+    }
+
+    // === what the caller reads ===
+
+    /// What to do next.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// What happened since.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub const fn config(&self) -> &SessionConfig {
+        &self.config
+    }
+
+    /// The policy in force; `None` until one is set.
+    #[must_use]
+    pub const fn policy(&self) -> Option<&Policy> {
+        self.policy.as_ref()
+    }
+
+    /// The state.
+    #[must_use]
+    pub fn state(&self) -> State {
+        let furthest = self.connections.iter().flatten().map(|connection| connection.phase).max();
+        match furthest {
+            Some(Phase::Established) => State::Established,
+            Some(Phase::OpenConfirm) => State::OpenConfirm,
+            Some(Phase::OpenSent) => State::OpenSent,
+            None if self.connecting.is_some() => State::Connect,
+            None if self.enabled => State::Active,
+            None => State::Idle,
+        }
+    }
+
+    /// Whether it is Established.
+    #[must_use]
+    pub const fn is_up(&self) -> bool {
+        self.up.is_some()
+    }
+
+    /// Since when it is up or down.
+    #[must_use]
+    pub const fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// While down, why; while up, what is not as it should be.
+    #[must_use]
+    pub fn fault(&self) -> Option<Fault> {
+        if self.up.is_none() {
+            return Some(self.fault.clone());
+        }
+        self.adj_in.exceeded().then(|| {
+            Fault::new(ReasonCode::MaxPrefixesExceeded).values(self.adj_in.limit().to_string(), self.adj_in.at_least())
+        })
+    }
+
+    /// Routes that passed everything, in order of their prefixes. Empty while down.
+    pub fn accepted_routes(&self) -> impl Iterator<Item = &Route> {
+        self.adj_in.accepted_routes()
+    }
+
+    /// Everything that the peer announced, with what became of it.
+    #[must_use]
+    pub fn received(&self) -> Vec<(Route, Verdict)> {
+        self.adj_in.all().map(|(route, verdict)| (route.clone(), verdict.clone())).collect()
+    }
+
+    /// What the peer was told. Empty while down.
+    pub fn announced(&self) -> impl Iterator<Item = &IpNet> {
+        self.adj_out.iter()
+    }
+
+    /// Prefixes received.
+    #[must_use]
+    pub fn received_count(&self) -> u32 {
+        count(self.adj_in.received())
+    }
+
+    /// Prefixes accepted.
+    #[must_use]
+    pub fn accepted_count(&self) -> u32 {
+        count(self.adj_in.accepted())
+    }
+
+    /// Prefixes announced.
+    #[must_use]
+    pub fn announced_count(&self) -> u32 {
+        count(self.adj_out.len())
+    }
+
+    /// Times it left Established.
+    #[must_use]
+    pub const fn flaps(&self) -> u32 {
+        self.flaps
+    }
+
+    /// Hold time agreed with the peer, in seconds; `None` while down.
+    #[must_use]
+    pub fn negotiated_hold_time(&self) -> Option<u64> {
+        let connection = self.connections[self.up?.index()].as_ref()?;
+        Some(connection.hold_time.as_secs())
+    }
+
+    /// The peer's BGP identifier; `None` while down.
+    #[must_use]
+    pub fn peer_router_id(&self) -> Option<Ipv4Addr> {
+        let connection = self.connections[self.up?.index()].as_ref()?;
+        connection.open.as_ref().map(|open| open.router_id)
+    }
+
+    /// Counters.
+    #[must_use]
+    pub const fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    // === messages ===
+
+    fn handle_message(&mut self, now: Instant, kind: ConnKind, message: Message) {
+        self.counters.messages_in += 1;
+        let Some(connection) = self.connections[kind.index()].as_mut() else { return };
+        match (connection.phase, message) {
+            (_, Message::Notification(notification)) => self.notified(now, kind, &notification),
+            (Phase::OpenSent, Message::Open(open)) => self.opened(now, kind, open),
+            (Phase::OpenConfirm, Message::Keepalive) => {
+                connection.heard(now);
+                connection.phase = Phase::Established;
+                self.established(now, kind);
+            }
+            (Phase::Established, Message::Keepalive) => connection.heard(now),
+            (Phase::Established, Message::Update(update)) => {
+                connection.heard(now);
+                let four_octet = connection.four_octet();
+                self.counters.updates_in += 1;
+                match codec::parse_update(&update, self.config.family, four_octet) {
+                    Ok(update) => self.updated(now, kind, &update),
+                    Err(error) => self.protocol_error(now, kind, &error),
+                }
+            }
+            (Phase::Established, Message::Refresh { afi, safi, plain }) => {
+                connection.heard(now);
+                let [_, _, high, low, _, ours] = codec::multiprotocol_capability(self.config.family);
+                if plain && afi == u16::from_be_bytes([high, low]) && safi == ours {
+                    self.refresh_asked = true;
+                    if self.refresh_at.is_none_or(|at| at <= now) {
+                        self.answer_refresh(now);
+                    }
+                }
+            }
+            (phase, message) => {
+                let what = match message {
+                    Message::Open(_) => "OPEN",
+                    Message::Update(_) => "UPDATE",
+                    Message::Keepalive => "KEEPALIVE",
+                    _ => "ROUTE-REFRESH",
+                };
+                let error = ProtocolError {
+                    notification: Notification::new(Notification::FSM_ERROR, phase.fsm_subcode()),
+                    detail: format!("{what} in state {}", phase.as_str()),
+                };
+                self.protocol_error(now, kind, &error);
+            }
+        }
+    }
+
+    fn opened(&mut self, now: Instant, kind: ConnKind, open: Open) {
+        let config = self.config;
+        let refusal = if open.asn != config.peer_asn {
+            let notification = Notification::new(Notification::OPEN_ERROR, Notification::BAD_PEER_AS);
+            Some((fault::wrong_asn(config.peer_asn, open.asn), notification))
+        } else if open.router_id.is_unspecified() {
+            let notification = Notification::new(Notification::OPEN_ERROR, Notification::BAD_IDENTIFIER);
+            Some((Fault::new(ReasonCode::BgpMessageError).with("detail", "BGP identifier 0.0.0.0"), notification))
+        } else if matches!(open.hold_time, 1 | 2) {
+            let notification = Notification::new(Notification::OPEN_ERROR, Notification::BAD_HOLD_TIME);
+            let fault = Fault::new(ReasonCode::BgpMessageError)
+                .values(config.hold_time.to_string(), open.hold_time.to_string())
+                .with("detail", "hold time is neither 0 nor at least 3");
+            Some((fault, notification))
+        } else if !open.families.contains(&config.family) {
+            let offered: Vec<String> = open.families.iter().map(Family::to_string).collect();
+            let offered = if offered.is_empty() { "none of IPv4 and IPv6".to_owned() } else { offered.join(", ") };
+            let notification = Notification::new(Notification::OPEN_ERROR, Notification::UNSUPPORTED_CAPABILITY)
+                .with_data(&codec::multiprotocol_capability(config.family));
+            Some((Fault::new(ReasonCode::BgpNoCommonFamily).values(config.family.to_string(), offered), notification))
+        } else {
+            None
+        };
+        if let Some((fault, notification)) = refusal {
+            self.counters.protocol_errors += 1;
+            self.close(now, kind, fault, Some(&notification));
+            self.strike(now);
+            return;
+        }
+        if !self.survives_collision(now, kind, &open) {
+            return;
+        }
+        if let Some(connection) = self.connections[kind.index()].as_mut() {
+            connection.negotiate(now, config.hold_time, open);
+            self.send(kind, codec::keepalive());
+        }
+    }
+
+    /// RFC 4271 §6.8: of two connections whose OPENs are known the one stays that the side with the higher identifier opened; with
+    /// equal identifiers the AS number decides (RFC 6286 §2.3). Both sides come to the same result.
+    fn survives_collision(&mut self, now: Instant, kind: ConnKind, open: &Open) -> bool {
+        let other = kind.other();
+        let Some(rival) = &self.connections[other.index()] else { return true };
+        let keep = match rival.phase {
+            Phase::OpenSent => return true,
+            Phase::Established => other,
+            Phase::OpenConfirm => {
+                let ours = (self.config.router_id, self.config.local_asn);
+                if ours > (open.router_id, open.asn) { ConnKind::Outgoing } else { ConnKind::Incoming }
+            }
+        };
+        let fault = Fault::new(ReasonCode::BgpCollision);
+        self.close(now, keep.other(), fault, Some(&Notification::new(Notification::CEASE, Notification::COLLISION)));
+        keep == kind
+    }
+
+    fn notified(&mut self, now: Instant, kind: ConnKind, notification: &Notification) {
+        let theirs = self.connections[kind.index()]
+            .as_ref()
+            .and_then(|connection| connection.open.as_ref())
+            .map(|open| open.asn);
+        let fault = fault::notified(notification, self.config.local_asn, self.config.peer_asn, theirs);
+        let collision = fault.code == ReasonCode::BgpCollision;
+        self.close(now, kind, fault, None);
+        if !collision {
+            self.strike(now);
+        }
+    }
+
+    fn protocol_error(&mut self, now: Instant, kind: ConnKind, error: &ProtocolError) {
+        self.counters.protocol_errors += 1;
+        self.close(now, kind, fault::protocol(error), Some(&error.notification));
+        self.strike(now);
+    }
+
+    fn established(&mut self, now: Instant, kind: ConnKind) {
+        if self.connections[kind.other().index()].is_some() {
+            // Its OPEN has not come yet, or it would have lost or won the collision.
+            let cease = Notification::new(Notification::CEASE, Notification::COLLISION);
+            self.close(now, kind.other(), Fault::new(ReasonCode::BgpCollision), Some(&cease));
+        }
+        if self.connecting.take().is_some() {
+            self.actions.push_back(Action::Close(ConnKind::Outgoing));
+        }
+        self.up = Some(kind);
+        self.since = now;
+        self.attempts = 0;
+        self.retry_at = None;
+        self.refresh_asked = false;
+        self.refresh_at = None;
+        self.events.push_back(Event::Up);
+        self.announce_all(kind);
+        if !self.adj_out.is_empty() {
+            self.routes_changed();
+        }
+    }
+
+    fn updated(&mut self, now: Instant, kind: ConnKind, update: &codec::Update) {
+        self.counters.treated_as_withdraw += u64::from(update.treated_as_withdraw.is_some());
+        let changed = self.adj_in.apply(now, update, self.policy.as_ref());
+        if changed {
+            self.routes_changed();
+        }
+        let refresh = self.connections[kind.index()]
+            .as_ref()
+            .and_then(|connection| connection.open.as_ref())
+            .is_some_and(|open| open.refresh);
+        if refresh && self.adj_in.take_room_for_lost() {
+            self.send(kind, codec::route_refresh(self.config.family));
+        }
+    }
+
+    // === announcements ===
+
+    fn announcer(&self, kind: ConnKind) -> Announcer {
+        Announcer {
+            family: self.config.family,
+            local_asn: self.config.local_asn,
+            next_hop: self.config.local,
+            four_octet: self.connections[kind.index()].as_ref().is_some_and(Connection::four_octet),
+        }
+    }
+
+    fn announce_all(&mut self, kind: ConnKind) {
+        self.adj_out = rib::to_announce(self.policy.as_ref(), self.config.family);
+        let announcer = self.announcer(kind);
+        let prefixes: Vec<IpNet> = self.adj_out.iter().copied().collect();
+        for update in announcer.announce(&prefixes) {
+            self.send(kind, update);
+        }
+        self.send(kind, announcer.end_of_rib());
+    }
+
+    /// Tells the peer the difference. Whether there was one.
+    fn correct_announcements(&mut self) -> bool {
+        let Some(kind) = self.up else { return false };
+        let wanted = rib::to_announce(self.policy.as_ref(), self.config.family);
+        let gone: Vec<IpNet> = self.adj_out.difference(&wanted).copied().collect();
+        let new: Vec<IpNet> = wanted.difference(&self.adj_out).copied().collect();
+        let announcer = self.announcer(kind);
+        for update in announcer.withdraw(&gone).into_iter().chain(announcer.announce(&new)) {
+            self.send(kind, update);
+        }
+        self.adj_out = wanted;
+        !gone.is_empty() || !new.is_empty()
+    }
+
+    fn answer_refresh(&mut self, now: Instant) {
+        self.refresh_asked = false;
+        if let Some(kind) = self.up {
+            self.refresh_at = Some(now + REFRESH_EVERY);
+            self.announce_all(kind);
+        }
+    }
+
+    // === connections and waits ===
+
+    fn send(&mut self, kind: ConnKind, octets: Vec<u8>) {
+        if !octets.is_empty() {
+            self.counters.messages_out += 1;
+            self.actions.push_back(Action::Send(kind, octets));
+        }
+    }
+
+    fn connect(&mut self, now: Instant) {
+        self.retry_at = None;
+        if self.enabled && self.connecting.is_none() && self.connections.iter().all(Option::is_none) {
+            self.connecting = Some(now);
+            self.actions.push_back(Action::Connect);
+        }
+    }
+
+    fn retry_later(&mut self, now: Instant) {
+        if self.enabled && self.connecting.is_none() && self.connections.iter().all(Option::is_none) {
+            let wait = RETRY_FIRST.saturating_mul(1 << self.attempts.min(4)).min(RETRY_MAX);
+            self.attempts = self.attempts.saturating_add(1);
+            self.retry_at = Some(now + wait);
+        }
+    }
+
+    /// A protocol error: waits longer, and turns the peer away for a moment.
+    fn strike(&mut self, now: Instant) {
+        if self.enabled && self.up.is_none() {
+            let wait = RETRY_FIRST.saturating_mul(1 << self.strikes.min(4)).min(IDLE_MAX);
+            self.strikes = self.strikes.saturating_add(1);
+            self.turn_away_until = Some(now + TURN_AWAY);
+            if self.retry_at.is_some() {
+                self.retry_at = Some(now + wait);
+            }
+        }
+    }
+
+    /// A connection ended without our doing.
+    fn lost(&mut self, now: Instant, kind: ConnKind, how: &str) {
+        let Some(phase) = self.connections[kind.index()].as_ref().map(|connection| connection.phase) else { return };
+        let fault = Fault::new(ReasonCode::BgpConnectionLost).with("state", phase.as_str()).with("cause", how);
+        self.connections[kind.index()] = None;
+        self.connection_gone(now, kind, fault);
+    }
+
+    /// Ends a connection, telling the peer if `notification` is given.
+    fn close(&mut self, now: Instant, kind: ConnKind, fault: Fault, notification: Option<&Notification>) {
+        if self.connections[kind.index()].take().is_none() {
+            return;
+        }
+        if let Some(notification) = notification {
+            self.send(kind, notification.encode());
+        }
+        self.actions.push_back(Action::Close(kind));
+        self.connection_gone(now, kind, fault);
+    }
+
+    fn connection_gone(&mut self, now: Instant, kind: ConnKind, fault: Fault) {
+        let last = self.connections.iter().all(Option::is_none) && self.connecting.is_none();
+        if self.up == Some(kind) {
+            if now.saturating_duration_since(self.since) >= STABLE {
+                self.strikes = 0;
+            }
+            self.went_down(now, fault);
+        } else if last && self.up.is_none() {
+            self.not_up(now, fault);
+        }
+        self.retry_later(now);
+    }
+
+    fn stop(&mut self, now: Instant, fault: Fault, notification: Option<&Notification>) {
+        self.enabled = false;
+        self.retry_at = None;
+        if self.connecting.take().is_some() {
+            self.actions.push_back(Action::Close(ConnKind::Outgoing));
+        }
+        for kind in ConnKind::BOTH {
+            if self.connections[kind.index()].take().is_some() {
+                if let Some(notification) = notification {
+                    self.send(kind, notification.encode());
+                }
+                self.actions.push_back(Action::Close(kind));
+            }
+        }
+        if self.up.is_some() {
+            self.went_down(now, fault);
+        } else {
+            self.replace_fault(now, fault);
+        }
+    }
+
+    fn went_down(&mut self, now: Instant, fault: Fault) {
+        self.up = None;
+        self.since = now;
+        self.flaps = self.flaps.saturating_add(1);
+        self.refresh_asked = false;
+        self.fault = fault.clone();
+        self.fault_at = now;
+        self.events.push_back(Event::Down(fault));
+        let had_routes = self.adj_in.clear() | !std::mem::take(&mut self.adj_out).is_empty();
+        if had_routes {
+            self.routes_changed();
+        }
+    }
+
+    /// An attempt came to nothing. What named a cause stands for a while against what only says that it does not work.
+    fn not_up(&mut self, now: Instant, fault: Fault) {
+        let stands = fault::is_specific(self.fault.code)
+            && !fault::is_specific(fault.code)
+            && now.saturating_duration_since(self.fault_at) < fault::STANDS_FOR;
+        if !stands {
+            self.replace_fault(now, fault);
+        }
+    }
+
+    fn replace_fault(&mut self, now: Instant, fault: Fault) {
+        self.fault_at = now;
+        if fault != self.fault {
+            self.fault = fault.clone();
+            self.events.push_back(Event::Down(fault));
+        }
+    }
+
+    fn routes_changed(&mut self) {
+        if self.events.back() != Some(&Event::RoutesChanged) {
+            self.events.push_back(Event::RoutesChanged);
+        }
+    }
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
