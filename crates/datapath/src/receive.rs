@@ -1,0 +1,192 @@
+//! The thread that moves packets from UDP to TUN devices, and everything that is not ESP to where it belongs.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rustix::event::{Timespec, epoll};
+
+use crate::counters::DropReason;
+use crate::event::{Event, IkeDatagram};
+use crate::socket::{NON_ESP_MARKER, Socket};
+use crate::sys::{self, RECV_SLOTS, Receiver};
+use crate::tables::{Shared, Tables, WAKE};
+use crate::tunnel::Installed;
+
+/// Calls per socket and wake-up, so that a flooded one does not starve the others.
+const ROUNDS: usize = 4;
+/// Entries of a socket's error queue per wake-up.
+const ERROR_ROUNDS: usize = 64;
+/// Sleep at most: the heartbeat of an idle thread.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// The IKE header, octets (RFC 7296 §3.1): nothing shorter is a message.
+const IKE_HEADER: usize = 28;
+/// The longest IKE message that we take, octets. RFC 7296 §2 asks for 3000.
+const MAX_IKE: usize = 16 * 1024;
+/// SPI and sequence number, octets (RFC 4303 §2).
+const ESP_HEADER: usize = 8;
+/// A NAT keepalive (RFC 3948 §2.3).
+const KEEPALIVE: [u8; 1] = [0xff];
+
+/// Runs until the stop flag is set.
+pub(crate) fn run(shared: &Shared) -> io::Result<()> {
+    let timeout = Timespec { tv_sec: HEARTBEAT.as_secs().cast_signed(), tv_nsec: 0 };
+    let mut receiver = Receiver::new();
+    let mut ready: Vec<epoll::Event> = Vec::with_capacity(64);
+    while !shared.stop.load(Ordering::Acquire) {
+        shared.receive.beat();
+        ready.clear();
+        match epoll::wait(&shared.receive.epoll, rustix::buffer::spare_capacity(&mut ready), Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let tables = shared.tables();
+        for event in &ready {
+            let token = event.data.u64();
+            if token == WAKE {
+                shared.receive.drain_wake();
+            } else if let Some(socket) = tables.sockets.get(&token) {
+                if { event.flags }.contains(epoll::EventFlags::ERR) {
+                    read_errors(shared, socket);
+                }
+                serve(shared, socket, &tables, &mut receiver);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Takes what waits on the socket, within the rounds' limit.
+fn serve(shared: &Shared, socket: &Socket, tables: &Tables, receiver: &mut Receiver) {
+    let mut demultiplexer = Demultiplexer { shared, socket, tables, last: None, now: Instant::now() };
+    for _ in 0..ROUNDS {
+        let count = match receiver.receive(socket.as_fd()) {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            // What an earlier datagram met (IP_RECVERR); reporting it has cleared it.
+            Err(_) => continue,
+        };
+        for slot in 0..count {
+            let Some(received) = receiver.received(slot) else { continue };
+            if received.truncated {
+                shared.drops.count(DropReason::Oversize);
+                continue;
+            }
+            if received.bytes.is_empty() {
+                shared.drops.count(DropReason::Runt);
+            }
+            for datagram in received.bytes.chunks_mut(received.segment) {
+                demultiplexer.datagram(received.source, datagram);
+            }
+        }
+        if count < RECV_SLOTS {
+            return;
+        }
+    }
+}
+
+fn read_errors(shared: &Shared, socket: &Socket) {
+    for _ in 0..ERROR_ROUNDS {
+        match sys::next_error(socket.as_fd()) {
+            Ok(Some(report)) if report.unreachable => {
+                shared.report(Event::Unreachable { local: socket.local.ip(), remote: report.remote.ip() });
+            }
+            Ok(_) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Tells the datagrams of one socket apart.
+struct Demultiplexer<'a> {
+    shared: &'a Shared,
+    socket: &'a Socket,
+    tables: &'a Tables,
+    /// The association of the datagram before: most come in trains.
+    last: Option<&'a Arc<Installed>>,
+    now: Instant,
+}
+
+impl Demultiplexer<'_> {
+    fn datagram(&mut self, source: SocketAddr, datagram: &mut [u8]) {
+        if !self.socket.encapsulates() {
+            self.ike(source, datagram);
+        } else if let Some(message) = datagram.strip_prefix(&NON_ESP_MARKER) {
+            self.ike(source, message);
+        } else if *datagram != KEEPALIVE {
+            self.esp(source, datagram);
+        }
+    }
+
+    fn ike(&self, source: SocketAddr, message: &[u8]) {
+        let reason = match message.len() {
+            ..IKE_HEADER => DropReason::Runt,
+            IKE_HEADER..=MAX_IKE if self.shared.can_deliver() => {
+                let payload = message.to_vec();
+                self.shared.deliver(IkeDatagram { local: self.socket.local, remote: source, payload });
+                return;
+            }
+            IKE_HEADER..=MAX_IKE => DropReason::IkeOverflow,
+            _ => DropReason::Oversize,
+        };
+        self.shared.drops.count(reason);
+    }
+
+    fn esp(&mut self, source: SocketAddr, packet: &mut [u8]) {
+        let Some(([s0, s1, s2, s3, n0, n1, n2, n3], _)) = packet.split_first_chunk::<ESP_HEADER>() else {
+            self.shared.drops.count(DropReason::Runt);
+            return;
+        };
+        let spi = u32::from_be_bytes([*s0, *s1, *s2, *s3]);
+        let sequence = u32::from_be_bytes([*n0, *n1, *n2, *n3]);
+        let known = match self.last {
+            Some(last) if last.spi == spi => Some(last),
+            _ => self.tables.inbound.get(&(self.socket.local.ip(), spi)),
+        };
+        let Some(installed) = known else {
+            self.shared.drops.count(DropReason::UnknownSpi);
+            return;
+        };
+        self.last = Some(installed);
+        if let Err(reason) = self.open(installed, source, sequence, packet) {
+            installed.tunnel.counters.family(installed.family).drops.count(reason);
+        }
+    }
+
+    /// Authenticates the packet and hands what is in it to the tunnel's device.
+    fn open(
+        &self,
+        installed: &Installed,
+        source: SocketAddr,
+        sequence: u32,
+        packet: &mut [u8],
+    ) -> Result<(), DropReason> {
+        let tunnel = &installed.tunnel;
+        let opened = installed.sa.open(packet).map_err(|error| DropReason::of_open(&error))?;
+        installed.authenticated(
+            sequence,
+            source,
+            || self.shared.report(Event::FirstInbound { tunnel: tunnel.id, spi: installed.spi }),
+            || self.shared.report(Event::RemoteMoved { tunnel: tunnel.id, spi: installed.spi, remote: source }),
+        );
+        if opened.next_header == causeway_esp::NEXT_HEADER_DUMMY {
+            return Ok(());
+        }
+        // One whole packet of the family that the next header names: opening has checked it.
+        let inner = opened.inner;
+        let limit = &tunnel.limits.inbound;
+        if limit.limited() {
+            limit.ready(self.now).map_err(|_| DropReason::Shaped)?;
+            limit.take(inner.len());
+        }
+        tunnel.tun.write(inner).map_err(|error| match error.raw_os_error() {
+            Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => DropReason::TunFull,
+            Some(libc::EINVAL) => DropReason::BadPacket,
+            _ => DropReason::TunDown,
+        })?;
+        tunnel.counters.family(installed.family).received(1, inner.len() as u64);
+        Ok(())
+    }
+}
