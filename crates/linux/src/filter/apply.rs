@@ -1,0 +1,122 @@
+//! Running `nft` inside a namespace.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::process::{Command, Stdio};
+
+use serde::Deserialize;
+
+use super::{Count, Counters, Ruleset, TABLE};
+use crate::{Error, Namespace, Result};
+
+/// Replaces the table in `namespace` by `ruleset` in one transaction: every packet meets either the old rules or the new. Counters of the same
+/// name go on from where they were.
+///
+/// # Errors
+/// [`Error::NftMissing`]; [`Error::Nft`] with its words when it refuses, after which the old rules are in force.
+pub async fn apply(namespace: &Namespace, ruleset: &(impl Ruleset + ?Sized)) -> Result<()> {
+    let carried = counts(namespace).await?;
+    let text = ruleset.render(&carried)?;
+    run(namespace, &["-f", "-"], text).await.map(drop)
+}
+
+/// Takes the table away: everything is accepted.
+///
+/// # Errors
+/// As [`apply`].
+pub async fn remove(namespace: &Namespace) -> Result<()> {
+    run(namespace, &["-f", "-"], format!("table inet {TABLE}\ndelete table inet {TABLE}\n")).await.map(drop)
+}
+
+/// The packets that each named counter of the table has seen; empty while there is no table.
+///
+/// # Errors
+/// As [`apply`].
+pub async fn read_counters(namespace: &Namespace) -> Result<BTreeMap<String, u64>> {
+    Ok(counts(namespace).await?.into_iter().map(|(name, count)| (name, count.packets)).collect())
+}
+
+async fn counts(namespace: &Namespace) -> Result<Counters> {
+    // Not restricted to the table, which would be an error while there is none.
+    parse(&run(namespace, &["-j", "list", "counters"], String::new()).await?)
+}
+
+#[derive(Deserialize)]
+struct Listing {
+    nftables: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    counter: Option<Counter>,
+}
+
+#[derive(Deserialize)]
+struct Counter {
+    family: String,
+    table: String,
+    name: String,
+    packets: u64,
+    bytes: u64,
+}
+
+fn parse(json: &str) -> Result<Counters> {
+    let listing: Listing = serde_json::from_str(json).map_err(|error| Error::Nft(format!("its listing: {error}")))?;
+    let counters = listing.nftables.into_iter().filter_map(|entry| entry.counter);
+    let ours = counters.filter(|counter| counter.table == TABLE && counter.family == "inet");
+    Ok(ours.map(|counter| (counter.name, Count { packets: counter.packets, bytes: counter.bytes })).collect())
+}
+
+async fn run(namespace: &Namespace, arguments: &'static [&'static str], input: String) -> Result<String> {
+    let namespace = namespace.clone();
+    let task = tokio::task::spawn_blocking(move || namespace.run(|| run_here(arguments, &input))?);
+    task.await.unwrap_or_else(|error| match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_) => Err(Error::Nft("the runtime is shutting down".to_owned())),
+    })
+}
+
+fn run_here(arguments: &[&str], input: &str) -> Result<String> {
+    // A service's PATH may lack the directory that Debian puts it into.
+    let start = |program| {
+        Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+    };
+    let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    let mut child = match start("nft") {
+        Err(error) if missing(&error) => start("/usr/sbin/nft"),
+        other => other,
+    }
+    .map_err(|error| if missing(&error) { Error::NftMissing } else { Error::os("start nft", error) })?;
+    // A broken pipe means that `nft` gave up early; it says why.
+    if let Some(mut stdin) = child.stdin.take() {
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let output = child.wait_with_output().map_err(|error| Error::os("wait for nft", error))?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        let words: String = String::from_utf8_lossy(&output.stderr).chars().take(2000).collect();
+        Err(Error::Nft(format!("{}: {}", output.status, words.trim_end())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_counters_are_read() {
+        let json = r#"{"nftables": [{"metainfo": {"version": "1.0.6", "json_schema_version": 1}},
+            {"counter": {"family": "inet", "name": "drop_closed", "table": "causeway", "handle": 4, "packets": 5, "bytes": 300}},
+            {"counter": {"family": "ip", "name": "drop_closed", "table": "causeway", "handle": 4, "packets": 6, "bytes": 1}},
+            {"counter": {"family": "inet", "name": "x", "table": "other", "handle": 4, "packets": 7, "bytes": 1}}]}"#;
+        let counters = parse(json).expect("a listing");
+        assert_eq!(counters, Counters::from([("drop_closed".to_owned(), Count { packets: 5, bytes: 300 })]));
+        assert!(matches!(parse("nonsense"), Err(Error::Nft(_))));
+    }
+}

@@ -1,0 +1,248 @@
+//! The gateway's ruleset: system.md §2.7 to §2.9.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::nets::Nets;
+use super::{Chains, ERRORS_V4, ERRORS_V6, Ruleset, counted};
+use crate::Result;
+use crate::error::check_link_name;
+
+/// What a gateway forwards, between its attachment to the VPC and its tunnels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayFilter {
+    /// The link towards the VPC's router.
+    pub vpc_link: String,
+    /// The subnets of all the VPC's Private Networks.
+    pub vpc_subnets: Vec<IpNet>,
+    /// Nothing is forwarded.
+    pub locked: bool,
+    /// The connections, with or without an established tunnel.
+    pub connections: Vec<ConnectionFilter>,
+}
+
+/// What one connection may carry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionFilter {
+    /// Its TUN.
+    pub tun: String,
+    /// Route propagation: without it only the interconnection subnets' own traffic passes.
+    pub propagate: bool,
+    /// Nothing is forwarded.
+    pub locked: bool,
+    /// Our and the customer's inside address, each with the interconnection subnet's mask.
+    pub inside: Vec<(IpNet, IpNet)>,
+    /// The routing policies' `prefix_filter_in`, both families.
+    pub accept_in: Vec<IpNet>,
+    /// The routing policies' `prefix_filter_out`, both families.
+    pub announce_out: Vec<IpNet>,
+    /// Largest TCP segment over IPv4 that fits the tunnel, in octets; 0: not known, not clamped.
+    pub mss_v4: u16,
+    /// The same over IPv6.
+    pub mss_v6: u16,
+}
+
+/// Sources that no packet from outside the link can have (RFC 6890): this network, loopback, link-local, multicast, reserved, mapped.
+const MARTIANS: &str = "ip saddr { 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/3 }";
+const MARTIANS_V6: &str = "ip6 saddr { ::/127, ::ffff:0.0.0.0/96, fe80::/10, ff00::/8 }";
+
+impl ConnectionFilter {
+    const fn is_open(&self, gateway: &GatewayFilter) -> bool {
+        self.propagate && !self.locked && !gateway.locked
+    }
+
+    /// Runs before routing, so that a packet with a forged source does not even cause an ICMP error.
+    fn guard(&self, gateway: &GatewayFilter, vpc: &Nets) -> Vec<String> {
+        if !self.is_open(gateway) {
+            let mut rules = self.inside_pairs("return");
+            rules.push(counted("drop_closed", "drop"));
+            return rules;
+        }
+        let mut rules: Vec<_> =
+            self.inside.iter().map(|(_, peer)| format!("{} saddr {} return", protocol(peer), peer.addr())).collect();
+        rules.extend(vpc.inside("saddr", &counted("drop_source_vpc", "drop")));
+        // Our own inside addresses are among them, too: the peer's packets have left this chain.
+        let inside = gateway.connections.iter().flat_map(|connection| &connection.inside).map(|(local, _)| local);
+        rules.extend(Nets::new(inside).inside("saddr", &counted("drop_source_interconnection", "drop")));
+        for martians in [MARTIANS, MARTIANS_V6] {
+            rules.push(format!("{martians} {}", counted("drop_source_martian", "drop")));
+        }
+        rules
+    }
+
+    fn inbound(&self, gateway: &GatewayFilter, vpc: &Nets) -> Vec<String> {
+        let mut rules = Vec::new();
+        if !self.is_open(gateway) {
+            rules.push(counted("drop_closed", "drop"));
+            return rules;
+        }
+        rules.push(format!("oifname != \"{}\" {}", gateway.vpc_link, counted("drop_tunnel_to_tunnel", "drop")));
+        let reachable = vpc.intersection(&Nets::new(&self.announce_out));
+        rules.extend(reachable.outside("daddr", &counted("drop_destination", "drop")));
+        // Routers on the way report with addresses that no policy lists, the peer with its inside address.
+        rules.extend(vpc.quoted_source(&counted("errors_in", "accept")));
+        rules.push(format!("ip saddr 169.254.0.0/16 {}", counted("drop_source_martian", "drop")));
+        rules.extend(Nets::new(&self.accept_in).outside("saddr", &counted("drop_source_policy", "drop")));
+        rules.extend(self.clamp());
+        rules.push(counted("forwarded_in", "accept"));
+        rules
+    }
+
+    fn outbound(&self, gateway: &GatewayFilter, vpc: &Nets) -> Vec<String> {
+        let mut rules = Vec::new();
+        if !self.is_open(gateway) {
+            rules.push(counted("drop_closed", "drop"));
+            return rules;
+        }
+        let announced = vpc.intersection(&Nets::new(&self.announce_out));
+        rules.extend(Nets::new(&self.accept_in).outside("daddr", &counted("drop_out_destination", "drop")));
+        // The VPC's router reports with whatever address it has towards the gateway.
+        rules.extend(vpc.quoted_destination(&counted("errors_out", "accept")));
+        rules.extend(announced.outside("saddr", &counted("drop_out_source", "drop")));
+        rules.extend(self.clamp());
+        rules.push(counted("forwarded_out", "accept"));
+        rules
+    }
+
+    fn input(&self) -> Vec<String> {
+        let mut rules = self.inside_pairs("goto input_peer");
+        rules.push(counted("drop_input_tunnel", "drop"));
+        rules
+    }
+
+    fn inside_pairs(&self, verdict: &str) -> Vec<String> {
+        self.inside
+            .iter()
+            .filter(|(local, peer)| local.addr().is_ipv4() == peer.addr().is_ipv4())
+            .map(|(local, peer)| {
+                let protocol = protocol(peer);
+                format!("{protocol} saddr {} {protocol} daddr {} {verdict}", peer.addr(), local.addr())
+            })
+            .collect()
+    }
+
+    /// TCP's largest segment is lowered in SYNs of both directions, since either end's announcement limits the other.
+    fn clamp(&self) -> Vec<String> {
+        [("ipv4", self.mss_v4), ("ipv6", self.mss_v6)]
+            .into_iter()
+            .filter(|(_, mss)| *mss > 0)
+            .map(|(family, mss)| {
+                format!(
+                    "meta nfproto {family} tcp flags & (syn | rst) == syn tcp option maxseg size > {mss} \
+                     tcp option maxseg size set {mss}"
+                )
+            })
+            .collect()
+    }
+}
+
+fn protocol(net: &IpNet) -> &'static str {
+    match net.addr() {
+        IpAddr::V4(_) => "ip",
+        IpAddr::V6(_) => "ip6",
+    }
+}
+
+impl Ruleset for GatewayFilter {
+    fn counters(&self) -> &'static [&'static str] {
+        &[
+            "forwarded_in",
+            "forwarded_out",
+            "errors_in",
+            "errors_out",
+            "drop_closed",
+            "drop_source_vpc",
+            "drop_source_interconnection",
+            "drop_source_martian",
+            "drop_source_policy",
+            "drop_destination",
+            "drop_tunnel_to_tunnel",
+            "drop_out_source",
+            "drop_out_destination",
+            "drop_forward_other",
+            "drop_input_tunnel",
+            "drop_input_vpc",
+            "drop_input_other",
+            "drop_redirect",
+        ]
+    }
+
+    fn chains(&self) -> Result<String> {
+        check_link_name(&self.vpc_link)?;
+        for connection in &self.connections {
+            check_link_name(&connection.tun)?;
+        }
+        let vpc = Nets::new(&self.vpc_subnets);
+        // One look-up by name, however many connections there are.
+        let dispatch = |key: &str, jump: &str| -> Option<String> {
+            let entries: Vec<_> =
+                self.connections.iter().map(|connection| format!("\"{0}\" : {jump}_{0}", connection.tun)).collect();
+            (!entries.is_empty()).then(|| format!("{key} vmap {{ {} }}", entries.join(", ")))
+        };
+        let mut chains = Chains::default();
+        for connection in &self.connections {
+            let tun = &connection.tun;
+            chains.chain(&format!("guard_{tun}"), &connection.guard(self, &vpc));
+            chains.chain(&format!("from_{tun}"), &connection.inbound(self, &vpc));
+            chains.chain(&format!("to_{tun}"), &connection.outbound(self, &vpc));
+            chains.chain(&format!("input_{tun}"), &connection.input());
+        }
+        chains.chain(
+            "input_peer",
+            &[
+                "tcp dport 179 accept".to_owned(),
+                // Answers to sessions that this side opens: anything but a first SYN, else the source port would open every port.
+                "tcp sport 179 tcp flags & (fin | syn | rst | ack) != syn accept".to_owned(),
+                "udp dport { 3784, 3785 } accept".to_owned(),
+                "icmp type { echo-request, echo-reply } accept".to_owned(),
+                "icmpv6 type { echo-request, echo-reply } accept".to_owned(),
+                format!("{ERRORS_V4} accept"),
+                format!("{ERRORS_V6} accept"),
+                counted("drop_input_tunnel", "drop"),
+            ],
+        );
+        chains.chain(
+            "input_vpc",
+            &[
+                "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept".to_owned(),
+                "fib daddr type != local counter name drop_input_vpc drop".to_owned(),
+                "icmp type { echo-request, echo-reply } accept".to_owned(),
+                "icmpv6 type { echo-request, echo-reply } accept".to_owned(),
+                format!("{ERRORS_V4} accept"),
+                format!("{ERRORS_V6} accept"),
+                counted("drop_input_vpc", "drop"),
+            ],
+        );
+        let base = |hook: &str, priority: &str, policy: &str| {
+            format!("type filter hook {hook} priority {priority}; policy {policy};")
+        };
+        let mut rules = vec![base("prerouting", "raw", "accept")];
+        rules.extend(dispatch("iifname", "jump guard"));
+        chains.chain("prerouting", &rules);
+
+        let mut rules = vec![base("input", "filter", "drop"), "iifname \"lo\" accept".to_owned()];
+        rules.push(format!("iifname \"{}\" goto input_vpc", self.vpc_link));
+        rules.extend(dispatch("iifname", "goto input"));
+        rules.push(counted("drop_input_other", "drop"));
+        chains.chain("input", &rules);
+
+        let mut rules = vec![base("forward", "filter", "drop")];
+        rules.push(format!("icmpv6 type nd-redirect {}", counted("drop_redirect", "drop")));
+        rules.extend(dispatch("iifname", "goto from"));
+        rules.extend(dispatch(&format!("iifname \"{}\" oifname", self.vpc_link), "goto to"));
+        rules.push(counted("drop_forward_other", "drop"));
+        chains.chain("forward", &rules);
+
+        let rules = [
+            base("output", "filter", "accept"),
+            format!("icmpv6 type nd-redirect {}", counted("drop_redirect", "drop")),
+            format!("icmp type redirect {}", counted("drop_redirect", "drop")),
+        ];
+        chains.chain("output", &rules);
+        Ok(chains.0)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+use super::*;
+use crate::filter::{Count, Counters};
+
+fn net(text: &str) -> IpNet {
+    text.parse().expect("a prefix")
+}
+
+fn nets(texts: &[&str]) -> Vec<IpNet> {
+    texts.iter().map(|text| net(text)).collect()
+}
+
+fn connection(tun: &str, number: u8) -> ConnectionFilter {
+    ConnectionFilter {
+        tun: tun.to_owned(),
+        propagate: true,
+        locked: false,
+        inside: vec![
+            (net(&format!("169.254.{number}.1/30")), net(&format!("169.254.{number}.2/30"))),
+            (net(&format!("fd99::{number}:1/126")), net(&format!("fd99::{number}:2/126"))),
+        ],
+        accept_in: nets(&["172.16.0.0/16", "fd50::/16"]),
+        announce_out: nets(&["10.0.0.0/8", "fd00::/8"]),
+        mss_v4: 1360,
+        mss_v6: 1340,
+    }
+}
+
+fn gateway() -> GatewayFilter {
+    GatewayFilter {
+        vpc_link: "vpc".to_owned(),
+        vpc_subnets: nets(&["10.0.0.0/24", "192.168.7.0/24", "fd00:1::/64"]),
+        locked: false,
+        connections: vec![connection("tun-a", 1), connection("tun-b", 2)],
+    }
+}
+
+#[test]
+fn the_ruleset() {
+    let mut filter = gateway();
+    filter.connections[1].propagate = false;
+    let carried = Counters::from([("drop_closed".to_owned(), Count { packets: 3, bytes: 252 })]);
+    assert_eq!(filter.render(&carried).expect("good names"), include_str!("../gateway.nft"));
+}
+
+#[test]
+fn a_gateway_without_connections_has_a_ruleset() {
+    let filter = GatewayFilter { connections: vec![], ..gateway() };
+    let text = filter.render(&Counters::new()).expect("good names");
+    assert!(!text.contains("vmap"), "{text}");
+    assert!(text.contains("hook forward priority filter; policy drop;"));
+}
+
+#[test]
+fn locked_is_closed() {
+    let closed = |filter: &GatewayFilter, number: usize| {
+        let connection = &filter.connections[number];
+        let vpc = Nets::new(&filter.vpc_subnets);
+        [connection.inbound(filter, &vpc), connection.outbound(filter, &vpc)]
+            .iter()
+            .all(|rules| rules == &["counter name drop_closed drop"])
+    };
+    let mut filter = gateway();
+    assert!(!closed(&filter, 0));
+    filter.connections[0].locked = true;
+    assert!(closed(&filter, 0) && !closed(&filter, 1));
+    filter.locked = true;
+    assert!(closed(&filter, 1));
+}
+
+#[test]
+fn without_a_policy_nothing_passes() {
+    let mut filter = gateway();
+    filter.connections[0].accept_in.clear();
+    filter.connections[0].announce_out.clear();
+    let vpc = Nets::new(&filter.vpc_subnets);
+    let rules = filter.connections[0].inbound(&filter, &vpc);
+    for family in ["ipv4", "ipv6"] {
+        assert!(rules.contains(&format!("meta nfproto {family} counter name drop_destination drop")), "{rules:?}");
+    }
+}
+
+#[test]
+fn names_can_not_carry_rules() {
+    let mut filter = gateway();
+    filter.connections[0].tun = "a\" accept".to_owned();
+    assert!(filter.chains().is_err());
+    let filter = GatewayFilter { vpc_link: "a b".to_owned(), ..gateway() };
+    assert!(filter.chains().is_err());
+}
