@@ -127,3 +127,44 @@ impl<const LIMBS: usize> Group<LIMBS> {
         octets
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value_of<const LIMBS: usize>(value: &Uint<LIMBS>) -> Vec<u8> {
+        value.to_be_bytes().as_ref().to_vec()
+    }
+
+    /// The bounds of RFC 6989 §2.1, and RFC 3526's shape: 64 ones at both ends.
+    fn check<const LIMBS: usize>(group: DhGroup, prime: &Uint<LIMBS>) {
+        let (private, _) = generate(group, &mut crate::SeededEntropy::new(1));
+        let octets = value_of(prime);
+        assert_eq!((&octets[..8], &octets[octets.len() - 8..]), (&[0xff; 8][..], &[0xff; 8][..]));
+        let small = |n: u64| value_of(&Uint::<LIMBS>::from_u64(n));
+        let below = |n: u64| value_of(&prime.wrapping_sub(&Uint::from_u64(n)));
+        for refused in [small(0), small(1), below(1), below(0), vec![0xff; octets.len()]] {
+            assert_eq!(private.agree(&refused), None);
+        }
+        assert_eq!(private.agree(&[2; 3]), None);
+        for accepted in [small(2), below(2)] {
+            assert_eq!(private.agree(&accepted).map(|secret| secret.len()), Some(octets.len()));
+        }
+    }
+
+    #[test]
+    fn values_outside_of_the_group_are_refused() {
+        check(DhGroup::Modp2048, GROUP_2048.params.modulus().as_ref());
+        check(DhGroup::Modp3072, GROUP_3072.params.modulus().as_ref());
+        check(DhGroup::Modp4096, GROUP_4096.params.modulus().as_ref());
+    }
+
+    /// `p - 1` generates the group of order two and 4 one of order (p - 1) / 2: a safe prime, so 2 is a generator of large order.
+    #[test]
+    fn the_order_is_that_of_a_safe_prime() {
+        let modulus = GROUP_2048.params.modulus().as_ref();
+        let half = modulus.wrapping_sub(&Uint::ONE).shr_vartime(1);
+        let power = FixedMontyForm::new(&Uint::from_u64(2), &GROUP_2048.params).pow_vartime(&half).retrieve();
+        assert_eq!(power, Uint::ONE);
+    }
+}
