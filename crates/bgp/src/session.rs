@@ -653,7 +653,7 @@ impl Session {
                 self.strikes = 0;
             }
             self.went_down(now, fault);
-        } else if last && self.up.is_none() {
+        } else if self.up.is_none() && (last || fault::is_specific(fault.code)) {
             self.not_up(now, fault);
         }
         self.retry_later(now);

@@ -1,0 +1,532 @@
+//! What a peer can send: every octet here is built by hand, so that no codec of ours vouches for itself.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
+
+use causeway_bgp::{Action, ConnKind, Event, Policy, Session, SessionConfig, State, Verdict};
+use causeway_model::{Family, ReasonCode};
+use proptest::prelude::*;
+
+const OURS: u32 = 64512;
+const THEIRS: u32 = 65001;
+
+fn config(family: Family) -> SessionConfig {
+    let (local, peer): (IpAddr, IpAddr) = match family {
+        Family::Ipv4 => ([169, 254, 0, 1].into(), [169, 254, 0, 2].into()),
+        Family::Ipv6 => ("fd00::1".parse().expect("an address"), "fd00::2".parse().expect("an address")),
+    };
+    SessionConfig {
+        family,
+        local_asn: OURS,
+        peer_asn: THEIRS,
+        router_id: Ipv4Addr::new(10, 0, 0, 1),
+        local,
+        peer,
+        hold_time: 60,
+        max_prefixes: 100,
+    }
+}
+
+fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(19 + body.len()).expect("short enough");
+    [&[0xff; 16][..], &length.to_be_bytes(), &[kind], body].concat()
+}
+
+fn mp(afi: u8) -> Vec<u8> {
+    vec![1, 4, 0, afi, 0, 1]
+}
+
+fn as4(asn: u32) -> Vec<u8> {
+    [&[65, 4][..], &asn.to_be_bytes()].concat()
+}
+
+fn open_with(my_as: u16, hold: u16, id: [u8; 4], capabilities: &[Vec<u8>]) -> Vec<u8> {
+    let capabilities = capabilities.concat();
+    let mut body = vec![4];
+    body.extend(my_as.to_be_bytes());
+    body.extend(hold.to_be_bytes());
+    body.extend(id);
+    if capabilities.is_empty() {
+        body.push(0);
+    } else {
+        let length = u8::try_from(capabilities.len()).expect("short enough");
+        body.extend([length + 2, 2, length]);
+        body.extend(capabilities);
+    }
+    message(1, &body)
+}
+
+fn open() -> Vec<u8> {
+    open_with(65001, 90, [10, 0, 0, 2], &[mp(1), mp(2), vec![2, 0], as4(THEIRS)])
+}
+
+fn keepalive() -> Vec<u8> {
+    message(4, &[])
+}
+
+fn update(withdrawn: &[u8], attributes: &[u8], nlri: &[u8]) -> Vec<u8> {
+    let length = |part: &[u8]| u16::try_from(part.len()).expect("short enough").to_be_bytes();
+    message(2, &[&length(withdrawn)[..], withdrawn, &length(attributes), attributes, nlri].concat())
+}
+
+fn attribute(flags: u8, kind: u8, value: &[u8]) -> Vec<u8> {
+    [&[flags, kind, u8::try_from(value.len()).expect("short enough")], value].concat()
+}
+
+fn path(asns: &[u32]) -> Vec<u8> {
+    let mut value = vec![2, u8::try_from(asns.len()).expect("short enough")];
+    value.extend(asns.iter().flat_map(|asn| asn.to_be_bytes()));
+    attribute(0x40, 2, &value)
+}
+
+fn attributes(asns: &[u32], next_hop: [u8; 4]) -> Vec<u8> {
+    [attribute(0x40, 1, &[0]), path(asns), attribute(0x40, 3, &next_hop)].concat()
+}
+
+fn plain() -> Vec<u8> {
+    attributes(&[THEIRS], [169, 254, 0, 2])
+}
+
+struct Peer {
+    now: Instant,
+    session: Session,
+    events: Vec<Event>,
+    sent: Vec<Vec<u8>>,
+    closed: bool,
+}
+
+impl Peer {
+    /// A session whose connection from the peer is there.
+    fn connected(family: Family) -> Self {
+        let now = Instant::now();
+        let mut session = Session::new(config(family), now);
+        session.set_policy(
+            now,
+            Policy {
+                propagate: true,
+                accept: vec!["0.0.0.0/0".parse().expect("a prefix"), "::/0".parse().expect("a prefix")],
+                ..Policy::default()
+            },
+        );
+        session.set_enabled(now, true);
+        session.handle_connected(now, ConnKind::Incoming);
+        let mut peer = Self { now, session, events: Vec::new(), sent: Vec::new(), closed: false };
+        peer.drain();
+        peer
+    }
+
+    fn established(family: Family) -> Self {
+        let mut peer = Self::connected(family);
+        peer.bytes(&open());
+        peer.bytes(&keepalive());
+        assert!(peer.session.is_up());
+        peer.sent.clear();
+        peer
+    }
+
+    fn drain(&mut self) {
+        while let Some(action) = self.session.poll_action() {
+            match action {
+                Action::Send(ConnKind::Incoming, octets) => self.sent.push(octets),
+                Action::Close(ConnKind::Incoming) => self.closed = true,
+                _ => {}
+            }
+        }
+        self.events.extend(std::iter::from_fn(|| self.session.poll_event()));
+    }
+
+    fn bytes(&mut self, octets: &[u8]) {
+        self.session.handle_bytes(self.now, ConnKind::Incoming, octets);
+        self.drain();
+    }
+
+    /// Code and subcode of the NOTIFICATION sent last.
+    fn notification(&self) -> Option<(u8, u8)> {
+        let last = self.sent.last().filter(|octets| octets[18] == 3)?;
+        Some((last[19], last[20]))
+    }
+
+    fn fault(&self) -> ReasonCode {
+        self.session.fault().expect("a fault").code
+    }
+
+    fn prefixes(&self) -> Vec<String> {
+        self.session.accepted_routes().map(|route| route.prefix.to_string()).collect()
+    }
+
+    fn verdict(&self) -> Verdict {
+        let received = self.session.received();
+        assert_eq!(received.len(), 1, "{received:?}");
+        received[0].1.clone()
+    }
+}
+
+#[test]
+fn our_open_offers_exactly_one_family_route_refresh_and_four_octets() {
+    let peer = Peer::connected(Family::Ipv6);
+    let capabilities = [mp(2), vec![2, 0], as4(OURS)].concat();
+    let body = [&[4, 0xfc, 0x00, 0, 60, 10, 0, 0, 1, 16, 2, 14][..], &capabilities].concat();
+    assert_eq!(peer.sent, [message(1, &body)]);
+}
+
+#[test]
+fn opens_that_are_refused() {
+    let good = [mp(1), as4(THEIRS)];
+    let cases = [
+        ("AS number", open_with(65002, 90, [1; 4], &[mp(1), as4(65002)]), (2, 2), ReasonCode::BgpAsnMismatch),
+        ("AS number of a 2-octet speaker", open_with(65002, 90, [1; 4], &[mp(1)]), (2, 2), ReasonCode::BgpAsnMismatch),
+        ("identifier", open_with(65001, 90, [0; 4], &good), (2, 3), ReasonCode::BgpMessageError),
+        ("hold time 1", open_with(65001, 1, [1; 4], &good), (2, 6), ReasonCode::BgpMessageError),
+        ("hold time 2", open_with(65001, 2, [1; 4], &good), (2, 6), ReasonCode::BgpMessageError),
+        ("family", open_with(65001, 90, [1; 4], &[mp(2), as4(THEIRS)]), (2, 7), ReasonCode::BgpNoCommonFamily),
+        ("version", message(1, &[3, 0xfd, 0xe9, 0, 90, 1, 1, 1, 1, 0]), (2, 1), ReasonCode::BgpMessageError),
+        ("length", message(1, &[4, 0xfd]), (2, 0), ReasonCode::BgpMessageError),
+    ];
+    for (what, octets, notification, code) in cases {
+        let mut peer = Peer::connected(Family::Ipv4);
+        peer.bytes(&octets);
+        assert_eq!(peer.notification(), Some(notification), "{what}");
+        assert!(peer.closed, "{what}");
+        // Our own attempt is still under way, and what was wrong is the reason once that comes to nothing too.
+        peer.session.handle_connect_failed(peer.now, causeway_bgp::ConnectError::Refused);
+        assert_eq!(peer.session.state(), State::Active);
+        assert_eq!(peer.fault(), code, "{what}");
+    }
+}
+
+#[test]
+fn an_old_speaker_without_capabilities_is_an_ipv4_speaker() {
+    let mut peer = Peer::connected(Family::Ipv4);
+    peer.bytes(&open_with(65001, 90, [1; 4], &[]));
+    peer.bytes(&keepalive());
+    assert!(peer.session.is_up());
+    // Two octets an AS, and AS4_PATH restores what AS_TRANS hides (RFC 6793 §4.2.3).
+    let attributes = [
+        attribute(0x40, 1, &[0]),
+        attribute(0x40, 2, &[2, 2, 0xfd, 0xe9, 0x5b, 0xa0]),
+        attribute(0x40, 3, &[169, 254, 0, 2]),
+        attribute(0xc0, 17, &[2, 1, 0xfa, 0x56, 0xea, 0x01]),
+    ]
+    .concat();
+    peer.bytes(&update(&[], &attributes, &[24, 192, 168, 7]));
+    assert_eq!(peer.session.accepted_routes().next().expect("a route").as_path, [65001, 0xfa56_ea01]);
+
+    let mut peer = Peer::connected(Family::Ipv6);
+    peer.bytes(&open_with(65001, 90, [1; 4], &[]));
+    assert_eq!(peer.notification(), Some((2, 7)));
+}
+
+#[test]
+fn messages_out_of_place_are_state_machine_errors() {
+    let cases = [
+        (vec![keepalive()], (5, 1)),
+        (vec![update(&[], &[], &[])], (5, 1)),
+        (vec![open(), open()], (5, 2)),
+        (vec![open(), update(&[], &plain(), &[8, 10])], (5, 2)),
+        (vec![open(), keepalive(), open()], (5, 3)),
+    ];
+    for (messages, notification) in cases {
+        let mut peer = Peer::connected(Family::Ipv4);
+        messages.iter().for_each(|octets| peer.bytes(octets));
+        assert_eq!(peer.notification(), Some(notification));
+        assert!(peer.closed && !peer.session.is_up());
+        assert!(peer.session.received().is_empty());
+    }
+}
+
+#[test]
+fn headers_that_are_refused() {
+    let mut marker = keepalive();
+    marker[3] = 0;
+    let mut short = keepalive();
+    short[17] = 18;
+    let mut long = message(2, &[]);
+    long[16..18].copy_from_slice(&4097_u16.to_be_bytes());
+    for (octets, subcode) in [(marker, 1), (short, 2), (long, 2), (message(9, &[]), 3), (message(4, &[0]), 2)] {
+        let mut peer = Peer::established(Family::Ipv4);
+        peer.bytes(&octets);
+        assert_eq!(peer.notification(), Some((1, subcode)));
+        assert!(!peer.session.is_up());
+        let Some(Event::Down(fault)) = peer.events.iter().rev().find(|event| matches!(event, Event::Down(_))) else {
+            panic!("no reason")
+        };
+        assert_eq!((fault.code, fault.evidence["code"].as_str()), (ReasonCode::BgpMessageError, "1"));
+    }
+}
+
+#[test]
+fn announcements_and_withdrawals_of_both_families() {
+    let mut peer = Peer::established(Family::Ipv4);
+    let attributes = [
+        attributes(&[THEIRS, 65010], [169, 254, 0, 2]),
+        attribute(0x80, 4, &[0, 0, 0, 50]),
+        attribute(0xc0, 8, &[0x32, 0x4c, 0xa4, 0xd8]),
+    ]
+    .concat();
+    // Host bits beyond the length are not part of the prefix.
+    peer.bytes(&update(&[], &attributes, &[24, 192, 168, 7, 20, 172, 16, 0x1f]));
+    assert_eq!(peer.prefixes(), ["172.16.16.0/20", "192.168.7.0/24"]);
+    let route = peer.session.accepted_routes().next().expect("a route");
+    assert_eq!((route.as_path.as_slice(), route.med), ([THEIRS, 65010].as_slice(), Some(50)));
+    assert_eq!(causeway_bgp::preference(causeway_bgp::LinkKind::Vpn, 12876, &route.communities), 200);
+    peer.bytes(&update(&[24, 192, 168, 7, 8, 99], &[], &[]));
+    assert_eq!(peer.prefixes(), ["172.16.16.0/20"]);
+    // In one message a prefix that is both is announced (RFC 4271 §4.3).
+    peer.bytes(&update(&[8, 11], &plain(), &[8, 11]));
+    assert_eq!(peer.prefixes(), ["11.0.0.0/8", "172.16.16.0/20"]);
+    // End-of-RIB is no change.
+    let events = peer.events.len();
+    peer.bytes(&update(&[], &[], &[]));
+    assert_eq!(peer.events.len(), events);
+
+    let mut peer = Peer::established(Family::Ipv6);
+    let hop: std::net::Ipv6Addr = "fd00::2".parse().expect("an address");
+    let link_local: std::net::Ipv6Addr = "fe80::2".parse().expect("an address");
+    let reach = |hops: &[std::net::Ipv6Addr], nlri: &[u8]| {
+        let hops: Vec<u8> = hops.iter().flat_map(|hop| hop.octets()).collect();
+        let length = u8::try_from(hops.len()).expect("short enough");
+        attribute(0x80, 14, &[&[0, 2, 1, length][..], &hops, &[0], nlri].concat())
+    };
+    let common = [attribute(0x40, 1, &[0]), path(&[THEIRS])].concat();
+    peer.bytes(&update(&[], &[common.clone(), reach(&[hop], &[16, 0xfd, 0x11])].concat(), &[]));
+    peer.bytes(&update(&[], &[common.clone(), reach(&[hop, link_local], &[16, 0xfd, 0x12])].concat(), &[]));
+    peer.bytes(&update(&[], &[common, reach(&[link_local], &[16, 0xfd, 0x13])].concat(), &[]));
+    assert_eq!(peer.prefixes(), ["fd11::/16", "fd12::/16", "fd13::/16"]);
+    peer.bytes(&update(&[], &attribute(0x80, 15, &[0, 2, 1, 16, 0xfd, 0x11]), &[]));
+    assert_eq!(peer.prefixes(), ["fd12::/16", "fd13::/16"]);
+    // IPv4 in an IPv6 session was not negotiated and is passed over.
+    peer.bytes(&update(&[], &plain(), &[8, 11]));
+    assert_eq!((peer.prefixes().len(), peer.session.is_up()), (2, true));
+}
+
+#[test]
+fn families_that_were_not_negotiated_are_passed_over() {
+    let mut peer = Peer::established(Family::Ipv4);
+    // EVPN with octets that no EVPN decoder would accept, beside an announcement that counts.
+    let evpn = attribute(0x80, 14, &[0, 25, 70, 4, 1, 2, 3, 4, 0, 0xff, 0xff, 0xff]);
+    peer.bytes(&update(&[], &[plain(), evpn].concat(), &[8, 11]));
+    assert_eq!(peer.prefixes(), ["11.0.0.0/8"]);
+    assert!(peer.session.is_up());
+}
+
+#[test]
+fn what_is_nobodys_to_announce_is_refused_with_its_rule() {
+    let cases: [(&[u8], Vec<u8>, &str); 9] = [
+        (&[8, 127], plain(), "martian"),
+        (&[8, 0], plain(), "martian"),
+        (&[32, 224, 0, 0, 5], plain(), "martian"),
+        (&[4, 240], plain(), "martian"),
+        (&[16, 169, 254], plain(), "martian"),
+        (&[8, 11], attributes(&[THEIRS, OURS], [169, 254, 0, 2]), "own_asn_in_path"),
+        (&[8, 11], attributes(&[THEIRS], [169, 254, 0, 1]), "third_party_next_hop"),
+        (&[8, 11], attributes(&[THEIRS], [192, 0, 2, 9]), "third_party_next_hop"),
+        (&[0], attributes(&[THEIRS], [192, 0, 2, 9]), "third_party_next_hop"),
+    ];
+    for (nlri, attributes, rule) in cases {
+        let mut peer = Peer::established(Family::Ipv4);
+        peer.bytes(&update(&[], &attributes, nlri));
+        assert_eq!(peer.verdict(), Verdict::Filtered(rule), "{nlri:?}");
+        assert!(peer.prefixes().is_empty() && peer.session.is_up());
+    }
+    let mut peer = Peer::established(Family::Ipv6);
+    let hop = [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
+    let nlri = [&[126][..], &hop].concat();
+    let reach = attribute(0x80, 14, &[&[0, 2, 1, 16][..], &hop, &[0], &nlri].concat());
+    peer.bytes(&update(&[], &[attribute(0x40, 1, &[0]), path(&[THEIRS]), reach].concat(), &[]));
+    assert_eq!(peer.verdict(), Verdict::Filtered("interconnection_subnet"));
+}
+
+#[test]
+fn malformed_attributes_withdraw_and_the_session_stays() {
+    let broken: [(&str, Vec<u8>); 6] = [
+        ("ORIGIN 7", [attribute(0x40, 1, &[7]), path(&[THEIRS]), attribute(0x40, 3, &[169, 254, 0, 2])].concat()),
+        ("no AS_PATH", [attribute(0x40, 1, &[0]), attribute(0x40, 3, &[169, 254, 0, 2])].concat()),
+        ("no NEXT_HOP", [attribute(0x40, 1, &[0]), path(&[THEIRS])].concat()),
+        ("AS_SET", [plain(), attribute(0x40, 2, &[1, 1, 0, 0, 0, 9])].concat()),
+        ("MED of 3 octets", [plain(), attribute(0x80, 4, &[0, 0, 1])].concat()),
+        ("overrun", [plain(), vec![0x40, 5, 200, 1]].concat()),
+    ];
+    for (what, attributes) in broken {
+        let mut peer = Peer::established(Family::Ipv4);
+        peer.bytes(&update(&[], &plain(), &[8, 11, 8, 12]));
+        peer.bytes(&update(&[], &attributes, &[8, 11]));
+        assert!(peer.session.is_up(), "{what}");
+        assert_eq!(peer.prefixes(), ["12.0.0.0/8"], "{what}");
+        assert_eq!(peer.session.counters().treated_as_withdraw, 1, "{what}");
+    }
+}
+
+#[test]
+fn updates_whose_prefixes_cannot_be_told_reset_the_session() {
+    for (what, octets) in [
+        ("prefix of 33 bits", update(&[], &plain(), &[33, 1, 2, 3, 4, 5])),
+        ("withdrawn overrun", message(2, &[0, 9, 8, 10, 0, 0])),
+        ("truncated prefix", update(&[24, 10], &[], &[])),
+        ("truncated MP_REACH", update(&[], &attribute(0x80, 14, &[0, 1, 1, 4, 1]), &[])),
+    ] {
+        let mut peer = Peer::established(Family::Ipv4);
+        peer.bytes(&octets);
+        assert_eq!(peer.notification().map(|(code, _)| code), Some(3), "{what}");
+        assert!(!peer.session.is_up(), "{what}");
+    }
+}
+
+#[test]
+fn a_path_longer_than_any_real_one_is_not_kept() {
+    let mut peer = Peer::established(Family::Ipv4);
+    let mut value = Vec::new();
+    for _ in 0..2 {
+        value.extend([2, 200]);
+        value.extend([0, 0, 0, 9].repeat(200));
+    }
+    let length = u16::try_from(value.len()).expect("short enough").to_be_bytes();
+    let path = [&[0x50, 2, length[0], length[1]], value.as_slice()].concat();
+    let attributes = [attribute(0x40, 1, &[0]), path, attribute(0x40, 3, &[169, 254, 0, 2])].concat();
+    peer.bytes(&update(&[], &attributes, &[8, 11]));
+    assert!(peer.session.is_up() && peer.session.received().is_empty());
+    assert_eq!(peer.session.counters().treated_as_withdraw, 1);
+}
+
+#[test]
+fn route_refresh_is_answered_in_full_and_not_faster_than_once_a_second() {
+    let mut peer = Peer::established(Family::Ipv4);
+    let policy = Policy {
+        propagate: true,
+        announce: vec!["10.0.0.0/8".parse().expect("a prefix")],
+        local_subnets: vec!["10.1.0.0/24".parse().expect("a prefix")],
+        ..Policy::default()
+    };
+    peer.session.set_policy(peer.now, policy);
+    peer.drain();
+    let announcement = peer.sent.first().expect("an announcement").clone();
+    peer.sent.clear();
+    let end_of_rib = update(&[], &[], &[]);
+    peer.bytes(&message(5, &[0, 1, 0, 1]));
+    assert_eq!(peer.sent, [announcement, end_of_rib]);
+    for _ in 0..1000 {
+        peer.bytes(&message(5, &[0, 1, 0, 1]));
+    }
+    assert_eq!(peer.sent.len(), 2);
+    peer.now += Duration::from_secs(1);
+    peer.session.handle_timeout(peer.now);
+    peer.drain();
+    assert_eq!(peer.sent.len(), 4);
+    // Another family, and the marks of RFC 7313, which was not offered.
+    peer.now += Duration::from_secs(2);
+    peer.bytes(&message(5, &[0, 2, 0, 1]));
+    peer.bytes(&message(5, &[0, 1, 1, 1]));
+    assert_eq!(peer.sent.len(), 4);
+    assert!(peer.session.is_up());
+}
+
+#[test]
+fn notifications_are_told_apart() {
+    let text = [&[5][..], b"n\xc3\xb6t\n"].concat();
+    let cases: [(Vec<u8>, ReasonCode); 5] = [
+        (message(3, &[[6, 2].as_slice(), &text].concat()), ReasonCode::BgpPeerNotification),
+        (message(3, &[6, 7]), ReasonCode::BgpCollision),
+        (message(3, &[2, 2]), ReasonCode::BgpAsnMismatch),
+        (message(3, &[4, 0]), ReasonCode::BgpPeerNotification),
+        (message(3, &[77, 78, 1, 2, 3]), ReasonCode::BgpPeerNotification),
+    ];
+    for (octets, code) in cases {
+        let mut peer = Peer::established(Family::Ipv4);
+        peer.bytes(&octets);
+        assert_eq!(peer.fault(), code);
+        // A NOTIFICATION is never answered with one (RFC 4271 §6.4).
+        assert!(peer.sent.is_empty() && peer.closed);
+        if octets[19..21] == [6, 2] {
+            let fault = peer.session.fault().expect("a fault");
+            assert_eq!(fault.evidence["text"], "nöt ");
+            assert_eq!(fault.theirs.as_deref(), Some("Cease: Administrative Shutdown: nöt "));
+        }
+    }
+}
+
+/// A long conversation: handshake, announcements in several shapes, a refresh, keepalives.
+fn conversation() -> Vec<u8> {
+    [
+        open(),
+        keepalive(),
+        update(&[], &plain(), &[24, 192, 168, 7, 8, 11]),
+        message(5, &[0, 1, 0, 1]),
+        update(&[8, 11], &[plain(), attribute(0xc0, 8, &[0x32, 0x4c, 0xa4, 0x42])].concat(), &[16, 172, 20]),
+        keepalive(),
+        update(&[], &[], &[]),
+    ]
+    .concat()
+}
+
+fn facts(peer: &Peer) -> (bool, Vec<String>, bool) {
+    (peer.session.is_up(), peer.prefixes(), peer.closed)
+}
+
+/// Feeds `octets` in pieces of the given lengths, over and over.
+fn feed(octets: &[u8], pieces: &[usize]) -> Peer {
+    let mut peer = Peer::connected(Family::Ipv4);
+    let mut rest = octets;
+    for length in pieces.iter().cycle() {
+        if rest.is_empty() {
+            break;
+        }
+        let (piece, after) = rest.split_at((*length).clamp(1, rest.len()));
+        peer.bytes(piece);
+        rest = after;
+    }
+    peer
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn boundaries_do_not_matter(pieces in prop::collection::vec(1_usize..60, 1..8)) {
+        let whole = feed(&conversation(), &[usize::MAX]);
+        prop_assert_eq!(facts(&whole), (true, vec!["172.20.0.0/16".to_owned(), "192.168.7.0/24".to_owned()], false));
+        prop_assert_eq!(facts(&feed(&conversation(), &pieces)), facts(&whole));
+    }
+
+    #[test]
+    fn mutations_never_panic_and_are_judged_alike_however_they_are_cut(
+        changes in prop::collection::vec((0_usize..400, any::<u8>()), 1..6),
+        cut in 0_usize..400,
+        pieces in prop::collection::vec(1_usize..60, 1..8),
+    ) {
+        let mut octets = conversation();
+        for (at, value) in changes {
+            if let Some(octet) = octets.get_mut(at) {
+                *octet = value;
+            }
+        }
+        octets.truncate(octets.len().saturating_sub(cut));
+        let whole = feed(&octets, &[usize::MAX]);
+        prop_assert_eq!(facts(&feed(&octets, &pieces)), facts(&whole));
+        // Whatever went wrong is answered by at most one NOTIFICATION, and closed.
+        let notifications = whole.sent.iter().filter(|octets| octets[18] == 3).count();
+        prop_assert!(notifications <= 1);
+        prop_assert!(notifications == 0 || whole.closed);
+    }
+
+    #[test]
+    fn random_attributes_never_panic(
+        attributes in prop::collection::vec((any::<u8>(), 0_u8..40, prop::collection::vec(any::<u8>(), 0..40)), 0..8),
+        nlri in prop::collection::vec(any::<u8>(), 0..40),
+        withdrawn in prop::collection::vec(any::<u8>(), 0..40),
+        v6: bool,
+    ) {
+        let mut peer = Peer::established(Family::from_is_ipv6(v6));
+        let attributes: Vec<u8> = attributes.iter().flat_map(|(flags, kind, value)| attribute(flags & 0xef, *kind, value)).collect();
+        peer.bytes(&update(&withdrawn, &attributes, &nlri));
+        prop_assert_eq!(peer.session.is_up(), !peer.closed);
+        prop_assert!(peer.session.received_count() <= 1100);
+    }
+
+    #[test]
+    fn random_octets_never_panic(octets in prop::collection::vec(any::<u8>(), 0..6000), kind in 1_u8..7) {
+        let mut peer = Peer::connected(Family::Ipv4);
+        peer.bytes(&octets);
+        let mut peer = Peer::established(Family::Ipv6);
+        peer.bytes(&message(kind, octets.get(..octets.len().min(4077)).unwrap_or_default()));
+        peer.bytes(&octets);
+    }
+}
