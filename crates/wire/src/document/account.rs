@@ -1,0 +1,66 @@
+//! Account v3, IAM v1alpha1 and `/metadata`: what clients ask for around the VPN (wire-api.md §1.9, §8).
+
+use causeway_model::{OrganizationId, ProjectId};
+use serde::Serialize;
+
+use super::Time;
+
+/// A project.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ProjectDocument {
+    /// Id.
+    pub id: ProjectId,
+    /// Name.
+    pub name: String,
+    /// Its organization.
+    pub organization_id: OrganizationId,
+    /// Creation.
+    pub created_at: Time,
+    /// Last change.
+    pub updated_at: Time,
+    /// Free text.
+    pub description: String,
+    /// Never given here.
+    pub qualification: Option<()>,
+}
+
+/// An API key. Its secret is shown once, at creation, so never here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ApiKeyDocument {
+    /// `SCW…`.
+    pub access_key: String,
+    /// Always null.
+    pub secret_key: Option<()>,
+    /// Free text.
+    pub description: String,
+    /// Creation.
+    pub created_at: Option<Time>,
+    /// Last change.
+    pub updated_at: Option<Time>,
+    /// Keys do not expire by themselves.
+    pub expires_at: Option<Time>,
+    /// The project that requests without one go to.
+    pub default_project_id: ProjectId,
+    /// Whether the caller may edit it.
+    pub editable: bool,
+    /// Whether the caller may delete it.
+    pub deletable: bool,
+    /// Whether a product made it.
+    pub managed: bool,
+    /// Not recorded.
+    pub creation_ip: &'static str,
+}
+
+/// `/metadata`: a constant (§1.9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct MetadataDocument {
+    platform: &'static str,
+    partition: &'static str,
+    domain: &'static str,
+}
+
+impl Default for MetadataDocument {
+    fn default() -> Self {
+        Self { platform: "external", partition: "scw", domain: "scw.eu" }
+    }
+}

@@ -1,0 +1,370 @@
+//! The extension API `/causeway/v1` (wire-ext.md). Keys are alphabetical; what is not known is null, so that its absence is seen.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use causeway_model::observed::{ChildFacts, IkeFacts, ReceivedRoute, RouteDecision, SessionFacts, TunnelFacts};
+use causeway_model::reason::{Layer, Reason, ReasonCode, Turn};
+use causeway_model::resource::AuditRecord;
+use causeway_model::status::{ConnectionStatus, VpnGatewayStatus};
+use causeway_model::view::{ConnectionState, GatewayState};
+use causeway_model::{Family, NodeId, Timestamp};
+use ipnet::IpNet;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::Time;
+
+/// Why something is not better than it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReasonDocument {
+    code: ReasonCode,
+    evidence: BTreeMap<String, String>,
+    layer: Layer,
+    message: String,
+    remedy: String,
+    since: Option<Time>,
+    turn: Turn,
+}
+
+impl From<Reason> for ReasonDocument {
+    fn from(reason: Reason) -> Self {
+        Self {
+            code: reason.code,
+            evidence: reason.evidence,
+            layer: reason.layer,
+            message: reason.message,
+            remedy: reason.remedy,
+            since: reason.since.map(Into::into),
+            turn: reason.turn,
+        }
+    }
+}
+
+/// `state` of a VPN gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GatewayStateDocument {
+    applied_revision: u64,
+    /// Bits per second in each direction.
+    bandwidth: u64,
+    desired_revision: u64,
+    lifecycle: &'static str,
+    node: Option<NodeId>,
+    observed_at: Option<Time>,
+    private_addresses: Vec<IpNet>,
+    public_addresses: Vec<IpAddr>,
+    reason: Option<ReasonDocument>,
+    status: VpnGatewayStatus,
+}
+
+impl From<GatewayState> for GatewayStateDocument {
+    fn from(state: GatewayState) -> Self {
+        Self {
+            applied_revision: state.applied_revision,
+            bandwidth: state.bandwidth,
+            desired_revision: state.desired_revision,
+            lifecycle: state.lifecycle,
+            node: state.node,
+            observed_at: state.observed_at.map(Into::into),
+            private_addresses: state.private_addresses,
+            public_addresses: state.public_addresses,
+            reason: state.reason.map(Into::into),
+            status: state.status,
+        }
+    }
+}
+
+/// `state` of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ConnectionStateDocument {
+    applied_revision: u64,
+    bgp_sessions: Vec<SessionDocument>,
+    desired_revision: u64,
+    lifecycle: &'static str,
+    observed_at: Option<Time>,
+    reason: Option<ReasonDocument>,
+    status: ConnectionStatus,
+    tunnels: Vec<TunnelDocument>,
+}
+
+impl From<ConnectionState> for ConnectionStateDocument {
+    fn from(state: ConnectionState) -> Self {
+        Self {
+            applied_revision: state.applied_revision,
+            bgp_sessions: state.bgp_sessions.into_iter().map(Into::into).collect(),
+            desired_revision: state.desired_revision,
+            lifecycle: state.lifecycle,
+            observed_at: state.observed_at.map(Into::into),
+            reason: state.reason.map(Into::into),
+            status: state.status,
+            tunnels: state.tunnels.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+const fn up_or_down(up: bool) -> &'static str {
+    if up { "up" } else { "down" }
+}
+
+/// A counter of each direction, as seen from this side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct InOut {
+    r#in: u64,
+    out: u64,
+}
+
+/// One tunnel as observed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TunnelDocument {
+    /// Inner octets.
+    bytes: InOut,
+    child: Option<ChildDocument>,
+    /// Packets and messages by the reason for which they were dropped.
+    drops: BTreeMap<String, u64>,
+    family: Family,
+    ike: Option<IkeDocument>,
+    local: IpAddr,
+    /// Inside, octets.
+    mtu: u32,
+    /// Inner packets.
+    packets: InOut,
+    peer: IpAddr,
+    reason: Option<ReasonDocument>,
+    since: Time,
+    status: &'static str,
+}
+
+impl From<TunnelFacts> for TunnelDocument {
+    fn from(tunnel: TunnelFacts) -> Self {
+        Self {
+            bytes: InOut { r#in: tunnel.counters.bytes_in, out: tunnel.counters.bytes_out },
+            child: tunnel.child.map(Into::into),
+            drops: tunnel.counters.drops,
+            family: tunnel.family,
+            ike: tunnel.ike.map(Into::into),
+            local: tunnel.local,
+            mtu: tunnel.mtu,
+            packets: InOut { r#in: tunnel.counters.packets_in, out: tunnel.counters.packets_out },
+            peer: tunnel.peer,
+            reason: tunnel.fault.map(|fault| fault.explain(Some(tunnel.since)).into()),
+            since: tunnel.since.into(),
+            status: up_or_down(tunnel.up),
+        }
+    }
+}
+
+/// An established IKE SA.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct IkeDocument {
+    established_at: Time,
+    initiator: bool,
+    peer_endpoint: String,
+    rekeys: u32,
+    suite: String,
+}
+
+impl From<IkeFacts> for IkeDocument {
+    fn from(ike: IkeFacts) -> Self {
+        Self {
+            established_at: ike.established_at.into(),
+            initiator: ike.initiator,
+            peer_endpoint: ike.peer_endpoint,
+            rekeys: ike.rekeys,
+            suite: ike.suite,
+        }
+    }
+}
+
+/// An installed Child SA.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ChildDocument {
+    established_at: Time,
+    rekeys: u32,
+    suite: String,
+}
+
+impl From<ChildFacts> for ChildDocument {
+    fn from(child: ChildFacts) -> Self {
+        Self { established_at: child.established_at.into(), rekeys: child.rekeys, suite: child.suite }
+    }
+}
+
+/// One BGP session as observed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SessionDocument {
+    /// Prefixes.
+    accepted: u32,
+    /// Prefixes.
+    announced: u32,
+    family: Family,
+    flaps: u32,
+    reason: Option<ReasonDocument>,
+    /// Prefixes.
+    received: u32,
+    since: Time,
+    status: &'static str,
+}
+
+impl From<SessionFacts> for SessionDocument {
+    fn from(session: SessionFacts) -> Self {
+        Self {
+            accepted: session.accepted,
+            announced: session.announced,
+            family: session.family,
+            flaps: session.flaps,
+            reason: session.fault.map(|fault| fault.explain(Some(session.since)).into()),
+            received: session.received,
+            since: session.since.into(),
+            status: up_or_down(session.up),
+        }
+    }
+}
+
+/// A prefix that the device announced, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReceivedRouteDocument {
+    as_path: Vec<u32>,
+    communities: Vec<String>,
+    /// `installed`, `beaten`, `filtered` or `withheld`.
+    decision: &'static str,
+    /// By which entry or rule it was filtered, by which route it was beaten, because of what it is withheld.
+    detail: Option<String>,
+    med: Option<u32>,
+    next_hop: IpAddr,
+    prefix: IpNet,
+}
+
+impl From<ReceivedRoute> for ReceivedRouteDocument {
+    fn from(route: ReceivedRoute) -> Self {
+        let (decision, detail) = match route.decision {
+            RouteDecision::Installed => ("installed", None),
+            RouteDecision::Beaten { by } => ("beaten", Some(by)),
+            RouteDecision::Filtered { by } => ("filtered", Some(by)),
+            RouteDecision::Withheld { because } => ("withheld", Some(because)),
+        };
+        Self {
+            as_path: route.as_path,
+            communities: route.communities,
+            decision,
+            detail,
+            med: route.med,
+            next_hop: route.next_hop,
+            prefix: route.prefix,
+        }
+    }
+}
+
+/// A prefix that is announced to the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct AnnouncedRouteDocument {
+    decision: &'static str,
+    prefix: IpNet,
+}
+
+impl From<IpNet> for AnnouncedRouteDocument {
+    fn from(prefix: IpNet) -> Self {
+        Self { decision: "announced", prefix }
+    }
+}
+
+/// A form in which a device's configuration can be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct DeviceFormatDocument {
+    /// One sentence.
+    pub description: &'static str,
+    /// What to give as `format`.
+    pub name: &'static str,
+}
+
+/// An audit record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AuditRecordDocument {
+    access_key: String,
+    action: String,
+    at: Time,
+    details: BTreeMap<String, String>,
+    request_id: Uuid,
+    resource: String,
+    resource_id: String,
+}
+
+impl From<AuditRecord> for AuditRecordDocument {
+    fn from(record: AuditRecord) -> Self {
+        Self {
+            access_key: record.access_key,
+            action: record.action,
+            at: record.at.into(),
+            details: record.details,
+            request_id: record.request_id,
+            resource: record.resource,
+            resource_id: record.resource_id,
+        }
+    }
+}
+
+/// `/healthz` and `/readyz`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct HealthDocument {
+    /// `ok` or what is missing.
+    pub status: &'static str,
+    /// The server's clock.
+    pub time: Option<Time>,
+}
+
+impl HealthDocument {
+    /// All is well.
+    #[must_use]
+    pub fn ok(now: Option<Timestamp>) -> Self {
+        Self { status: "ok", time: now.map(Into::into) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use causeway_model::Fault;
+    use causeway_model::observed::TunnelCounters;
+
+    use super::*;
+
+    #[test]
+    fn a_tunnel_that_is_down_says_why_with_the_time_as_text() {
+        let facts = TunnelFacts {
+            family: Family::Ipv4,
+            local: "192.0.2.1".parse().expect("an address"),
+            peer: "203.0.113.9".parse().expect("an address"),
+            up: false,
+            ever_up: false,
+            since: Timestamp(1_785_241_748_356_342),
+            fault: Some(Fault::new(ReasonCode::PeerSilent).with("attempts", "3")),
+            ike: None,
+            child: None,
+            mtu: 1438,
+            counters: TunnelCounters::default(),
+        };
+        let json = serde_json::to_value(TunnelDocument::from(facts)).expect("JSON");
+        assert_eq!(json["since"], "2026-07-28T12:29:08.356342Z");
+        assert_eq!(json["reason"]["code"], "peer_silent");
+        assert_eq!(json["reason"]["since"], "2026-07-28T12:29:08.356342Z");
+        assert_eq!(json["reason"]["evidence"]["attempts"], "3");
+        assert_eq!(json["bytes"], serde_json::json!({"in": 0, "out": 0}));
+        assert!(json["ike"].is_null());
+        assert_eq!(json["family"], "ipv4");
+    }
+
+    #[test]
+    fn a_routes_decision_is_a_word_and_a_detail() {
+        let route = ReceivedRoute {
+            prefix: "10.9.0.0/24".parse().expect("a prefix"),
+            next_hop: "169.254.0.2".parse().expect("an address"),
+            as_path: vec![65000],
+            med: None,
+            communities: Vec::new(),
+            decision: RouteDecision::Filtered { by: "not_in_prefix_filter_in".to_owned() },
+        };
+        let json = serde_json::to_string(&ReceivedRouteDocument::from(route)).expect("JSON");
+        assert_eq!(
+            json,
+            r#"{"as_path":[65000],"communities":[],"decision":"filtered","detail":"not_in_prefix_filter_in","med":null,"next_hop":"169.254.0.2","prefix":"10.9.0.0/24"}"#
+        );
+    }
+}

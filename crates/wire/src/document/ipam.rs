@@ -1,0 +1,80 @@
+//! IPAM v1 (wire-api.md §6). Keys are alphabetical, nulls explicit.
+
+use causeway_model::resource::{Ip, IpResource, IpSource};
+use causeway_model::{IpId, ProjectId, SubnetId};
+use ipnet::IpNet;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::Time;
+
+/// What uses an address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct IpResourceDocument {
+    id: Uuid,
+    mac_address: Option<String>,
+    name: Option<String>,
+    r#type: String,
+}
+
+impl From<IpResource> for IpResourceDocument {
+    fn from(resource: IpResource) -> Self {
+        Self { id: resource.id, mac_address: resource.mac_address, name: resource.name, r#type: resource.kind }
+    }
+}
+
+/// Where an address comes from: exactly one key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IpSourceDocument {
+    /// A subnet of a Private Network.
+    SubnetId(SubnetId),
+    /// A zone's public pool.
+    Zonal(String),
+}
+
+impl From<IpSource> for IpSourceDocument {
+    fn from(source: IpSource) -> Self {
+        match source {
+            IpSource::Subnet(id) => Self::SubnetId(id),
+            IpSource::Zonal(zone) => Self::Zonal(zone),
+        }
+    }
+}
+
+/// An address (§6.2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct IpDocument {
+    address: IpNet,
+    created_at: Time,
+    id: IpId,
+    is_ipv6: bool,
+    project_id: ProjectId,
+    region: String,
+    resource: Option<IpResourceDocument>,
+    /// Reverse names are not offered, so there are none.
+    reverses: [(); 0],
+    source: IpSourceDocument,
+    tags: Vec<String>,
+    updated_at: Time,
+    zone: Option<String>,
+}
+
+impl From<Ip> for IpDocument {
+    fn from(ip: Ip) -> Self {
+        Self {
+            address: ip.address,
+            created_at: ip.created_at.into(),
+            id: ip.id,
+            is_ipv6: matches!(ip.address, IpNet::V6(_)),
+            project_id: ip.project_id,
+            region: ip.region,
+            resource: ip.resource.map(Into::into),
+            reverses: [],
+            source: ip.source.into(),
+            tags: ip.tags,
+            updated_at: ip.updated_at.into(),
+            zone: ip.zone,
+        }
+    }
+}

@@ -1,0 +1,449 @@
+//! Query strings (wire-api.md §1.4, §1.8): repeated keys for lists, booleans in any case, `unknown_*` and empty values mean no filter,
+//! unknown parameters are ignored, and every bad one is named.
+
+use std::str::FromStr;
+
+use causeway_model::Error;
+use causeway_model::command::{
+    ConnectionFilter, IpFilter, ListQuery, OrderField, PrivateNetworkFilter, SecretFilter, VpnGatewayFilter,
+};
+use causeway_model::error::ArgumentReason;
+use causeway_model::status::{ConnectionStatus, VpnGatewayStatus};
+use uuid::Uuid;
+
+use crate::errors::{Errors, excerpt, words};
+
+/// Objects of a page when the caller does not say (real value unknown).
+pub const DEFAULT_PAGE_SIZE: u32 = 50;
+/// Objects of a page at most.
+pub const MAX_PAGE_SIZE: u32 = 1000;
+
+/// A parsed query string. Field errors are collected until [`Query::finish`].
+#[derive(Debug, Default)]
+pub struct Query {
+    pairs: Vec<(String, String)>,
+    errors: Errors,
+}
+
+impl Query {
+    /// Splits and decodes `raw` (without the question mark). Octets that are not UTF-8 become U+FFFD.
+    #[must_use]
+    pub fn parse(raw: &str) -> Self {
+        let pairs = raw
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+            .map(|pair| {
+                let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+                (percent_decode(key, true), percent_decode(value, true))
+            })
+            .collect();
+        Self { pairs, errors: Errors::default() }
+    }
+
+    /// Values of `name` that filter: neither empty nor `unknown_*`.
+    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> + 'a {
+        self.pairs
+            .iter()
+            .filter(move |(key, value)| key == name && !value.is_empty() && !value.starts_with("unknown_"))
+            .map(|(_, value)| value.as_str())
+    }
+
+    fn push(&self, name: &str, reason: ArgumentReason, help: impl Into<String>) {
+        self.errors.push(name, reason, help);
+    }
+
+    /// The last value of free text; here `unknown_…` is a text as any other.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<String> {
+        let mut values = self.pairs.iter().filter(|(key, value)| key == name && !value.is_empty());
+        values.next_back().map(|(_, value)| value.clone())
+    }
+
+    /// Every value of a list of free texts.
+    #[must_use]
+    pub fn texts(&self, name: &str) -> Vec<String> {
+        self.pairs
+            .iter()
+            .filter(|(key, value)| key == name && !value.is_empty())
+            .map(|(_, value)| value.clone())
+            .collect()
+    }
+
+    /// Every value of a list of words; `unknown_*` is left out.
+    #[must_use]
+    pub fn words(&self, name: &str) -> Vec<String> {
+        self.values(name).map(str::to_owned).collect()
+    }
+
+    /// A boolean in any case.
+    pub fn boolean(&self, name: &str) -> Option<bool> {
+        let value = self.values(name).last()?;
+        if value.eq_ignore_ascii_case("true") {
+            Some(true)
+        } else if value.eq_ignore_ascii_case("false") {
+            Some(false)
+        } else {
+            self.push(name, ArgumentReason::Format, "must be `true` or `false`");
+            None
+        }
+    }
+
+    /// An id.
+    pub fn id<T: From<Uuid>>(&self, name: &str) -> Option<T> {
+        self.ids(name).pop()
+    }
+
+    /// A list of ids.
+    pub fn ids<T: From<Uuid>>(&self, name: &str) -> Vec<T> {
+        let mut ids = Vec::new();
+        for value in self.values(name) {
+            match Uuid::from_str(value) {
+                Ok(id) => ids.push(id.into()),
+                Err(_) => self.push(name, ArgumentReason::Format, format!("`{}` is not a UUID", excerpt(value))),
+            }
+        }
+        ids
+    }
+
+    /// A list of words out of `all`.
+    fn enumeration<T: Copy>(&self, name: &str, all: &[(T, &str)]) -> Vec<T> {
+        let mut found = Vec::new();
+        for value in self.values(name) {
+            match all.iter().find(|(_, word)| *word == value) {
+                Some((item, _)) => found.push(*item),
+                None => {
+                    let help = format!("`{}` is none of {}", excerpt(value), words(all.iter().map(|(_, word)| *word)));
+                    self.push(name, ArgumentReason::Format, help);
+                }
+            }
+        }
+        found
+    }
+
+    fn number(&self, name: &str, default: u32, max: u32) -> u32 {
+        let Some(value) = self.text(name) else { return default };
+        match value.parse::<u64>() {
+            Ok(number) if (1..=u64::from(max)).contains(&number) => u32::try_from(number).unwrap_or(max),
+            Ok(_) => {
+                self.push(name, ArgumentReason::Constraint, format!("must be from 1 to {max}"));
+                default
+            }
+            Err(_) => {
+                self.push(name, ArgumentReason::Format, format!("must be a number from 1 to {max}"));
+                default
+            }
+        }
+    }
+
+    /// Records that this server does not offer the filter `name`, if the request uses it: a list that ignored it would be wrong.
+    pub fn not_offered(&self, name: &str) {
+        if self.values(name).next().is_some() {
+            self.push(name, ArgumentReason::Constraint, "this filter is not offered; leave it out");
+        }
+    }
+
+    /// What every list takes, with the orders that the list at hand knows; the first is the default.
+    pub fn list(&self, orders: &[Order]) -> ListQuery {
+        let order = self.order(orders);
+        ListQuery {
+            order: order.field,
+            descending: order.descending,
+            page: self.number("page", 1, u32::MAX),
+            page_size: self.number("page_size", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE),
+            project_id: self.id("project_id"),
+            organization_id: self.id("organization_id"),
+            name: self.text("name"),
+            tags: self.texts("tags"),
+        }
+    }
+
+    fn order(&self, orders: &[Order]) -> Order {
+        let default = orders.first().copied().unwrap_or(Order::CREATED_AT_ASC);
+        let Some(value) = self.values("order_by").last() else { return default };
+        if let Some(order) = orders.iter().find(|order| order.word == value) {
+            return *order;
+        }
+        let help = format!("`{}` is none of {}", excerpt(value), words(orders.iter().map(|order| order.word)));
+        self.push("order_by", ArgumentReason::Format, help);
+        default
+    }
+
+    /// Filters of the VPN gateway list.
+    pub fn vpn_gateways(&self) -> VpnGatewayFilter {
+        let statuses: Vec<_> = VpnGatewayStatus::ALL.iter().map(|status| (*status, status.as_str())).collect();
+        VpnGatewayFilter {
+            statuses: self.enumeration("statuses", &statuses),
+            gateway_types: self.texts("gateway_types"),
+            private_network_ids: self.ids("private_network_ids"),
+        }
+    }
+
+    /// Filters of the connection list.
+    pub fn connections(&self) -> ConnectionFilter {
+        let statuses: Vec<_> = ConnectionStatus::ALL.iter().map(|status| (*status, status.as_str())).collect();
+        ConnectionFilter {
+            statuses: self.enumeration("statuses", &statuses),
+            is_ipv6: self.boolean("is_ipv6"),
+            routing_policy_ids: self.ids("routing_policy_ids"),
+            route_propagation_enabled: self.boolean("route_propagation_enabled"),
+            vpn_gateway_ids: self.ids("vpn_gateway_ids"),
+            customer_gateway_ids: self.ids("customer_gateway_ids"),
+        }
+    }
+
+    /// Filters of the Private Network list.
+    pub fn private_networks(&self) -> PrivateNetworkFilter {
+        PrivateNetworkFilter { vpc_id: self.id("vpc_id"), private_network_ids: self.ids("private_network_ids") }
+    }
+
+    /// Filters of the IPAM list.
+    pub fn ips(&self) -> IpFilter {
+        for name in ["resource_name", "mac_address", "regional", "source_vpc_id"] {
+            self.not_offered(name);
+        }
+        let mut resource_ids = self.ids("resource_ids");
+        resource_ids.extend(self.id::<Uuid>("resource_id"));
+        let mut resource_types = self.words("resource_types");
+        resource_types.extend(self.words("resource_type").pop());
+        let sources = ["zonal", "private_network_id", "subnet_id"];
+        let given: Vec<_> = sources.into_iter().filter(|name| self.values(name).next().is_some()).collect();
+        if let [_, second, ..] = given.as_slice() {
+            self.push(second, ArgumentReason::Constraint, format!("give at most one of {}", words(sources)));
+        }
+        IpFilter {
+            vpc_id: self.id("vpc_id"),
+            private_network_id: self.id("private_network_id"),
+            subnet_id: self.id("subnet_id"),
+            zonal: self.text("zonal"),
+            attached: self.boolean("attached"),
+            resource_ids,
+            resource_types,
+            is_ipv6: self.boolean("is_ipv6"),
+            ip_ids: self.ids("ip_ids"),
+        }
+    }
+
+    /// Filters of the secret list. Nothing here is ephemeral or scheduled for deletion, so asking for those finds nothing; the flag that
+    /// says so is the second value.
+    pub fn secrets(&self) -> (SecretFilter, bool) {
+        let nothing = self.boolean("scheduled_for_deletion") == Some(true) || self.boolean("ephemeral") == Some(true);
+        (SecretFilter { path: self.text("path"), kind: self.words("type").pop() }, nothing)
+    }
+
+    /// Ends the parsing.
+    ///
+    /// # Errors
+    /// Every bad parameter.
+    pub fn finish(self) -> Result<(), Error> {
+        self.errors.finish()
+    }
+}
+
+/// A value of an `order_by`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Order {
+    word: &'static str,
+    field: OrderField,
+    descending: bool,
+}
+
+macro_rules! orders {
+    ($($name:ident = $word:literal, $field:ident, $descending:literal;)+) => {
+        impl Order {
+            $(const $name: Self = Self { word: $word, field: OrderField::$field, descending: $descending };)+
+        }
+    };
+}
+
+orders! {
+    CREATED_AT_ASC = "created_at_asc", CreatedAt, false;
+    CREATED_AT_DESC = "created_at_desc", CreatedAt, true;
+    UPDATED_AT_ASC = "updated_at_asc", UpdatedAt, false;
+    UPDATED_AT_DESC = "updated_at_desc", UpdatedAt, true;
+    NAME_ASC = "name_asc", Name, false;
+    NAME_DESC = "name_desc", Name, true;
+    TYPE_ASC = "type_asc", Type, false;
+    TYPE_DESC = "type_desc", Type, true;
+    STATUS_ASC = "status_asc", Status, false;
+    STATUS_DESC = "status_desc", Status, true;
+}
+
+impl Order {
+    /// Lists without an `order_by` of their own, and subnets.
+    pub const CREATED: &'static [Self] = &[Self::CREATED_AT_ASC, Self::CREATED_AT_DESC];
+    /// VPCs, Private Networks, customer gateways, routing policies.
+    pub const CREATED_NAME: &'static [Self] =
+        &[Self::CREATED_AT_ASC, Self::CREATED_AT_DESC, Self::NAME_ASC, Self::NAME_DESC];
+    /// Connections.
+    pub const CONNECTIONS: &'static [Self] = &[
+        Self::CREATED_AT_ASC,
+        Self::CREATED_AT_DESC,
+        Self::NAME_ASC,
+        Self::NAME_DESC,
+        Self::STATUS_ASC,
+        Self::STATUS_DESC,
+    ];
+    /// VPN gateways.
+    pub const VPN_GATEWAYS: &'static [Self] = &[
+        Self::CREATED_AT_ASC,
+        Self::CREATED_AT_DESC,
+        Self::NAME_ASC,
+        Self::NAME_DESC,
+        Self::TYPE_ASC,
+        Self::TYPE_DESC,
+        Self::STATUS_ASC,
+        Self::STATUS_DESC,
+    ];
+    /// IPAM addresses.
+    pub const IPS: &'static [Self] =
+        &[Self::CREATED_AT_DESC, Self::CREATED_AT_ASC, Self::UPDATED_AT_ASC, Self::UPDATED_AT_DESC];
+    /// Secrets.
+    pub const SECRETS: &'static [Self] = &[
+        Self::NAME_ASC,
+        Self::NAME_DESC,
+        Self::CREATED_AT_ASC,
+        Self::CREATED_AT_DESC,
+        Self::UPDATED_AT_ASC,
+        Self::UPDATED_AT_DESC,
+    ];
+}
+
+/// Undoes percent-encoding; in query strings `plus` means space. A `%` that no two hexadecimal digits follow stands for itself.
+#[must_use]
+pub fn percent_decode(text: &str, plus: bool) -> String {
+    let mut octets = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(octet) = rest.next() {
+        let decoded = match octet {
+            b'+' if plus => Some(b' '),
+            b'%' => {
+                let mut ahead = rest.clone();
+                let pair = ahead.next().and_then(hex_digit).zip(ahead.next().and_then(hex_digit));
+                pair.map(|(high, low)| {
+                    rest = ahead;
+                    high << 4 | low
+                })
+            }
+            _ => None,
+        };
+        octets.push(decoded.unwrap_or(octet));
+    }
+    String::from_utf8(octets).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+const fn hex_digit(octet: u8) -> Option<u8> {
+    match octet {
+        b'0'..=b'9' => Some(octet - b'0'),
+        b'a'..=b'f' => Some(octet - b'a' + 10),
+        b'A'..=b'F' => Some(octet - b'A' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use causeway_model::error::ArgumentError;
+
+    use super::*;
+
+    const ID: &str = "88eb1423-3671-41c0-b9a8-b39c706de059";
+
+    fn errors(query: Query) -> Vec<(String, ArgumentReason)> {
+        match query.finish() {
+            Err(Error::InvalidArguments(arguments)) => {
+                arguments.into_iter().map(|ArgumentError { name, reason, .. }| (name, reason)).collect()
+            }
+            other => panic!("expected field errors, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_three_sdks_spellings() {
+        let query = Query::parse(
+            "is_ipv6=True&tags=a+b&tags=c%26d&route_propagation_enabled=false&x=1&statuses=unknown_status",
+        );
+        let filter = query.connections();
+        assert_eq!(filter.is_ipv6, Some(true));
+        assert_eq!(filter.route_propagation_enabled, Some(false));
+        assert_eq!(filter.statuses, []);
+        assert_eq!(query.list(Order::CONNECTIONS).tags, ["a b", "c&d"]);
+        query.finish().expect("no errors");
+    }
+
+    #[test]
+    fn an_empty_query_is_the_first_page_in_the_default_order() {
+        let query = Query::parse("");
+        let list = query.list(Order::SECRETS);
+        assert_eq!((list.order, list.descending, list.page, list.page_size), (OrderField::Name, false, 1, 50));
+        assert_eq!(query.list(Order::IPS).order, OrderField::CreatedAt);
+        assert!(query.list(Order::IPS).descending);
+        query.finish().expect("no errors");
+    }
+
+    #[test]
+    fn every_bad_parameter_is_named_at_once() {
+        let query = Query::parse(
+            "page=0&page_size=1001&order_by=colour_asc&project_id=x&statuses=active&statuses=broken&is_ipv6=perhaps&vpn_gateway_ids=1",
+        );
+        let _ = query.list(Order::CONNECTIONS);
+        let filter = query.connections();
+        assert_eq!(filter.statuses, [ConnectionStatus::Active]);
+        use ArgumentReason::{Constraint, Format};
+        let names: Vec<_> = errors(query);
+        let expected = [
+            ("order_by", Format),
+            ("page", Constraint),
+            ("page_size", Constraint),
+            ("project_id", Format),
+            ("statuses", Format),
+            ("is_ipv6", Format),
+            ("vpn_gateway_ids", Format),
+        ];
+        assert_eq!(names, expected.map(|(name, reason)| (name.to_owned(), reason)));
+    }
+
+    #[test]
+    fn page_numbers_that_are_no_numbers_are_a_matter_of_format() {
+        for value in ["-1", "one", "1.5", "99999999999999999999"] {
+            let query = Query::parse(&format!("page={value}"));
+            let _ = query.list(Order::CREATED);
+            assert_eq!(errors(query), [("page".to_owned(), ArgumentReason::Format)], "{value}");
+        }
+        let query = Query::parse("page_size=1000&page=4294967295");
+        assert_eq!(query.list(Order::CREATED).page, u32::MAX);
+        query.finish().expect("no errors");
+    }
+
+    #[test]
+    fn ip_filters_take_single_and_repeated_resources() {
+        let query = Query::parse(&format!(
+            "resource_id={ID}&resource_type=unknown_type&resource_types=vpn_gateway&zonal=fr-par-1"
+        ));
+        let filter = query.ips();
+        assert_eq!(filter.resource_ids, [ID.parse::<Uuid>().expect("a UUID")]);
+        assert_eq!(filter.resource_types, ["vpn_gateway"]);
+        assert_eq!(filter.zonal.as_deref(), Some("fr-par-1"));
+        query.finish().expect("no errors");
+
+        let query = Query::parse(&format!("zonal=fr-par-1&subnet_id={ID}&resource_name=x"));
+        let _ = query.ips();
+        let names: Vec<_> = errors(query).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["resource_name", "subnet_id"]);
+    }
+
+    #[test]
+    fn percent_signs_that_encode_nothing_stand_for_themselves() {
+        assert_eq!(percent_decode("100%+%41%4", true), "100% A%4");
+        assert_eq!(percent_decode("a+b%zz", false), "a+b%zz");
+        assert_eq!(percent_decode("%ff", true), "\u{fffd}");
+        assert_eq!(percent_decode("%C3%A9", true), "é");
+    }
+
+    #[test]
+    fn a_long_bad_value_is_quoted_shortened() {
+        let query = Query::parse(&format!("project_id={}", "x".repeat(5000)));
+        let _ = query.list(Order::CREATED);
+        let Err(Error::InvalidArguments(arguments)) = query.finish() else { panic!("an error") };
+        assert!(arguments[0].help.len() < 100, "{}", arguments[0].help);
+    }
+}
