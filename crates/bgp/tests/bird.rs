@@ -1,0 +1,186 @@
+//! Our sessions over TCP against BIRD 2, each in a network namespace of its own.
+
+mod tcp;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use causeway_bgp::{LinkKind, Policy, Verdict, preference};
+use causeway_model::{Family, ReasonCode};
+use tcp::{Daemon, Namespaces, Speaker, both_up, during, enable, policy, run, set_policy, until};
+
+/// A device as a customer would set it up, but for its patience after errors.
+fn configuration(local_as: u32, neighbor_as: u32) -> String {
+    format!(
+        r#"log stderr all;
+router id 192.168.7.1;
+protocol device {{ scan time 10; }}
+protocol static s4 {{ ipv4;
+  route 192.168.7.0/24 unreachable {{ bgp_community.add((12876,42200)); }};
+  route 172.16.0.0/12 unreachable; }}
+protocol static s6 {{ ipv6; route fd20:7::/48 unreachable; }}
+template bgp customer {{ local as {local_as}; error wait time 1,2; connect retry time 2; connect delay time 1; }}
+protocol bgp p4 from customer {{ neighbor 169.254.100.1 as {neighbor_as}; source address 169.254.100.2;
+  ipv4 {{ import all; export filter {{ if source = RTS_STATIC then {{ bgp_med = 30; accept; }} reject; }}; next hop self; }}; }}
+protocol bgp p6 from customer {{ neighbor fd00:100::1 as {neighbor_as}; source address fd00:100::2;
+  ipv6 {{ import all; export where source = RTS_STATIC; next hop self; }}; }}
+"#
+    )
+}
+
+struct Bird {
+    namespace: String,
+    directory: String,
+}
+
+impl Bird {
+    fn write(&self, local_as: u32, neighbor_as: u32) {
+        let file = Path::new(&self.directory).join("bird.conf");
+        std::fs::write(file, configuration(local_as, neighbor_as)).expect("the configuration");
+    }
+
+    fn start(&self) -> Daemon {
+        let path = |name: &str| format!("{}/{name}", self.directory);
+        let _ = std::fs::remove_file(path("bird.ctl"));
+        let arguments = ["-f", "-c", &path("bird.conf"), "-s", &path("bird.ctl"), "-P", &path("bird.pid")];
+        let daemon = Daemon::start(&self.namespace, "bird", &arguments, Path::new(&path("bird.log")));
+        let start = Instant::now();
+        while std::os::unix::net::UnixStream::connect(path("bird.ctl")).is_err() {
+            assert!(start.elapsed() < Duration::from_secs(5), "bird does not start: {:?}", std::fs::read_to_string(path("bird.log")));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        daemon
+    }
+
+    fn birdc(&self, command: &str) -> String {
+        run("birdc", &["-s", &format!("{}/bird.ctl", self.directory), command])
+    }
+}
+
+#[test]
+#[ignore = "needs root, bird and network namespaces"]
+fn bird() {
+    let Some(namespace) = std::env::var("CWBGP_DEVICE").ok() else {
+        return Namespaces::new("bird").reenter("bird");
+    };
+    let bird = Bird { namespace, directory: std::env::var("CWBGP_DIRECTORY").expect("set with the other") };
+    bird.write(65001, 64512);
+    let mut speakers = [Speaker::new(Family::Ipv4), Speaker::new(Family::Ipv6)];
+
+    // Up before any policy: the session can be debugged before traffic is opened, and nothing is exchanged.
+    let daemon = bird.start();
+    during(&mut speakers, 200);
+    enable(&mut speakers, true);
+    let took = until(&mut speakers, "up", both_up);
+    assert!(took < Duration::from_millis(500), "{took:?}");
+    until(&mut speakers, "BIRD's routes", |[v4, v6]| {
+        v4.session.received_count() == 2 && v6.session.received_count() == 1
+    });
+    assert!(speakers.iter().all(|speaker| speaker.session.accepted_count() == 0));
+    assert!(speakers[0].session.received().iter().all(|(_, verdict)| *verdict == Verdict::Filtered("no_policy")));
+    assert!(!bird.birdc("show route").contains("10.1."));
+
+    // The policy opens both directions.
+    set_policy(&mut speakers, &policy());
+    assert_eq!(speakers[0].prefixes(), ["192.168.7.0/24"]);
+    assert_eq!(speakers[1].prefixes(), ["fd20:7::/48"]);
+    let route = speakers[0].session.accepted_routes().next().expect("a route");
+    assert_eq!((route.as_path.as_slice(), route.med), ([65001].as_slice(), Some(30)));
+    assert_eq!(preference(LinkKind::Vpn, 12876, &route.communities), 200);
+    during(&mut speakers, 300);
+    let shown = bird.birdc("show route protocol p4 all");
+    assert!(shown.contains("10.1.0.0/24") && shown.contains("10.1.1.0/24") && !shown.contains("10.9."), "{shown}");
+    assert!(shown.contains("BGP.as_path: 64512") && shown.contains("BGP.next_hop: 169.254.100.1"), "{shown}");
+    let shown = bird.birdc("show route protocol p6 all");
+    assert!(shown.contains("fd10::/64") && shown.contains("BGP.next_hop: fd00:100::1"), "{shown}");
+
+    // A narrower policy withdraws, propagation off withdraws everything, and the sessions stay.
+    let narrow = Policy { announce: vec!["10.1.1.0/24".parse().expect("a prefix")], ..policy() };
+    set_policy(&mut speakers, &narrow);
+    during(&mut speakers, 300);
+    let shown = bird.birdc("show route");
+    assert!(shown.contains("10.1.1.0/24") && !shown.contains("10.1.0.0/24") && !shown.contains("fd10"), "{shown}");
+    set_policy(&mut speakers, &Policy { propagate: false, ..policy() });
+    during(&mut speakers, 300);
+    assert!(!bird.birdc("show route").contains("10.1."));
+    assert!(speakers[0].prefixes().is_empty());
+    set_policy(&mut speakers, &policy());
+    during(&mut speakers, 300);
+    assert!(bird.birdc("show route").contains("10.1.0.0/24"));
+
+    // BIRD asks for everything again, and withdraws.
+    let sent = speakers[0].session.counters().messages_out;
+    bird.birdc("reload in p4");
+    during(&mut speakers, 300);
+    assert!(speakers[0].session.counters().messages_out >= sent + 2);
+    bird.birdc("disable s4");
+    until(&mut speakers, "withdrawn", |[v4, _]| v4.prefixes().is_empty());
+    bird.birdc("enable s4");
+    until(&mut speakers, "announced again", |[v4, _]| v4.prefixes() == ["192.168.7.0/24"]);
+    assert!(speakers.iter().all(|speaker| speaker.session.flaps() == 0));
+
+    // Terminated BIRD says so; killed BIRD just goes. Either way it is back soon after it starts.
+    daemon.terminate();
+    until(&mut speakers, "terminated", |speakers| speakers.iter().all(|speaker| !speaker.session.is_up()));
+    let fault = speakers[0].fault();
+    assert_eq!(fault.code, ReasonCode::BgpPeerNotification, "{fault:?}");
+    assert_eq!(fault.evidence["code"], "6");
+    assert!(speakers[0].prefixes().is_empty());
+    let daemon = bird.start();
+    let took = until(&mut speakers, "up after a restart", both_up);
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    drop(daemon);
+    until(&mut speakers, "killed", |speakers| speakers.iter().all(|speaker| !speaker.session.is_up()));
+    until(&mut speakers, "refused", |speakers| {
+        speakers.iter().all(|speaker| speaker.fault().code == ReasonCode::TcpRefused)
+    });
+
+    // The device has another AS number than the customer gateway.
+    bird.write(65099, 64512);
+    let daemon = bird.start();
+    until(&mut speakers, "their AS number", |speakers| {
+        speakers.iter().all(|speaker| speaker.fault().code == ReasonCode::BgpAsnMismatch)
+    });
+    let fault = speakers[0].fault();
+    assert_eq!((fault.ours.as_deref(), fault.theirs.as_deref()), (Some("65001"), Some("65099")));
+    // It stays the reason while BIRD waits and refuses.
+    during(&mut speakers, 5000);
+    assert_eq!(speakers[0].fault().code, ReasonCode::BgpAsnMismatch);
+    drop(daemon);
+
+    // The device expects another number of us.
+    enable(&mut speakers, false);
+    bird.write(65001, 64999);
+    let daemon = bird.start();
+    enable(&mut speakers, true);
+    until(&mut speakers, "our AS number", |speakers| {
+        speakers.iter().all(|speaker| speaker.fault().code == ReasonCode::BgpAsnMismatch)
+    });
+    let fault = speakers[1].fault();
+    assert_eq!((fault.ours.as_deref(), fault.evidence["rejected_by"].as_str()), (Some("64512"), "peer"));
+
+    // Corrected while it runs.
+    bird.write(65001, 64512);
+    bird.birdc("configure");
+    let took = until(&mut speakers, "corrected", |speakers| both_up(speakers) && speakers[0].prefixes().len() == 1);
+    assert!(took < Duration::from_secs(15), "{took:?}");
+
+    // The tunnel goes and comes.
+    enable(&mut speakers, false);
+    during(&mut speakers, 100);
+    assert_eq!(speakers[0].fault().code, ReasonCode::TunnelDown);
+    enable(&mut speakers, true);
+    let took = until(&mut speakers, "tunnel back", both_up);
+    assert!(took < Duration::from_secs(10), "{took:?}");
+
+    // We end it, with a text that BIRD shows.
+    for speaker in &mut speakers {
+        speaker.session.shutdown(Instant::now(), "routing policy detached");
+    }
+    during(&mut speakers, 300);
+    let shown = bird.birdc("show protocols all p4");
+    assert!(shown.contains("Administrative shutdown"), "{shown}");
+    let log = std::fs::read_to_string(Path::new(&bird.directory).join("bird.log")).expect("the log");
+    assert!(log.contains("routing policy detached"), "{log}");
+    drop(daemon);
+}
