@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use causeway_crypto::{Sealer, Secret};
+use causeway_crypto::{Opener, Sealer, Secret};
 use causeway_esp::{
     EspKeys, EspSuite, InboundSa, NEXT_HEADER_DUMMY, NEXT_HEADER_IPV4, NEXT_HEADER_IPV6, OpenError, OutboundSa, WINDOW,
     inner_mtu, outer_len,
@@ -101,6 +101,33 @@ fn a_packet_has_the_form_of_rfc_4303() {
     // 21 and the trailer make 23: one octet of padding.
     assert_eq!(packet.len(), 16 + 24 + 16);
     assert_eq!(sealed(&outbound, &ip(Family::Ipv4, 21))[4..8], [0, 0, 0, 2]);
+}
+
+/// Padding 1, 2, 3, …, its length, and the next header, to a whole number of blocks and of 4 octets.
+#[test]
+fn the_trailer_has_the_form_of_rfc_4303() {
+    for suite in every_suite() {
+        let crypto = suite.crypto();
+        let material = keymat(suite);
+        let (encryption, rest) = material.split_at(crypto.encryption_key_len());
+        let opener = Opener::new(crypto, encryption, &rest[..crypto.integrity_key_len()]).expect("an opener");
+        let (outbound, _) = pair(suite);
+        for len in 40..80 {
+            let inner = ip(Family::Ipv6, len);
+            let packet = sealed(&outbound, &inner);
+            let (header, rest) = packet.split_at(8);
+            let (iv, rest) = rest.split_at(crypto.iv_len());
+            let (text, icv) = rest.split_at(rest.len() - crypto.icv_len());
+            let mut text = text.to_vec();
+            opener.open_in_place(header, iv, &mut text, icv).expect("opens");
+            let align = crypto.block_len().max(4);
+            let padding = (align - (len + 2) % align) % align;
+            let mut expected = inner;
+            expected.extend(1..=padding as u8);
+            expected.extend([padding as u8, NEXT_HEADER_IPV6]);
+            assert_eq!(text, expected, "{suite:?}, {len}");
+        }
+    }
 }
 
 /// The sums by hand, for 1500 octets outside.

@@ -93,6 +93,15 @@ fn loss_duplication_and_reordering_are_as_asked() {
     }
 }
 
+#[test]
+fn a_duplicate_takes_a_time_of_its_own() {
+    let mut network = Network::new(1, Conditions { duplication: 1.0, jitter: 40 * MS, ..Conditions::default() });
+    network.send(a(), b(), 1);
+    let received = drain(&mut network);
+    assert_eq!(numbers(&received), [1, 1]);
+    assert_ne!(received[0].0, received[1].0);
+}
+
 /// One datagram's fate does not depend on another probability: a failing test can be thinned out.
 #[test]
 fn draws_are_independent() {
