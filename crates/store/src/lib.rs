@@ -1,1 +1,270 @@
-//! Placeholder.
+//! The authority: every object, fact and revision lives here and nowhere else.
+//!
+//! A use case opens one [`Writer`], reads what it has to check, writes, records what it did ([`Writer::record`]: audit record and
+//! outbox event) and commits: all of it or nothing. There is one writer at a time (SQLite has one anyway), begun with
+//! `BEGIN IMMEDIATE`, so that what was checked still holds at the commit; readers have a snapshot each and never wait.
+//! The database enforces uniqueness itself, so that a mistake in a check is an error and not a double booking.
+//!
+//! Secrets arrive and leave as envelopes: this crate never sees a key.
+
+mod connection;
+mod customer;
+mod fleet;
+mod gateway;
+mod identity;
+mod list;
+mod network;
+mod row;
+mod secret;
+
+use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
+use std::path::Path;
+use std::time::Duration;
+
+use causeway_model::resource::{AuditRecord, Caller};
+use causeway_model::{Error, Timestamp};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Sqlite, SqliteConnection, Transaction};
+
+pub use connection::{ConnectionRecord, PreviousKey, Tunnel};
+pub use fleet::{ConnectionObserved, GatewayObserved, NodeRecord};
+pub use gateway::GatewayRecord;
+pub use identity::{ApiKey, Pool, Project};
+pub use list::{Kind, Scope};
+pub use secret::{SecretRecord, StoredVersion};
+
+use row::{RowExt, blob};
+
+/// Readers at once. Two cores serve them; more would only queue in the page cache.
+const READERS: u32 = 4;
+
+/// How long a caller waits for its turn to write or read.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why the store did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database refused: a constraint, a full disk, a lock.
+    #[error("database: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The schema could not be brought up to date.
+    #[error("migration: {0}")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// A row does not say what its column must.
+    #[error("column `{column}`: {problem}")]
+    Corrupt {
+        /// The column.
+        column: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+impl StoreError {
+    /// Whether a uniqueness rule was broken.
+    #[must_use]
+    pub fn is_unique_violation(&self) -> bool {
+        matches!(self, Self::Database(sqlx::Error::Database(error)) if error.is_unique_violation())
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Self::Internal(error.to_string())
+    }
+}
+
+/// What this crate's calls return.
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// The database. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Store {
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl Store {
+    /// Opens the database at `path`, makes it if it is missing, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// If the file cannot be opened or belongs to a newer version.
+    pub async fn open(path: &Path) -> Result<Self> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(PATIENCE);
+        let writer =
+            SqlitePoolOptions::new().max_connections(1).acquire_timeout(PATIENCE).connect_with(options.clone()).await?;
+        sqlx::migrate!().run(&writer).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .acquire_timeout(PATIENCE)
+            .connect_with(options.pragma("query_only", "ON"))
+            .await?;
+        Ok(Self { writer, readers })
+    }
+
+    /// A snapshot to read.
+    ///
+    /// # Errors
+    /// If no connection is free in time.
+    pub async fn read(&self) -> Result<Reader> {
+        Ok(Reader { transaction: self.readers.begin().await? })
+    }
+
+    /// The one transaction that may write; waits for its turn. Dropped without [`Writer::commit`] it leaves nothing behind.
+    ///
+    /// # Errors
+    /// If the turn does not come in time.
+    pub async fn write(&self) -> Result<Writer> {
+        Ok(Writer { reader: Reader { transaction: self.writer.begin_with("BEGIN IMMEDIATE").await? } })
+    }
+
+    /// Closes every connection; the write-ahead log is folded into the database.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+/// A transaction that reads.
+pub struct Reader {
+    transaction: Transaction<'static, Sqlite>,
+}
+
+impl Reader {
+    fn connection(&mut self) -> &mut SqliteConnection {
+        &mut self.transaction
+    }
+
+    /// Number of the newest outbox event; 0 before the first.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn newest_event(&mut self) -> Result<u64> {
+        let row =
+            sqlx::query("SELECT coalesce(max(sequence), 0) AS newest FROM outbox").fetch_one(self.connection()).await?;
+        row.number("newest")
+    }
+
+    /// Audit records, newest first unless `ascending`, and how many there are.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn audit_records(
+        &mut self,
+        ascending: bool,
+        page: u32,
+        page_size: u32,
+    ) -> Result<(Vec<AuditRecord>, u64)> {
+        let total = sqlx::query("SELECT count(*) AS total FROM audit_record").fetch_one(self.connection()).await?;
+        let sql = if ascending {
+            "SELECT * FROM audit_record ORDER BY seq ASC LIMIT ? OFFSET ?"
+        } else {
+            "SELECT * FROM audit_record ORDER BY seq DESC LIMIT ? OFFSET ?"
+        };
+        let (limit, offset) = list::window(page, page_size);
+        let rows = sqlx::query(sql).bind(limit).bind(offset).fetch_all(self.connection()).await?;
+        let records = rows.iter().map(|row| {
+            Ok(AuditRecord {
+                at: row.time("at")?,
+                access_key: row.text("access_key")?,
+                request_id: row.id("request_id")?,
+                action: row.text("action")?,
+                resource: row.text("resource")?,
+                resource_id: row.text("resource_id")?,
+                details: row.json("details")?,
+            })
+        });
+        Ok((records.collect::<Result<_>>()?, total.number("total")?))
+    }
+}
+
+/// The transaction that writes. Everything that a [`Reader`] does, it does too, and sees its own changes.
+pub struct Writer {
+    reader: Reader,
+}
+
+impl Deref for Writer {
+    type Target = Reader;
+
+    fn deref(&self) -> &Reader {
+        &self.reader
+    }
+}
+
+impl DerefMut for Writer {
+    fn deref_mut(&mut self) -> &mut Reader {
+        &mut self.reader
+    }
+}
+
+impl Writer {
+    /// Makes everything written durable and visible.
+    ///
+    /// # Errors
+    /// If the database fails; then nothing was written.
+    pub async fn commit(self) -> Result<()> {
+        Ok(self.reader.transaction.commit().await?)
+    }
+
+    /// The audit record and the outbox event of one change by a caller.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn record(
+        &mut self,
+        caller: &Caller,
+        now: Timestamp,
+        action: &str,
+        resource: &str,
+        resource_id: &str,
+        details: &BTreeMap<String, String>,
+    ) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO audit_record (at, access_key, request_id, action, resource, resource_id, details) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(now.0)
+        .bind(&caller.access_key)
+        .bind(blob(caller.request_id))
+        .bind(action)
+        .bind(resource)
+        .bind(resource_id)
+        .bind(row::to_json(details))
+        .execute(self.connection())
+        .await?;
+        self.emit(now, resource, action, resource_id).await
+    }
+
+    /// An outbox event without an audit record: what the platform itself or a node did.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn emit(&mut self, now: Timestamp, kind: &str, action: &str, object_id: &str) -> Result<()> {
+        sqlx::query("INSERT INTO outbox (at, kind, action, object_id) VALUES (?, ?, ?, ?)")
+            .bind(now.0)
+            .bind(kind)
+            .bind(action)
+            .bind(object_id)
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Forgets all but the newest `keep` outbox events.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn trim_outbox(&mut self, keep: u32) -> Result<()> {
+        sqlx::query("DELETE FROM outbox WHERE sequence <= (SELECT max(sequence) FROM outbox) - ?")
+            .bind(keep)
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+}

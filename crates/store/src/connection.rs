@@ -1,0 +1,531 @@
+//! Connections with their sessions, interconnection subnets, tunnels and keys.
+
+use std::net::IpAddr;
+
+use causeway_model::command::{ConnectionFilter, ListQuery};
+use causeway_model::resource::{BgpSession, Connection};
+use causeway_model::status::ConnectionStatus;
+use causeway_model::{ConnectionId, CustomerGatewayId, Family, Timestamp, VpnGatewayId};
+use ipnet::IpNet;
+use sqlx::sqlite::SqliteRow;
+
+use crate::fleet::ConnectionObserved;
+use crate::list::{Kind, Scope, push_any, push_ids};
+use crate::row::{RowExt, address_blob, blob, to_json, word};
+use crate::{Reader, Result, Writer};
+
+/// A connection with everything that its status derives from, its gateway and node excepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionRecord {
+    /// The connection.
+    pub connection: Connection,
+    /// The newest configuration.
+    pub config_revision: u64,
+    /// Since when the node owes its acknowledgement.
+    pub pending_since: Option<Timestamp>,
+    /// The stored copy of the status.
+    pub status: ConnectionStatus,
+    /// What the node said last.
+    pub observed: Option<ConnectionObserved>,
+    /// Whether a previous key is still accepted.
+    pub has_previous_key: bool,
+}
+
+/// What tells one tunnel from all others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tunnel {
+    /// Our public address.
+    pub local: IpAddr,
+    /// The peer's.
+    pub peer: IpAddr,
+    /// The identity that the peer proves; `None`: its address.
+    pub identity: Option<String>,
+}
+
+/// The key before the last change, as an envelope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreviousKey {
+    /// The envelope.
+    pub data: Vec<u8>,
+    /// When it stops being accepted.
+    pub until: Timestamp,
+}
+
+/// The units of two addresses that an interconnection subnet holds.
+fn units(subnet: &IpNet) -> Vec<Vec<u8>> {
+    let unit = match subnet {
+        IpNet::V4(_) => 31,
+        IpNet::V6(_) => 127,
+    };
+    match subnet.trunc().subnets(unit.max(subnet.prefix_len())) {
+        Ok(units) => units.map(|unit| address_blob(unit.network())).collect(),
+        Err(_) => Vec::new(),
+    }
+}
+
+impl Reader {
+    async fn connection_record(&mut self, row: &SqliteRow) -> Result<ConnectionRecord> {
+        let id: ConnectionId = row.id("id")?;
+        let sessions = sqlx::query("SELECT * FROM bgp_session WHERE connection_id = ?")
+            .bind(blob(id.0))
+            .fetch_all(self.connection())
+            .await?;
+        let (mut bgp_ipv4, mut bgp_ipv6) = (None, None);
+        for session in &sessions {
+            let value = BgpSession {
+                private_ip: session.parse("private_ip")?,
+                peer_private_ip: session.parse("peer_private_ip")?,
+                routing_policy_id: session.opt_id("routing_policy_id")?,
+            };
+            *(if session.flag("is_ipv6")? { &mut bgp_ipv6 } else { &mut bgp_ipv4 }) = Some(value);
+        }
+        let more = sqlx::query(
+            "SELECT EXISTS (SELECT 1 FROM secret WHERE id = ?1 AND owner_connection = ?2) AS owns, \
+             EXISTS (SELECT 1 FROM previous_key WHERE connection_id = ?2) AS previous",
+        )
+        .bind(row.bytes("secret_id")?)
+        .bind(blob(id.0))
+        .fetch_one(self.connection())
+        .await?;
+        let connection = Connection {
+            id,
+            meta: row.meta()?,
+            vpn_gateway_id: row.id("vpn_gateway_id")?,
+            customer_gateway_id: row.id("customer_gateway_id")?,
+            tunnels: row.word("tunnels")?,
+            initiation_policy: row.word("initiation_policy")?,
+            ikev2_ciphers: row.json("ikev2_ciphers")?,
+            esp_ciphers: row.json("esp_ciphers")?,
+            secret_id: row.id("secret_id")?,
+            secret_revision: row.number("secret_revision")?,
+            owns_secret: more.flag("owns")?,
+            bgp_ipv4,
+            bgp_ipv6,
+            route_propagation_enabled: row.flag("route_propagation_enabled")?,
+            peer_identity: row.opt_text("peer_identity")?,
+            locked: row.flag("locked")?,
+        };
+        Ok(ConnectionRecord {
+            connection,
+            config_revision: row.number("config_revision")?,
+            pending_since: row.opt_time("pending_since")?,
+            status: row.word("status")?,
+            observed: self.connection_observed(id).await?,
+            has_previous_key: more.flag("previous")?,
+        })
+    }
+
+    /// A connection.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn connection_by_id(&mut self, id: ConnectionId) -> Result<Option<ConnectionRecord>> {
+        let Some(row) = self.row("connection", id.0).await? else { return Ok(None) };
+        self.connection_record(&row).await.map(Some)
+    }
+
+    /// A page of connections.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn connections(
+        &mut self,
+        region: &str,
+        scope: Scope,
+        list: &ListQuery,
+        filter: &ConnectionFilter,
+    ) -> Result<(Vec<ConnectionRecord>, u64)> {
+        let mut statuses: Vec<&'static str> = filter.statuses.iter().map(|status| status.as_str()).collect();
+        if filter.statuses.contains(&ConnectionStatus::Down) {
+            statuses.push(ConnectionStatus::Ready.as_str());
+        }
+        let (rows, total) = self
+            .page("connection", region, scope, list, |query| {
+                push_any(query, "status", statuses.iter().copied());
+                match filter.is_ipv6 {
+                    Some(true) => _ = query.push(" AND tunnels IN ('ipv6', 'both')"),
+                    Some(false) => _ = query.push(" AND tunnels IN ('ipv4', 'both')"),
+                    None => {}
+                }
+                if let Some(enabled) = filter.route_propagation_enabled {
+                    query.push(" AND route_propagation_enabled = ").push_bind(enabled);
+                }
+                push_ids(query, "vpn_gateway_id", filter.vpn_gateway_ids.iter().map(|id| id.0));
+                push_ids(query, "customer_gateway_id", filter.customer_gateway_ids.iter().map(|id| id.0));
+                if !filter.routing_policy_ids.is_empty() {
+                    query.push(" AND id IN (SELECT connection_id FROM bgp_session WHERE 1");
+                    push_ids(query, "routing_policy_id", filter.routing_policy_ids.iter().map(|id| id.0));
+                    query.push(")");
+                }
+            })
+            .await?;
+        let mut records = Vec::with_capacity(rows.len());
+        for row in &rows {
+            records.push(self.connection_record(row).await?);
+        }
+        Ok((records, total))
+    }
+
+    /// The connections of a VPN gateway with their state, oldest first.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn connection_records(&mut self, gateway: VpnGatewayId) -> Result<Vec<ConnectionRecord>> {
+        let rows = sqlx::query("SELECT * FROM connection WHERE vpn_gateway_id = ? ORDER BY seq")
+            .bind(blob(gateway.0))
+            .fetch_all(self.connection())
+            .await?;
+        let mut records = Vec::with_capacity(rows.len());
+        for row in &rows {
+            records.push(self.connection_record(row).await?);
+        }
+        Ok(records)
+    }
+
+    /// The gateways that have connections which time alone may change, at most `limit`.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn gateways_with_pending_connections(&mut self, limit: u32) -> Result<Vec<VpnGatewayId>> {
+        let rows =
+            sqlx::query("SELECT DISTINCT vpn_gateway_id FROM connection WHERE pending_since IS NOT NULL LIMIT ?")
+                .bind(limit)
+                .fetch_all(self.connection())
+                .await?;
+        rows.iter().map(|row| row.id("vpn_gateway_id")).collect()
+    }
+
+    /// The tunnels of a connection, IPv4 first.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn tunnels(&mut self, id: ConnectionId) -> Result<Vec<Tunnel>> {
+        let rows = sqlx::query("SELECT * FROM tunnel WHERE connection_id = ? ORDER BY is_ipv6")
+            .bind(blob(id.0))
+            .fetch_all(self.connection())
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let identity = row.text("identity")?;
+                Ok(Tunnel {
+                    local: row.address("local")?,
+                    peer: row.address("peer")?,
+                    identity: (!identity.is_empty()).then_some(identity),
+                })
+            })
+            .collect()
+    }
+
+    /// The connection that has this very tunnel.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn connection_with_tunnel(&mut self, tunnel: &Tunnel) -> Result<Option<ConnectionId>> {
+        let row = sqlx::query("SELECT connection_id FROM tunnel WHERE local = ? AND peer = ? AND identity = ?")
+            .bind(address_blob(tunnel.local))
+            .bind(address_blob(tunnel.peer))
+            .bind(tunnel.identity.clone().unwrap_or_default())
+            .fetch_optional(self.connection())
+            .await?;
+        row.map(|row| row.id("connection_id")).transpose()
+    }
+
+    /// The first addresses of the units of two that interconnection subnets take at either gateway, in order.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn taken_interconnections(
+        &mut self,
+        gateway: VpnGatewayId,
+        customer: CustomerGatewayId,
+        family: Family,
+    ) -> Result<Vec<IpAddr>> {
+        let rows = sqlx::query(
+            "SELECT unit FROM interconnection WHERE vpn_gateway_id = ?1 AND is_ipv6 = ?3 UNION \
+             SELECT unit FROM interconnection WHERE customer_gateway_id = ?2 AND is_ipv6 = ?3 ORDER BY unit",
+        )
+        .bind(blob(gateway.0))
+        .bind(blob(customer.0))
+        .bind(family.is_ipv6())
+        .fetch_all(self.connection())
+        .await?;
+        rows.iter().map(|row| row.address("unit")).collect()
+    }
+
+    /// The key that is accepted beside the current one.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn previous_key(&mut self, id: ConnectionId) -> Result<Option<PreviousKey>> {
+        let row = sqlx::query("SELECT * FROM previous_key WHERE connection_id = ?")
+            .bind(blob(id.0))
+            .fetch_optional(self.connection())
+            .await?;
+        row.map(|row| Ok(PreviousKey { data: row.bytes("data")?, until: row.time("until")? })).transpose()
+    }
+
+    /// The connections whose previous key is past its time.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn expired_previous_keys(&mut self, now: Timestamp) -> Result<Vec<ConnectionId>> {
+        let rows = sqlx::query("SELECT connection_id FROM previous_key WHERE until <= ?")
+            .bind(now.0)
+            .fetch_all(self.connection())
+            .await?;
+        rows.iter().map(|row| row.id("connection_id")).collect()
+    }
+}
+
+impl Writer {
+    /// Adds a connection with its sessions and tunnels; its first configuration is revision 1 and owed from its creation on.
+    ///
+    /// # Errors
+    /// If a tunnel or an interconnection subnet is taken.
+    pub async fn insert_connection(&mut self, connection: &Connection, tunnels: &[Tunnel]) -> Result<()> {
+        let columns = [
+            "vpn_gateway_id",
+            "customer_gateway_id",
+            "tunnels",
+            "initiation_policy",
+            "ikev2_ciphers",
+            "esp_ciphers",
+            "secret_id",
+            "secret_revision",
+            "route_propagation_enabled",
+            "peer_identity",
+            "locked",
+            "config_revision",
+            "pending_since",
+            "status",
+        ];
+        self.insert(Kind::Connection, connection.id.0, &connection.meta, &columns, |values| {
+            values
+                .push_bind(blob(connection.vpn_gateway_id.0))
+                .push_bind(blob(connection.customer_gateway_id.0))
+                .push_bind(word(connection.tunnels))
+                .push_bind(word(connection.initiation_policy))
+                .push_bind(to_json(&connection.ikev2_ciphers))
+                .push_bind(to_json(&connection.esp_ciphers))
+                .push_bind(blob(connection.secret_id.0))
+                .push_bind(connection.secret_revision)
+                .push_bind(connection.route_propagation_enabled)
+                .push_bind(connection.peer_identity.clone())
+                .push_bind(connection.locked)
+                .push_bind(1_i64)
+                .push_bind(connection.meta.created_at.0)
+                .push_bind(word(ConnectionStatus::Ready));
+        })
+        .await?;
+        for family in Family::ALL {
+            if let Some(session) = connection.bgp(family) {
+                self.insert_bgp_session(connection, family, session).await?;
+            }
+        }
+        for tunnel in tunnels {
+            sqlx::query("INSERT INTO tunnel (connection_id, is_ipv6, local, peer, identity) VALUES (?, ?, ?, ?, ?)")
+                .bind(blob(connection.id.0))
+                .bind(tunnel.local.is_ipv6())
+                .bind(address_blob(tunnel.local))
+                .bind(address_blob(tunnel.peer))
+                .bind(tunnel.identity.clone().unwrap_or_default())
+                .execute(self.connection())
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Adds the session of one family and takes its interconnection subnet.
+    ///
+    /// # Errors
+    /// If the subnet overlaps another one of either gateway.
+    pub async fn insert_bgp_session(
+        &mut self,
+        connection: &Connection,
+        family: Family,
+        session: &BgpSession,
+    ) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO bgp_session (connection_id, is_ipv6, private_ip, peer_private_ip, routing_policy_id) VALUES (?, ?, ?, ?, ?)",
+        )
+        .bind(blob(connection.id.0))
+        .bind(family.is_ipv6())
+        .bind(session.private_ip.to_string())
+        .bind(session.peer_private_ip.to_string())
+        .bind(session.routing_policy_id.map(|id| blob(id.0)))
+        .execute(self.connection())
+        .await?;
+        for unit in units(&session.private_ip) {
+            sqlx::query(
+                "INSERT INTO interconnection (connection_id, vpn_gateway_id, customer_gateway_id, is_ipv6, unit) VALUES (?, ?, ?, ?, ?)",
+            )
+            .bind(blob(connection.id.0))
+            .bind(blob(connection.vpn_gateway_id.0))
+            .bind(blob(connection.customer_gateway_id.0))
+            .bind(family.is_ipv6())
+            .bind(unit)
+            .execute(self.connection())
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Sets which policy a session has; `None` detaches.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn set_session_policy(
+        &mut self,
+        id: ConnectionId,
+        family: Family,
+        policy: Option<causeway_model::RoutingPolicyId>,
+    ) -> Result<()> {
+        sqlx::query("UPDATE bgp_session SET routing_policy_id = ? WHERE connection_id = ? AND is_ipv6 = ?")
+            .bind(policy.map(|id| blob(id.0)))
+            .bind(blob(id.0))
+            .bind(family.is_ipv6())
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Sets initiation policy, ciphers, key and propagation.
+    ///
+    /// # Errors
+    /// If the secret version does not exist.
+    pub async fn set_connection(&mut self, connection: &Connection) -> Result<()> {
+        sqlx::query(
+            "UPDATE connection SET initiation_policy = ?, ikev2_ciphers = ?, esp_ciphers = ?, secret_id = ?, secret_revision = ?, \
+             route_propagation_enabled = ? WHERE id = ?",
+        )
+        .bind(word(connection.initiation_policy))
+        .bind(to_json(&connection.ikev2_ciphers))
+        .bind(to_json(&connection.esp_ciphers))
+        .bind(blob(connection.secret_id.0))
+        .bind(connection.secret_revision)
+        .bind(connection.route_propagation_enabled)
+        .bind(blob(connection.id.0))
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    /// Gives a connection's tunnel of one family another peer: the peer was never seen at that address.
+    ///
+    /// # Errors
+    /// If another connection has that tunnel.
+    pub async fn set_tunnel_peer(&mut self, id: ConnectionId, peer: IpAddr) -> Result<()> {
+        sqlx::query("UPDATE tunnel SET peer = ? WHERE connection_id = ? AND is_ipv6 = ?")
+            .bind(address_blob(peer))
+            .bind(blob(id.0))
+            .bind(peer.is_ipv6())
+            .execute(self.connection())
+            .await?;
+        sqlx::query("UPDATE connection_observed SET ever_up = 0 WHERE connection_id = ?")
+            .bind(blob(id.0))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// The next configuration revision of a connection. The deadline of one that the node has neither acknowledged nor refused goes on.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn bump_connection(&mut self, id: ConnectionId, now: Timestamp) -> Result<()> {
+        sqlx::query(
+            "UPDATE connection SET pending_since = CASE WHEN pending_since IS NULL OR EXISTS (SELECT 1 FROM connection_observed \
+             WHERE connection_id = connection.id AND json_extract(refusal, '$.revision') = connection.config_revision) \
+             THEN ?1 ELSE pending_since END, config_revision = config_revision + 1 WHERE id = ?2",
+        )
+        .bind(now.0)
+        .bind(blob(id.0))
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    /// Sets since when the node owes an acknowledgement.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn set_connection_pending(&mut self, id: ConnectionId, since: Option<Timestamp>) -> Result<()> {
+        sqlx::query("UPDATE connection SET pending_since = ? WHERE id = ?")
+            .bind(since.map(|time| time.0))
+            .bind(blob(id.0))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Locks a connection for a reason, or unlocks it.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn set_connection_lock(&mut self, id: ConnectionId, reason: Option<&str>) -> Result<()> {
+        sqlx::query("UPDATE connection SET locked = ?, lock_reason = ? WHERE id = ?")
+            .bind(reason.is_some())
+            .bind(reason)
+            .bind(blob(id.0))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Writes the copy of the status.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn set_connection_status(&mut self, id: ConnectionId, status: ConnectionStatus) -> Result<()> {
+        sqlx::query("UPDATE connection SET status = ?1 WHERE id = ?2 AND status <> ?1")
+            .bind(status.as_str())
+            .bind(blob(id.0))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Keeps a key that is being replaced until its time is over.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn set_previous_key(&mut self, id: ConnectionId, key: &PreviousKey) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO previous_key (connection_id, data, until) VALUES (?, ?, ?) \
+             ON CONFLICT (connection_id) DO UPDATE SET data = excluded.data, until = excluded.until",
+        )
+        .bind(blob(id.0))
+        .bind(&key.data)
+        .bind(key.until.0)
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    /// Forgets the previous key.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn delete_previous_key(&mut self, id: ConnectionId) -> Result<()> {
+        sqlx::query("DELETE FROM previous_key WHERE connection_id = ?")
+            .bind(blob(id.0))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overlapping_subnets_share_a_unit_and_others_do_not() {
+        let units_of = |text: &str| units(&text.parse().expect("a prefix"));
+        assert_eq!(units_of("169.254.0.1/30"), [[169, 254, 0, 0], [169, 254, 0, 2]]);
+        assert_eq!(units_of("169.254.0.2/31"), [[169, 254, 0, 2]]);
+        assert_eq!(units_of("fd00::1/126").len(), 2);
+        assert_eq!(units_of("fd00::1/127").len(), 1);
+        assert!(units_of("169.254.0.4/30").iter().all(|unit| !units_of("169.254.0.0/30").contains(unit)));
+    }
+}

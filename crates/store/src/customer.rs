@@ -1,0 +1,176 @@
+//! Customer gateways and routing policies: the objects that connections share.
+
+use causeway_model::command::ListQuery;
+use causeway_model::resource::{CustomerGateway, RoutingPolicy};
+use causeway_model::{ConnectionId, CustomerGatewayId, RoutingPolicyId};
+use sqlx::sqlite::SqliteRow;
+
+use crate::list::{Kind, Scope};
+use crate::row::{RowExt, address_blob, blob, to_json};
+use crate::{Reader, Result, StoreError, Writer};
+
+fn policy(row: &SqliteRow) -> Result<RoutingPolicy> {
+    Ok(RoutingPolicy {
+        id: row.id("id")?,
+        meta: row.meta()?,
+        is_ipv6: row.flag("is_ipv6")?,
+        prefix_filter_in: row.json("prefix_filter_in")?,
+        prefix_filter_out: row.json("prefix_filter_out")?,
+    })
+}
+
+fn narrow<T: TryFrom<Vec<u8>>>(row: &SqliteRow, column: &'static str) -> Result<Option<T>> {
+    let Some(bytes) = row.opt_bytes(column)? else { return Ok(None) };
+    T::try_from(bytes).map(Some).map_err(|_| StoreError::Corrupt { column, problem: "has the wrong length".to_owned() })
+}
+
+impl Reader {
+    async fn customer(&mut self, row: &SqliteRow) -> Result<CustomerGateway> {
+        let id: CustomerGatewayId = row.id("id")?;
+        Ok(CustomerGateway {
+            id,
+            meta: row.meta()?,
+            asn: row.number("asn")?,
+            public_ipv4: narrow::<[u8; 4]>(row, "public_ipv4")?.map(Into::into),
+            public_ipv6: narrow::<[u8; 16]>(row, "public_ipv6")?.map(Into::into),
+            connection_ids: self.connections_of_customer(id).await?,
+        })
+    }
+
+    /// The connections of a customer gateway, oldest first.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn connections_of_customer(&mut self, id: CustomerGatewayId) -> Result<Vec<ConnectionId>> {
+        let rows = sqlx::query("SELECT id FROM connection WHERE customer_gateway_id = ? ORDER BY seq")
+            .bind(blob(id.0))
+            .fetch_all(self.connection())
+            .await?;
+        rows.iter().map(|row| row.id("id")).collect()
+    }
+
+    /// A customer gateway.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn customer_gateway(&mut self, id: CustomerGatewayId) -> Result<Option<CustomerGateway>> {
+        let Some(row) = self.row("customer_gateway", id.0).await? else { return Ok(None) };
+        self.customer(&row).await.map(Some)
+    }
+
+    /// A page of customer gateways.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn customer_gateways(
+        &mut self,
+        region: &str,
+        scope: Scope,
+        list: &ListQuery,
+    ) -> Result<(Vec<CustomerGateway>, u64)> {
+        let (rows, total) = self.page("customer_gateway", region, scope, list, |_| {}).await?;
+        let mut gateways = Vec::with_capacity(rows.len());
+        for row in &rows {
+            gateways.push(self.customer(row).await?);
+        }
+        Ok((gateways, total))
+    }
+
+    /// A routing policy.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn routing_policy(&mut self, id: RoutingPolicyId) -> Result<Option<RoutingPolicy>> {
+        self.row("routing_policy", id.0).await?.as_ref().map(policy).transpose()
+    }
+
+    /// A page of routing policies.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn routing_policies(
+        &mut self,
+        region: &str,
+        scope: Scope,
+        list: &ListQuery,
+    ) -> Result<(Vec<RoutingPolicy>, u64)> {
+        let (rows, total) = self.page("routing_policy", region, scope, list, |_| {}).await?;
+        Ok((rows.iter().map(policy).collect::<Result<_>>()?, total))
+    }
+
+    /// The connections that a policy is attached to, oldest first.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn connections_with_policy(&mut self, id: RoutingPolicyId) -> Result<Vec<ConnectionId>> {
+        let rows = sqlx::query(
+            "SELECT connection.id FROM bgp_session JOIN connection ON connection.id = bgp_session.connection_id \
+             WHERE routing_policy_id = ? ORDER BY seq",
+        )
+        .bind(blob(id.0))
+        .fetch_all(self.connection())
+        .await?;
+        rows.iter().map(|row| row.id("id")).collect()
+    }
+}
+
+impl Writer {
+    /// Adds a customer gateway.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn insert_customer_gateway(&mut self, gateway: &CustomerGateway) -> Result<()> {
+        let columns = ["asn", "public_ipv4", "public_ipv6"];
+        self.insert(Kind::CustomerGateway, gateway.id.0, &gateway.meta, &columns, |values| {
+            values
+                .push_bind(gateway.asn)
+                .push_bind(gateway.public_ipv4.map(|address| address_blob(address.into())))
+                .push_bind(gateway.public_ipv6.map(|address| address_blob(address.into())));
+        })
+        .await
+    }
+
+    /// Sets a customer gateway's AS number and addresses.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn set_customer_gateway(&mut self, gateway: &CustomerGateway) -> Result<()> {
+        sqlx::query("UPDATE customer_gateway SET asn = ?, public_ipv4 = ?, public_ipv6 = ? WHERE id = ?")
+            .bind(gateway.asn)
+            .bind(gateway.public_ipv4.map(|address| address_blob(address.into())))
+            .bind(gateway.public_ipv6.map(|address| address_blob(address.into())))
+            .bind(blob(gateway.id.0))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Adds a routing policy.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn insert_routing_policy(&mut self, policy: &RoutingPolicy) -> Result<()> {
+        let columns = ["is_ipv6", "prefix_filter_in", "prefix_filter_out"];
+        self.insert(Kind::RoutingPolicy, policy.id.0, &policy.meta, &columns, |values| {
+            values
+                .push_bind(policy.is_ipv6)
+                .push_bind(to_json(&policy.prefix_filter_in))
+                .push_bind(to_json(&policy.prefix_filter_out));
+        })
+        .await
+    }
+
+    /// Sets a routing policy's whitelists.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn set_routing_policy(&mut self, policy: &RoutingPolicy) -> Result<()> {
+        sqlx::query("UPDATE routing_policy SET prefix_filter_in = ?, prefix_filter_out = ? WHERE id = ?")
+            .bind(to_json(&policy.prefix_filter_in))
+            .bind(to_json(&policy.prefix_filter_out))
+            .bind(blob(policy.id.0))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,267 @@
+//! Gateway nodes and what they report.
+
+use causeway_model::observed::{ConnectionFacts, Refusal};
+use causeway_model::status::NodeState;
+use causeway_model::{ConnectionId, NodeId, Timestamp, VpnGatewayId};
+use sqlx::sqlite::SqliteRow;
+use uuid::Uuid;
+
+use crate::row::{RowExt, blob, to_json, word};
+use crate::{Reader, Result, Writer};
+
+/// A gateway node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeRecord {
+    /// Id.
+    pub id: NodeId,
+    /// Its zone.
+    pub zone: String,
+    /// New at every start of its process.
+    pub boot: Uuid,
+    /// Version of its program.
+    pub version: String,
+    /// Its state.
+    pub state: NodeState,
+    /// Since when.
+    pub state_since: Timestamp,
+    /// Connected, but nothing was reported yet; or not heard.
+    pub silent: bool,
+    /// Newest revision of its desired state.
+    pub revision: u64,
+    /// The one that it applied last.
+    pub applied_revision: u64,
+    /// Its last report.
+    pub reported_at: Option<Timestamp>,
+}
+
+/// What a node said of a gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayObserved {
+    /// Revision in force; 0: none.
+    pub applied_revision: u64,
+    /// Why a newer one is not.
+    pub refusal: Option<Refusal>,
+    /// Whether any was ever in force.
+    pub ever_acknowledged: bool,
+    /// When this was first said.
+    pub observed_at: Timestamp,
+}
+
+/// What a node said of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionObserved {
+    /// Revision in force; 0: none.
+    pub applied_revision: u64,
+    /// Why a newer one is not.
+    pub refusal: Option<Refusal>,
+    /// Whether any was ever in force.
+    pub ever_acknowledged: bool,
+    /// Whether a tunnel was up since creation or since the peer's address changed.
+    pub ever_up: bool,
+    /// The facts.
+    pub facts: ConnectionFacts,
+    /// When this was first said.
+    pub observed_at: Timestamp,
+}
+
+fn node(row: &SqliteRow) -> Result<NodeRecord> {
+    Ok(NodeRecord {
+        id: row.id("id")?,
+        zone: row.text("zone")?,
+        boot: row.id("boot")?,
+        version: row.text("version")?,
+        state: row.word("state")?,
+        state_since: row.time("state_since")?,
+        silent: row.flag("silent")?,
+        revision: row.number("revision")?,
+        applied_revision: row.number("applied_revision")?,
+        reported_at: row.opt_time("reported_at")?,
+    })
+}
+
+impl Reader {
+    /// A node.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn node(&mut self, id: NodeId) -> Result<Option<NodeRecord>> {
+        self.row("node", id.0).await?.as_ref().map(node).transpose()
+    }
+
+    /// Every node, in the order in which they first came.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn nodes(&mut self) -> Result<Vec<NodeRecord>> {
+        let rows = sqlx::query("SELECT * FROM node ORDER BY seq").fetch_all(self.connection()).await?;
+        rows.iter().map(node).collect()
+    }
+
+    /// The newest revision of a node's desired state.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn node_revision(&mut self, id: NodeId) -> Result<Option<u64>> {
+        let row = sqlx::query("SELECT revision FROM node WHERE id = ?")
+            .bind(blob(id.0))
+            .fetch_optional(self.connection())
+            .await?;
+        row.map(|row| row.number("revision")).transpose()
+    }
+
+    pub(crate) async fn gateway_observed(&mut self, id: VpnGatewayId) -> Result<Option<GatewayObserved>> {
+        let row = sqlx::query("SELECT * FROM gateway_observed WHERE gateway_id = ?")
+            .bind(blob(id.0))
+            .fetch_optional(self.connection())
+            .await?;
+        row.map(|row| {
+            Ok(GatewayObserved {
+                applied_revision: row.number("applied_revision")?,
+                refusal: row.opt_json("refusal")?,
+                ever_acknowledged: row.flag("ever_acknowledged")?,
+                observed_at: row.time("observed_at")?,
+            })
+        })
+        .transpose()
+    }
+
+    pub(crate) async fn connection_observed(&mut self, id: ConnectionId) -> Result<Option<ConnectionObserved>> {
+        let row = sqlx::query("SELECT * FROM connection_observed WHERE connection_id = ?")
+            .bind(blob(id.0))
+            .fetch_optional(self.connection())
+            .await?;
+        row.map(|row| {
+            Ok(ConnectionObserved {
+                applied_revision: row.number("applied_revision")?,
+                refusal: row.opt_json("refusal")?,
+                ever_acknowledged: row.flag("ever_acknowledged")?,
+                ever_up: row.flag("ever_up")?,
+                facts: row.json("facts")?,
+                observed_at: row.time("observed_at")?,
+            })
+        })
+        .transpose()
+    }
+}
+
+impl Writer {
+    /// Adds a node, or notes that a known one has started again or come back: `up`, and silent until its first report.
+    ///
+    /// # Errors
+    /// If its zone does not exist.
+    pub async fn register_node(
+        &mut self,
+        id: NodeId,
+        zone: &str,
+        boot: Uuid,
+        version: &str,
+        now: Timestamp,
+    ) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO node (id, zone, boot, version, state, state_since, silent, revision, applied_revision) \
+             VALUES (?1, ?2, ?3, ?4, 'up', ?5, 1, 1, 0) ON CONFLICT (id) DO UPDATE SET zone = ?2, boot = ?3, version = ?4, \
+             state = 'up', state_since = ?5, silent = 1, revision = revision + 1, applied_revision = 0",
+        )
+        .bind(blob(id.0))
+        .bind(zone)
+        .bind(blob(boot))
+        .bind(version)
+        .bind(now.0)
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    /// Sets a node's state.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn set_node_state(&mut self, id: NodeId, state: NodeState, silent: bool, now: Timestamp) -> Result<()> {
+        sqlx::query(
+            "UPDATE node SET state_since = CASE WHEN state = ?1 THEN state_since ELSE ?2 END, state = ?1, silent = ?3 WHERE id = ?4",
+        )
+        .bind(word(state))
+        .bind(now.0)
+        .bind(silent)
+        .bind(blob(id.0))
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    /// Notes a node's report.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn set_node_report(&mut self, id: NodeId, applied: u64, now: Timestamp) -> Result<()> {
+        sqlx::query("UPDATE node SET applied_revision = ?, reported_at = ?, silent = 0 WHERE id = ?")
+            .bind(i64::try_from(applied).unwrap_or(i64::MAX))
+            .bind(now.0)
+            .bind(blob(id.0))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// The next revision of a node's desired state.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn bump_node(&mut self, id: NodeId) -> Result<u64> {
+        sqlx::query("UPDATE node SET revision = revision + 1 WHERE id = ? RETURNING revision")
+            .bind(blob(id.0))
+            .fetch_one(self.connection())
+            .await?
+            .number("revision")
+    }
+
+    /// The next revision of every node's desired state: something that all of them carry has changed.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn bump_all_nodes(&mut self) -> Result<()> {
+        sqlx::query("UPDATE node SET revision = revision + 1").execute(self.connection()).await?;
+        Ok(())
+    }
+
+    /// Stores what a node says of a gateway.
+    ///
+    /// # Errors
+    /// If the gateway does not exist.
+    pub async fn set_gateway_observed(&mut self, id: VpnGatewayId, observed: &GatewayObserved) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO gateway_observed (gateway_id, applied_revision, refusal, ever_acknowledged, observed_at) VALUES (?1, ?2, ?3, ?4, ?5) \
+             ON CONFLICT (gateway_id) DO UPDATE SET applied_revision = ?2, refusal = ?3, ever_acknowledged = ?4, observed_at = ?5",
+        )
+        .bind(blob(id.0))
+        .bind(i64::try_from(observed.applied_revision).unwrap_or(i64::MAX))
+        .bind(observed.refusal.as_ref().map(to_json))
+        .bind(observed.ever_acknowledged)
+        .bind(observed.observed_at.0)
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    /// Stores what a node says of a connection.
+    ///
+    /// # Errors
+    /// If the connection does not exist.
+    pub async fn set_connection_observed(&mut self, id: ConnectionId, observed: &ConnectionObserved) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO connection_observed (connection_id, applied_revision, refusal, ever_acknowledged, ever_up, facts, observed_at) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (connection_id) DO UPDATE SET applied_revision = ?2, refusal = ?3, \
+             ever_acknowledged = ?4, ever_up = ?5, facts = ?6, observed_at = ?7",
+        )
+        .bind(blob(id.0))
+        .bind(i64::try_from(observed.applied_revision).unwrap_or(i64::MAX))
+        .bind(observed.refusal.as_ref().map(to_json))
+        .bind(observed.ever_acknowledged)
+        .bind(observed.ever_up)
+        .bind(to_json(&observed.facts))
+        .bind(observed.observed_at.0)
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+}

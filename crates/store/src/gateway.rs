@@ -1,0 +1,328 @@
+//! VPN gateways: the object, its configuration revision, its placement and its end.
+
+use causeway_model::command::{ListQuery, VpnGatewayFilter};
+use causeway_model::resource::VpnGateway;
+use causeway_model::status::VpnGatewayStatus;
+use causeway_model::{ConnectionId, NodeId, PrivateNetworkId, Timestamp, VpnGatewayId};
+use sqlx::QueryBuilder;
+use sqlx::sqlite::SqliteRow;
+
+use crate::fleet::GatewayObserved;
+use crate::list::{Kind, Scope, push_any, push_ids};
+use crate::row::{RowExt, blob, word};
+use crate::{Reader, Result, Writer};
+
+/// A VPN gateway with everything that its status derives from, its node excepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayRecord {
+    /// The gateway.
+    pub gateway: VpnGateway,
+    /// Where it runs.
+    pub node: Option<NodeId>,
+    /// The newest configuration.
+    pub config_revision: u64,
+    /// Since when the node owes its acknowledgement.
+    pub pending_since: Option<Timestamp>,
+    /// The node's revision that no longer names it.
+    pub deleting_revision: Option<u64>,
+    /// Past its deletion's deadline; only the node's confirmation is awaited.
+    pub gone: bool,
+    /// The stored copy of the status.
+    pub status: VpnGatewayStatus,
+    /// What the node said last.
+    pub observed: Option<GatewayObserved>,
+}
+
+impl Reader {
+    async fn gateway_records(&mut self, rows: &[SqliteRow]) -> Result<Vec<GatewayRecord>> {
+        let mut records = Vec::with_capacity(rows.len());
+        for row in rows {
+            let id: VpnGatewayId = row.id("id")?;
+            records.push(GatewayRecord {
+                gateway: VpnGateway {
+                    id,
+                    meta: row.meta()?,
+                    zone: row.text("zone")?,
+                    gateway_type: row.text("gateway_type")?,
+                    asn: row.number("asn")?,
+                    private_network_id: row.id("private_network_id")?,
+                    ipam_private_ipv4_id: row.id("ipam_private_ipv4_id")?,
+                    ipam_private_ipv6_id: row.id("ipam_private_ipv6_id")?,
+                    public_ipv4_id: row.opt_id("public_ipv4_id")?,
+                    public_ipv6_id: row.opt_id("public_ipv6_id")?,
+                    connection_ids: self.connections_of_gateway(id).await?,
+                    deleting_since: row.opt_time("deleting_since")?,
+                    locked: row.flag("locked")?,
+                },
+                node: row.opt_id("node_id")?,
+                config_revision: row.number("config_revision")?,
+                pending_since: row.opt_time("pending_since")?,
+                deleting_revision: row.opt_number("deleting_revision")?,
+                gone: row.opt_time("gone_at")?.is_some(),
+                status: row.word("status")?,
+                observed: self.gateway_observed(id).await?,
+            });
+        }
+        Ok(records)
+    }
+
+    /// The connections of a VPN gateway, oldest first.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn connections_of_gateway(&mut self, id: VpnGatewayId) -> Result<Vec<ConnectionId>> {
+        let rows = sqlx::query("SELECT id FROM connection WHERE vpn_gateway_id = ? ORDER BY seq")
+            .bind(blob(id.0))
+            .fetch_all(self.connection())
+            .await?;
+        rows.iter().map(|row| row.id("id")).collect()
+    }
+
+    /// A VPN gateway, unless it is gone.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn vpn_gateway(&mut self, id: VpnGatewayId) -> Result<Option<GatewayRecord>> {
+        let rows = sqlx::query("SELECT * FROM vpn_gateway WHERE id = ? AND gone_at IS NULL")
+            .bind(blob(id.0))
+            .fetch_all(self.connection())
+            .await?;
+        Ok(self.gateway_records(&rows).await?.pop())
+    }
+
+    /// A page of VPN gateways.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn vpn_gateways(
+        &mut self,
+        region: &str,
+        scope: Scope,
+        list: &ListQuery,
+        filter: &VpnGatewayFilter,
+    ) -> Result<(Vec<GatewayRecord>, u64)> {
+        let (rows, total) = self
+            .page("vpn_gateway", region, scope, list, |query| {
+                query.push(" AND gone_at IS NULL");
+                push_any(query, "status", filter.statuses.iter().map(|status| status.as_str()));
+                push_any(query, "gateway_type", filter.gateway_types.iter().cloned());
+                push_ids(query, "private_network_id", filter.private_network_ids.iter().map(|id| id.0));
+            })
+            .await?;
+        Ok((self.gateway_records(&rows).await?, total))
+    }
+
+    /// The gateways of a node, those being deleted included, oldest first.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn gateways_of_node(&mut self, node: NodeId) -> Result<Vec<GatewayRecord>> {
+        let rows = sqlx::query("SELECT * FROM vpn_gateway WHERE node_id = ? ORDER BY seq")
+            .bind(blob(node.0))
+            .fetch_all(self.connection())
+            .await?;
+        self.gateway_records(&rows).await
+    }
+
+    /// The gateways that time alone may change: a configuration owed, or a deletion under way; oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn gateways_in_transition(&mut self, limit: u32) -> Result<Vec<GatewayRecord>> {
+        let rows = sqlx::query(
+            "SELECT * FROM vpn_gateway WHERE (pending_since IS NOT NULL OR deleting_since IS NOT NULL) AND gone_at IS NULL \
+             ORDER BY seq LIMIT ?",
+        )
+        .bind(limit)
+        .fetch_all(self.connection())
+        .await?;
+        self.gateway_records(&rows).await
+    }
+
+    /// The gateways of a zone that no node carries.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn unplaced_gateways(&mut self, zone: &str) -> Result<Vec<GatewayRecord>> {
+        let rows = sqlx::query("SELECT * FROM vpn_gateway WHERE zone = ? AND node_id IS NULL ORDER BY seq")
+            .bind(zone)
+            .fetch_all(self.connection())
+            .await?;
+        self.gateway_records(&rows).await
+    }
+
+    /// The VPN gateways on a Private Network, gone ones included: their addresses are still reserved.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn gateways_on_network(&mut self, id: PrivateNetworkId) -> Result<u64> {
+        sqlx::query("SELECT count(*) AS total FROM vpn_gateway WHERE private_network_id = ?")
+            .bind(blob(id.0))
+            .fetch_one(self.connection())
+            .await?
+            .number("total")
+    }
+}
+
+impl Writer {
+    /// Adds a VPN gateway, whose addresses exist already; its first configuration is revision 1 and owed from its creation on.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn insert_vpn_gateway(&mut self, gateway: &VpnGateway, node: Option<NodeId>) -> Result<()> {
+        let columns = [
+            "zone",
+            "gateway_type",
+            "asn",
+            "private_network_id",
+            "ipam_private_ipv4_id",
+            "ipam_private_ipv6_id",
+            "public_ipv4_id",
+            "public_ipv6_id",
+            "node_id",
+            "locked",
+            "config_revision",
+            "pending_since",
+            "status",
+        ];
+        self.insert(Kind::VpnGateway, gateway.id.0, &gateway.meta, &columns, |values| {
+            values
+                .push_bind(gateway.zone.clone())
+                .push_bind(gateway.gateway_type.clone())
+                .push_bind(gateway.asn)
+                .push_bind(blob(gateway.private_network_id.0))
+                .push_bind(blob(gateway.ipam_private_ipv4_id.0))
+                .push_bind(blob(gateway.ipam_private_ipv6_id.0))
+                .push_bind(gateway.public_ipv4_id.map(|id| blob(id.0)))
+                .push_bind(gateway.public_ipv6_id.map(|id| blob(id.0)))
+                .push_bind(node.map(|id| blob(id.0)))
+                .push_bind(gateway.locked)
+                .push_bind(1_i64)
+                .push_bind(gateway.meta.created_at.0)
+                .push_bind(word(VpnGatewayStatus::Provisioning));
+        })
+        .await
+    }
+
+    /// The next configuration revision of a gateway. The deadline of one that the node has neither acknowledged nor refused goes on.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn bump_gateway(&mut self, id: VpnGatewayId, now: Timestamp) -> Result<()> {
+        sqlx::query(
+            "UPDATE vpn_gateway SET pending_since = CASE WHEN pending_since IS NULL OR EXISTS (SELECT 1 FROM gateway_observed \
+             WHERE gateway_id = vpn_gateway.id AND json_extract(refusal, '$.revision') = vpn_gateway.config_revision) \
+             THEN ?1 ELSE pending_since END, config_revision = config_revision + 1 WHERE id = ?2",
+        )
+        .bind(now.0)
+        .bind(blob(id.0))
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    /// Sets since when the node owes an acknowledgement.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn set_gateway_pending(&mut self, id: VpnGatewayId, since: Option<Timestamp>) -> Result<()> {
+        sqlx::query("UPDATE vpn_gateway SET pending_since = ? WHERE id = ?")
+            .bind(since.map(|time| time.0))
+            .bind(blob(id.0))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Places a gateway on a node.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn place_gateway(&mut self, id: VpnGatewayId, node: NodeId) -> Result<()> {
+        sqlx::query("UPDATE vpn_gateway SET node_id = ? WHERE id = ?")
+            .bind(blob(node.0))
+            .bind(blob(id.0))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Locks a gateway for a reason, or unlocks it.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn set_gateway_lock(&mut self, id: VpnGatewayId, reason: Option<&str>) -> Result<()> {
+        sqlx::query("UPDATE vpn_gateway SET locked = ?, lock_reason = ? WHERE id = ?")
+            .bind(reason.is_some())
+            .bind(reason)
+            .bind(blob(id.0))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Starts a gateway's deletion: it is out of its node's desired state from `node_revision` on.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn start_gateway_deletion(
+        &mut self,
+        id: VpnGatewayId,
+        now: Timestamp,
+        node_revision: Option<u64>,
+    ) -> Result<()> {
+        sqlx::query(
+            "UPDATE vpn_gateway SET deleting_since = ?, deleting_revision = ?, pending_since = NULL WHERE id = ?",
+        )
+        .bind(now.0)
+        .bind(node_revision.map(|revision| i64::try_from(revision).unwrap_or(i64::MAX)))
+        .bind(blob(id.0))
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    /// Hides a gateway whose deletion is past its deadline. Its addresses stay reserved.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn hide_gateway(&mut self, id: VpnGatewayId, now: Timestamp) -> Result<()> {
+        sqlx::query("UPDATE vpn_gateway SET gone_at = ? WHERE id = ?")
+            .bind(now.0)
+            .bind(blob(id.0))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Writes the copy of the status; a change is a change of the gateway.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn set_gateway_status(
+        &mut self,
+        id: VpnGatewayId,
+        status: VpnGatewayStatus,
+        now: Timestamp,
+    ) -> Result<()> {
+        sqlx::query("UPDATE vpn_gateway SET status = ?1, updated_at = ?2 WHERE id = ?3 AND status <> ?1")
+            .bind(status.as_str())
+            .bind(now.0)
+            .bind(blob(id.0))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// How many gateways each of the given nodes carries decides where the next one goes: the emptiest node of the zone that is up.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn emptiest_node(&mut self, zone: &str) -> Result<Option<NodeId>> {
+        let mut query = QueryBuilder::new("SELECT node.id FROM node WHERE state IN ('up', 'config_fail') AND zone = ");
+        query.push_bind(zone.to_owned());
+        query.push(" ORDER BY (SELECT count(*) FROM vpn_gateway WHERE node_id = node.id), seq LIMIT 1");
+        let row = query.build().fetch_optional(self.connection()).await?;
+        row.map(|row| row.id("id")).transpose()
+    }
+}

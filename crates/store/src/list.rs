@@ -1,0 +1,266 @@
+//! What all kinds of objects share: common columns, tags, lists with filters, order and paging.
+
+use causeway_model::command::{ListQuery, OrderField};
+use causeway_model::resource::Meta;
+use causeway_model::{ProjectId, Timestamp};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, QueryBuilder, Sqlite};
+use uuid::Uuid;
+
+use crate::row::{RowExt, blob, name_forms, to_json};
+use crate::{Reader, Result, Writer};
+
+/// The kinds of objects that have the common columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// VPC.
+    Vpc,
+    /// Private Network.
+    PrivateNetwork,
+    /// Secret.
+    Secret,
+    /// VPN gateway.
+    VpnGateway,
+    /// Customer gateway.
+    CustomerGateway,
+    /// Routing policy.
+    RoutingPolicy,
+    /// Connection.
+    Connection,
+}
+
+impl Kind {
+    /// The table, which is also the API's name of the kind.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Vpc => "vpc",
+            Self::PrivateNetwork => "private_network",
+            Self::Secret => "secret",
+            Self::VpnGateway => "vpn_gateway",
+            Self::CustomerGateway => "customer_gateway",
+            Self::RoutingPolicy => "routing_policy",
+            Self::Connection => "connection",
+        }
+    }
+}
+
+/// Whose objects a list may show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Everybody's.
+    All,
+    /// Those of one project.
+    Project(ProjectId),
+    /// None.
+    Nothing,
+}
+
+/// `LIMIT` and `OFFSET` of a page.
+pub(crate) fn window(page: u32, page_size: u32) -> (i64, i64) {
+    (i64::from(page_size), i64::from(page.max(1) - 1) * i64::from(page_size))
+}
+
+/// Appends ` AND column IN (…)` unless `ids` is empty.
+pub(crate) fn push_ids(query: &mut QueryBuilder<Sqlite>, column: &str, ids: impl ExactSizeIterator<Item = Uuid>) {
+    push_any(query, column, ids.map(blob));
+}
+
+/// Appends ` AND column IN (…)` unless `values` is empty.
+pub(crate) fn push_any<T>(query: &mut QueryBuilder<Sqlite>, column: &str, values: impl ExactSizeIterator<Item = T>)
+where
+    T: Send + 'static + for<'q> sqlx::Encode<'q, Sqlite> + sqlx::Type<Sqlite>,
+{
+    if values.len() == 0 {
+        return;
+    }
+    query.push(" AND ").push(column).push(" IN (");
+    let mut list = query.separated(", ");
+    for value in values {
+        list.push_bind(value);
+    }
+    query.push(")");
+}
+
+/// The filters that every list has.
+fn push_common(
+    query: &mut QueryBuilder<Sqlite>,
+    table: &str,
+    region: &str,
+    scope: Scope,
+    list: &ListQuery,
+    named: bool,
+) {
+    query.push(" WHERE region = ").push_bind(region.to_owned());
+    match scope {
+        Scope::All => {}
+        Scope::Project(project) => {
+            query.push(" AND project_id = ").push_bind(blob(project.0));
+        }
+        Scope::Nothing => {
+            query.push(" AND 0");
+        }
+    }
+    if let Some(project) = list.project_id {
+        query.push(" AND project_id = ").push_bind(blob(project.0));
+    }
+    if let Some(organization) = list.organization_id {
+        query.push(" AND organization_id = ").push_bind(blob(organization.0));
+    }
+    if named && let Some(name) = &list.name {
+        query.push(" AND instr(name_folded, ").push_bind(name.to_lowercase()).push(") > 0");
+    }
+    if !list.tags.is_empty() {
+        query.push(" AND EXISTS (SELECT 1 FROM tag WHERE tag.owner = ").push(table).push(".id");
+        push_any(query, "tag.tag", list.tags.iter().cloned());
+        query.push(")");
+    }
+}
+
+fn push_order(query: &mut QueryBuilder<Sqlite>, list: &ListQuery, columns: &[(OrderField, &str)]) {
+    let column = columns.iter().find(|(field, _)| *field == list.order).map_or("created_at", |(_, column)| *column);
+    let direction = if list.descending { " DESC" } else { " ASC" };
+    query.push(" ORDER BY ").push(column).push(direction).push(", seq").push(direction);
+    let (limit, offset) = window(list.page, list.page_size);
+    query.push(" LIMIT ").push_bind(limit).push(" OFFSET ").push_bind(offset);
+}
+
+impl Reader {
+    /// Rows of one page and the count before paging. `extra` appends its filters as ` AND …`.
+    pub(crate) async fn page(
+        &mut self,
+        table: &'static str,
+        region: &str,
+        scope: Scope,
+        list: &ListQuery,
+        extra: impl Fn(&mut QueryBuilder<Sqlite>),
+    ) -> Result<(Vec<SqliteRow>, u64)> {
+        let named = table != "ip";
+        let mut count = QueryBuilder::new("SELECT count(*) AS total FROM ");
+        count.push(table);
+        push_common(&mut count, table, region, scope, list, named);
+        extra(&mut count);
+        let total = count.build().fetch_one(self.connection()).await?.number("total")?;
+        let mut query = QueryBuilder::new("SELECT * FROM ");
+        query.push(table);
+        push_common(&mut query, table, region, scope, list, named);
+        extra(&mut query);
+        let columns: &[(OrderField, &str)] = match table {
+            "ip" => &[(OrderField::UpdatedAt, "updated_at")],
+            "vpn_gateway" => &[
+                (OrderField::Name, "name_sort"),
+                (OrderField::UpdatedAt, "updated_at"),
+                (OrderField::Status, "status"),
+                (OrderField::Type, "gateway_type"),
+            ],
+            "connection" => &[
+                (OrderField::Name, "name_sort"),
+                (OrderField::UpdatedAt, "updated_at"),
+                (OrderField::Status, "status"),
+            ],
+            _ => &[(OrderField::Name, "name_sort"), (OrderField::UpdatedAt, "updated_at")],
+        };
+        push_order(&mut query, list, columns);
+        Ok((query.build().fetch_all(self.connection()).await?, total))
+    }
+
+    /// The row of an object.
+    pub(crate) async fn row(&mut self, table: &'static str, id: Uuid) -> Result<Option<SqliteRow>> {
+        let sql = AssertSqlSafe(format!("SELECT * FROM {table} WHERE id = ?"));
+        Ok(sqlx::query(sql).bind(blob(id)).fetch_optional(self.connection()).await?)
+    }
+}
+
+impl Writer {
+    /// A row with the common columns and those of `more`.
+    pub(crate) async fn insert(
+        &mut self,
+        kind: Kind,
+        id: Uuid,
+        meta: &Meta,
+        more: &[&'static str],
+        bind: impl FnOnce(&mut sqlx::query_builder::Separated<'_, Sqlite, &'static str>),
+    ) -> Result<()> {
+        let (folded, sort) = name_forms(&meta.name);
+        let mut query = QueryBuilder::new("INSERT INTO ");
+        query.push(kind.as_str());
+        query.push(
+            " (id, organization_id, project_id, region, name, name_folded, name_sort, tags, created_at, updated_at",
+        );
+        for column in more {
+            query.push(", ").push(column);
+        }
+        query.push(") VALUES (");
+        let mut values = query.separated(", ");
+        values
+            .push_bind(blob(id))
+            .push_bind(blob(meta.organization_id.0))
+            .push_bind(blob(meta.project_id.0))
+            .push_bind(meta.region.clone())
+            .push_bind(meta.name.clone())
+            .push_bind(folded)
+            .push_bind(sort)
+            .push_bind(to_json(&meta.tags))
+            .push_bind(meta.created_at.0)
+            .push_bind(meta.updated_at.0);
+        bind(&mut values);
+        query.push(")");
+        query.build().execute(self.connection()).await?;
+        self.index_tags(id, &meta.tags).await
+    }
+
+    /// Sets name, tags and the time of change.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn set_meta(&mut self, kind: Kind, id: Uuid, meta: &Meta) -> Result<()> {
+        let (folded, sort) = name_forms(&meta.name);
+        let table = kind.as_str();
+        let sql = format!(
+            "UPDATE {table} SET name = ?, name_folded = ?, name_sort = ?, tags = ?, updated_at = ? WHERE id = ?"
+        );
+        sqlx::query(AssertSqlSafe(sql))
+            .bind(&meta.name)
+            .bind(folded)
+            .bind(sort)
+            .bind(to_json(&meta.tags))
+            .bind(meta.updated_at.0)
+            .bind(blob(id))
+            .execute(self.connection())
+            .await?;
+        self.index_tags(id, &meta.tags).await
+    }
+
+    /// Sets the time of change alone.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn touch(&mut self, kind: Kind, id: Uuid, now: Timestamp) -> Result<()> {
+        let sql = AssertSqlSafe(format!("UPDATE {} SET updated_at = ? WHERE id = ?", kind.as_str()));
+        sqlx::query(sql).bind(now.0).bind(blob(id)).execute(self.connection()).await?;
+        Ok(())
+    }
+
+    /// Removes an object; what belongs to it goes with it, and what refers to it makes this fail.
+    ///
+    /// # Errors
+    /// If something still refers to it.
+    pub async fn delete(&mut self, kind: Kind, id: Uuid) -> Result<()> {
+        let sql = AssertSqlSafe(format!("DELETE FROM {} WHERE id = ?", kind.as_str()));
+        sqlx::query(sql).bind(blob(id)).execute(self.connection()).await?;
+        self.index_tags(id, &[]).await
+    }
+
+    /// Makes `tags` the ones that the filter finds the object by.
+    pub(crate) async fn index_tags(&mut self, id: Uuid, tags: &[String]) -> Result<()> {
+        sqlx::query("DELETE FROM tag WHERE owner = ?").bind(blob(id)).execute(self.connection()).await?;
+        for tag in tags {
+            sqlx::query("INSERT OR IGNORE INTO tag (tag, owner) VALUES (?, ?)")
+                .bind(tag)
+                .bind(blob(id))
+                .execute(self.connection())
+                .await?;
+        }
+        Ok(())
+    }
+}

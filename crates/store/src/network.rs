@@ -1,0 +1,501 @@
+//! VPCs, Private Networks, their subnets, and addresses.
+
+use std::net::IpAddr;
+
+use causeway_model::command::{IpFilter, ListQuery, PrivateNetworkFilter};
+use causeway_model::resource::{Ip, IpResource, IpSource, PrivateNetwork, Subnet, Vpc};
+use causeway_model::{IpId, PrivateNetworkId, ProjectId, SubnetId, Timestamp, VpcId};
+use ipnet::IpNet;
+use sqlx::QueryBuilder;
+use sqlx::sqlite::SqliteRow;
+
+use crate::list::{Kind, Scope, push_any, push_ids};
+use crate::row::{RowExt, address_blob, blob, to_json};
+use crate::{Reader, Result, StoreError, Writer};
+
+fn vpc(row: &SqliteRow, networks: u32) -> Result<Vpc> {
+    Ok(Vpc {
+        id: row.id("id")?,
+        meta: row.meta()?,
+        is_default: row.flag("is_default")?,
+        private_network_count: networks,
+    })
+}
+
+fn subnet(row: &SqliteRow) -> Result<Subnet> {
+    Ok(Subnet {
+        id: row.id("id")?,
+        subnet: row.parse("subnet")?,
+        created_at: row.time("created_at")?,
+        updated_at: row.time("updated_at")?,
+    })
+}
+
+fn ip(row: &SqliteRow) -> Result<Ip> {
+    let address = IpNet::new(row.address("address")?, row.number("prefix_len")?)
+        .map_err(|error| StoreError::Corrupt { column: "prefix_len", problem: error.to_string() })?;
+    let zone = row.opt_text("zone")?;
+    let resource = match (row.opt_text("resource_kind")?, row.opt_id("resource_id")?) {
+        (Some(kind), Some(id)) => Some(IpResource {
+            kind,
+            id,
+            name: row.opt_text("resource_name")?,
+            mac_address: row.opt_text("resource_mac")?,
+        }),
+        _ => None,
+    };
+    Ok(Ip {
+        id: row.id("id")?,
+        project_id: row.id("project_id")?,
+        region: row.text("region")?,
+        source: match &zone {
+            Some(zone) => IpSource::Zonal(zone.clone()),
+            None => IpSource::Subnet(row.id("subnet_id")?),
+        },
+        zone,
+        address,
+        resource,
+        tags: row.json("tags")?,
+        created_at: row.time("created_at")?,
+        updated_at: row.time("updated_at")?,
+    })
+}
+
+impl Reader {
+    async fn network_count(&mut self, id: VpcId) -> Result<u32> {
+        sqlx::query("SELECT count(*) AS total FROM private_network WHERE vpc_id = ?")
+            .bind(blob(id.0))
+            .fetch_one(self.connection())
+            .await?
+            .number("total")
+    }
+
+    /// A VPC.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn vpc(&mut self, id: VpcId) -> Result<Option<Vpc>> {
+        let Some(row) = self.row("vpc", id.0).await? else { return Ok(None) };
+        let networks = self.network_count(id).await?;
+        vpc(&row, networks).map(Some)
+    }
+
+    /// The default VPC of a project.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn default_vpc(&mut self, project: ProjectId, region: &str) -> Result<Option<VpcId>> {
+        let row = sqlx::query("SELECT id FROM vpc WHERE project_id = ? AND region = ? AND is_default = 1")
+            .bind(blob(project.0))
+            .bind(region)
+            .fetch_optional(self.connection())
+            .await?;
+        row.map(|row| row.id("id")).transpose()
+    }
+
+    /// A page of VPCs.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn vpcs(&mut self, region: &str, scope: Scope, list: &ListQuery) -> Result<(Vec<Vpc>, u64)> {
+        let (rows, total) = self.page("vpc", region, scope, list, |_| {}).await?;
+        let mut vpcs = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let networks = self.network_count(row.id("id")?).await?;
+            vpcs.push(vpc(row, networks)?);
+        }
+        Ok((vpcs, total))
+    }
+
+    async fn network(&mut self, row: &SqliteRow) -> Result<PrivateNetwork> {
+        let id: PrivateNetworkId = row.id("id")?;
+        let subnets = sqlx::query("SELECT * FROM subnet WHERE private_network_id = ? ORDER BY is_ipv6")
+            .bind(blob(id.0))
+            .fetch_all(self.connection())
+            .await?;
+        Ok(PrivateNetwork {
+            id,
+            meta: row.meta()?,
+            vpc_id: row.id("vpc_id")?,
+            subnets: subnets.iter().map(subnet).collect::<Result<_>>()?,
+            default_route_propagation_enabled: row.flag("default_route_propagation_enabled")?,
+            dhcp_enabled: row.flag("dhcp_enabled")?,
+        })
+    }
+
+    /// A Private Network.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn private_network(&mut self, id: PrivateNetworkId) -> Result<Option<PrivateNetwork>> {
+        let Some(row) = self.row("private_network", id.0).await? else { return Ok(None) };
+        self.network(&row).await.map(Some)
+    }
+
+    /// A page of Private Networks.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn private_networks(
+        &mut self,
+        region: &str,
+        scope: Scope,
+        list: &ListQuery,
+        filter: &PrivateNetworkFilter,
+    ) -> Result<(Vec<PrivateNetwork>, u64)> {
+        let (rows, total) = self
+            .page("private_network", region, scope, list, |query| {
+                push_ids(query, "vpc_id", filter.vpc_id.iter().map(|id| id.0));
+                push_ids(query, "id", filter.private_network_ids.iter().map(|id| id.0));
+            })
+            .await?;
+        let mut networks = Vec::with_capacity(rows.len());
+        for row in &rows {
+            networks.push(self.network(row).await?);
+        }
+        Ok((networks, total))
+    }
+
+    /// Every Private Network of the region, VPC by VPC: what routers are rendered from.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn networks_by_vpc(&mut self, region: &str) -> Result<Vec<(VpcId, PrivateNetworkId, Vec<IpNet>)>> {
+        let rows = sqlx::query(
+            "SELECT private_network.vpc_id, private_network.id, (SELECT coalesce(json_group_array(subnet ORDER BY is_ipv6), '[]') \
+             FROM subnet WHERE private_network_id = private_network.id) AS subnets FROM private_network JOIN vpc \
+             ON vpc.id = private_network.vpc_id WHERE private_network.region = ? ORDER BY vpc.seq, private_network.seq",
+        )
+        .bind(region)
+        .fetch_all(self.connection())
+        .await?;
+        rows.iter().map(|row| Ok((row.id("vpc_id")?, row.id("id")?, row.json("subnets")?))).collect()
+    }
+
+    /// The subnets of a VPC.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn vpc_subnets(&mut self, id: VpcId) -> Result<Vec<IpNet>> {
+        let rows = sqlx::query("SELECT subnet FROM subnet WHERE vpc_id = ? ORDER BY is_ipv6, first")
+            .bind(blob(id.0))
+            .fetch_all(self.connection())
+            .await?;
+        rows.iter().map(|row| row.parse("subnet")).collect()
+    }
+
+    /// The subnets of all of a project's VPCs.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn project_subnets(&mut self, id: ProjectId) -> Result<Vec<IpNet>> {
+        let rows = sqlx::query(
+            "SELECT subnet FROM subnet JOIN private_network ON private_network.id = subnet.private_network_id WHERE project_id = ? \
+             ORDER BY is_ipv6, first",
+        )
+        .bind(blob(id.0))
+        .fetch_all(self.connection())
+        .await?;
+        rows.iter().map(|row| row.parse("subnet")).collect()
+    }
+
+    /// A subnet, its Private Network and its VPC.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn subnet(&mut self, id: SubnetId) -> Result<Option<(Subnet, PrivateNetworkId, VpcId)>> {
+        let Some(row) = self.row("subnet", id.0).await? else { return Ok(None) };
+        Ok(Some((subnet(&row)?, row.id("private_network_id")?, row.id("vpc_id")?)))
+    }
+
+    /// An address.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn ip(&mut self, id: IpId) -> Result<Option<Ip>> {
+        self.row("ip", id.0).await?.as_ref().map(ip).transpose()
+    }
+
+    /// A page of addresses.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn ips(
+        &mut self,
+        region: &str,
+        scope: Scope,
+        list: &ListQuery,
+        filter: &IpFilter,
+    ) -> Result<(Vec<Ip>, u64)> {
+        let (rows, total) = self
+            .page("ip", region, scope, list, |query| {
+                if let Some(id) = filter.vpc_id {
+                    query
+                        .push(" AND subnet_id IN (SELECT id FROM subnet WHERE vpc_id = ")
+                        .push_bind(blob(id.0))
+                        .push(")");
+                }
+                if let Some(id) = filter.private_network_id {
+                    query.push(" AND subnet_id IN (SELECT id FROM subnet WHERE private_network_id = ");
+                    query.push_bind(blob(id.0)).push(")");
+                }
+                push_ids(query, "subnet_id", filter.subnet_id.iter().map(|id| id.0));
+                push_any(query, "zone", filter.zonal.iter().cloned());
+                match filter.attached {
+                    Some(true) => _ = query.push(" AND resource_id IS NOT NULL"),
+                    Some(false) => _ = query.push(" AND resource_id IS NULL"),
+                    None => {}
+                }
+                push_ids(query, "resource_id", filter.resource_ids.iter().copied());
+                push_any(query, "resource_kind", filter.resource_types.iter().cloned());
+                if let Some(is_ipv6) = filter.is_ipv6 {
+                    query.push(" AND is_ipv6 = ").push_bind(is_ipv6);
+                }
+                push_ids(query, "id", filter.ip_ids.iter().map(|id| id.0));
+            })
+            .await?;
+        Ok((rows.iter().map(ip).collect::<Result<_>>()?, total))
+    }
+
+    /// The addresses that are taken in a subnet, in order.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn taken_in_subnet(&mut self, id: SubnetId) -> Result<Vec<IpAddr>> {
+        let rows = sqlx::query("SELECT address FROM ip WHERE subnet_id = ? ORDER BY address")
+            .bind(blob(id.0))
+            .fetch_all(self.connection())
+            .await?;
+        rows.iter().map(|row| row.address("address")).collect()
+    }
+
+    /// The public addresses that are taken within a prefix, in order.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn taken_publicly(&mut self, prefix: &IpNet) -> Result<Vec<IpAddr>> {
+        let rows = sqlx::query(
+            "SELECT address FROM ip WHERE zone IS NOT NULL AND is_ipv6 = ? AND address BETWEEN ? AND ? ORDER BY address",
+        )
+        .bind(matches!(prefix, IpNet::V6(_)))
+        .bind(address_blob(prefix.network()))
+        .bind(address_blob(prefix.broadcast()))
+        .fetch_all(self.connection())
+        .await?;
+        rows.iter().map(|row| row.address("address")).collect()
+    }
+
+    /// How many addresses of a Private Network resources use.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn attached_in_network(&mut self, id: PrivateNetworkId) -> Result<u64> {
+        sqlx::query(
+            "SELECT count(*) AS total FROM ip JOIN subnet ON subnet.id = ip.subnet_id WHERE private_network_id = ? AND resource_id IS NOT NULL",
+        )
+        .bind(blob(id.0))
+        .fetch_one(self.connection())
+        .await?
+        .number("total")
+    }
+
+    /// Whether `address` is a public address of one of our own VPN gateways.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn is_own_public_address(&mut self, address: IpAddr) -> Result<bool> {
+        let row = sqlx::query(
+            "SELECT count(*) AS total FROM ip WHERE zone IS NOT NULL AND resource_kind = 'vpn_gateway' AND address = ?",
+        )
+        .bind(address_blob(address))
+        .fetch_one(self.connection())
+        .await?;
+        Ok(row.number::<u64>("total")? > 0)
+    }
+}
+
+impl Writer {
+    /// Adds a VPC.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn insert_vpc(&mut self, vpc: &Vpc) -> Result<()> {
+        self.insert(Kind::Vpc, vpc.id.0, &vpc.meta, &["is_default"], |values| {
+            values.push_bind(vpc.is_default);
+        })
+        .await
+    }
+
+    /// Adds a Private Network with its subnets.
+    ///
+    /// # Errors
+    /// If a subnet overlaps another one of the VPC.
+    pub async fn insert_private_network(&mut self, network: &PrivateNetwork) -> Result<()> {
+        let columns = ["vpc_id", "default_route_propagation_enabled", "dhcp_enabled"];
+        self.insert(Kind::PrivateNetwork, network.id.0, &network.meta, &columns, |values| {
+            values
+                .push_bind(blob(network.vpc_id.0))
+                .push_bind(network.default_route_propagation_enabled)
+                .push_bind(network.dhcp_enabled);
+        })
+        .await?;
+        for subnet in &network.subnets {
+            sqlx::query(
+                "INSERT INTO subnet (id, private_network_id, vpc_id, is_ipv6, first, last, subnet, created_at, updated_at) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            )
+            .bind(blob(subnet.id.0))
+            .bind(blob(network.id.0))
+            .bind(blob(network.vpc_id.0))
+            .bind(matches!(subnet.subnet, IpNet::V6(_)))
+            .bind(address_blob(subnet.subnet.network()))
+            .bind(address_blob(subnet.subnet.broadcast()))
+            .bind(subnet.subnet.to_string())
+            .bind(subnet.created_at.0)
+            .bind(subnet.updated_at.0)
+            .execute(self.connection())
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Sets whether the default route is propagated.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn set_default_route_propagation(&mut self, id: PrivateNetworkId, enabled: bool) -> Result<()> {
+        sqlx::query("UPDATE private_network SET default_route_propagation_enabled = ? WHERE id = ?")
+            .bind(enabled)
+            .bind(blob(id.0))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Removes the addresses of a Private Network that nothing uses.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn release_unattached_ips(&mut self, id: PrivateNetworkId) -> Result<()> {
+        let doomed = "resource_id IS NULL AND subnet_id IN (SELECT id FROM subnet WHERE private_network_id = ?)";
+        let tags = format!("DELETE FROM tag WHERE owner IN (SELECT id FROM ip WHERE {doomed})");
+        sqlx::query(sqlx::AssertSqlSafe(tags)).bind(blob(id.0)).execute(self.connection()).await?;
+        let ips = format!("DELETE FROM ip WHERE {doomed}");
+        sqlx::query(sqlx::AssertSqlSafe(ips)).bind(blob(id.0)).execute(self.connection()).await?;
+        Ok(())
+    }
+
+    /// Adds an address. `allotted`: released together with its resource.
+    ///
+    /// # Errors
+    /// If the address is taken.
+    pub async fn insert_ip(&mut self, ip: &Ip, allotted: bool) -> Result<()> {
+        let mut query = QueryBuilder::new(
+            "INSERT INTO ip (id, project_id, organization_id, region, zone, subnet_id, is_ipv6, address, prefix_len, allotted, \
+             resource_kind, resource_id, resource_name, resource_mac, tags, created_at, updated_at) \
+             SELECT ",
+        );
+        let subnet = match &ip.source {
+            IpSource::Subnet(id) => Some(blob(id.0)),
+            IpSource::Zonal(_) => None,
+        };
+        let resource = ip.resource.as_ref();
+        let mut values = query.separated(", ");
+        values
+            .push_bind(blob(ip.id.0))
+            .push_bind(blob(ip.project_id.0))
+            .push("organization_id")
+            .push_bind(ip.region.clone())
+            .push_bind(ip.zone.clone())
+            .push_bind(subnet)
+            .push_bind(matches!(ip.address, IpNet::V6(_)))
+            .push_bind(address_blob(ip.address.addr()))
+            .push_bind(i64::from(ip.address.prefix_len()))
+            .push_bind(allotted)
+            .push_bind(resource.map(|resource| resource.kind.clone()))
+            .push_bind(resource.map(|resource| blob(resource.id)))
+            .push_bind(resource.and_then(|resource| resource.name.clone()))
+            .push_bind(resource.and_then(|resource| resource.mac_address.clone()))
+            .push_bind(to_json(&ip.tags))
+            .push_bind(ip.created_at.0)
+            .push_bind(ip.updated_at.0);
+        query.push(" FROM project WHERE id = ").push_bind(blob(ip.project_id.0));
+        query.build().execute(self.connection()).await?;
+        self.index_tags(ip.id.0, &ip.tags).await
+    }
+
+    /// Sets what uses an address.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn attach_ip(&mut self, id: IpId, resource: &IpResource, now: Timestamp) -> Result<()> {
+        sqlx::query(
+            "UPDATE ip SET resource_kind = ?, resource_id = ?, resource_name = ?, resource_mac = ?, updated_at = ? WHERE id = ?",
+        )
+        .bind(&resource.kind)
+        .bind(blob(resource.id))
+        .bind(&resource.name)
+        .bind(&resource.mac_address)
+        .bind(now.0)
+        .bind(blob(id.0))
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    /// Gives a resource's new name to its addresses.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn rename_ip_resource(&mut self, resource: uuid::Uuid, name: &str) -> Result<()> {
+        sqlx::query("UPDATE ip SET resource_name = ? WHERE resource_id = ?")
+            .bind(name)
+            .bind(blob(resource))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Sets an address's tags.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn set_ip_tags(&mut self, id: IpId, tags: &[String], now: Timestamp) -> Result<()> {
+        sqlx::query("UPDATE ip SET tags = ?, updated_at = ? WHERE id = ?")
+            .bind(to_json(&tags))
+            .bind(now.0)
+            .bind(blob(id.0))
+            .execute(self.connection())
+            .await?;
+        self.index_tags(id.0, tags).await
+    }
+
+    /// Removes an address.
+    ///
+    /// # Errors
+    /// If something refers to it.
+    pub async fn delete_ip(&mut self, id: IpId) -> Result<()> {
+        sqlx::query("DELETE FROM ip WHERE id = ?").bind(blob(id.0)).execute(self.connection()).await?;
+        self.index_tags(id.0, &[]).await
+    }
+
+    /// Lets go of a resource's addresses: those allotted for it are released, those booked before are free again.
+    ///
+    /// # Errors
+    /// If something refers to one that is to be released.
+    pub async fn release_resource_ips(&mut self, resource: uuid::Uuid, now: Timestamp) -> Result<()> {
+        sqlx::query("DELETE FROM ip WHERE resource_id = ? AND allotted = 1")
+            .bind(blob(resource))
+            .execute(self.connection())
+            .await?;
+        sqlx::query(
+            "UPDATE ip SET resource_kind = NULL, resource_id = NULL, resource_name = NULL, resource_mac = NULL, updated_at = ? \
+             WHERE resource_id = ?",
+        )
+        .bind(now.0)
+        .bind(blob(resource))
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,321 @@
+//! Secrets and their versions. Data are envelopes: opaque octets here.
+
+use causeway_model::command::{ListQuery, SecretFilter};
+use causeway_model::resource::{Secret, SecretVersion, SecretVersionStatus};
+use causeway_model::{ConnectionId, SecretId, Timestamp};
+use sqlx::sqlite::SqliteRow;
+
+use crate::list::{Kind, Scope, push_any, window};
+use crate::row::{RowExt, blob, word};
+use crate::{Reader, Result, Writer};
+
+/// A secret and the connection that it was made for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretRecord {
+    /// The secret.
+    pub secret: Secret,
+    /// It goes with this connection.
+    pub owner_connection: Option<ConnectionId>,
+}
+
+/// A version with its envelope; `None` once deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredVersion {
+    /// The version.
+    pub version: SecretVersion,
+    /// The envelope.
+    pub data: Option<Vec<u8>>,
+}
+
+fn version(row: &SqliteRow) -> Result<StoredVersion> {
+    Ok(StoredVersion {
+        version: SecretVersion {
+            secret_id: row.id("secret_id")?,
+            revision: row.number("revision")?,
+            status: row.word("status")?,
+            description: row.opt_text("description")?,
+            latest: row.flag("latest")?,
+            data_crc32: row.opt_number("data_crc32")?,
+            created_at: row.time("created_at")?,
+            updated_at: row.time("updated_at")?,
+            deleted_at: row.opt_time("deleted_at")?,
+            region: row.text("region")?,
+        },
+        data: row.opt_bytes("data")?,
+    })
+}
+
+const VERSION: &str = "SELECT secret_version.*, secret.region, secret_version.revision = (SELECT max(revision) FROM secret_version AS newest \
+     WHERE newest.secret_id = secret_version.secret_id) AS latest FROM secret_version JOIN secret ON secret.id = secret_version.secret_id \
+     WHERE secret_id = ?";
+
+impl Reader {
+    async fn secret_record(&mut self, row: &SqliteRow) -> Result<SecretRecord> {
+        let id: SecretId = row.id("id")?;
+        let counts = sqlx::query(
+            "SELECT (SELECT count(*) FROM secret_version WHERE secret_id = ?1 AND status <> 'deleted') AS versions, \
+             EXISTS (SELECT 1 FROM connection WHERE secret_id = ?1) AS used",
+        )
+        .bind(blob(id.0))
+        .fetch_one(self.connection())
+        .await?;
+        let owner_connection: Option<ConnectionId> = row.opt_id("owner_connection")?;
+        let used = counts.flag("used")?;
+        let secret = Secret {
+            id,
+            meta: row.meta()?,
+            description: row.text("description")?,
+            managed: owner_connection.is_some(),
+            kind: row.text("kind")?,
+            protected: row.flag("protected")?,
+            path: row.text("path")?,
+            used_by: if used { vec!["s2s_vpn".to_owned()] } else { Vec::new() },
+            version_count: counts.number("versions")?,
+        };
+        Ok(SecretRecord { secret, owner_connection })
+    }
+
+    /// A secret.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn secret(&mut self, id: SecretId) -> Result<Option<SecretRecord>> {
+        let Some(row) = self.row("secret", id.0).await? else { return Ok(None) };
+        self.secret_record(&row).await.map(Some)
+    }
+
+    /// A page of secrets.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn secrets(
+        &mut self,
+        region: &str,
+        scope: Scope,
+        list: &ListQuery,
+        filter: &SecretFilter,
+    ) -> Result<(Vec<Secret>, u64)> {
+        let (rows, total) = self
+            .page("secret", region, scope, list, |query| {
+                push_any(query, "path", filter.path.iter().cloned());
+                push_any(query, "kind", filter.kind.iter().cloned());
+            })
+            .await?;
+        let mut secrets = Vec::with_capacity(rows.len());
+        for row in &rows {
+            secrets.push(self.secret_record(row).await?.secret);
+        }
+        Ok((secrets, total))
+    }
+
+    /// A version by its number.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn secret_version(&mut self, id: SecretId, revision: u32) -> Result<Option<StoredVersion>> {
+        let sql = format!("{VERSION} AND revision = ?");
+        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(blob(id.0))
+            .bind(revision)
+            .fetch_optional(self.connection())
+            .await?;
+        row.as_ref().map(version).transpose()
+    }
+
+    /// The newest version, or the newest that is enabled.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn latest_secret_version(&mut self, id: SecretId, enabled: bool) -> Result<Option<StoredVersion>> {
+        let only = if enabled { " AND secret_version.status = 'enabled'" } else { "" };
+        let sql = format!("{VERSION}{only} ORDER BY revision DESC LIMIT 1");
+        let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(blob(id.0)).fetch_optional(self.connection()).await?;
+        row.as_ref().map(version).transpose()
+    }
+
+    /// A page of versions, newest first, and their count.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn secret_versions(
+        &mut self,
+        id: SecretId,
+        page: u32,
+        page_size: u32,
+    ) -> Result<(Vec<SecretVersion>, u64)> {
+        let total = sqlx::query("SELECT count(*) AS total FROM secret_version WHERE secret_id = ?")
+            .bind(blob(id.0))
+            .fetch_one(self.connection())
+            .await?
+            .number("total")?;
+        let (limit, offset) = window(page, page_size);
+        let sql = format!("{VERSION} ORDER BY revision DESC LIMIT ? OFFSET ?");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(blob(id.0))
+            .bind(limit)
+            .bind(offset)
+            .fetch_all(self.connection())
+            .await?;
+        Ok((rows.iter().map(|row| version(row).map(|stored| stored.version)).collect::<Result<_>>()?, total))
+    }
+
+    /// The connections whose key this version is.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn connections_with_secret(&mut self, id: SecretId, revision: Option<u32>) -> Result<Vec<ConnectionId>> {
+        let rows = sqlx::query(
+            "SELECT id FROM connection WHERE secret_id = ?1 AND (?2 IS NULL OR secret_revision = ?2) ORDER BY seq",
+        )
+        .bind(blob(id.0))
+        .bind(revision)
+        .fetch_all(self.connection())
+        .await?;
+        rows.iter().map(|row| row.id("id")).collect()
+    }
+}
+
+impl Writer {
+    /// Adds a secret.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn insert_secret(&mut self, record: &SecretRecord) -> Result<()> {
+        let secret = &record.secret;
+        let columns = ["description", "kind", "protected", "path", "owner_connection"];
+        self.insert(Kind::Secret, secret.id.0, &secret.meta, &columns, |values| {
+            values
+                .push_bind(secret.description.clone())
+                .push_bind(secret.kind.clone())
+                .push_bind(secret.protected)
+                .push_bind(secret.path.clone())
+                .push_bind(record.owner_connection.map(|id| blob(id.0)));
+        })
+        .await
+    }
+
+    /// Sets what a secret's owner may change beside name and tags.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn set_secret(&mut self, id: SecretId, description: &str, path: &str, protected: bool) -> Result<()> {
+        sqlx::query("UPDATE secret SET description = ?, path = ?, protected = ? WHERE id = ?")
+            .bind(description)
+            .bind(path)
+            .bind(protected)
+            .bind(blob(id.0))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Adds a version; `latest` and `region` are derived.
+    ///
+    /// # Errors
+    /// If the revision exists.
+    pub async fn insert_secret_version(&mut self, version: &SecretVersion, data: &[u8]) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO secret_version (secret_id, revision, status, description, data_crc32, data, created_at, updated_at) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(blob(version.secret_id.0))
+        .bind(version.revision)
+        .bind(word(version.status))
+        .bind(&version.description)
+        .bind(version.data_crc32)
+        .bind(data)
+        .bind(version.created_at.0)
+        .bind(version.updated_at.0)
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    /// Sets a version's status. Deleting wipes its data.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn set_secret_version_status(
+        &mut self,
+        id: SecretId,
+        revision: u32,
+        status: SecretVersionStatus,
+        now: Timestamp,
+    ) -> Result<()> {
+        let deleted = status == SecretVersionStatus::Deleted;
+        sqlx::query(
+            "UPDATE secret_version SET status = ?1, updated_at = ?2, deleted_at = CASE WHEN ?3 THEN ?2 END, \
+             data = CASE WHEN ?3 THEN NULL ELSE data END WHERE secret_id = ?4 AND revision = ?5",
+        )
+        .bind(word(status))
+        .bind(now.0)
+        .bind(deleted)
+        .bind(blob(id.0))
+        .bind(revision)
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    /// Sets a version's description.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn set_secret_version_description(
+        &mut self,
+        id: SecretId,
+        revision: u32,
+        description: Option<&str>,
+        now: Timestamp,
+    ) -> Result<()> {
+        sqlx::query("UPDATE secret_version SET description = ?, updated_at = ? WHERE secret_id = ? AND revision = ?")
+            .bind(description)
+            .bind(now.0)
+            .bind(blob(id.0))
+            .bind(revision)
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Replaces a version's envelope: a key that is renewed in place.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn set_secret_version_data(
+        &mut self,
+        id: SecretId,
+        revision: u32,
+        data: &[u8],
+        now: Timestamp,
+    ) -> Result<()> {
+        sqlx::query(
+            "UPDATE secret_version SET data = ?, data_crc32 = NULL, updated_at = ? WHERE secret_id = ? AND revision = ?",
+        )
+        .bind(data)
+        .bind(now.0)
+        .bind(blob(id.0))
+        .bind(revision)
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    /// Removes the secrets that were made for a connection, which has to be gone.
+    ///
+    /// # Errors
+    /// If one is still in use.
+    pub async fn delete_owned_secrets(&mut self, connection: ConnectionId) -> Result<()> {
+        sqlx::query("DELETE FROM tag WHERE owner IN (SELECT id FROM secret WHERE owner_connection = ?)")
+            .bind(blob(connection.0))
+            .execute(self.connection())
+            .await?;
+        sqlx::query(
+            "DELETE FROM secret WHERE owner_connection = ?1 AND NOT EXISTS (SELECT 1 FROM connection WHERE secret_id = secret.id)",
+        )
+        .bind(blob(connection.0))
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+}
