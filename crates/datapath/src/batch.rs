@@ -106,6 +106,12 @@ impl Batch {
                 }
                 continue;
             }
+            if error.kind() == io::ErrorKind::WouldBlock {
+                // The way out is jammed for everybody. Packets to come wait in the devices; these have waited enough.
+                let packets = pending.iter().map(|train| train.packets).sum();
+                counters.drops.add(DropReason::SendFailed, packets);
+                break;
+            }
             retried = false;
             let Some(train) = pending.first().copied() else { break };
             if train.packets > 1 && socket.uses_trains() && refuses_trains(&error) {
@@ -151,4 +157,86 @@ fn wait_writable(socket: &Socket) {
     let mut fds = [PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::OUT)];
     // Whatever the outcome, the send that follows tells.
     let _ = poll(&mut fds, Some(&patience));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+
+    use super::*;
+
+    fn lay_out(sizes: &[usize]) -> Batch {
+        let mut batch = Batch::new();
+        for (index, &size) in sizes.iter().enumerate() {
+            batch.room().get_mut(..size).expect("room").fill(index as u8);
+            batch.push(size, size - 10, true);
+        }
+        batch
+    }
+
+    fn layout(batch: &Batch) -> Vec<(usize, usize, u64)> {
+        batch.trains.iter().map(|train| (train.run.len, train.run.segment, train.packets)).collect()
+    }
+
+    #[test]
+    fn a_train_has_equal_packets_and_at_most_a_shorter_last_one() {
+        assert_eq!(layout(&lay_out(&[100, 100, 60])), [(260, 100, 3)]);
+        assert_eq!(layout(&lay_out(&[100, 60, 60])), [(160, 100, 2), (60, 60, 1)]);
+        assert_eq!(layout(&lay_out(&[60, 100, 100])), [(60, 60, 1), (200, 100, 2)]);
+        assert_eq!(layout(&lay_out(&[1400; 47])), [(46 * 1400, 1400, 46), (1400, 1400, 1)]);
+        assert_eq!(layout(&lay_out(&[100; 65])), [(6400, 100, 64), (100, 100, 1)]);
+    }
+
+    #[test]
+    fn breaking_trains_up_keeps_every_packet_and_octet() {
+        let mut batch = lay_out(&[100, 100, 60, 80]);
+        batch.split(0);
+        assert_eq!(layout(&batch), [(100, 100, 1), (100, 100, 1), (60, 60, 1), (80, 80, 1)]);
+        assert_eq!(batch.trains.iter().map(|train| train.run.start).collect::<Vec<_>>(), [0, 100, 200, 260]);
+        assert_eq!(batch.trains.iter().map(|train| train.inner_octets).sum::<u64>(), 300);
+    }
+
+    #[test]
+    fn what_is_flushed_arrives_packet_by_packet_with_trains_and_without() {
+        let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let receiver = UdpSocket::bind((local, 0)).expect("a socket");
+        receiver.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+        let to = receiver.local_addr().expect("an address");
+        for trains in [true, false] {
+            let socket = Socket::bind(local, 0, true, 1).expect("a socket");
+            if !trains {
+                socket.give_up_trains();
+            }
+            let sizes = [1300, 1300, 700, 90, 1300, 20];
+            let mut batch = Batch::new();
+            for (index, &size) in sizes.iter().enumerate() {
+                batch.room().get_mut(..size).expect("room").fill(index as u8);
+                batch.push(size, size, socket.uses_trains());
+            }
+            assert_eq!(batch.trains.len(), if trains { 3 } else { 6 });
+            let counters = FamilyCounters::default();
+            batch.flush(&socket, to, &counters);
+            let mut sums = causeway_model::observed::TunnelCounters::default();
+            counters.add_to(&mut sums);
+            assert_eq!((sums.packets_out, sums.bytes_out), (6, 4710));
+            assert!(sums.drops.is_empty(), "{:?}", sums.drops);
+            for (index, &size) in sizes.iter().enumerate() {
+                let mut buffer = [0; 2000];
+                let (length, _) = receiver.recv_from(&mut buffer).expect("a datagram");
+                assert_eq!(buffer.get(..length), Some(&vec![index as u8; size][..]));
+            }
+            assert!(batch.trains.is_empty() && batch.has_room(CAPACITY));
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_refuses_is_counted_and_does_not_hold_up_the_rest() {
+        let socket = Socket::bind(IpAddr::V4(Ipv4Addr::LOCALHOST), 0, true, 1).expect("a socket");
+        let counters = FamilyCounters::default();
+        let mut batch = lay_out(&[70_000, 100]);
+        batch.flush(&socket, socket.local, &counters);
+        let mut sums = causeway_model::observed::TunnelCounters::default();
+        counters.add_to(&mut sums);
+        assert_eq!((sums.packets_out, sums.drops.get("too_big")), (1, Some(&1)), "{sums:?}");
+    }
 }

@@ -94,7 +94,7 @@ pub struct Heartbeat {
 
 /// A node's packet path. See the crate's documentation. Dropping it stops the threads and closes every socket and TUN device.
 pub struct Datapath {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     groups: Mutex<HashMap<VpnGatewayId, Arc<Group>>>,
     events: Mutex<Option<EventReceiver>>,
     transmit: Option<JoinHandle<()>>,
@@ -134,12 +134,17 @@ impl Datapath {
     /// # Errors
     /// [`DatapathError::AlreadyBound`], [`DatapathError::Bind`], [`DatapathError::Watch`].
     pub fn bind(&self, address: IpAddr) -> Result<(), DatapathError> {
-        if self.shared.tables().by_address.contains_key(&SocketAddr::new(address, IKE_PORT)) {
+        self.bind_ports(address, IKE_PORT, ENCAPSULATION_PORT)
+    }
+
+    /// [`Datapath::bind`] with other ports, which tests need; 0 lets the kernel choose.
+    pub(crate) fn bind_ports(&self, address: IpAddr, ike: u16, encapsulation: u16) -> Result<(), DatapathError> {
+        if self.shared.tables().by_address.keys().any(|local| local.ip() == address) {
             return Err(DatapathError::AlreadyBound(address));
         }
         let mut sockets = Vec::with_capacity(2);
-        for port in [IKE_PORT, ENCAPSULATION_PORT] {
-            let socket = Socket::bind(address, port, self.shared.token());
+        for (port, encapsulates) in [(ike, false), (encapsulation, true)] {
+            let socket = Socket::bind(address, port, encapsulates, self.shared.token());
             sockets.push(Arc::new(socket.map_err(|source| DatapathError::Bind { address, port, source })?));
         }
         // Into the tables before the thread can hear of them.
@@ -165,13 +170,9 @@ impl Datapath {
     /// [`DatapathError::NotBound`].
     pub fn unbind(&self, address: IpAddr) -> Result<(), DatapathError> {
         let removed = self.shared.change(|tables| {
-            let mut removed = Vec::with_capacity(2);
-            for port in [IKE_PORT, ENCAPSULATION_PORT] {
-                if let Some(socket) = tables.by_address.remove(&SocketAddr::new(address, port)) {
-                    tables.sockets.remove(&socket.token);
-                    removed.push(socket);
-                }
-            }
+            tables.by_address.retain(|local, _| local.ip() != address);
+            let removed: Vec<_> =
+                tables.sockets.extract_if(|_, socket| socket.local.ip() == address).map(|(_, socket)| socket).collect();
             removed
         });
         if removed.is_empty() {

@@ -25,6 +25,8 @@ mod shaper;
 mod socket;
 mod sys;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod transmit;
 mod tunnel;
 

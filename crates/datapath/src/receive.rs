@@ -111,7 +111,7 @@ struct Demultiplexer<'a> {
 
 impl Demultiplexer<'_> {
     fn datagram(&mut self, source: SocketAddr, datagram: &mut [u8]) {
-        if !self.socket.encapsulates() {
+        if !self.socket.encapsulates {
             self.ike(source, datagram);
         } else if let Some(message) = datagram.strip_prefix(&NON_ESP_MARKER) {
             self.ike(source, message);

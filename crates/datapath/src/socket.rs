@@ -26,16 +26,18 @@ pub(crate) struct Socket {
     pub(crate) token: u64,
     pub(crate) local: SocketAddr,
     pub(crate) family: Family,
+    /// Whether ESP and the non-ESP marker are spoken here.
+    pub(crate) encapsulates: bool,
     trains: AtomicBool,
 }
 
 impl Socket {
     /// Binds in the calling thread's network namespace.
-    pub(crate) fn bind(address: IpAddr, port: u16, token: u64) -> io::Result<Self> {
-        let local = SocketAddr::new(address, port);
+    pub(crate) fn bind(address: IpAddr, port: u16, encapsulates: bool, token: u64) -> io::Result<Self> {
+        let wanted = SocketAddr::new(address, port);
         let family = Family::of(address);
         let kind = Type::DGRAM.nonblocking().cloexec();
-        let inner = socket2::Socket::new(Domain::for_address(local), kind, Some(Protocol::UDP))?;
+        let inner = socket2::Socket::new(Domain::for_address(wanted), kind, Some(Protocol::UDP))?;
         match family {
             Family::Ipv4 => {
                 // Never DF, and no notice taken of path MTUs that ICMP claims: a router on the way fragments if it must. A tunnel
@@ -56,20 +58,16 @@ impl Socket {
             inner.set_send_buffer_size(KERNEL_BUFFER)?;
         }
         sys::enable_error_queue(inner.as_fd(), family.is_ipv6())?;
-        if port == ENCAPSULATION_PORT && sys::enable_gro(inner.as_fd()).is_err() {
+        if encapsulates && sys::enable_gro(inner.as_fd()).is_err() {
             tracing::info!("the kernel has no UDP_GRO; datagrams are received one by one");
         }
-        inner.bind(&SockAddr::from(local))?;
-        Ok(Self { inner, token, local, family, trains: AtomicBool::new(true) })
+        inner.bind(&SockAddr::from(wanted))?;
+        let local = inner.local_addr()?.as_socket().unwrap_or(wanted);
+        Ok(Self { inner, token, local, family, encapsulates, trains: AtomicBool::new(true) })
     }
 
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         self.inner.as_fd()
-    }
-
-    /// Whether ESP and the non-ESP marker are spoken here.
-    pub(crate) fn encapsulates(&self) -> bool {
-        self.local.port() == ENCAPSULATION_PORT
     }
 
     /// Whether the kernel segments trains on this socket's way out, as far as is known.
@@ -86,7 +84,7 @@ impl Socket {
     /// Sends an IKE message, with the marker where it belongs. Never blocks.
     pub(crate) fn send_ike(&self, remote: SocketAddr, message: &[u8]) -> io::Result<()> {
         let to = SockAddr::from(remote);
-        let marker: &[u8] = if self.encapsulates() { &NON_ESP_MARKER } else { &[] };
+        let marker: &[u8] = if self.encapsulates { &NON_ESP_MARKER } else { &[] };
         let parts = [IoSlice::new(marker), IoSlice::new(message)];
         // The first call may only report what an earlier datagram met (IP_RECVERR); then the second one sends.
         match self.inner.send_to_vectored(&parts, &to) {

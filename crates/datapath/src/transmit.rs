@@ -115,6 +115,10 @@ impl Transmitter<'_> {
                 break;
             }
             let length = match tunnel.tun.read(&mut self.inner) {
+                Ok(0) => {
+                    self.device_gone(tunnel);
+                    break;
+                }
                 Ok(length) => length,
                 Err(error) => {
                     self.read_failed(tunnel, &error);
@@ -155,15 +159,17 @@ impl Transmitter<'_> {
     fn read_failed(&mut self, tunnel: &Tunnel, error: &io::Error) {
         match error.raw_os_error() {
             Some(libc::EAGAIN | libc::EINTR) => {}
-            Some(libc::EBADFD) => {
-                // The device is gone for good, and its descriptor would report an error for ever.
-                tracing::warn!(connection = %tunnel.id, "the tunnel's device has been deleted");
-                let _ = epoll::delete(&self.shared.transmit.epoll, &tunnel.tun);
-            }
+            Some(libc::EBADFD) => self.device_gone(tunnel),
             _ => {
                 tracing::debug!(connection = %tunnel.id, %error, "reading the tunnel's device");
                 self.rest(tunnel, Instant::now() + ERROR_REST);
             }
         }
+    }
+
+    /// Stops watching a device that will never have a packet again but reports that for ever.
+    fn device_gone(&self, tunnel: &Tunnel) {
+        tracing::warn!(connection = %tunnel.id, "the tunnel's device has been deleted");
+        let _ = epoll::delete(&self.shared.transmit.epoll, &tunnel.tun);
     }
 }

@@ -85,6 +85,17 @@ impl Tun {
         Ok(Self { fd, name: name.to_owned() })
     }
 
+    /// Takes over a descriptor that moves one IP packet per read and write: a TUN device that another process opened, or one end
+    /// of a `SOCK_SEQPACKET` pair in a test.
+    ///
+    /// # Errors
+    /// If it can't be made non-blocking.
+    pub fn from_fd(fd: OwnedFd, name: &str) -> io::Result<Self> {
+        let flags = rustix::fs::fcntl_getfl(&fd)?;
+        rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
+        Ok(Self { fd, name: name.to_owned() })
+    }
+
     /// The interface's name at the time it was opened.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -94,7 +105,7 @@ impl Tun {
     /// Takes the next packet that the kernel routed into the device. A packet longer than `buffer` is cut.
     ///
     /// # Errors
-    /// `WouldBlock` when there is none; `EBADFD` once the device is gone (its namespace was deleted).
+    /// `WouldBlock` when there is none; `EBADFD` once the device is gone (its namespace was deleted), as is one that gives 0 octets.
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         Ok(rustix::io::read(&self.fd, buffer)?)
     }
