@@ -1,1 +1,40 @@
-//! Placeholder.
+//! The gateway node: runs the gateways that the controller desires, and reports what it sees.
+//!
+//! ```text
+//!  controller ── desired state ──▶ Node ──▶ Gateway (one actor each): IKE, BGP sessions, its namespace
+//!             ◀──── reports ──────  │  └──▶ VpcRouter (one for each VPC): its namespace
+//!                                   └─ Host: underlay, bridges;  Datapath: the packet threads
+//! ```
+//!
+//! Only this crate touches the kernel (through `linux`, `tun` and `datapath`); nothing here decides a status.
+
+mod clock;
+mod error;
+mod gateway;
+mod host;
+mod ownership;
+mod routes;
+mod session;
+mod supervisor;
+mod vpc;
+
+pub use error::SetupError;
+pub use supervisor::{NodeConfig, run};
+
+use std::path::Path;
+
+/// Why this process cannot be a node, as sentences for people; empty if it can.
+#[must_use]
+pub fn obstacles() -> Vec<String> {
+    let mut obstacles = Vec::new();
+    if !rustix::process::geteuid().is_root() {
+        obstacles.push("it does not run as root, which namespaces, routes and UDP port 500 need".to_owned());
+    }
+    if let Err(error) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun") {
+        obstacles.push(format!("/dev/net/tun cannot be opened ({error})"));
+    }
+    if !["/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft", "/usr/local/sbin/nft"].iter().any(|path| Path::new(path).exists()) {
+        obstacles.push("the program `nft` is not installed (Debian's package `nftables`)".to_owned());
+    }
+    obstacles
+}

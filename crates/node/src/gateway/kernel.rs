@@ -1,0 +1,200 @@
+//! The gateway's namespace: its attachment to the VPC's router, TUN devices, listeners, packet filter and routes.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use causeway_linux::filter::{self, ConnectionFilter, GatewayFilter};
+use causeway_linux::{AddressOptions, NextHop, RouteSpec, sysctl};
+use causeway_model::{ConnectionId, Family};
+use causeway_tun::{Tun, TunOptions};
+use ipnet::IpNet;
+use tokio::net::TcpListener;
+
+use super::connection::Connection;
+use super::{Gateway, Incoming};
+use crate::error::SetupError;
+use crate::host::host_net;
+use crate::session::PORT;
+use crate::vpc::{BARE, GATEWAY_LINK, GATEWAY_LINK_LOCAL, ROUTER_LINK_LOCAL, apply_routes};
+
+/// Peers that may wait to be accepted.
+const BACKLOG: i32 = 16;
+/// TCP over IPv4 and over IPv6: headers without options, octets.
+const HEADERS_V4: u32 = 40;
+const HEADERS_V6: u32 = 60;
+
+impl Gateway {
+    /// The link to the router: up, with our addresses as /32 and /128.
+    pub(super) async fn apply_attachment(&self) -> Result<(), SetupError> {
+        let item = format!("attachment to Private Network {}", self.desired.network);
+        let step = || SetupError::at::<causeway_linux::Error>(&item);
+        let index = self.netlink.index(GATEWAY_LINK).await.map_err(step())?;
+        self.netlink.set_up(index, true).await.map_err(step())?;
+        let local = IpNet::new_assert(IpAddr::V6(GATEWAY_LINK_LOCAL), 64);
+        let options = AddressOptions { no_prefix_route: false, no_dad: true };
+        self.netlink.ensure_address(index, local, options).await.map_err(step())?;
+        let addresses: Vec<IpNet> = self.desired.private_addresses.iter().map(|net| host_net(net.addr())).collect();
+        self.netlink.apply_addresses(index, &addresses, BARE).await.map_err(step())
+    }
+
+    /// Opens the TUN device of a connection and hands it to the packet path.
+    pub(super) async fn make_tun(&self, id: ConnectionId, name: &str, mtu: u32) -> Result<u32, SetupError> {
+        let item = format!("tunnel device {name}");
+        let tun = self
+            .namespace
+            .run(|| Tun::open_with(name, TunOptions::default().exclusive(true)))
+            .map_err(SetupError::at(&item))?
+            .map_err(SetupError::at(&item))?;
+        let made = async {
+            let settings = sysctl::forwarding_link(name)?;
+            sysctl::apply(&self.namespace, &settings)?;
+            let index = self.netlink.index(name).await?;
+            self.netlink.set_mtu(index, mtu).await?;
+            self.netlink.set_up(index, true).await?;
+            Ok::<u32, causeway_linux::Error>(index)
+        };
+        let index = made.await.map_err(SetupError::at(&item))?;
+        self.around.datapath.add_tunnel(id, self.id, tun).map_err(SetupError::at(&item))?;
+        Ok(index)
+    }
+
+    /// The inside addresses of a connection.
+    pub(super) async fn apply_inside(&self, id: ConnectionId) -> Result<(), SetupError> {
+        let Some(connection) = self.connections.get(&id) else { return Ok(()) };
+        let addresses: Vec<IpNet> = connection.desired.bgp.iter().map(|bgp| bgp.local).collect();
+        let options = AddressOptions { no_prefix_route: false, no_dad: true };
+        self.netlink
+            .apply_addresses(connection.tun_index, &addresses, options)
+            .await
+            .map_err(SetupError::at(&format!("inside addresses of {}", connection.tun)))
+    }
+
+    pub(super) async fn change_mtu(&mut self, id: ConnectionId, mtu: u32) -> Result<(), SetupError> {
+        let Some(connection) = self.connections.get_mut(&id) else { return Ok(()) };
+        let item = format!("MTU of {}", connection.tun);
+        self.netlink.set_mtu(connection.tun_index, mtu).await.map_err(SetupError::at(&item))?;
+        connection.mtu = mtu;
+        for facts in &mut connection.tunnels {
+            facts.mtu = mtu;
+        }
+        self.apply_filter().await
+    }
+
+    /// BGP listeners on exactly the inside addresses that have a session.
+    pub(super) async fn apply_listeners(&mut self) -> Result<(), SetupError> {
+        let wanted: BTreeSet<IpAddr> = self
+            .connections
+            .values()
+            .flat_map(|connection| connection.sessions.values().map(|session| session.config.local))
+            .collect();
+        self.listeners.retain(|address, task| {
+            let keep = wanted.contains(address);
+            if !keep {
+                task.abort();
+            }
+            keep
+        });
+        for address in wanted {
+            if self.listeners.contains_key(&address) {
+                continue;
+            }
+            let item = format!("BGP listener on {address}");
+            let listener = self
+                .namespace
+                .run(|| listener(address))
+                .map_err(SetupError::at(&item))?
+                .map_err(SetupError::at(&item))?;
+            let listener = TcpListener::from_std(listener).map_err(SetupError::at(&item))?;
+            let incoming = self.incoming_tx.clone();
+            let task = tokio::spawn(async move {
+                loop {
+                    match listener.accept().await {
+                        Ok((stream, peer)) => {
+                            let word = Incoming { local: address, peer: peer.ip(), stream };
+                            if incoming.send(word).await.is_err() {
+                                return;
+                            }
+                        }
+                        // Out of descriptors, or the peer was gone before we looked: breathe, then go on.
+                        Err(error) => {
+                            tracing::debug!(%error, %address, "accept failed");
+                            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                        }
+                    }
+                }
+            });
+            self.listeners.insert(address, task.abort_handle());
+        }
+        Ok(())
+    }
+
+    /// Default deny, and what system.md §2.7 admits.
+    pub(super) async fn apply_filter(&self) -> Result<(), SetupError> {
+        let connections = self.connections.values().map(|connection| self.connection_filter(connection)).collect();
+        let filter = GatewayFilter {
+            vpc_link: GATEWAY_LINK.to_owned(),
+            vpc_subnets: self.vpc_subnets.clone(),
+            locked: self.desired.locked,
+            connections,
+        };
+        filter::apply(&self.namespace, &filter).await.map_err(SetupError::at("packet filter of the gateway"))
+    }
+
+    fn connection_filter(&self, connection: &Connection) -> ConnectionFilter {
+        let desired = &connection.desired;
+        let policies = || desired.bgp.iter().filter_map(|bgp| bgp.policy.as_ref());
+        let mss = |headers: u32| u16::try_from(connection.mtu.saturating_sub(headers)).unwrap_or(u16::MAX);
+        ConnectionFilter {
+            tun: connection.tun.clone(),
+            propagate: desired.propagate,
+            locked: desired.locked,
+            inside: desired.bgp.iter().map(|bgp| (bgp.local, bgp.peer)).collect(),
+            accept_in: policies().flat_map(|policy| policy.prefix_filter_in.iter().copied()).collect(),
+            announce_out: policies().flat_map(|policy| policy.prefix_filter_out.iter().copied()).collect(),
+            mss_v4: mss(HEADERS_V4),
+            mss_v6: mss(HEADERS_V6),
+        }
+    }
+
+    /// The VPC through its router, and what was learned through the tunnels.
+    pub(super) async fn apply_routes(&self) -> Result<(), SetupError> {
+        let item = format!("routes of gateway {}", self.id);
+        let index = self.netlink.index(GATEWAY_LINK).await.map_err(SetupError::at(&item))?;
+        let vpc = self.vpc_subnets.iter().map(|subnet| {
+            let own = self.desired.private_addresses.iter().find(|net| Family::of_net(net) == Family::of_net(subnet));
+            let mut route =
+                RouteSpec::unicast(subnet.trunc(), vec![NextHop::onlink(IpAddr::V6(ROUTER_LINK_LOCAL), index)]);
+            route.pref_src = own.map(IpNet::addr);
+            route
+        });
+        let learned = self.routes.iter().filter_map(|(prefix, connections)| {
+            let hops: Vec<NextHop> =
+                connections.iter().filter_map(|id| self.connections.get(id)).filter_map(|c| hop(c, prefix)).collect();
+            (!hops.is_empty()).then(|| RouteSpec::unicast(*prefix, hops))
+        });
+        let routes: Vec<RouteSpec> = vpc.chain(learned).collect();
+        apply_routes(&self.netlink, &item, &routes).await
+    }
+}
+
+/// The way into a tunnel: by the peer's inside address of the family, so that several can share the load.
+fn hop(connection: &Connection, prefix: &IpNet) -> Option<NextHop> {
+    let family = Family::of_net(prefix);
+    let session = connection.sessions.get(&family)?;
+    Some(NextHop::onlink(session.config.peer, connection.tun_index))
+}
+
+fn listener(address: IpAddr) -> io::Result<std::net::TcpListener> {
+    let address = SocketAddr::new(address, PORT);
+    let socket = socket2::Socket::new(
+        socket2::Domain::for_address(address),
+        socket2::Type::STREAM,
+        Some(socket2::Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}

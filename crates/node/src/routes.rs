@@ -1,0 +1,154 @@
+//! From what every session of a VPC accepted to what each namespace installs, and why (system.md §2.3 to §2.5). Pure.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use causeway_bgp::{Candidate, select};
+use causeway_model::observed::RouteDecision;
+use causeway_model::{ConnectionId, Family, VpnGatewayId};
+use ipnet::IpNet;
+
+/// A route that passed its connection's policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Learned {
+    /// The gateway that holds the session.
+    pub(crate) gateway: VpnGatewayId,
+    /// The connection.
+    pub(crate) connection: ConnectionId,
+    /// The prefix.
+    pub(crate) prefix: IpNet,
+    /// See [`causeway_bgp::preference`].
+    pub(crate) preference: u32,
+    /// AS numbers in the path.
+    pub(crate) as_path_length: usize,
+    /// MED.
+    pub(crate) med: Option<u32>,
+    /// Since when it is held.
+    pub(crate) received_at: Instant,
+}
+
+/// What to install where.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tables {
+    /// In the VPC's router: prefix → gateways that share the load.
+    pub(crate) router: BTreeMap<IpNet, Vec<VpnGatewayId>>,
+    /// In each gateway: prefix → its own connections that share the load.
+    pub(crate) gateways: BTreeMap<VpnGatewayId, BTreeMap<IpNet, Vec<ConnectionId>>>,
+    /// What became of each route.
+    pub(crate) decisions: BTreeMap<(ConnectionId, IpNet), RouteDecision>,
+}
+
+/// Chooses among the routes of one VPC. `local` are the VPC's subnets: a learned route equal to or inside one is withheld.
+pub(crate) fn compute(learned: &[Learned], local: &[IpNet]) -> Tables {
+    let mut tables = Tables::default();
+    let mut by_prefix: BTreeMap<IpNet, Vec<&Learned>> = BTreeMap::new();
+    for route in learned {
+        let inside = local.iter().find(|subnet| {
+            Family::of_net(subnet) == Family::of_net(&route.prefix) && subnet.trunc().contains(&route.prefix)
+        });
+        match inside {
+            Some(subnet) => {
+                let because = format!("overlaps_local {}", subnet.trunc());
+                tables.decisions.insert((route.connection, route.prefix), RouteDecision::Withheld { because });
+            }
+            None => by_prefix.entry(route.prefix).or_default().push(route),
+        }
+    }
+    for (prefix, routes) in by_prefix {
+        let candidates: Vec<Candidate> = routes
+            .iter()
+            .map(|route| Candidate {
+                preference: route.preference,
+                as_path_length: route.as_path_length,
+                med: route.med,
+                received_at: route.received_at,
+            })
+            .collect();
+        let selection = select(&candidates);
+        for route in selection.best.iter().filter_map(|index| routes.get(*index)) {
+            let hops = tables.router.entry(prefix).or_default();
+            if !hops.contains(&route.gateway) {
+                hops.push(route.gateway);
+            }
+            tables.decisions.insert((route.connection, prefix), RouteDecision::Installed);
+            tables.gateways.entry(route.gateway).or_default().entry(prefix).or_default().push(route.connection);
+        }
+        for lost in &selection.beaten {
+            let (Some(loser), Some(winner)) = (routes.get(lost.index), routes.get(lost.by)) else { continue };
+            let by = format!("connection {}: {lost}", winner.connection);
+            tables.decisions.insert((loser.connection, prefix), RouteDecision::Beaten { by });
+        }
+        install_own_best(&mut tables, prefix, &routes, &candidates);
+    }
+    tables
+}
+
+/// A gateway none of whose routes won still knows the way by its own best, for packets that reach it while tables change.
+fn install_own_best(tables: &mut Tables, prefix: IpNet, routes: &[&Learned], candidates: &[Candidate]) {
+    let mut by_gateway: BTreeMap<VpnGatewayId, Vec<usize>> = BTreeMap::new();
+    for (index, route) in routes.iter().enumerate() {
+        by_gateway.entry(route.gateway).or_default().push(index);
+    }
+    for (gateway, indices) in by_gateway {
+        let table = tables.gateways.entry(gateway).or_default();
+        if table.contains_key(&prefix) {
+            continue;
+        }
+        let own: Vec<Candidate> = indices.iter().filter_map(|index| candidates.get(*index).copied()).collect();
+        let hops = select(&own)
+            .best
+            .iter()
+            .filter_map(|index| indices.get(*index).and_then(|index| routes.get(*index)))
+            .map(|route| route.connection)
+            .collect();
+        table.insert(prefix, hops);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn learned(gateway: VpnGatewayId, connection: ConnectionId, prefix: &str, preference: u32) -> Learned {
+        Learned {
+            gateway,
+            connection,
+            prefix: prefix.parse().expect("a prefix"),
+            preference,
+            as_path_length: 1,
+            med: None,
+            received_at: Instant::now(),
+        }
+    }
+
+    #[test]
+    fn equal_routes_share_and_worse_ones_say_what_beat_them() {
+        let (g1, g2) = (VpnGatewayId::random(), VpnGatewayId::random());
+        let (c1, c2, c3) = (ConnectionId::random(), ConnectionId::random(), ConnectionId::random());
+        let net: IpNet = "10.9.0.0/16".parse().expect("a prefix");
+        let routes =
+            [learned(g1, c1, "10.9.0.0/16", 90), learned(g1, c2, "10.9.0.0/16", 90), learned(g2, c3, "10.9.0.0/16", 50)];
+        let tables = compute(&routes, &[]);
+        assert_eq!(tables.router[&net], vec![g1]);
+        assert_eq!(tables.gateways[&g1][&net].len(), 2);
+        assert_eq!(tables.gateways[&g2][&net], vec![c3]);
+        assert_eq!(tables.decisions[&(c1, net)], RouteDecision::Installed);
+        let RouteDecision::Beaten { by } = &tables.decisions[&(c3, net)] else { panic!("c3 lost") };
+        assert!(by.contains("preference 50 is lower than 90"), "{by}");
+    }
+
+    #[test]
+    fn routes_inside_the_vpc_are_withheld_and_wider_ones_are_not() {
+        let (gateway, connection) = (VpnGatewayId::random(), ConnectionId::random());
+        let local: IpNet = "10.0.0.0/24".parse().expect("a prefix");
+        let routes = [
+            learned(gateway, connection, "10.0.0.0/24", 90),
+            learned(gateway, connection, "10.0.0.128/25", 90),
+            learned(gateway, connection, "10.0.0.0/16", 90),
+        ];
+        let tables = compute(&routes, &[local]);
+        assert_eq!(tables.router.len(), 1);
+        assert!(matches!(tables.decisions[&(connection, local)], RouteDecision::Withheld { .. }));
+        assert_eq!(tables.decisions[&(connection, "10.0.0.0/16".parse().expect("a prefix"))], RouteDecision::Installed);
+    }
+}

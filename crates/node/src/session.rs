@@ -1,0 +1,403 @@
+//! One task per BGP session: it owns the sans-IO machine, its clock and its at most two TCP connections.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use causeway_bgp::{Action, ConnKind, ConnectError, Event, Policy, Route, Session, SessionConfig};
+use causeway_linux::Namespace;
+use causeway_model::observed::{RouteDecision, SessionFacts};
+use causeway_model::{ConnectionId, Family, Fault};
+use ipnet::IpNet;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio::time::sleep_until;
+
+use crate::clock::wall_clock;
+
+/// BGP's port.
+pub(crate) const PORT: u16 = 179;
+/// TCP gets this long to connect: the inside of a tunnel is never farther away.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Messages waiting for a slow peer; beyond that the connection is given up (RFC 9687's send-hold timer acts earlier).
+const WRITE_QUEUE: usize = 1024;
+/// Changes are published at most this often, so that a full table does not become a snapshot for each UPDATE.
+const PUBLISH_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Which session of a gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SessionKey {
+    pub(crate) connection: ConnectionId,
+    pub(crate) family: Family,
+}
+
+/// To the task.
+pub(crate) enum Command {
+    /// A tunnel is up, or none is.
+    Enable(bool),
+    /// New filters.
+    Policy(Policy),
+    /// The peer connected to our port.
+    Incoming(TcpStream),
+    /// Close with this text (RFC 8203), then end.
+    Shutdown(&'static str),
+}
+
+/// A snapshot for the gateway.
+#[derive(Clone, Debug)]
+pub(crate) struct SessionUpdate {
+    pub(crate) key: SessionKey,
+    pub(crate) facts: SessionFacts,
+    /// Routes that pass the policy.
+    pub(crate) accepted: Vec<Route>,
+    /// Everything received and the machine's verdict on it.
+    pub(crate) received: Vec<(Route, RouteDecision)>,
+    /// What we announce.
+    pub(crate) announced: Vec<IpNet>,
+}
+
+/// The gateway's hold on a session's task; dropping it ends the task at once.
+pub(crate) struct SessionHandle {
+    commands: mpsc::Sender<Command>,
+    task: AbortHandle,
+}
+
+impl SessionHandle {
+    /// Starts the task. Its sockets live in `namespace`.
+    pub(crate) fn start(
+        key: SessionKey,
+        config: SessionConfig,
+        namespace: Namespace,
+        updates: mpsc::Sender<SessionUpdate>,
+    ) -> Self {
+        let (commands, commands_rx) = mpsc::channel(16);
+        let task = SessionTask::new(key, config, namespace, commands_rx, updates);
+        let task = tokio::spawn(task.run()).abort_handle();
+        Self { commands, task }
+    }
+
+    /// Hands over a command; the task takes them in order and never for long.
+    pub(crate) async fn send(&self, command: Command) {
+        // A closed channel means that the task has ended, and with it the need for the command.
+        let _ = self.commands.send(command).await;
+    }
+
+    /// Ends the session with a word to the peer.
+    pub(crate) async fn shutdown(self, text: &'static str) {
+        self.send(Command::Shutdown(text)).await;
+        // The task ends by itself once the word is on its way; give it a moment before drop aborts it.
+        let _ = tokio::time::timeout(Duration::from_millis(200), self.commands.closed()).await;
+    }
+}
+
+impl Drop for SessionHandle {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// From the helpers of the task to the task.
+struct Input {
+    kind: ConnKind,
+    /// Which connection of that kind: late words of a closed one are ignored.
+    generation: u64,
+    what: What,
+}
+
+enum What {
+    Connected(TcpStream),
+    ConnectFailed(ConnectError),
+    Bytes(Vec<u8>),
+    Closed,
+}
+
+/// One TCP connection, or the attempt at one.
+struct Conn {
+    generation: u64,
+    writer: Option<mpsc::Sender<Vec<u8>>>,
+    helper: AbortHandle,
+}
+
+impl Drop for Conn {
+    fn drop(&mut self) {
+        self.helper.abort();
+    }
+}
+
+struct SessionTask {
+    key: SessionKey,
+    session: Session,
+    local: IpAddr,
+    peer: IpAddr,
+    namespace: Namespace,
+    commands: mpsc::Receiver<Command>,
+    updates: mpsc::Sender<SessionUpdate>,
+    inputs_tx: mpsc::Sender<Input>,
+    inputs: mpsc::Receiver<Input>,
+    outgoing: Option<Conn>,
+    incoming: Option<Conn>,
+    generation: u64,
+    facts: SessionFacts,
+    publish_at: Option<Instant>,
+    published: Instant,
+}
+
+impl SessionTask {
+    fn new(
+        key: SessionKey,
+        config: SessionConfig,
+        namespace: Namespace,
+        commands: mpsc::Receiver<Command>,
+        updates: mpsc::Sender<SessionUpdate>,
+    ) -> Self {
+        let (inputs_tx, inputs) = mpsc::channel(64);
+        let now = Instant::now();
+        let facts = SessionFacts {
+            family: key.family,
+            up: false,
+            since: wall_clock(),
+            fault: None,
+            received: 0,
+            accepted: 0,
+            announced: 0,
+            flaps: 0,
+        };
+        Self {
+            key,
+            local: config.local,
+            peer: config.peer,
+            session: Session::new(config, now),
+            namespace,
+            commands,
+            updates,
+            inputs_tx,
+            inputs,
+            outgoing: None,
+            incoming: None,
+            generation: 0,
+            facts,
+            publish_at: Some(now),
+            published: now,
+        }
+    }
+
+    async fn run(mut self) {
+        loop {
+            self.drain();
+            let timer = self.session.poll_timeout().map(|(at, _)| at);
+            let far = Instant::now() + Duration::from_secs(3600);
+            tokio::select! {
+                command = self.commands.recv() => {
+                    let now = Instant::now();
+                    match command {
+                        Some(Command::Enable(enabled)) => self.session.set_enabled(now, enabled),
+                        Some(Command::Policy(policy)) => {
+                            self.session.set_policy(now, policy);
+                            self.touch();
+                        }
+                        Some(Command::Incoming(stream)) => self.accept(stream),
+                        Some(Command::Shutdown(text)) => {
+                            self.session.shutdown(now, text);
+                            self.drain();
+                            // Writers flush what is queued before they end.
+                            tokio::time::sleep(Duration::from_millis(20)).await;
+                            return;
+                        }
+                        None => return,
+                    }
+                }
+                Some(input) = self.inputs.recv() => self.input(input),
+                () = sleep_until(timer.unwrap_or(far).into()) => self.session.handle_timeout(Instant::now()),
+                () = sleep_until(self.publish_at.unwrap_or(far).into()), if self.publish_at.is_some() => self.publish(),
+            }
+        }
+    }
+
+    /// One mutation, then everything it asks for.
+    fn drain(&mut self) {
+        loop {
+            while let Some(action) = self.session.poll_action() {
+                match action {
+                    Action::Connect => self.connect(),
+                    Action::Close(kind) => *self.conn(kind) = None,
+                    Action::Send(kind, bytes) => self.send(kind, bytes),
+                }
+            }
+            let Some(event) = self.session.poll_event() else { break };
+            match event {
+                Event::Up => {
+                    self.facts.up = true;
+                    self.facts.since = wall_clock();
+                }
+                Event::Down(fault) => {
+                    if self.facts.up {
+                        self.facts.since = wall_clock();
+                    }
+                    self.facts.up = false;
+                    self.facts.fault = Some(fault);
+                }
+                Event::RoutesChanged => {}
+            }
+            self.touch();
+        }
+        if self.session.fault() != self.facts.fault {
+            self.touch();
+        }
+    }
+
+    const fn conn(&mut self, kind: ConnKind) -> &mut Option<Conn> {
+        match kind {
+            ConnKind::Outgoing => &mut self.outgoing,
+            ConnKind::Incoming => &mut self.incoming,
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        let current = self.conn(input.kind).as_ref().is_some_and(|conn| conn.generation == input.generation);
+        if !current {
+            return;
+        }
+        let now = Instant::now();
+        match input.what {
+            What::Connected(stream) => {
+                self.open(ConnKind::Outgoing, stream);
+                self.session.handle_connected(now, ConnKind::Outgoing);
+            }
+            What::ConnectFailed(error) => {
+                self.outgoing = None;
+                self.session.handle_connect_failed(now, error);
+            }
+            What::Bytes(bytes) => self.session.handle_bytes(now, input.kind, &bytes),
+            What::Closed => {
+                *self.conn(input.kind) = None;
+                self.session.handle_closed(now, input.kind);
+            }
+        }
+    }
+
+    fn connect(&mut self) {
+        self.generation += 1;
+        let generation = self.generation;
+        let (local, peer, namespace) = (self.local, self.peer, self.namespace.clone());
+        let inputs = self.inputs_tx.clone();
+        let helper = tokio::spawn(async move {
+            let attempt = async {
+                let socket = namespace.run(|| outgoing_socket(local)).map_err(io::Error::other)??;
+                socket.connect(SocketAddr::new(peer, PORT)).await
+            };
+            let what = match tokio::time::timeout(CONNECT_TIMEOUT, attempt).await {
+                Ok(Ok(stream)) => What::Connected(stream),
+                Ok(Err(error)) => What::ConnectFailed(connect_error(&error)),
+                Err(_) => What::ConnectFailed(ConnectError::TimedOut),
+            };
+            let _ = inputs.send(Input { kind: ConnKind::Outgoing, generation, what }).await;
+        });
+        self.outgoing = Some(Conn { generation, writer: None, helper: helper.abort_handle() });
+    }
+
+    fn accept(&mut self, stream: TcpStream) {
+        if self.incoming.is_some() {
+            // A peer that connects twice has given the first one up.
+            self.incoming = None;
+            self.session.handle_closed(Instant::now(), ConnKind::Incoming);
+            self.drain();
+        }
+        self.open(ConnKind::Incoming, stream);
+        self.session.handle_connected(Instant::now(), ConnKind::Incoming);
+    }
+
+    /// Starts the reader and the writer of a connected stream.
+    fn open(&mut self, kind: ConnKind, stream: TcpStream) {
+        // Latency matters more than segments on a session that sends little.
+        let _ = stream.set_nodelay(true);
+        self.generation += 1;
+        let generation = self.generation;
+        let (mut read, mut write) = stream.into_split();
+        let (writer, mut queue) = mpsc::channel::<Vec<u8>>(WRITE_QUEUE);
+        tokio::spawn(async move {
+            while let Some(bytes) = queue.recv().await {
+                if write.write_all(&bytes).await.is_err() {
+                    return;
+                }
+            }
+            let _ = write.shutdown().await;
+        });
+        let inputs = self.inputs_tx.clone();
+        let helper = tokio::spawn(async move {
+            let mut buffer = vec![0; 8192];
+            loop {
+                let what = match read.read(&mut buffer).await {
+                    Ok(0) | Err(_) => What::Closed,
+                    Ok(length) => What::Bytes(buffer.get(..length).unwrap_or_default().to_vec()),
+                };
+                let closed = matches!(what, What::Closed);
+                if inputs.send(Input { kind, generation, what }).await.is_err() || closed {
+                    return;
+                }
+            }
+        });
+        *self.conn(kind) = Some(Conn { generation, writer: Some(writer), helper: helper.abort_handle() });
+    }
+
+    fn send(&mut self, kind: ConnKind, bytes: Vec<u8>) {
+        let Some(writer) = self.conn(kind).as_ref().and_then(|conn| conn.writer.as_ref()) else { return };
+        if writer.try_send(bytes).is_err() {
+            *self.conn(kind) = None;
+            self.session.handle_closed(Instant::now(), kind);
+        }
+    }
+
+    /// Something changed that the gateway should know.
+    fn touch(&mut self) {
+        if self.publish_at.is_none() {
+            self.publish_at = Some((self.published + PUBLISH_INTERVAL).max(Instant::now()));
+        }
+    }
+
+    fn publish(&mut self) {
+        self.publish_at = None;
+        self.published = Instant::now();
+        let fault: Option<Fault> = self.session.fault();
+        self.facts.fault = fault;
+        let accepted: Vec<Route> = self.session.accepted_routes().cloned().collect();
+        let received: Vec<(Route, RouteDecision)> =
+            self.session.received().into_iter().map(|(route, verdict)| (route, verdict.decision())).collect();
+        let announced: Vec<IpNet> = self.session.announced().copied().collect();
+        self.facts.received = count(received.len());
+        self.facts.accepted = count(accepted.len());
+        self.facts.announced = count(announced.len());
+        self.facts.flaps = self.session.flaps();
+        let update = SessionUpdate { key: self.key, facts: self.facts.clone(), accepted, received, announced };
+        // Never waits: the gateway may be waiting for this task at this moment.
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.updates.try_send(update) {
+            self.touch();
+        }
+    }
+}
+
+fn count(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}
+
+/// A socket bound to our inside address, made by a thread that is inside the gateway's namespace.
+fn outgoing_socket(local: IpAddr) -> io::Result<TcpSocket> {
+    let socket = socket2::Socket::new(
+        socket2::Domain::for_address(SocketAddr::new(local, 0)),
+        socket2::Type::STREAM,
+        Some(socket2::Protocol::TCP),
+    )?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SocketAddr::new(local, 0).into())?;
+    Ok(TcpSocket::from_std_stream(socket.into()))
+}
+
+fn connect_error(error: &io::Error) -> ConnectError {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => ConnectError::Refused,
+        io::ErrorKind::TimedOut => ConnectError::TimedOut,
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => ConnectError::Unreachable,
+        _ => ConnectError::Other,
+    }
+}
