@@ -1,13 +1,11 @@
-//! Our sessions over TCP against BIRD 2, each in a network namespace of its own.
-
-mod tcp;
+//! BIRD 2.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::tcp::{Daemon, Namespaces, Speaker, both_up, during, enable, policy, run, set_policy, until};
 use causeway_bgp::{LinkKind, Policy, Verdict, preference};
 use causeway_model::{Family, ReasonCode};
-use tcp::{Daemon, Namespaces, Speaker, both_up, during, enable, policy, run, set_policy, until};
 
 /// A device as a customer would set it up, but for its patience after errors.
 fn configuration(local_as: u32, neighbor_as: u32) -> String {
@@ -46,7 +44,11 @@ impl Bird {
         let daemon = Daemon::start(&self.namespace, "bird", &arguments, Path::new(&path("bird.log")));
         let start = Instant::now();
         while std::os::unix::net::UnixStream::connect(path("bird.ctl")).is_err() {
-            assert!(start.elapsed() < Duration::from_secs(5), "bird does not start: {:?}", std::fs::read_to_string(path("bird.log")));
+            assert!(
+                start.elapsed() < Duration::from_secs(5),
+                "bird does not start: {:?}",
+                std::fs::read_to_string(path("bird.log"))
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
         daemon
@@ -61,7 +63,7 @@ impl Bird {
 #[ignore = "needs root, bird and network namespaces"]
 fn bird() {
     let Some(namespace) = std::env::var("CWBGP_DEVICE").ok() else {
-        return Namespaces::new("bird").reenter("bird");
+        return Namespaces::new("bird").reenter("bird::bird");
     };
     let bird = Bird { namespace, directory: std::env::var("CWBGP_DIRECTORY").expect("set with the other") };
     bird.write(65001, 64512);
