@@ -1,6 +1,7 @@
 //! Telling a link where an address lives now: gratuitous ARP (RFC 5227 §3) and unsolicited neighbour advertisements
 //! (RFC 4861 §7.2.6).
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::{Error, Link, Namespace, Result, sys};
@@ -20,29 +21,29 @@ const ICMPV6: u8 = 58;
 /// # Errors
 /// The link is not Ethernet or gone, or the kernel's error.
 pub fn announce(namespace: &Namespace, link: &Link, addresses: &[IpAddr]) -> Result<()> {
-    let action = || format!("announce addresses on {}", link.name);
-    let mac: [u8; 6] = link
-        .mac
-        .as_slice()
-        .try_into()
-        .map_err(|_| Error::os(action(), std::io::Error::from_raw_os_error(libc::EAFNOSUPPORT)))?;
-    namespace
-        .run(|| {
-            let socket = sys::frame_socket()?;
-            for address in addresses {
-                match address {
-                    IpAddr::V4(address) => {
-                        sys::send_frame(&socket, link.index, &gratuitous_arp(mac, *address, ArpForm::Request))?;
-                        sys::send_frame(&socket, link.index, &gratuitous_arp(mac, *address, ArpForm::Reply))?;
-                    }
-                    IpAddr::V6(address) => {
-                        sys::send_frame(&socket, link.index, &neighbour_advertisement(mac, *address))?;
-                    }
-                }
+    namespace.run(|| announce_here(link, addresses))?
+}
+
+/// [`announce()`] in the calling thread's namespace.
+///
+/// # Errors
+/// As there.
+pub fn announce_here(link: &Link, addresses: &[IpAddr]) -> Result<()> {
+    let failed = |error: io::Error| Error::os(format!("announce addresses on {}", link.name), error);
+    let mac: [u8; 6] =
+        link.mac.as_slice().try_into().map_err(|_| failed(io::Error::from_raw_os_error(libc::EAFNOSUPPORT)))?;
+    let socket = sys::frame_socket().map_err(failed)?;
+    let send = |frame: Vec<u8>| sys::send_frame(&socket, link.index, &frame).map_err(failed);
+    for address in addresses {
+        match address {
+            IpAddr::V4(address) => {
+                send(gratuitous_arp(mac, *address, ArpForm::Request))?;
+                send(gratuitous_arp(mac, *address, ArpForm::Reply))?;
             }
-            Ok(())
-        })?
-        .map_err(|error: std::io::Error| Error::os(action(), error))
+            IpAddr::V6(address) => send(neighbour_advertisement(mac, *address))?,
+        }
+    }
+    Ok(())
 }
 
 #[derive(Clone, Copy)]

@@ -19,7 +19,7 @@ mod sys;
 pub mod sysctl;
 
 pub use address::AddressOptions;
-pub use announce::announce;
+pub use announce::{announce, announce_here};
 pub use error::Error;
 pub use link::{Link, VethEnd};
 pub use namespace::Namespace;

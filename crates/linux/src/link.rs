@@ -111,20 +111,6 @@ impl Netlink {
         self.change(RouteNetlinkMessage::NewLink(message), CREATE, || format!("create bridge {name}")).await
     }
 
-    /// Makes a dummy link, down: a place for addresses that belong to no wire.
-    ///
-    /// # Errors
-    /// [`Error::is_exists`] when the name is taken.
-    pub async fn create_dummy(&self, name: &str) -> Result<()> {
-        check_link_name(name)?;
-        let mut message = LinkMessage::default();
-        message.attributes = vec![
-            LinkAttribute::IfName(name.to_owned()),
-            LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Dummy)]),
-        ];
-        self.change(RouteNetlinkMessage::NewLink(message), CREATE, || format!("create dummy {name}")).await
-    }
-
     /// Deletes a link, and with a veth its peer, before it returns; no error if it is gone already.
     ///
     /// # Errors

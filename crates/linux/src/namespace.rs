@@ -25,7 +25,7 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// Makes the namespace `name` with its loopback up.
+    /// Makes the namespace `name` with its loopback up. The kernel takes some milliseconds for it, during which the calling thread waits.
     ///
     /// # Errors
     /// [`Error::is_exists`] when the name is taken; the kernel's error otherwise, after which nothing is left behind.
@@ -65,6 +65,15 @@ impl Namespace {
         }
         let file = File::open(&path).map_err(|error| Error::os(action(), error))?;
         Ok(Self { name: name.to_owned(), fd: Arc::new(file.into()) })
+    }
+
+    /// The namespace of the calling thread, which need not have a name: [`Self::name`] is empty.
+    ///
+    /// # Errors
+    /// `/proc` is not mounted.
+    pub fn current() -> Result<Self> {
+        let file = File::open("/proc/thread-self/ns/net").map_err(|error| Error::os("open own namespace", error))?;
+        Ok(Self { name: String::new(), fd: Arc::new(file.into()) })
     }
 
     /// Opens `name`, or makes it (clearing away a stale file of that name first).

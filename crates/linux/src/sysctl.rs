@@ -25,7 +25,8 @@ impl Setting {
 
 /// Settings of a namespace that forwards: both families on; no redirects, no router advertisements, no reverse path filter (paths may be
 /// asymmetric; the packet filter guards sources), no duplicate address detection (the controller allots addresses), ARP only for the
-/// addresses of the link asked on, and old subnets' further addresses survive the removal of the first. For links that exist and links to come.
+/// addresses of the link asked on, and old subnets' further addresses survive the removal of the first. For links that exist and links to come, so
+/// it comes before the settings of single links.
 #[must_use]
 pub fn forwarding() -> Vec<Setting> {
     let mut settings = vec![

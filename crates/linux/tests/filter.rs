@@ -1,0 +1,444 @@
+//! The gateway's packet filter against real packets: every clause of system.md §2.7, and the MSS.
+//!
+//! ```text
+//! host 10.0.0.10 ── vpc [gateway] tun-a ── a: 172.16.0.10, and addresses it has no right to
+//!      10.0.1.10                  tun-b ── b: 172.18.0.10
+//! ```
+//! The tunnels are veth pairs without ARP and with equal link-layer addresses: point-to-point links, as a TUN is.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use causeway_linux::filter::{self, ConnectionFilter, GatewayFilter, NetworkFilter, RouterFilter};
+use causeway_linux::route::MAIN_TABLE;
+use causeway_linux::{Error, NextHop, ROUTE_PROTOCOL, RouteSpec, VethEnd};
+use common::{Room, ip, net};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+struct Site {
+    host: Room,
+    gateway: Room,
+    a: Room,
+    b: Room,
+    filter: GatewayFilter,
+}
+
+impl Site {
+    /// Namespaces are named after `name`, so that tests run side by side.
+    async fn new(name: &str) -> Self {
+        let room = |part: &str| Room::new(&format!("{name}{part}"));
+        let (host, gateway, a, b) = (room("h"), room("g"), room("a"), room("b"));
+        gateway.net.create_veth(&VethEnd::new("vpc"), &VethEnd::new("eth0").within(&host.ns)).await.expect("veth");
+        gateway.up("vpc", &["10.0.0.1/24", "10.0.1.1/24", "fd00:1::1/64", "fd00:2::1/64"]).await;
+        let eth0 = host.up("eth0", &["10.0.0.10/24", "10.0.1.10/24", "fd00:1::10/64", "fd00:2::10/64"]).await;
+        host.net
+            .apply_routes(
+                ROUTE_PROTOCOL,
+                MAIN_TABLE,
+                &[
+                    RouteSpec::unicast(net("0.0.0.0/0"), vec![NextHop::via(ip("10.0.0.1"), eth0)]),
+                    RouteSpec::unicast(net("::/0"), vec![NextHop::via(ip("fd00:1::1"), eth0)]),
+                ],
+            )
+            .await
+            .expect("routes");
+        let mut routes = Vec::new();
+        for (number, tun, customer) in [(1, "tun-a", &a), (2, "tun-b", &b)] {
+            let mac = Some([2, 0, 0, 0, 0, number]);
+            let end = VethEnd { mac, ..VethEnd::new(tun) };
+            let peer = VethEnd { mac, ..VethEnd::new("tun").within(&customer.ns) };
+            gateway.net.create_veth(&end, &peer).await.expect("veth");
+            gateway.sh(&format!("ip link set {tun} arp off"));
+            customer.sh("ip link set tun arp off");
+            let (net_v4, net_v6) = (format!("169.254.{number}"), format!("fd99:{number}:"));
+            let dev = gateway.up(tun, &[&format!("{net_v4}.1/30"), &format!("{net_v6}:1/126")]).await;
+            let back = customer.up("tun", &[&format!("{net_v4}.2/30"), &format!("{net_v6}:2/126")]).await;
+            let vpc = ["10.0.0.0/8", "fd00::/8"].map(net);
+            let routers = [ip(&format!("{net_v4}.1")), ip(&format!("{net_v6}:1"))];
+            let mut all: Vec<_> = vpc
+                .into_iter()
+                .zip(routers)
+                .map(|(to, via)| RouteSpec::unicast(to, vec![NextHop::via(via, back)]))
+                .collect();
+            // Everything else goes that way, too: what the gateway lets pass is not to depend on the customer.
+            all.push(RouteSpec::unicast(net("0.0.0.0/0"), vec![NextHop::via(routers[0], back)]));
+            customer.net.apply_routes(ROUTE_PROTOCOL, MAIN_TABLE, &all).await.expect("routes");
+            let remote = match number {
+                1 => ["172.16.0.0/15", "fd50::/15"],
+                _ => ["172.18.0.0/16", "fd52::/16"],
+            };
+            let peers = [ip(&format!("{net_v4}.2")), ip(&format!("{net_v6}:2"))];
+            routes.extend(
+                remote
+                    .into_iter()
+                    .zip(peers)
+                    .map(|(to, via)| RouteSpec::unicast(net(to), vec![NextHop::via(via, dev)])),
+            );
+        }
+        gateway.net.apply_routes(ROUTE_PROTOCOL, MAIN_TABLE, &routes).await.expect("routes");
+        let others = ["172.17.0.10/32", "10.0.0.77/32", "169.254.2.2/32", "169.254.77.7/32"];
+        let others_v6 = ["fd51::10/128", "fd00:1::77/128", "fd99:2::2/128"];
+        a.up("lo", &[&["172.16.0.10/32", "fd50::10/128"], &others[..], &others_v6[..]].concat()).await;
+        b.up("lo", &["172.18.0.10/32", "172.16.0.10/32", "fd52::10/128"]).await;
+        // A place in the customer's network that its router reports as unreachable.
+        a.sh("ip route add unreachable 172.16.9.9");
+        a.sh("ip -6 route add unreachable fd50::99");
+
+        let connection = |tun: &str, number: u8, accept: [&str; 2]| ConnectionFilter {
+            tun: tun.to_owned(),
+            propagate: true,
+            locked: false,
+            inside: vec![
+                (net(&format!("169.254.{number}.1/30")), net(&format!("169.254.{number}.2/30"))),
+                (net(&format!("fd99:{number}::1/126")), net(&format!("fd99:{number}::2/126"))),
+            ],
+            accept_in: accept.map(net).to_vec(),
+            announce_out: vec![net("10.0.0.0/24"), net("fd00:1::/64"), net("192.168.0.0/16")],
+            mss_v4: 1300,
+            mss_v6: 1280,
+        };
+        let filter = GatewayFilter {
+            vpc_link: "vpc".to_owned(),
+            vpc_subnets: ["10.0.0.0/24", "10.0.1.0/24", "fd00:1::/64", "fd00:2::/64"].map(net).to_vec(),
+            locked: false,
+            connections: vec![
+                connection("tun-a", 1, ["172.16.0.0/16", "fd50::/16"]),
+                connection("tun-b", 2, ["172.16.0.0/14", "fd52::/16"]),
+            ],
+        };
+        let site = Self { host, gateway, a, b, filter };
+        site.apply().await;
+        // Until the kernels have said what multicast groups they are in.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        site
+    }
+
+    async fn apply(&self) {
+        filter::apply(&self.gateway.ns, &self.filter).await.expect("apply");
+    }
+
+    async fn counters(&self) -> BTreeMap<String, u64> {
+        filter::read_counters(&self.gateway.ns).await.expect("counters")
+    }
+
+    /// The counters that moved while `act` ran.
+    async fn moved<T>(&self, act: impl FnOnce() -> T) -> (T, BTreeMap<String, u64>) {
+        let before = self.counters().await;
+        let result = act();
+        let mut after = self.counters().await;
+        for (name, count) in before {
+            let now = after.get_mut(&name).expect("counters stay");
+            *now -= count;
+        }
+        after.retain(|_, count| *count > 0);
+        (result, after)
+    }
+
+    /// Expects one echo to be dropped for `reason`.
+    async fn dropped(&self, from: &Room, source: &str, to: &str, reason: &str) {
+        let (answered, moved) = self.moved(|| from.ping(source, to)).await;
+        assert!(!answered, "{source} -> {to}");
+        assert_eq!(moved, BTreeMap::from([(reason.to_owned(), 1)]), "{source} -> {to}");
+    }
+
+    /// Expects one echo to be answered.
+    async fn passed(&self, from: &Room, source: &str, to: &str) {
+        let (answered, moved) = self.moved(|| from.ping(source, to)).await;
+        assert!(answered, "{source} -> {to}: {moved:?}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs root"]
+async fn what_the_policy_allows_passes_and_all_else_is_counted() {
+    let site = Site::new("pol").await;
+    let (_, moved) = site.moved(|| site.a.ping("172.16.0.10", "10.0.0.10")).await;
+    assert_eq!(moved, BTreeMap::from([("forwarded_in".to_owned(), 1), ("forwarded_out".to_owned(), 1)]));
+    site.passed(&site.host, "10.0.0.10", "172.16.0.10").await;
+    site.passed(&site.a, "fd50::10", "fd00:1::10").await;
+    site.passed(&site.host, "fd00:1::10", "fd50::10").await;
+
+    // Sources outside `prefix_filter_in`, of the VPC, of another connection's interconnection, and of nobody.
+    site.dropped(&site.a, "172.17.0.10", "10.0.0.10", "drop_source_policy").await;
+    site.dropped(&site.a, "fd51::10", "fd00:1::10", "drop_source_policy").await;
+    site.dropped(&site.a, "10.0.0.77", "10.0.0.10", "drop_source_vpc").await;
+    site.dropped(&site.a, "fd00:1::77", "fd00:1::10", "drop_source_vpc").await;
+    site.dropped(&site.a, "169.254.2.2", "10.0.0.10", "drop_source_interconnection").await;
+    site.dropped(&site.a, "fd99:2::2", "fd00:1::10", "drop_source_interconnection").await;
+    site.dropped(&site.a, "169.254.77.7", "10.0.0.10", "drop_source_martian").await;
+    // The interconnection is for our inside address only.
+    site.dropped(&site.a, "169.254.1.2", "10.0.0.10", "drop_source_martian").await;
+    site.dropped(&site.a, "fd99:1::2", "fd00:1::10", "drop_source_policy").await;
+    // A forged source earns nobody an ICMP error, even if there is no way to the destination.
+    site.dropped(&site.a, "10.0.0.77", "203.0.113.1", "drop_source_vpc").await;
+
+    // Destinations of the VPC outside `prefix_filter_out`, inside it but not of the VPC, and other tunnels.
+    site.dropped(&site.a, "172.16.0.10", "10.0.1.10", "drop_destination").await;
+    site.dropped(&site.a, "fd50::10", "fd00:2::10", "drop_destination").await;
+    site.dropped(&site.a, "172.16.0.10", "172.18.0.10", "drop_tunnel_to_tunnel").await;
+    site.dropped(&site.b, "172.18.0.10", "172.16.1.1", "drop_tunnel_to_tunnel").await;
+
+    // The other direction.
+    site.dropped(&site.host, "10.0.0.10", "172.17.0.10", "drop_out_destination").await;
+    site.dropped(&site.host, "fd00:1::10", "fd51::10", "drop_out_destination").await;
+    site.dropped(&site.host, "10.0.1.10", "172.16.0.10", "drop_out_source").await;
+    site.dropped(&site.host, "fd00:2::10", "fd50::10", "drop_out_source").await;
+
+    // A flow whose directions take different tunnels: in by `b`, whose policy allows the source, out by `a`.
+    let (answered, moved) = site.moved(|| site.b.ping("172.16.0.10", "10.0.0.10")).await;
+    assert!(!answered, "the answer went to the other site");
+    assert_eq!(moved, BTreeMap::from([("forwarded_in".to_owned(), 1), ("forwarded_out".to_owned(), 1)]));
+}
+
+#[tokio::test]
+#[ignore = "needs root"]
+async fn the_gateway_itself_talks_to_its_peer_and_shows_itself_to_the_vpc() {
+    let site = Site::new("inp").await;
+    site.passed(&site.a, "169.254.1.2", "169.254.1.1").await;
+    site.passed(&site.a, "fd99:1::2", "fd99:1::1").await;
+    site.dropped(&site.a, "172.16.0.10", "169.254.1.1", "drop_input_tunnel").await;
+    site.dropped(&site.a, "172.16.0.10", "10.0.0.1", "drop_input_tunnel").await;
+    site.dropped(&site.a, "169.254.1.2", "10.0.0.1", "drop_input_tunnel").await;
+    site.passed(&site.host, "10.0.0.10", "10.0.0.1").await;
+    site.passed(&site.host, "fd00:1::10", "fd00:1::1").await;
+
+    let listen = |room: &Room, port: u16| -> TcpListener {
+        room.ns.run(|| TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))).expect("run").expect("bind")
+    };
+    let connect = |room: &Room, to: &str, port: u16| -> std::io::Result<TcpStream> {
+        let to = SocketAddr::new(ip(to), port);
+        room.ns.run(|| TcpStream::connect_timeout(&to, Duration::from_millis(400))).expect("run")
+    };
+    let _services = [listen(&site.gateway, 179), listen(&site.gateway, 22), listen(&site.a, 179)];
+    connect(&site.a, "169.254.1.1", 179).expect("BGP, opened by the peer");
+    connect(&site.a, "fd99:1::1", 179).expect("BGP over IPv6");
+    connect(&site.gateway, "169.254.1.2", 179).expect("BGP, opened by us");
+    connect(&site.a, "169.254.1.1", 22).expect_err("nothing else");
+    connect(&site.host, "10.0.0.1", 179).expect_err("no BGP with the VPC");
+    // Port 179 as a source opens no other port.
+    let from_179 = site.a.ns.run(|| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&SocketAddr::new(ip("169.254.1.2"), 179).into())?;
+        socket.connect_timeout(&SocketAddr::new(ip("169.254.1.1"), 22).into(), Duration::from_millis(400))
+    });
+    from_179.expect("run").expect_err("refused or dropped");
+    let counters = site.counters().await;
+    assert!(counters["drop_input_tunnel"] >= 4 && counters["drop_input_vpc"] >= 1, "{counters:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs root"]
+async fn icmp_errors_pass_only_with_a_packet_of_the_vpc_in_them() {
+    let site = Site::new("err").await;
+    // Real ones, from the customer's router with its inside address.
+    let (output, moved) = site.moved(|| site.host.output("ping -n -c1 -W1 -I 10.0.0.10 172.16.9.9")).await;
+    assert!(output.contains("From 169.254.1.2") && output.contains("Unreachable"), "{output}");
+    assert_eq!(moved.get("errors_in"), Some(&1), "{moved:?}");
+    let (output, moved) = site.moved(|| site.host.output("ping -n -c1 -W1 -I fd00:1::10 fd50::99")).await;
+    assert!(output.contains("From fd99:1::2") && output.contains("nreachable"), "{output}");
+    assert_eq!(moved.get("errors_in"), Some(&1), "{moved:?}");
+    // And from the VPC: a port that nobody listens on. The error quotes a packet to the VPC.
+    let refused = |from: &str, to: &str| {
+        let (from, to) = (SocketAddr::new(ip(from), 0), SocketAddr::new(ip(to), 9));
+        site.a.ns.run(move || -> std::io::Result<usize> {
+            let socket = std::net::UdpSocket::bind(from)?;
+            socket.connect(to)?;
+            socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+            socket.send(b"x")?;
+            socket.recv(&mut [0; 1])
+        })
+    };
+    for (from, to) in [("172.16.0.10", "10.0.0.10"), ("fd50::10", "fd00:1::10")] {
+        let (result, moved) = site.moved(|| refused(from, to).expect("run")).await;
+        assert_eq!(result.expect_err("refused").kind(), std::io::ErrorKind::ConnectionRefused, "{moved:?}");
+        assert_eq!(moved.get("errors_out"), Some(&1), "{moved:?}");
+    }
+
+    // Forged ones, from a source that no policy lists.
+    for (source, host, ours, theirs) in [
+        ("172.17.0.10", "10.0.0.10", "10.0.1.10", "192.0.2.1"),
+        ("fd51::10", "fd00:1::10", "fd00:2::10", "2001:db8::1"),
+    ] {
+        let send = |quoted: &str| {
+            let (source, host) = (ip(source), ip(host));
+            let message = icmp_error(source, host, ip(quoted));
+            site.a.ns.run(|| raw_icmp(source, host, &message)).expect("run").expect("send");
+        };
+        let (_, moved) = site.moved(|| send(ours)).await;
+        assert_eq!(moved, BTreeMap::from([("errors_in".to_owned(), 1)]));
+        let (_, moved) = site.moved(|| send(theirs)).await;
+        assert_eq!(moved, BTreeMap::from([("drop_source_policy".to_owned(), 1)]));
+    }
+    // Quoting does not help who pretends to be of the VPC.
+    let message = icmp_error(ip("10.0.0.77"), ip("10.0.0.10"), ip("10.0.0.10"));
+    let send = || site.a.ns.run(|| raw_icmp(ip("10.0.0.77"), ip("10.0.0.10"), &message)).expect("run").expect("send");
+    let (_, moved) = site.moved(send).await;
+    assert_eq!(moved, BTreeMap::from([("drop_source_vpc".to_owned(), 1)]));
+    // An echo request with the same octets behind its header is no error.
+    let mut echo = icmp_error(ip("172.17.0.10"), ip("10.0.0.10"), ip("10.0.0.10"));
+    echo[0] = 8;
+    let send = || site.a.ns.run(|| raw_icmp(ip("172.17.0.10"), ip("10.0.0.10"), &echo)).expect("run").expect("send");
+    let (_, moved) = site.moved(send).await;
+    assert_eq!(moved, BTreeMap::from([("drop_source_policy".to_owned(), 1)]));
+}
+
+#[tokio::test]
+#[ignore = "needs root"]
+async fn without_propagation_and_when_locked_only_the_interconnection_lives() {
+    let mut site = Site::new("off").await;
+    site.passed(&site.a, "172.16.0.10", "10.0.0.10").await;
+    let forwarded = site.counters().await["forwarded_in"];
+    for close in [
+        (|filter: &mut GatewayFilter, on| filter.connections[0].propagate = !on) as fn(&mut GatewayFilter, bool),
+        |filter, on| filter.connections[0].locked = on,
+        |filter, on| filter.locked = on,
+    ] {
+        close(&mut site.filter, true);
+        site.apply().await;
+        site.dropped(&site.a, "172.16.0.10", "10.0.0.10", "drop_closed").await;
+        site.dropped(&site.host, "10.0.0.10", "172.16.0.10", "drop_closed").await;
+        site.dropped(&site.a, "fd50::10", "fd00:1::10", "drop_closed").await;
+        site.dropped(&site.a, "169.254.1.2", "10.0.0.10", "drop_closed").await;
+        site.passed(&site.a, "169.254.1.2", "169.254.1.1").await;
+        site.passed(&site.a, "fd99:1::2", "fd99:1::1").await;
+        // The other connection does not care, unless the whole gateway is locked.
+        let other = site.b.ping("172.18.0.10", "10.0.0.10");
+        assert_eq!(other, !site.filter.locked);
+        close(&mut site.filter, false);
+        site.apply().await;
+        site.passed(&site.a, "172.16.0.10", "10.0.0.10").await;
+    }
+    let counters = site.counters().await;
+    assert!(counters["forwarded_in"] > forwarded && counters["drop_closed"] >= 12, "counters go on: {counters:?}");
+
+    // A ruleset that is refused leaves the old one in force.
+    let good = site.gateway.sh("nft list ruleset");
+    site.filter.vpc_link = "not a name".to_owned();
+    assert!(matches!(filter::apply(&site.gateway.ns, &site.filter).await, Err(Error::Name { .. })));
+    assert_eq!(site.gateway.sh("nft list ruleset"), good);
+    filter::remove(&site.gateway.ns).await.expect("remove");
+    assert!(!site.gateway.sh("nft list ruleset").contains("causeway"));
+    assert!(site.counters().await.is_empty());
+    filter::remove(&site.gateway.ns).await.expect("gone already");
+}
+
+#[tokio::test]
+#[ignore = "needs root"]
+async fn tcp_segments_are_clamped_on_the_wire_in_both_directions() {
+    let site = Site::new("mss").await;
+    for (client, server, from, to, mss) in [
+        (&site.a, &site.host, "172.16.0.10", "10.0.0.10", 1300),
+        (&site.host, &site.a, "10.0.0.10", "172.16.0.10", 1300),
+        (&site.a, &site.host, "fd50::10", "fd00:1::10", 1280),
+        (&site.host, &site.a, "fd00:1::10", "fd50::10", 1280),
+    ] {
+        let link = if client.ns.name() == site.host.ns.name() { "eth0" } else { "tun" };
+        let server_link = if link == "tun" { "eth0" } else { "tun" };
+        let listener = server.ns.run(|| TcpListener::bind((ip(to), 0))).expect("run").expect("bind");
+        let port = listener.local_addr().expect("address").port();
+        // The SYN where it arrives, and the SYN-ACK where that arrives.
+        let syn = server.capture(server_link, &format!("dst port {port}"), 1);
+        let syn_ack = client.capture(link, &format!("src port {port}"), 1);
+        let mut stream = client
+            .ns
+            .run(|| {
+                let socket = Socket::new(Domain::for_address(SocketAddr::new(ip(from), 0)), Type::STREAM, None)?;
+                socket.bind(&SocketAddr::new(ip(from), 0).into())?;
+                socket.connect(&SocketAddr::new(ip(to), port).into())?;
+                Ok::<TcpStream, std::io::Error>(socket.into())
+            })
+            .expect("run")
+            .expect("connect");
+        let (mut accepted, _) = listener.accept().expect("accept");
+        accepted.write_all(b"x").expect("write");
+        stream.read_exact(&mut [0]).expect("read");
+        let (syn, syn_ack) = (syn.finish(), syn_ack.finish());
+        assert!(syn.contains("Flags [S]") && syn.contains(&format!("mss {mss},")), "{syn}");
+        assert!(syn_ack.contains("Flags [S.]") && syn_ack.contains(&format!("mss {mss},")), "{syn_ack}");
+    }
+    // Smaller ones stay as they are.
+    site.a.sh("ip route change 10.0.0.0/8 via 169.254.1.1 dev tun advmss 1000 proto 142");
+    let listener = site.host.ns.run(|| TcpListener::bind("10.0.0.10:0")).expect("run").expect("bind");
+    let to = listener.local_addr().expect("address");
+    let syn = site.host.capture("eth0", &format!("dst port {}", to.port()), 1);
+    let socket = site.a.ns.run(|| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddr::new(ip("172.16.0.10"), 0).into())?;
+        socket.connect(&to.into())
+    });
+    socket.expect("run").expect("connect");
+    let syn = syn.finish();
+    assert!(syn.contains("mss 1000,"), "{syn}");
+}
+
+#[tokio::test]
+#[ignore = "needs root"]
+async fn the_router_forwards_all_but_forgeries() {
+    let (one, router, two) = (Room::new("r1"), Room::new("rr"), Room::new("r2"));
+    router.net.create_veth(&VethEnd::new("pn-1"), &VethEnd::new("eth0").within(&one.ns)).await.expect("veth");
+    router.net.create_veth(&VethEnd::new("pn-2"), &VethEnd::new("eth0").within(&two.ns)).await.expect("veth");
+    router.up("pn-1", &["10.0.1.1/24"]).await;
+    router.up("pn-2", &["10.0.2.1/24"]).await;
+    one.up("eth0", &["10.0.1.10/24"]).await;
+    one.up("lo", &["10.0.2.77/32", "192.0.2.7/32"]).await;
+    two.up("eth0", &["10.0.2.10/24"]).await;
+    one.sh("ip route add default via 10.0.1.1");
+    two.sh("ip route add default via 10.0.2.1");
+    router.sh("ip route add 192.0.2.0/24 via 10.0.1.10");
+    let network = |link: &str, subnet: &str| NetworkFilter { link: link.to_owned(), subnets: vec![net(subnet)] };
+    let ruleset = RouterFilter { networks: vec![network("pn-1", "10.0.1.0/24"), network("pn-2", "10.0.2.0/24")] };
+    filter::apply(&router.ns, &ruleset).await.expect("apply");
+    assert!(one.ping("10.0.1.10", "10.0.2.10"));
+    assert!(one.ping("10.0.1.10", "10.0.1.1"));
+    assert!(one.ping("192.0.2.7", "10.0.2.10"), "a network behind a host");
+    assert!(!one.ping("10.0.2.77", "10.0.2.10"), "the other network's address");
+    let counters = filter::read_counters(&router.ns).await.expect("counters");
+    assert_eq!(counters["drop_source_network"], 1, "{counters:?}");
+}
+
+/// A destination-unreachable to `to` that quotes a packet from `quoted` to 172.16.0.10 or fd50::10.
+fn icmp_error(from: IpAddr, to: IpAddr, quoted: IpAddr) -> Vec<u8> {
+    match (from, to, quoted) {
+        (IpAddr::V4(_), IpAddr::V4(_), IpAddr::V4(quoted)) => {
+            let mut message = [
+                [3, 1, 0, 0, 0, 0, 0, 0].as_slice(),
+                &[0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0],
+                &quoted.octets(),
+                &Ipv4Addr::new(172, 16, 0, 10).octets(),
+                &[0; 8],
+            ]
+            .concat();
+            let sum = message.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum::<u32>();
+            let sum = (sum & 0xffff) + (sum >> 16);
+            let checksum = (!(sum as u16)).to_be_bytes();
+            message[2..4].copy_from_slice(&checksum);
+            message
+        }
+        (_, _, IpAddr::V6(quoted)) => {
+            // The kernel fills in the checksum of raw ICMPv6.
+            let to: Ipv6Addr = "fd50::10".parse().expect("an address");
+            [
+                [1, 0, 0, 0, 0, 0, 0, 0].as_slice(),
+                &[0x60, 0, 0, 0, 0, 8, 17, 64],
+                &quoted.octets(),
+                &to.octets(),
+                &[0; 8],
+            ]
+            .concat()
+        }
+        _ => panic!("one family"),
+    }
+}
+
+fn raw_icmp(from: IpAddr, to: IpAddr, message: &[u8]) -> std::io::Result<usize> {
+    let (domain, protocol) =
+        if to.is_ipv4() { (Domain::IPV4, Protocol::ICMPV4) } else { (Domain::IPV6, Protocol::ICMPV6) };
+    let socket = Socket::new(domain, Type::RAW, Some(protocol))?;
+    socket.bind(&SockAddr::from(SocketAddr::new(from, 0)))?;
+    socket.send_to(message, &SockAddr::from(SocketAddr::new(to, 0)))
+}
