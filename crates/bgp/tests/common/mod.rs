@@ -116,10 +116,6 @@ impl Net {
         self.sides[side].accepted_routes().map(|route| route.prefix.to_string()).collect()
     }
 
-    pub(crate) fn ups(&self, side: usize) -> usize {
-        self.log[side].iter().filter(|(_, event)| *event == Event::Up).count()
-    }
-
     fn put(&mut self, opener: usize, to: usize, generation: u64, packet: Packet) {
         self.sequence += 1;
         self.packets.insert((self.now + LATENCY, self.sequence), (opener, to, generation, packet));
