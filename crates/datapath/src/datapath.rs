@@ -201,7 +201,7 @@ impl Datapath {
     /// # Errors
     /// [`DatapathError::TunnelExists`], [`DatapathError::Watch`].
     pub fn add_tunnel(&self, id: ConnectionId, group: VpnGatewayId, tun: Tun) -> Result<(), DatapathError> {
-        let tunnel = Arc::new(Tunnel::new(id, self.shared.token(), tun, self.group(group)));
+        let tunnel = Arc::new(Tunnel::new(id, self.shared.token(), tun, group, self.group(group)));
         let added = self.shared.change(|tables| {
             let free = !tables.by_id.contains_key(&id);
             if free {

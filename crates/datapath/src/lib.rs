@@ -16,6 +16,7 @@
 //!
 //! Policy is not decided here: which inner addresses may pass is the packet filter's business in the gateway's namespace.
 
+mod backlog;
 mod batch;
 mod counters;
 mod datapath;

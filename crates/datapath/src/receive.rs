@@ -1,19 +1,23 @@
 //! The thread that moves packets from UDP to TUN devices, and everything that is not ESP to where it belongs.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use causeway_model::{Family, VpnGatewayId};
 use rustix::event::{Timespec, epoll};
 
+use crate::backlog::Backlog;
 use crate::counters::DropReason;
 use crate::event::{Event, IkeDatagram};
+use crate::shaper::Group;
 use crate::socket::{NON_ESP_MARKER, Socket};
 use crate::sys::{self, RECV_SLOTS, Receiver};
 use crate::tables::{Shared, Tables, WAKE};
-use crate::tunnel::Installed;
+use crate::tunnel::{Installed, Tunnel};
 
 /// Calls per socket and wake-up, so that a flooded one does not starve the others.
 const ROUNDS: usize = 4;
@@ -21,6 +25,8 @@ const ROUNDS: usize = 4;
 const ERROR_ROUNDS: usize = 64;
 /// Sleep at most: the heartbeat of an idle thread.
 const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How long the memory of an empty backlog is kept for the next one.
+const BACKLOG_REST: Duration = Duration::from_secs(1);
 /// The IKE header, octets (RFC 7296 §3.1): nothing shorter is a message.
 const IKE_HEADER: usize = 28;
 /// The longest IKE message that we take, octets. RFC 7296 §2 asks for 3000.
@@ -32,17 +38,19 @@ const KEEPALIVE: [u8; 1] = [0xff];
 
 /// Runs until the stop flag is set.
 pub(crate) fn run(shared: &Shared) -> io::Result<()> {
-    let timeout = Timespec { tv_sec: HEARTBEAT.as_secs().cast_signed(), tv_nsec: 0 };
+    let mut backlogs = Backlogs::default();
     let mut receiver = Receiver::new();
     let mut ready: Vec<epoll::Event> = Vec::with_capacity(64);
     while !shared.stop.load(Ordering::Acquire) {
         shared.receive.beat();
         ready.clear();
+        let timeout = backlogs.sleep();
         match epoll::wait(&shared.receive.epoll, rustix::buffer::spare_capacity(&mut ready), Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
         let tables = shared.tables();
+        backlogs.release(&tables, Instant::now());
         for event in &ready {
             let token = event.data.u64();
             if token == WAKE {
@@ -51,7 +59,7 @@ pub(crate) fn run(shared: &Shared) -> io::Result<()> {
                 if { event.flags }.contains(epoll::EventFlags::ERR) {
                     read_errors(shared, socket);
                 }
-                serve(shared, socket, &tables, &mut receiver);
+                serve(shared, socket, &tables, &mut receiver, &mut backlogs);
             }
         }
     }
@@ -59,8 +67,9 @@ pub(crate) fn run(shared: &Shared) -> io::Result<()> {
 }
 
 /// Takes what waits on the socket, within the rounds' limit.
-fn serve(shared: &Shared, socket: &Socket, tables: &Tables, receiver: &mut Receiver) {
-    let mut demultiplexer = Demultiplexer { shared, socket, tables, last: None, now: Instant::now() };
+fn serve(shared: &Shared, socket: &Socket, tables: &Tables, receiver: &mut Receiver, backlogs: &mut Backlogs) {
+    let now = Instant::now();
+    let mut demultiplexer = Demultiplexer { shared, socket, tables, backlogs, last: None, now };
     for _ in 0..ROUNDS {
         let count = match receiver.receive(socket.as_fd()) {
             Ok(count) => count,
@@ -99,11 +108,90 @@ fn read_errors(shared: &Shared, socket: &Socket) {
     }
 }
 
+/// The gateways over their rate.
+#[derive(Default)]
+struct Backlogs(HashMap<VpnGatewayId, GatewayBacklog>);
+
+struct GatewayBacklog {
+    packets: Backlog,
+    limits: Arc<Group>,
+    /// When to look again: the next packet may pass, or, if there is none, the memory is given back.
+    next: Instant,
+}
+
+impl Backlogs {
+    /// Whether a packet passes at once. If so, it is paid for.
+    fn passes(&self, tunnel: &Tunnel, octets: usize, now: Instant) -> bool {
+        let limit = &tunnel.limits.inbound;
+        if !limit.limited() && self.0.is_empty() {
+            return true;
+        }
+        let waiting = self.0.get(&tunnel.group).is_some_and(|backlog| !backlog.packets.is_empty());
+        let passes = !waiting && limit.ready(now).is_ok();
+        if passes {
+            limit.take(octets);
+        }
+        passes
+    }
+
+    /// Lets a packet wait; `false` if too many do.
+    fn add(&mut self, tunnel: &Tunnel, family: Family, packet: &[u8], now: Instant) -> bool {
+        let backlog = self.0.entry(tunnel.group).or_insert_with(|| GatewayBacklog {
+            packets: Backlog::new(tunnel.limits.inbound.rate().unwrap_or_default()),
+            limits: Arc::clone(&tunnel.limits),
+            next: now,
+        });
+        if backlog.packets.is_empty() {
+            backlog.next = now;
+        }
+        backlog.packets.push(tunnel.token, family, packet)
+    }
+
+    /// How long there is nothing to do here.
+    fn sleep(&self) -> Timespec {
+        let sleep = if self.0.is_empty() {
+            HEARTBEAT
+        } else {
+            let now = Instant::now();
+            let next = self.0.values().map(|backlog| backlog.next.saturating_duration_since(now)).min();
+            next.map_or(HEARTBEAT, |next| next.min(HEARTBEAT))
+        };
+        Timespec { tv_sec: sleep.as_secs().cast_signed(), tv_nsec: i64::from(sleep.subsec_nanos()) }
+    }
+
+    /// Delivers what may pass by now.
+    fn release(&mut self, tables: &Tables, now: Instant) {
+        self.0.retain(|_, backlog| {
+            if backlog.next > now {
+                return true;
+            }
+            if backlog.packets.is_empty() {
+                return false;
+            }
+            while let Some(waiting) = backlog.packets.front() {
+                if let Err(wait) = backlog.limits.inbound.ready(now) {
+                    backlog.next = now + wait;
+                    return true;
+                }
+                backlog.limits.inbound.take(waiting.packet.len());
+                // A tunnel that was removed meanwhile takes its packets with it.
+                if let Some(tunnel) = tables.tunnels.get(&waiting.tunnel) {
+                    tunnel.deliver(waiting.family, waiting.packet);
+                }
+                backlog.packets.pop();
+            }
+            backlog.next = now + BACKLOG_REST;
+            true
+        });
+    }
+}
+
 /// Tells the datagrams of one socket apart.
 struct Demultiplexer<'a> {
     shared: &'a Shared,
     socket: &'a Socket,
     tables: &'a Tables,
+    backlogs: &'a mut Backlogs,
     /// The association of the datagram before: most come in trains.
     last: Option<&'a Arc<Installed>>,
     now: Instant,
@@ -157,7 +245,7 @@ impl Demultiplexer<'_> {
 
     /// Authenticates the packet and hands what is in it to the tunnel's device.
     fn open(
-        &self,
+        &mut self,
         installed: &Installed,
         source: SocketAddr,
         sequence: u32,
@@ -176,17 +264,10 @@ impl Demultiplexer<'_> {
         }
         // One whole packet of the family that the next header names: opening has checked it.
         let inner = opened.inner;
-        let limit = &tunnel.limits.inbound;
-        if limit.limited() {
-            limit.ready(self.now).map_err(|_| DropReason::Shaped)?;
-            limit.take(inner.len());
+        if self.backlogs.passes(tunnel, inner.len(), self.now) {
+            tunnel.deliver(installed.family, inner);
+            return Ok(());
         }
-        tunnel.tun.write(inner).map_err(|error| match error.raw_os_error() {
-            Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => DropReason::TunFull,
-            Some(libc::EINVAL) => DropReason::BadPacket,
-            _ => DropReason::TunDown,
-        })?;
-        tunnel.counters.family(installed.family).received(1, inner.len() as u64);
-        Ok(())
+        if self.backlogs.add(tunnel, installed.family, inner, self.now) { Ok(()) } else { Err(DropReason::Shaped) }
     }
 }

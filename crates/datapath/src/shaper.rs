@@ -85,6 +85,11 @@ impl Bucket {
         state.as_ref().map_or(usize::MAX, |state| state.tokens.max(0.0) as usize)
     }
 
+    /// The rate in octets per second, if there is a limit.
+    pub(crate) fn rate(&self) -> Option<f64> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|state| state.rate)
+    }
+
     /// Pays for octets that passed.
     pub(crate) fn take(&self, octets: usize) {
         if !self.limited() {

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use causeway_esp::{InboundSa, OutboundSa};
-use causeway_model::{ConnectionId, Family};
+use causeway_model::{ConnectionId, Family, VpnGatewayId};
 use causeway_tun::Tun;
 
-use crate::counters::Counters;
+use crate::counters::{Counters, DropReason};
 use crate::shaper::Group;
 
 /// An association to receive with.
@@ -38,14 +38,29 @@ pub(crate) struct Tunnel {
     pub(crate) id: ConnectionId,
     pub(crate) token: u64,
     pub(crate) tun: Tun,
+    /// The gateway.
+    pub(crate) group: VpnGatewayId,
     pub(crate) limits: Arc<Group>,
     pub(crate) counters: Counters,
     outbound: RwLock<Option<Arc<Outbound>>>,
 }
 
 impl Tunnel {
-    pub(crate) fn new(id: ConnectionId, token: u64, tun: Tun, limits: Arc<Group>) -> Self {
-        Self { id, token, tun, limits, counters: Counters::default(), outbound: RwLock::new(None) }
+    pub(crate) fn new(id: ConnectionId, token: u64, tun: Tun, group: VpnGatewayId, limits: Arc<Group>) -> Self {
+        Self { id, token, tun, group, limits, counters: Counters::default(), outbound: RwLock::new(None) }
+    }
+
+    /// Hands an inner packet to the kernel, and counts what becomes of it.
+    pub(crate) fn deliver(&self, family: Family, packet: &[u8]) {
+        let counters = self.counters.family(family);
+        match self.tun.write(packet) {
+            Ok(()) => counters.received(1, packet.len() as u64),
+            Err(error) => counters.drops.count(match error.raw_os_error() {
+                Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => DropReason::TunFull,
+                Some(libc::EINVAL) => DropReason::BadPacket,
+                _ => DropReason::TunDown,
+            }),
+        }
     }
 
     pub(crate) fn outbound(&self) -> Option<Arc<Outbound>> {

@@ -1,0 +1,320 @@
+//! Real TUN devices in network namespaces: two nodes on an underlay, each with a gateway's namespace behind it.
+//!
+//! Needs root, `/dev/net/tun`, `ip` and `ping`: `cargo test -p causeway-datapath --test namespaces -- --ignored`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::process::Command;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use causeway_datapath::{
+    Datapath, DatapathConfig, ENCAPSULATION_PORT, Event, EventReceiver, IkeReceiver, Inbound, Outbound,
+};
+use causeway_esp::{EspKeys, EspSuite, InboundSa, OutboundSa, inner_mtu};
+use causeway_model::suite::{Encryption, Integrity};
+use causeway_model::{ConnectionId, Family, VpnGatewayId};
+use causeway_tun::{OpenError, Tun, TunOptions};
+use rustix::fs::{Mode, OFlags};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+/// Runs a command that must succeed and returns what it printed.
+fn run(line: &str) -> String {
+    let mut words = line.split_whitespace();
+    let output = Command::new(words.next().expect("a program")).args(words).output().expect("it runs");
+    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Runs `work` in a namespace, on a thread that ends with it.
+fn within<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let path = format!("/run/netns/{namespace}");
+            let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).expect("the namespace");
+            move_into_link_name_space(std::os::fd::AsFd::as_fd(&fd), Some(LinkNameSpaceType::Network)).expect("enter");
+            work()
+        });
+        thread.join().expect("the work")
+    })
+}
+
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").expect("/proc").count()
+}
+
+/// Both sides' namespaces; deleted at the end. One test at a time: they use the same names, and count descriptors.
+struct Lab {
+    _alone: MutexGuard<'static, ()>,
+}
+
+const NAMESPACES: [&str; 4] = ["cwdp-t-ua", "cwdp-t-ub", "cwdp-t-ga", "cwdp-t-gb"];
+
+impl Lab {
+    fn new() -> Self {
+        static ALONE: Mutex<()> = Mutex::new(());
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        Self::clean();
+        for namespace in NAMESPACES {
+            run(&format!("ip netns add {namespace}"));
+            run(&format!("ip -n {namespace} link set lo up"));
+        }
+        run("ip -n cwdp-t-ua link add u type veth peer name u netns cwdp-t-ub");
+        for (namespace, host) in [("cwdp-t-ua", 1), ("cwdp-t-ub", 2)] {
+            run(&format!("ip -n {namespace} addr add 192.0.2.{host}/24 dev u"));
+            run(&format!("ip -n {namespace} addr add 2001:db8::{host}/64 dev u nodad"));
+            run(&format!("ip -n {namespace} link set u up"));
+        }
+        // Without carrier on both ends an IPv6 address can't be bound yet.
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while run("ip -n cwdp-t-ub -6 addr show dev u").contains("tentative") && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Self { _alone: alone }
+    }
+
+    fn clean() {
+        for namespace in NAMESPACES {
+            // Most times there is nothing to delete.
+            let _ = Command::new("ip").args(["netns", "del", namespace]).output();
+        }
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        Self::clean();
+    }
+}
+
+struct Node {
+    datapath: Datapath,
+    _ike: IkeReceiver,
+    events: EventReceiver,
+    id: ConnectionId,
+    gateway: VpnGatewayId,
+    local: IpAddr,
+    inside: &'static str,
+}
+
+impl Node {
+    /// `host` is 1 or 2: the last octet of every address.
+    fn new(outer: Family, host: u8, mtu: u32) -> Self {
+        let (underlay, inside) = if host == 1 { ("cwdp-t-ua", "cwdp-t-ga") } else { ("cwdp-t-ub", "cwdp-t-gb") };
+        let local: IpAddr = match outer {
+            Family::Ipv4 => format!("192.0.2.{host}"),
+            Family::Ipv6 => format!("2001:db8::{host}"),
+        }
+        .parse()
+        .expect("an address");
+        let (datapath, ike) = Datapath::start(DatapathConfig::default()).expect("a data path");
+        let events = datapath.events().expect("events");
+        within(underlay, || datapath.bind(local).expect("bound"));
+        let tun = within(inside, || Tun::open("cwdp-t0").expect("a TUN device"));
+        let (id, gateway) = (ConnectionId::random(), VpnGatewayId::random());
+        datapath.add_tunnel(id, gateway, tun).expect("a tunnel");
+        run(&format!("ip -n {inside} addr add 10.6.0.{host}/24 dev cwdp-t0"));
+        run(&format!("ip -n {inside} addr add fd06::{host}/64 dev cwdp-t0 nodad"));
+        run(&format!("ip -n {inside} link set cwdp-t0 mtu {mtu} up"));
+        Self { datapath, _ike: ike, events, id, gateway, local, inside }
+    }
+
+    fn pair(outer: Family, mtu: u32) -> (Self, Self) {
+        (Self::new(outer, 1, mtu), Self::new(outer, 2, mtu))
+    }
+
+    fn endpoint(&self) -> SocketAddr {
+        SocketAddr::new(self.local, ENCAPSULATION_PORT)
+    }
+
+    /// Loss, in packets, of a ping with `options`.
+    fn ping(&self, options: &str) -> u32 {
+        let output = Command::new("ip")
+            .args(["netns", "exec", self.inside, "ping", "-q"])
+            .args(options.split_whitespace())
+            .output()
+            .expect("ping");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let before = |what: &str| -> u32 {
+            let at = words.iter().position(|word| word.trim_end_matches(',') == what);
+            let number = at.and_then(|at| words.get(at.checked_sub(if what == "received" { 1 } else { 2 })?));
+            number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("ping {options}: {text}"))
+        };
+        before("transmitted") - before("received")
+    }
+}
+
+fn install(from: &Node, to: &Node, spi: u32, suite: EspSuite) {
+    let keymat: Vec<u8> = (0..suite.keymat_len()).map(|index| (index as u8) ^ (spi as u8)).collect();
+    let (keys, _) = EspKeys::split(suite, &keymat).expect("keys");
+    let sa = Arc::new(InboundSa::new(spi, suite, &keys).expect("an SA"));
+    to.datapath.install_inbound(to.id, Inbound { spi, local: to.local, sa }).expect("installed");
+    let sa = Arc::new(OutboundSa::new(spi, suite, &keys).expect("an SA"));
+    let outbound = Outbound { sa, local: from.endpoint(), remote: to.endpoint() };
+    from.datapath.set_outbound(from.id, Some(outbound)).expect("set");
+}
+
+const GCM: EspSuite = EspSuite::new(Encryption::Aes128Gcm, None);
+
+#[test]
+#[ignore = "needs root and /dev/net/tun"]
+fn pings_of_every_size_pass_over_both_outer_families_and_nothing_stays_open() {
+    let _lab = Lab::new();
+    let before = descriptors();
+    let suites = [
+        GCM,
+        EspSuite::new(Encryption::Aes256, Some(Integrity::Sha256)),
+        EspSuite::new(Encryption::ChaCha20Poly1305, None),
+    ];
+    for outer in Family::ALL {
+        for suite in suites {
+            let mtu = inner_mtu(1500, outer, true, suite);
+            let (a, b) = Node::pair(outer, mtu);
+            install(&a, &b, 0x101, suite);
+            install(&b, &a, 0x102, suite);
+            assert_eq!(a.ping("-c 3 -i 0.01 -W 2 10.6.0.2"), 0);
+            assert_eq!(a.ping("-c 3 -i 0.01 -W 2 fd06::2"), 0);
+            // The largest that fits, whole: the outer packet then fits as well.
+            assert_eq!(b.ping(&format!("-c 3 -i 0.01 -W 2 -M do -s {} 10.6.0.1", mtu - 28)), 0);
+            assert_eq!(b.ping(&format!("-c 3 -i 0.01 -W 2 -M do -s {} fd06::1", mtu - 48)), 0);
+            for node in [&a, &b] {
+                let counters = node.datapath.counters(node.id).expect("a tunnel");
+                assert!(counters.packets_in >= 12 && counters.packets_out >= 12, "{counters:?}");
+                // Router solicitations of the new device may come before its association.
+                let drops: Vec<_> = counters.drops.keys().filter(|reason| *reason != "no_sa").collect();
+                assert!(drops.is_empty() && node.datapath.drops().is_empty(), "{counters:?}");
+                node.datapath.remove_tunnel(node.id).expect("removed");
+                node.datapath.unbind(node.local).expect("unbound");
+            }
+            let gone = Command::new("ip").args(["-n", a.inside, "link", "show", "cwdp-t0"]).output().expect("ip");
+            assert!(!gone.status.success(), "the device goes with its descriptor");
+        }
+    }
+    assert_eq!(descriptors(), before);
+}
+
+#[test]
+#[ignore = "needs root and /dev/net/tun"]
+fn rekeys_under_traffic_lose_nothing() {
+    let _lab = Lab::new();
+    let (a, mut b) = Node::pair(Family::Ipv4, 1400);
+    install(&a, &b, 0x1000, GCM);
+    install(&b, &a, 0x2000, GCM);
+    assert_eq!(a.ping("-c 1 -W 2 10.6.0.2"), 0);
+    let lost = std::thread::scope(|scope| {
+        let ping = scope.spawn(|| a.ping("-f -c 5000 -s 1000 -W 2 10.6.0.2"));
+        let mut spi = 1;
+        while !ping.is_finished() && spi < 200 {
+            install(&a, &b, 0x1000 + spi, GCM);
+            install(&b, &a, 0x2000 + spi, GCM);
+            spi += 1;
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        ping.join().expect("ping")
+    });
+    assert_eq!(lost, 0);
+    assert_eq!(b.events.try_recv(), Ok(Event::FirstInbound { tunnel: b.id, spi: 0x1000 }));
+    assert!(matches!(b.events.try_recv(), Ok(Event::FirstInbound { .. })), "a later association was used");
+    assert!(b.datapath.drops().is_empty() && a.datapath.drops().is_empty());
+}
+
+#[test]
+#[ignore = "needs root and /dev/net/tun"]
+fn a_narrower_underlay_fragments_instead_of_swallowing() {
+    let _lab = Lab::new();
+    for namespace in ["cwdp-t-ua", "cwdp-t-ub"] {
+        run(&format!("ip -n {namespace} link set u mtu 1300"));
+    }
+    for outer in Family::ALL {
+        let (a, b) = Node::pair(outer, 1400);
+        install(&a, &b, 0x101, GCM);
+        install(&b, &a, 0x102, GCM);
+        assert_eq!(a.ping("-c 5 -i 0.01 -W 2 -M do -s 1372 10.6.0.2"), 0, "{outer}");
+    }
+}
+
+#[test]
+#[ignore = "needs root and /dev/net/tun"]
+fn tcp_keeps_to_the_gateways_bandwidth_in_both_directions() {
+    let _lab = Lab::new();
+    let (a, b) = Node::pair(Family::Ipv4, 1400);
+    install(&a, &b, 0x101, GCM);
+    install(&b, &a, 0x102, GCM);
+    let measure = |reverse: bool| -> f64 {
+        // Plain TCP of the standard library, so that the figure needs no other program.
+        let listener = within("cwdp-t-gb", || std::net::TcpListener::bind("10.6.0.2:5201").expect("a listener"));
+        within("cwdp-t-ga", || {
+            let client = std::net::TcpStream::connect("10.6.0.2:5201").expect("connected");
+            let (server, _) = listener.accept().expect("accepted");
+            let (mut from, mut to) = if reverse { (server, client) } else { (client, server) };
+            let started = Instant::now();
+            std::thread::scope(|scope| {
+                scope.spawn(move || {
+                    use std::io::Write;
+                    let block = [0; 65_536];
+                    while started.elapsed() < Duration::from_millis(2500) && from.write_all(&block).is_ok() {}
+                });
+                use std::io::Read;
+                let (mut block, mut octets) = ([0; 65_536], 0);
+                while let Ok(length @ 1..) = to.read(&mut block) {
+                    if started.elapsed() > Duration::from_millis(2500) {
+                        break;
+                    }
+                    // The slow start is not the rate.
+                    if started.elapsed() > Duration::from_millis(500) {
+                        octets += length;
+                    }
+                }
+                octets as f64 * 8.0 / 2.0
+            })
+        })
+    };
+    let free = measure(false);
+    assert!(free > 200e6, "{free} bit/s without a limit");
+    a.datapath.set_limits(a.gateway, 50_000_000);
+    for reverse in [false, true] {
+        let limited = measure(reverse);
+        assert!((30e6..55e6).contains(&limited), "reverse {reverse}: {limited} bit/s of 50 Mbit/s");
+    }
+}
+
+#[test]
+#[ignore = "needs root and /dev/net/tun"]
+fn devices_that_go_down_or_vanish_harm_nothing_else() {
+    let _lab = Lab::new();
+    let (a, b) = Node::pair(Family::Ipv4, 1400);
+    install(&a, &b, 0x101, GCM);
+    install(&b, &a, 0x102, GCM);
+    assert_eq!(a.ping("-c 1 -W 2 10.6.0.2"), 0);
+    run("ip -n cwdp-t-gb link set cwdp-t0 down");
+    assert_eq!(a.ping("-c 2 -i 0.05 -W 1 10.6.0.2"), 2);
+    assert_eq!(b.datapath.counters(b.id).expect("a tunnel").drops.get("tun_down"), Some(&2));
+    run("ip -n cwdp-t-gb link set cwdp-t0 up");
+    assert_eq!(a.ping("-c 2 -i 0.05 -W 2 10.6.0.2"), 0);
+
+    run("ip netns del cwdp-t-gb");
+    std::thread::sleep(Duration::from_millis(200));
+    let before = b.datapath.heartbeats();
+    std::thread::sleep(Duration::from_millis(300));
+    for (before, after) in before.iter().zip(&b.datapath.heartbeats()) {
+        assert!(after.running && after.beats - before.beats < 10, "{before:?} {after:?}");
+    }
+    b.datapath.remove_tunnel(b.id).expect("removed");
+}
+
+#[test]
+#[ignore = "needs root and /dev/net/tun"]
+fn a_device_is_made_where_the_caller_is_and_exclusively_if_asked() {
+    let _lab = Lab::new();
+    run("ip -n cwdp-t-ga tuntap add dev cwdp-t1 mode tun");
+    let options = TunOptions::default().exclusive(true);
+    let taken = within("cwdp-t-ga", || Tun::open_with("cwdp-t1", options));
+    assert!(matches!(taken, Err(OpenError::Device { ref name, .. }) if name == "cwdp-t1"), "{taken:?}");
+    let attached = within("cwdp-t-ga", || Tun::open("cwdp-t1").expect("attached"));
+    assert_eq!(attached.name(), "cwdp-t1");
+    let elsewhere = within("cwdp-t-gb", || Tun::open_with("cwdp-t1", options).expect("made"));
+    run("ip -n cwdp-t-gb link show cwdp-t1");
+    drop(elsewhere);
+    let gone = Command::new("ip").args(["-n", "cwdp-t-gb", "link", "show", "cwdp-t1"]).output().expect("ip");
+    assert!(!gone.status.success());
+}
