@@ -1,0 +1,225 @@
+//! Peers: attempts to bring a tunnel up, its Child SAs, and what is said when it goes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use causeway_model::desired::Timers;
+use causeway_model::{Fault, ReasonCode};
+
+use super::Endpoint;
+use crate::config::{PeerConfig, PeerKey};
+use crate::event::{ChildId, Event};
+use crate::sa::{Farewell, Fate, IkeSa, Phase};
+
+/// A tunnel that was up for this long begins its back-off anew.
+const STABLE: Duration = Duration::from_secs(10);
+
+/// One tunnel and what is known of it.
+pub(crate) struct Peer {
+    pub(crate) config: Arc<PeerConfig>,
+    /// Whether [`Endpoint::start`] was called.
+    pub(crate) started: bool,
+    /// When to initiate.
+    pub(crate) attempt_at: Option<Instant>,
+    /// Failed attempts in a row.
+    pub(crate) failures: u32,
+    /// Position in the list of the key that the next attempt uses.
+    pub(crate) psk: usize,
+    /// Installed Child SAs, oldest first.
+    pub(crate) children: Vec<ChildId>,
+    /// The one that is sent on.
+    pub(crate) sending: Option<ChildId>,
+    pub(crate) up_since: Option<Instant>,
+    /// ICMP said so since the last message of the peer.
+    pub(crate) unreachable: bool,
+}
+
+impl Peer {
+    pub(crate) fn new(config: PeerConfig) -> Self {
+        Self {
+            config: Arc::new(config),
+            started: false,
+            attempt_at: None,
+            failures: 0,
+            psk: 0,
+            children: Vec::new(),
+            sending: None,
+            up_since: None,
+            unreachable: false,
+        }
+    }
+
+    pub(crate) fn reconfigure(&mut self, config: PeerConfig, moved: bool, now: Instant) {
+        if self.config.psks != config.psks {
+            self.psk = 0;
+        }
+        let hastened = *self.config != config;
+        self.config = Arc::new(config);
+        if moved {
+            self.failures = 0;
+            self.unreachable = false;
+            self.attempt_at = self.started.then_some(now);
+        } else if hastened && self.started && self.config.initiate {
+            // Whatever was wrong may be mended now; an SA that lives makes this a no-op.
+            self.failures = 0;
+            self.attempt_at = Some(now);
+        }
+    }
+}
+
+impl Endpoint {
+    pub(crate) fn peer_config(&self, key: Option<PeerKey>) -> Option<Arc<PeerConfig>> {
+        key.and_then(|key| self.peers.get(&key)).map(|peer| Arc::clone(&peer.config))
+    }
+
+    /// The peer's timers; the defaults once it is removed and only its DELETE is under way.
+    pub(crate) fn timers(&self, sa: &IkeSa) -> Timers {
+        sa.peer.and_then(|key| self.peers.get(&key)).map_or_else(Timers::default, |peer| peer.config.timers)
+    }
+
+    /// Peers between two addresses, in the order of their names.
+    pub(crate) fn candidates(&self, local: SocketAddr, remote: SocketAddr) -> Vec<Arc<PeerConfig>> {
+        self.peers
+            .values()
+            .filter(|peer| peer.config.local == local.ip() && peer.config.remote == remote.ip())
+            .map(|peer| Arc::clone(&peer.config))
+            .collect()
+    }
+
+    /// Initiates if it is time. Returns whether something was sent.
+    pub(crate) fn drive_peer(&mut self, now: Instant, key: PeerKey) -> bool {
+        let alive = self.sas.values().any(|sa| sa.peer == Some(key) && sa.phase.is_alive() && sa.closing.is_none());
+        let Some(peer) = self.peers.get_mut(&key) else { return false };
+        if alive {
+            peer.attempt_at = None;
+            return false;
+        }
+        match peer.attempt_at {
+            Some(at) if at <= now => {
+                peer.attempt_at = None;
+                self.initiate(now, key);
+                true
+            }
+            Some(_) => false,
+            None => {
+                if peer.started && peer.config.initiate {
+                    let failures = peer.failures;
+                    let pause = self.retry_pause(failures);
+                    if let Some(peer) = self.peers.get_mut(&key) {
+                        peer.attempt_at = Some(now + pause);
+                    }
+                }
+                false
+            }
+        }
+    }
+
+    /// 1 s, 2 s, 4 s … 30 s by default, each give or take a quarter, so that peers of a restarted device do not march in step.
+    fn retry_pause(&mut self, failures: u32) -> Duration {
+        let doublings = failures.saturating_sub(1).min(16);
+        let pause = self.config.retry_first.saturating_mul(1 << doublings).min(self.config.retry_cap);
+        self.jitter(pause, 750, 1250).min(self.config.retry_cap)
+    }
+
+    /// An attempt of either side failed.
+    pub(crate) fn attempt_failed(&mut self, key: PeerKey, fault: Fault, ours: bool) {
+        if let Some(peer) = self.peers.get_mut(&key) {
+            if ours && !peer.children.is_empty() {
+                // The peer's own attempt succeeded meanwhile.
+                return;
+            }
+            if ours {
+                peer.failures = peer.failures.saturating_add(1);
+                peer.psk = 0;
+            }
+            self.emit(Event::AttemptFailed { peer: key, fault });
+        }
+    }
+
+    /// The fault of an attempt that met silence.
+    pub(crate) fn silence(&mut self, key: PeerKey, otherwise: ReasonCode) -> Fault {
+        let Some(peer) = self.peers.get_mut(&key) else { return Fault::new(otherwise) };
+        let code = if std::mem::take(&mut peer.unreachable) { ReasonCode::PeerUnreachable } else { otherwise };
+        Fault::new(code).with("peer", peer.config.remote.to_string())
+    }
+
+    /// Sends on `child` from now on.
+    pub(crate) fn activate(&mut self, sa: &mut IkeSa, child: ChildId) {
+        let Some(entry) = sa.child_mut(child) else { return };
+        entry.activate_at = None;
+        let Some(key) = sa.peer else { return };
+        if let Some(peer) = self.peers.get_mut(&key) {
+            if peer.sending != Some(child) {
+                peer.sending = Some(child);
+                self.emit(Event::ChildActivated { peer: key, child });
+            }
+        }
+    }
+
+    /// Takes a Child SA away. With the last one the tunnel is down, and `fault` says why.
+    pub(crate) fn remove_child(&mut self, now: Instant, sa: &mut IkeSa, child: ChildId, fault: &Fault) {
+        let Some(position) = sa.children.iter().position(|entry| entry.id == child) else { return };
+        sa.children.remove(position);
+        let Some(key) = sa.peer else { return };
+        // Whoever waits for the end of this one sends on its own now.
+        let heir = sa.children.iter_mut().find(|entry| entry.replaces == Some(child) && entry.activate_at.is_some());
+        let heir = heir.map(|entry| {
+            entry.activate_at = None;
+            entry.id
+        });
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        peer.children.retain(|entry| *entry != child);
+        let mut activated = None;
+        if peer.sending == Some(child) || heir.is_some() {
+            activated = heir.or_else(|| peer.children.last().copied());
+            peer.sending = activated;
+        }
+        let down = peer.children.is_empty() && peer.up_since.is_some();
+        if down {
+            let up_for = peer.up_since.take().map(|since| now.saturating_duration_since(since));
+            peer.failures = if up_for.is_some_and(|time| time >= STABLE) { 0 } else { peer.failures.saturating_add(1) };
+        }
+        if let Some(child) = activated {
+            self.emit(Event::ChildActivated { peer: key, child });
+        }
+        self.emit(Event::ChildRemoved { peer: key, child });
+        if down {
+            self.emit(Event::TunnelDown { peer: key, fault: fault.clone() });
+        }
+        if sa.children.is_empty() {
+            sa.childless_since = Some(now);
+        }
+    }
+
+    /// The SA is dead or dying: its Child SAs go to its successor if there is one, and away otherwise.
+    pub(crate) fn bury_children(&mut self, now: Instant, sa: &mut IkeSa, fault: &Fault) {
+        if self.bequeath(now, sa) {
+            return;
+        }
+        while let Some(id) = sa.children.first().map(|child| child.id) {
+            self.remove_child(now, sa, id, fault);
+        }
+    }
+
+    /// Closes everything of a peer; the DELETEs are sent by the tasks that follow.
+    pub(crate) fn close_all(&mut self, now: Instant, key: PeerKey, fault: Fault) {
+        let spis: Vec<u64> = self.sas.iter().filter(|(_, sa)| sa.peer == Some(key)).map(|(spi, _)| *spi).collect();
+        for spi in spis {
+            self.with_sa(spi, |endpoint, sa| {
+                sa.successor = None;
+                endpoint.bury_children(now, sa, &fault);
+                match sa.phase {
+                    Phase::Initiating(_) | Phase::Authenticating(..) | Phase::HalfOpen(_) => Fate::Drop,
+                    Phase::Established => {
+                        sa.closing = Some(Farewell::Delete);
+                        // Nothing that was asked for matters any more.
+                        endpoint.begin_close(now, sa);
+                        Fate::Keep
+                    }
+                    Phase::Replaced | Phase::Closing | Phase::Over => Fate::Keep,
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! IKE_AUTH (RFC 7296 §1.2, §2.15): who the peer is, by a pre-shared key, and the first Child SA.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use causeway_crypto::constant_time_eq;
+use causeway_model::{Fault, Psk, ReasonCode};
+
+use super::child::Installation;
+use super::window::Reply;
+use super::{Farewell, Fate, IkeSa, Opening, Phase, Request};
+use crate::Endpoint;
+use crate::codec::message::{ID_I, ID_R, notify};
+use crate::codec::{Chain, Content, Exchange, RawIdentity};
+use crate::config::PeerConfig;
+use crate::event::Event;
+use crate::suite::{answer_esp, propose_esp};
+
+/// AUTH method: shared key message integrity code.
+const METHOD_PSK: u8 = 2;
+
+impl Endpoint {
+    /// Our IKE_AUTH.
+    pub(crate) fn send_auth(&mut self, now: Instant, sa: &mut IkeSa, config: &Arc<PeerConfig>) {
+        let Phase::Authenticating(opening, state) = &sa.phase else { return };
+        let (Some(keys), Some(psk)) = (&sa.keys, config.psks.get(state.psk).or_else(|| config.psks.first())) else {
+            return;
+        };
+        let identity = config.local_identity.body();
+        let auth = keys.auth(true, psk.expose(), &opening.request, &opening.nonce_r, &identity);
+        let alone = !self.sas.values().any(|other| other.peer == sa.peer && other.phase.is_established());
+        let ambiguous = self.candidates(sa.local, sa.remote).len() > 1;
+        let mut chain = Chain::new();
+        chain.push(ID_I, &[&identity]);
+        if alone {
+            chain.notify(notify::INITIAL_CONTACT, &[]);
+        }
+        if ambiguous {
+            // Only where the addresses leave a choice: a peer that dislikes the name says who it is only if it was not asked.
+            chain.push(ID_R, &[&config.remote_identity.body()]);
+        }
+        chain.auth(METHOD_PSK, auth.slice());
+        chain.proposals(&propose_esp(&config.esp_proposals, state.child_spi, false));
+        let ours = super::child::our_selectors();
+        chain.selectors(&ours, &ours);
+        self.request(now, sa, Exchange::Auth, &chain, Request::Auth);
+    }
+
+    /// The peer's IKE_AUTH.
+    pub(crate) fn on_auth_request(&mut self, now: Instant, sa: &mut IkeSa, content: Content) -> Reply {
+        let phase = std::mem::replace(&mut sa.phase, Phase::Over);
+        let Phase::HalfOpen(opening) = phase else { return Reply::error(notify::INVALID_SYNTAX, &[]).last() };
+        let candidates = self.candidates(sa.local, sa.remote);
+        let (Some(id_i), Some((method, data))) = (&content.id_i, &content.auth) else {
+            self.count("malformed");
+            for config in &candidates {
+                // Without AUTH the peer wants EAP, which this product does not offer.
+                let fault = Fault::new(ReasonCode::AuthenticationFailed)
+                    .with("peer_wants", "another method than a pre-shared key");
+                self.attempt_failed(config.key, fault, false);
+            }
+            return refuse();
+        };
+        let Some(config) = choose_peer(&candidates, id_i, content.id_r.as_ref()) else {
+            self.count("identity_mismatch");
+            for config in &candidates {
+                let fault = Fault::new(ReasonCode::IdentityMismatch)
+                    .values(config.remote_identity.to_string(), id_i.to_string());
+                self.attempt_failed(config.key, fault, false);
+            }
+            return refuse();
+        };
+        let Some(psk) = verify(sa, &opening, true, &config, *method, data, &id_i.body) else {
+            self.count("authentication_failed");
+            let mut fault = Fault::new(ReasonCode::AuthenticationFailed);
+            if *method != METHOD_PSK {
+                fault = fault.values("pre-shared key", format!("method {method}"));
+            }
+            self.attempt_failed(config.key, fault, false);
+            return refuse();
+        };
+        sa.peer = Some(config.key);
+        sa.asked_identity =
+            content.id_r.as_ref().filter(|asked| !config.local_identity.matches(asked)).map(ToString::to_string);
+        let identity = config.local_identity.body();
+        let Some(auth) =
+            sa.keys.as_ref().map(|keys| keys.auth(false, psk.expose(), &opening.response, &opening.nonce_i, &identity))
+        else {
+            return refuse();
+        };
+        self.established(now, sa);
+        let mut chain = Chain::new();
+        chain.push(ID_R, &[&identity]);
+        chain.auth(METHOD_PSK, auth.slice());
+        match self.agree_child(&config, &content, false) {
+            Ok((agreement, families)) => {
+                let spi = self.free_esp_spi(sa);
+                chain.proposals(&[answer_esp(agreement.suite, agreement.number, spi)]);
+                chain.selectors(&families, &families);
+                self.install(now, sa, &agreement, &first_child(spi, &opening, false));
+            }
+            Err((kind, fault)) => {
+                chain.notify(kind, &[]);
+                self.child_failed(sa, fault, false);
+            }
+        }
+        let initial_contact = content.notify(notify::INITIAL_CONTACT).is_some();
+        self.settle_duplicates(now, sa, initial_contact);
+        Reply::with(chain)
+    }
+
+    /// The answer to our IKE_AUTH.
+    pub(crate) fn on_auth_response(&mut self, now: Instant, sa: &mut IkeSa, content: Content) -> Fate {
+        let phase = std::mem::replace(&mut sa.phase, Phase::Over);
+        let (Phase::Authenticating(opening, state), Some(config)) = (phase, self.peer_config(sa.peer)) else {
+            return Fate::Drop;
+        };
+        let (Some(id_r), Some((method, data))) = (&content.id_r, &content.auth) else {
+            return self.auth_refused(now, sa, &config, &content, state.psk);
+        };
+        if !config.remote_identity.matches(id_r) {
+            let fault =
+                Fault::new(ReasonCode::IdentityMismatch).values(config.remote_identity.to_string(), id_r.to_string());
+            return self.reject_responder(now, sa, &config, fault);
+        }
+        if verify(sa, &opening, false, &config, *method, data, &id_r.body).is_none() {
+            return self.reject_responder(now, sa, &config, Fault::new(ReasonCode::AuthenticationFailed));
+        }
+        self.established(now, sa);
+        if let Some(peer) = self.peers.get_mut(&config.key) {
+            peer.psk = 0;
+        }
+        match self.accept_child(&config, &content, false) {
+            Ok(agreement) => {
+                self.install(now, sa, &agreement, &first_child(state.child_spi, &opening, true));
+            }
+            Err(fault) => {
+                self.child_failed(sa, fault, true);
+                sa.closing = Some(Farewell::Delete);
+                self.begin_close(now, sa);
+            }
+        }
+        self.settle_duplicates(now, sa, false);
+        Fate::Keep
+    }
+
+    /// The responder did not let us in: an older key is tried before the attempt counts as failed.
+    fn auth_refused(&mut self, now: Instant, sa: &IkeSa, config: &PeerConfig, content: &Content, psk: usize) -> Fate {
+        let kind = content.error().map_or(0, |notify| notify.kind);
+        let fault = match kind {
+            notify::AUTHENTICATION_FAILED if psk + 1 < config.psks.len() => {
+                self.count("older_psk_tried");
+                if let Some(peer) = self.peers.get_mut(&config.key) {
+                    peer.psk = psk + 1;
+                    peer.attempt_at = Some(now);
+                }
+                return Fate::Drop;
+            }
+            notify::AUTHENTICATION_FAILED => Fault::new(ReasonCode::AuthenticationFailed),
+            notify::NO_PROPOSAL_CHOSEN => self.child_fault(config, ReasonCode::ChildNoProposalChosen, None),
+            notify::TS_UNACCEPTABLE => self.child_fault(config, ReasonCode::TsUnacceptable, None),
+            _ => Fault::new(ReasonCode::MalformedMessage),
+        };
+        self.attempt_failed(config.key, fault.with("peer_says", notify::name(kind)), sa.began_it);
+        Fate::Drop
+    }
+
+    /// The responder did not prove to be the peer, but takes us for authenticated: say so (RFC 7296 §2.21.2).
+    fn reject_responder(&mut self, now: Instant, sa: &mut IkeSa, config: &PeerConfig, fault: Fault) -> Fate {
+        self.count(fault.code.as_str());
+        self.attempt_failed(config.key, fault, true);
+        sa.phase = Phase::Established;
+        sa.closing = Some(Farewell::NotAuthenticated);
+        self.begin_close(now, sa);
+        Fate::Keep
+    }
+
+    fn established(&mut self, now: Instant, sa: &mut IkeSa) {
+        sa.phase = Phase::Established;
+        sa.authenticated_at = now;
+        sa.last_input = now;
+        sa.childless_since = Some(now);
+        self.begin_life(now, sa);
+        if let Some(peer) = sa.peer {
+            self.emit(Event::IkeEstablished { peer, info: sa.info() });
+        }
+    }
+
+    /// Of several IKE SAs of one peer one stays. `sa` was established just now.
+    ///
+    /// If each side began one while it did not know of the other's, the one with the lowest of the four nonces goes, by the side that
+    /// created it, as RFC 7296 §2.8 has it for rekeys. Otherwise the newer one replaces the older: at once if the peer says
+    /// that it knows no other (INITIAL_CONTACT), after a moment if not.
+    fn settle_duplicates(&mut self, now: Instant, sa: &mut IkeSa, initial_contact: bool) {
+        if sa.children.is_empty() {
+            return;
+        }
+        let grace = self.config.supersede_grace;
+        let others: Vec<u64> = self
+            .sas
+            .iter()
+            .filter(|(_, other)| other.peer == sa.peer && other.closing.is_none())
+            .filter(|(_, other)| matches!(other.phase, Phase::Initiating(_) | Phase::Established))
+            .map(|(spi, _)| *spi)
+            .collect();
+        for spi in others {
+            self.with_sa(spi, |endpoint, other| {
+                if !other.phase.is_established() {
+                    // Our own attempt has not even been answered.
+                    return Fate::Drop;
+                }
+                let crossed = crossed(sa, other);
+                if crossed {
+                    let loser = if other.lowest_nonce < sa.lowest_nonce { &mut *other } else { &mut *sa };
+                    // The creator deletes it; the other side does so only if that never happens.
+                    loser.superseded_at = Some(now + if loser.began_it { grace } else { 5 * grace });
+                } else if initial_contact {
+                    let fault = Fault::new(ReasonCode::PeerDeletedSa).with("because", "the peer began anew");
+                    other.successor = None;
+                    endpoint.bury_children(now, other, &fault);
+                    return Fate::Drop;
+                } else {
+                    other.superseded_at = Some(now + grace);
+                }
+                Fate::Keep
+            });
+        }
+    }
+}
+
+/// Whether of two SAs one is ours and one the peer's, and ours was not yet established when the peer's IKE_SA_INIT came.
+fn crossed(a: &IkeSa, b: &IkeSa) -> bool {
+    let (ours, theirs) = if a.began_it { (a, b) } else { (b, a) };
+    ours.began_it != theirs.began_it && ours.authenticated_at > theirs.begun_at
+}
+
+/// The Child SA of IKE_AUTH takes its nonces from IKE_SA_INIT and has no key exchange of its own.
+fn first_child(spi: u32, opening: &Opening, initiator: bool) -> Installation<'_> {
+    Installation {
+        spi,
+        shared: None,
+        nonces: (&opening.nonce_i, &opening.nonce_r),
+        initiator,
+        rekeys: None,
+        send: true,
+    }
+}
+
+fn refuse() -> Reply {
+    Reply::error(notify::AUTHENTICATION_FAILED, &[]).last()
+}
+
+/// The peer by its identity; among several the one whose own side the initiator asked for (RFC 7296 §2.6: IDr is a wish).
+fn choose_peer(
+    candidates: &[Arc<PeerConfig>],
+    id_i: &RawIdentity,
+    id_r: Option<&RawIdentity>,
+) -> Option<Arc<PeerConfig>> {
+    let named = || candidates.iter().filter(|config| config.remote_identity.matches(id_i));
+    let wished = named().find(|config| id_r.is_some_and(|id_r| config.local_identity.matches(id_r)));
+    wished.or_else(|| named().next()).cloned()
+}
+
+/// The key that `data` was made with.
+fn verify<'a>(
+    sa: &IkeSa,
+    opening: &Opening,
+    of_initiator: bool,
+    config: &'a PeerConfig,
+    method: u8,
+    data: &[u8],
+    identity: &[u8],
+) -> Option<&'a Psk> {
+    let keys = sa.keys.as_ref().filter(|_| method == METHOD_PSK)?;
+    let (message, nonce) =
+        if of_initiator { (&opening.request, &opening.nonce_r) } else { (&opening.response, &opening.nonce_i) };
+    config
+        .psks
+        .iter()
+        .find(|psk| constant_time_eq(keys.auth(of_initiator, psk.expose(), message, nonce, identity).slice(), data))
+}

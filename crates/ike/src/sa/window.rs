@@ -1,0 +1,257 @@
+//! Requests and responses on one SA: message ids, a window of one, retransmission, and the cache of the last answer
+//! (RFC 7296 §2.1 to §2.3).
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use causeway_crypto::sha256;
+use causeway_model::{Fault, ReasonCode};
+
+use super::{Answered, Fate, IkeSa, Pending, Phase, Request};
+use crate::Endpoint;
+use crate::codec::message::notify;
+use crate::codec::{Chain, Content, DecodeError, Exchange, Header};
+use crate::event::Event;
+
+/// What handling a request ends with.
+pub(crate) struct Reply {
+    pub(crate) chain: Chain,
+    /// The SA is over once this is sent.
+    pub(crate) ends: bool,
+}
+
+impl Reply {
+    pub(crate) const fn with(chain: Chain) -> Self {
+        Self { chain, ends: false }
+    }
+
+    pub(crate) fn empty() -> Self {
+        Self::with(Chain::new())
+    }
+
+    pub(crate) fn error(kind: u16, data: &[u8]) -> Self {
+        let mut chain = Chain::new();
+        chain.notify(kind, data);
+        Self::with(chain)
+    }
+
+    pub(crate) const fn last(mut self) -> Self {
+        self.ends = true;
+        self
+    }
+}
+
+impl Endpoint {
+    /// A message of an SA that has keys.
+    pub(crate) fn on_protected(
+        &mut self,
+        now: Instant,
+        local: SocketAddr,
+        remote: SocketAddr,
+        header: Header,
+        message: &[u8],
+    ) {
+        let own = if header.from_initiator { header.spi_r } else { header.spi_i };
+        let fits =
+            |sa: &IkeSa| (sa.spi_i, sa.spi_r) == (header.spi_i, header.spi_r) && sa.initiator != header.from_initiator;
+        if !self.sas.get(&own).is_some_and(fits) {
+            // RFC 7296 §2.21.4 allows INVALID_IKE_SPI; silence gives a forger nothing.
+            self.count("unknown_spi");
+            return;
+        }
+        self.with_sa(own, |endpoint, sa| {
+            if header.response {
+                endpoint.on_response(now, sa, (local, remote), header, message)
+            } else {
+                endpoint.on_request(now, sa, (local, remote), header, message)
+            }
+        });
+    }
+
+    fn on_request(
+        &mut self,
+        now: Instant,
+        sa: &mut IkeSa,
+        path: (SocketAddr, SocketAddr),
+        header: Header,
+        message: &[u8],
+    ) -> Fate {
+        if let Some(answered) = &sa.answered {
+            if header.id.wrapping_add(1) == sa.expected_id && answered.digest == sha256(&[message]) {
+                let response = answered.response.clone();
+                self.count("retransmission");
+                self.transmit(path.0, path.1, response);
+                return Fate::Keep;
+            }
+        }
+        let welcome = match (&sa.phase, header.exchange) {
+            (Phase::HalfOpen(_), Exchange::Auth) => true,
+            (
+                Phase::Established | Phase::Replaced | Phase::Closing,
+                Exchange::CreateChild | Exchange::Informational,
+            ) => true,
+            // In particular nothing but IKE_AUTH is taken from a peer that is not authenticated.
+            _ => false,
+        };
+        if !welcome {
+            self.count("unexpected_exchange");
+            return Fate::Keep;
+        }
+        if header.id != sa.expected_id {
+            self.count("message_id");
+            return Fate::Keep;
+        }
+        let Some((first, inner)) = sa.keys.as_ref().and_then(|keys| keys.open(&header, message)) else {
+            self.count("not_authentic");
+            return Fate::Keep;
+        };
+        sa.expected_id = sa.expected_id.wrapping_add(1);
+        sa.last_input = now;
+        self.follow(sa, path);
+        let reply = match Content::decode(first, &inner) {
+            Ok(content) => match header.exchange {
+                Exchange::Auth => self.on_auth_request(now, sa, content),
+                Exchange::CreateChild => self.on_create_child_request(now, sa, content),
+                _ => self.on_informational_request(now, sa, content),
+            },
+            Err(DecodeError::UnknownCritical(kind)) => {
+                self.count("unsupported_critical_payload");
+                let reply = Reply::error(notify::UNSUPPORTED_CRITICAL_PAYLOAD, &[kind]);
+                if sa.phase.is_half_open() { reply.last() } else { reply }
+            }
+            Err(error) => {
+                // RFC 7296 §2.21.3: authentic but wrong is fatal.
+                self.count("malformed");
+                self.malformed(now, sa, &error.to_string());
+                Reply::error(notify::INVALID_SYNTAX, &[]).last()
+            }
+        };
+        self.respond(now, sa, header, message, reply)
+    }
+
+    fn respond(&mut self, now: Instant, sa: &mut IkeSa, request: Header, message: &[u8], reply: Reply) -> Fate {
+        let header = Header { from_initiator: sa.initiator, response: true, next: 0, ..request };
+        let Some(response) = sa.keys.as_mut().and_then(|keys| keys.seal(header, &reply.chain)) else {
+            return Fate::Drop;
+        };
+        self.transmit(sa.local, sa.remote, response.clone());
+        sa.answered = Some(Answered { digest: sha256(&[message]), response });
+        if reply.ends {
+            sa.end(now);
+        }
+        Fate::Keep
+    }
+
+    fn on_response(
+        &mut self,
+        now: Instant,
+        sa: &mut IkeSa,
+        path: (SocketAddr, SocketAddr),
+        header: Header,
+        message: &[u8],
+    ) -> Fate {
+        let Some(pending) =
+            sa.pending.take_if(|pending| pending.id == header.id && pending.exchange == header.exchange)
+        else {
+            self.count("unexpected_response");
+            return Fate::Keep;
+        };
+        let Some((first, inner)) = sa.keys.as_ref().and_then(|keys| keys.open(&header, message)) else {
+            sa.pending = Some(pending);
+            self.count("not_authentic");
+            return Fate::Keep;
+        };
+        sa.last_input = now;
+        self.follow(sa, path);
+        let content = match Content::decode(first, &inner) {
+            Ok(content) => content,
+            Err(error) => {
+                self.count("malformed");
+                self.malformed(now, sa, &error.to_string());
+                return Fate::Drop;
+            }
+        };
+        match pending.what {
+            Request::Auth => self.on_auth_response(now, sa, content),
+            Request::Child(request) => self.on_child_response(now, sa, *request, &content),
+            Request::RekeyIke(request) => self.on_rekey_response(now, sa, *request, &content),
+            Request::DeleteChildren(children) => self.on_children_deleted(now, sa, &children),
+            Request::DeleteIke => Fate::Drop,
+            Request::Init | Request::Liveness => Fate::Keep,
+        }
+    }
+
+    /// The reason of an SA that ends because the peer broke the protocol.
+    pub(crate) fn malformed(&mut self, now: Instant, sa: &mut IkeSa, what: &str) {
+        let fault = Fault::new(ReasonCode::MalformedMessage).with("message", what);
+        let was_up = !sa.children.is_empty();
+        self.bury_children(now, sa, &fault);
+        if let Some(key) = sa.peer.filter(|_| !was_up) {
+            self.attempt_failed(key, fault, sa.began_it);
+        }
+    }
+
+    /// RFC 7296 §2.23: an authentic message shows where the peer is now.
+    fn follow(&mut self, sa: &mut IkeSa, (local, remote): (SocketAddr, SocketAddr)) {
+        if (sa.local, sa.remote) == (local, remote) {
+            return;
+        }
+        let moved = sa.remote != remote && sa.phase.is_established();
+        sa.local = local;
+        sa.remote = remote;
+        if let Some(peer) = sa.peer.filter(|_| moved) {
+            self.emit(Event::RemoteMoved { peer, remote });
+        }
+    }
+
+    /// Sends a request. The SA must have keys and no request under way.
+    pub(crate) fn request(&mut self, now: Instant, sa: &mut IkeSa, exchange: Exchange, chain: &Chain, what: Request) {
+        let header = Header {
+            spi_i: sa.spi_i,
+            spi_r: sa.spi_r,
+            next: 0,
+            exchange,
+            from_initiator: sa.initiator,
+            response: false,
+            id: sa.next_id,
+        };
+        if let Some(message) = sa.keys.as_mut().and_then(|keys| keys.seal(header, chain)) {
+            self.begin_request(now, sa, exchange, message, what);
+        }
+    }
+
+    /// Sends a request that is already written, and remembers it until it is answered.
+    pub(crate) fn begin_request(
+        &mut self,
+        now: Instant,
+        sa: &mut IkeSa,
+        exchange: Exchange,
+        message: Vec<u8>,
+        what: Request,
+    ) {
+        let interval = self.config.retransmit_first;
+        self.transmit(sa.local, sa.remote, message.clone());
+        sa.pending = Some(Pending {
+            id: sa.next_id,
+            exchange,
+            message,
+            sent_at: now,
+            resend_at: now + interval,
+            interval,
+            what,
+        });
+        sa.next_id = sa.next_id.wrapping_add(1);
+    }
+
+    /// Repeats the pending request if it is time.
+    pub(crate) fn retransmit(&mut self, now: Instant, sa: &mut IkeSa) {
+        let Some(pending) = &mut sa.pending else { return };
+        if pending.resend_at > now {
+            return;
+        }
+        pending.interval = (pending.interval * 2).min(self.config.retransmit_cap);
+        pending.resend_at = now + pending.interval;
+        let message = pending.message.clone();
+        self.transmit(sa.local, sa.remote, message);
+    }
+}
