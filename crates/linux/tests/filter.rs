@@ -10,7 +10,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use causeway_linux::filter::{self, ConnectionFilter, GatewayFilter, NetworkFilter, RouterFilter};
@@ -18,6 +18,9 @@ use causeway_linux::route::MAIN_TABLE;
 use causeway_linux::{Error, NextHop, ROUTE_PROTOCOL, RouteSpec, VethEnd};
 use common::{Room, ip, net};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+/// What a dropped SYN ends in; a refused one would be answered.
+const TIMED_OUT: std::io::ErrorKind = std::io::ErrorKind::TimedOut;
 
 struct Site {
     host: Room,
@@ -213,12 +216,7 @@ async fn the_gateway_itself_talks_to_its_peer_and_shows_itself_to_the_vpc() {
         let to = SocketAddr::new(ip(to), port);
         room.ns.run(|| TcpStream::connect_timeout(&to, Duration::from_millis(400))).expect("run")
     };
-    let _services = [listen(&site.gateway, 179), listen(&site.gateway, 22), listen(&site.a, 179)];
-    connect(&site.a, "169.254.1.1", 179).expect("BGP, opened by the peer");
-    connect(&site.a, "fd99:1::1", 179).expect("BGP over IPv6");
-    connect(&site.gateway, "169.254.1.2", 179).expect("BGP, opened by us");
-    connect(&site.a, "169.254.1.1", 22).expect_err("nothing else");
-    connect(&site.host, "10.0.0.1", 179).expect_err("no BGP with the VPC");
+    let _gateway = [listen(&site.gateway, 179), listen(&site.gateway, 22)];
     // Port 179 as a source opens no other port.
     let from_179 = site.a.ns.run(|| {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
@@ -226,9 +224,28 @@ async fn the_gateway_itself_talks_to_its_peer_and_shows_itself_to_the_vpc() {
         socket.bind(&SocketAddr::new(ip("169.254.1.2"), 179).into())?;
         socket.connect_timeout(&SocketAddr::new(ip("169.254.1.1"), 22).into(), Duration::from_millis(400))
     });
-    from_179.expect("run").expect_err("refused or dropped");
+    let error = from_179.expect("run").expect_err("dropped");
+    assert_eq!(error.kind(), TIMED_OUT, "{error}");
+    let _peer = listen(&site.a, 179);
+    connect(&site.a, "169.254.1.1", 179).expect("BGP, opened by the peer");
+    connect(&site.a, "fd99:1::1", 179).expect("BGP over IPv6");
+    connect(&site.gateway, "169.254.1.2", 179).expect("BGP, opened by us");
+    connect(&site.a, "169.254.1.1", 22)
+        .map_or_else(|error| assert_eq!(error.kind(), TIMED_OUT), |_| panic!("nothing else"));
+    connect(&site.host, "10.0.0.1", 179)
+        .map_or_else(|error| assert_eq!(error.kind(), TIMED_OUT), |_| panic!("no BGP with the VPC"));
+    // BFD comes in, other datagrams do not.
+    for (port, comes) in [(3784, true), (3785, true), (3786, false)] {
+        let bind = |room: &Room, address: &str, port: u16| {
+            room.ns.run(|| UdpSocket::bind((ip(address), port))).expect("run").expect("bind")
+        };
+        let (ours, theirs) = (bind(&site.gateway, "169.254.1.1", port), bind(&site.a, "169.254.1.2", 0));
+        ours.set_read_timeout(Some(Duration::from_millis(300))).expect("timeout");
+        theirs.send_to(b"x", ("169.254.1.1", port)).expect("send");
+        assert_eq!(ours.recv(&mut [0; 1]).is_ok(), comes, "port {port}");
+    }
     let counters = site.counters().await;
-    assert!(counters["drop_input_tunnel"] >= 4 && counters["drop_input_vpc"] >= 1, "{counters:?}");
+    assert!(counters["drop_input_tunnel"] >= 5 && counters["drop_input_vpc"] >= 1, "{counters:?}");
 }
 
 #[tokio::test]
@@ -246,7 +263,7 @@ async fn icmp_errors_pass_only_with_a_packet_of_the_vpc_in_them() {
     let refused = |from: &str, to: &str| {
         let (from, to) = (SocketAddr::new(ip(from), 0), SocketAddr::new(ip(to), 9));
         site.a.ns.run(move || -> std::io::Result<usize> {
-            let socket = std::net::UdpSocket::bind(from)?;
+            let socket = UdpSocket::bind(from)?;
             socket.connect(to)?;
             socket.set_read_timeout(Some(Duration::from_secs(1)))?;
             socket.send(b"x")?;
