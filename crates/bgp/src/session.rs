@@ -139,13 +139,14 @@ impl Session {
 
     // === transport ===
 
-    /// Whether a connection of the peer is welcome now. If not, refuse it at TCP, or hand it over to be closed.
+    /// Whether a connection of the peer is welcome at all now; if not, refuse it at TCP or hand it over to be closed.
     #[must_use]
     pub fn accepts_incoming(&self, now: Instant) -> bool {
-        self.enabled && self.up.is_none() && self.turn_away_until.is_none_or(|until| now >= until)
+        self.enabled && self.turn_away_until.is_none_or(|until| now >= until)
     }
 
-    /// TCP is established. A second incoming connection replaces the first, whose socket the caller drops: the peer has given it up.
+    /// TCP is established. A second incoming connection replaces the first, whose socket the caller drops: a peer that connects
+    /// again has given the first one up (RFC 4271 §6.8 leaves that to us where the first is Established).
     pub fn handle_connected(&mut self, now: Instant, kind: ConnKind) {
         if kind == ConnKind::Outgoing {
             if self.connecting.take().is_none() {
@@ -154,6 +155,10 @@ impl Session {
             }
         } else if self.connections[kind.index()].is_some() {
             self.lost(now, kind, "replaced by a new connection of the peer");
+        }
+        if let Some(up) = self.up {
+            // Late in a collision, or the peer has forgotten the session: then this draws a reset, which ends it at once.
+            self.send(up, codec::keepalive());
         }
         if !self.enabled || self.up.is_some() || (kind == ConnKind::Incoming && !self.accepts_incoming(now)) {
             self.counters.turned_away += 1;

@@ -443,6 +443,52 @@ fn notifications_are_told_apart() {
     }
 }
 
+#[test]
+fn a_peer_that_connects_again_has_given_up_its_first_connection() {
+    let mut peer = Peer::established(Family::Ipv4);
+    peer.bytes(&update(&[], &plain(), &[8, 11]));
+    peer.session.handle_connected(peer.now, ConnKind::Incoming);
+    peer.drain();
+    assert_eq!((peer.session.state(), peer.session.flaps()), (State::OpenSent, 1));
+    assert!(peer.prefixes().is_empty() && !peer.closed);
+    peer.bytes(&open());
+    peer.bytes(&keepalive());
+    assert!(peer.session.is_up());
+
+    // If the session runs over our own connection, that one is probed and the new one closed.
+    let mut peer = Peer::connected(Family::Ipv4);
+    peer.session.handle_closed(peer.now, ConnKind::Incoming);
+    peer.session.handle_connected(peer.now, ConnKind::Outgoing);
+    peer.session.handle_bytes(peer.now, ConnKind::Outgoing, &[open(), keepalive()].concat());
+    peer.drain();
+    assert!(peer.session.is_up());
+    peer.session.handle_connected(peer.now, ConnKind::Incoming);
+    assert_eq!(peer.session.poll_action(), Some(Action::Send(ConnKind::Outgoing, keepalive())));
+    assert_eq!(peer.session.poll_action(), Some(Action::Close(ConnKind::Incoming)));
+    assert!(peer.session.is_up());
+}
+
+#[test]
+fn a_peer_in_a_loop_of_errors_is_turned_away_for_a_second() {
+    let mut peer = Peer::connected(Family::Ipv4);
+    peer.bytes(&open_with(65002, 90, [1; 4], &[mp(1), as4(65002)]));
+    assert!(!peer.session.accepts_incoming(peer.now));
+    for _ in 0..100 {
+        peer.closed = false;
+        peer.session.handle_connected(peer.now, ConnKind::Incoming);
+        peer.drain();
+        assert!(peer.closed);
+    }
+    assert_eq!(peer.session.counters().turned_away, 100);
+    assert_eq!(peer.session.counters().messages_out, 2);
+    peer.now += Duration::from_secs(1);
+    assert!(peer.session.accepts_incoming(peer.now));
+    peer.session.handle_connected(peer.now, ConnKind::Incoming);
+    peer.bytes(&open());
+    peer.bytes(&keepalive());
+    assert!(peer.session.is_up());
+}
+
 /// A long conversation: handshake, announcements in several shapes, a refresh, keepalives.
 fn conversation() -> Vec<u8> {
     [
@@ -477,7 +523,7 @@ fn feed(octets: &[u8], pieces: &[usize]) -> Peer {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
 
     #[test]
     fn boundaries_do_not_matter(pieces in prop::collection::vec(1_usize..60, 1..8)) {

@@ -194,7 +194,7 @@ fn trouble() -> impl Strategy<Value = (Trouble, u64)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) })]
 
     #[test]
     fn calls_in_any_order_keep_the_contract(calls in prop::collection::vec(call(), 1..60)) {
@@ -227,8 +227,8 @@ proptest! {
         net.cut = false;
         net.listening = [true, true];
         net.enable();
-        for side in 0..2 {
-            net.set_policy(side, open_policy(SUBNETS[side]));
+        for (side, subnets) in SUBNETS.into_iter().enumerate() {
+            net.set_policy(side, open_policy(subnets));
         }
         // A connection that died in the dark is noticed by its hold timer first.
         net.run(Duration::from_secs(100));

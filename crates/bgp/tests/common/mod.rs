@@ -73,6 +73,8 @@ pub(crate) struct Net {
     pub(crate) cut: bool,
     generation: [u64; 2],
     alive: [[bool; 2]; 2],
+    /// Octets of this connection towards this side were lost, so nothing behind them can arrive either.
+    stalled: [[bool; 2]; 2],
     packets: BTreeMap<(Instant, u64), (usize, usize, u64, Packet)>,
     sequence: u64,
 }
@@ -89,6 +91,7 @@ impl Net {
             cut: false,
             generation: [0, 0],
             alive: [[false; 2]; 2],
+            stalled: [[false; 2]; 2],
             packets: BTreeMap::new(),
             sequence: 0,
         }
@@ -134,6 +137,7 @@ impl Net {
                 match action {
                     Action::Connect => {
                         self.generation[side] += 1;
+                        self.stalled[side] = [false; 2];
                         self.put(side, 1 - side, self.generation[side], Packet::Syn);
                     }
                     Action::Send(kind, octets) => {
@@ -156,7 +160,11 @@ impl Net {
     }
 
     fn deliver(&mut self, opener: usize, to: usize, generation: u64, packet: Packet) {
-        if self.cut || generation != self.generation[opener] {
+        if generation != self.generation[opener] {
+            return;
+        }
+        self.stalled[opener][to] |= self.cut;
+        if self.stalled[opener][to] {
             return;
         }
         let kind = Self::kind(opener, to);
