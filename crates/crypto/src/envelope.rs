@@ -9,6 +9,8 @@
 //! (`secret_version|data|<id>`) and is authenticated, not stored: a row's bytes are useless in another row. Rotating the KEK
 //! rewraps the data keys ([`Kek::rewrap`]) and leaves the ciphertexts alone.
 
+use std::fmt;
+
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -35,7 +37,7 @@ pub enum EnvelopeError {
     Authentication,
 }
 
-/// A key-encryption key: wiped on drop, hidden from `Debug`.
+/// A key-encryption key: wiped on drop; `Debug` shows its id only.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct Kek([u8; KEY_LEN]);
 
@@ -144,6 +146,12 @@ impl Kek {
     }
 }
 
+impl fmt::Debug for Kek {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Kek({:08x})", self.id())
+    }
+}
+
 /// Without the KEK's id, so that a rewrapped record still opens.
 fn record_aad(context: &str) -> Vec<u8> {
     [&[VERSION][..], b"data|", context.as_bytes()].concat()
@@ -189,6 +197,7 @@ mod tests {
     fn opens_what_it_sealed_and_nothing_else() {
         let kek = kek(1);
         let envelope = kek.seal("secret_version|data|1", b"a pre-shared key");
+        assert_eq!(format!("{kek:?}"), format!("Kek({:08x})", kek.id()));
         assert_eq!(envelope.len(), 1 + 4 + 60 + 12 + 16 + 16);
         assert_eq!(kek.open("secret_version|data|1", &envelope).expect("opens").slice(), b"a pre-shared key");
         assert_eq!(kek.open("secret_version|data|2", &envelope).err(), Some(EnvelopeError::Authentication));

@@ -10,6 +10,8 @@
 //! A sealer never checks that an IV is new: the owner of the message counter does. [`Sealer::derive_iv`] makes the right IV of a
 //! counter for every suite.
 
+use std::fmt;
+
 use aes::{Aes128, Aes256};
 use aws_lc_rs::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::cipher::{self, DecryptingKey, DecryptionContext, EncryptingKey, EncryptionContext, UnboundCipherKey};
@@ -240,6 +242,18 @@ impl Opener {
             }
         }
         Ok(())
+    }
+}
+
+impl fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sealer").field("suite", &self.suite).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Opener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opener").field("suite", &self.suite).finish_non_exhaustive()
     }
 }
 

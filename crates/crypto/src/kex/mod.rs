@@ -11,6 +11,8 @@
 mod curve;
 mod modp;
 
+use std::fmt;
+
 use causeway_model::suite::DhGroup;
 
 use crate::{Entropy, Secret};
@@ -107,5 +109,11 @@ impl KeyExchange {
             Private::Curve(private) => private.agree(self.group, peer),
         }
         .ok_or(KeyExchangeError::InvalidPublicValue(self.group))
+    }
+}
+
+impl fmt::Debug for KeyExchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyExchange").field("group", &self.group).finish_non_exhaustive()
     }
 }
