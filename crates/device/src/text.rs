@@ -106,8 +106,8 @@ pub(crate) fn head(format: &str, engine: Engine, input: &DeviceInput) -> String 
     add("# 5. Start:".to_owned());
     add("#      systemctl restart strongswan".to_owned());
     add(format!("#      sh {}", interface_script(input)));
-    add("#      swanctl --load-all".to_owned());
     add("#      systemctl restart bird".to_owned());
+    add("#      swanctl --load-all".to_owned());
     add(format!(
         "#    After a reboot the same; a unit that runs {} after strongswan.service does it.",
         interface_script(input)

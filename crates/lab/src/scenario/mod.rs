@@ -1,0 +1,32 @@
+//! Scenarios: stories with an end, told step by step.
+
+mod first;
+pub(crate) mod steps;
+
+use anyhow::{Result, bail};
+
+use crate::console::Console;
+use crate::topology::Lab;
+
+/// The scenario that runs if none is named.
+pub(crate) const DEFAULT: &str = "first";
+
+/// Every scenario with a sentence about it.
+pub(crate) const ALL: &[(&str, &str)] =
+    &[("first", "a VPN between a gateway and a strongSwan + BIRD device: its whole life from order to deletion")];
+
+/// Runs the scenario `name` in an empty lab. With `keep` it ends with the VPN working instead of deleting it.
+pub(crate) async fn run(name: &str, lab: &mut Lab, console: &Console, keep: bool) -> Result<()> {
+    match name {
+        "first" => first::run(lab, console, keep).await,
+        _ => {
+            let names: Vec<_> = ALL.iter().map(|(name, _)| *name).collect();
+            bail!("there is no scenario {name:?}; there are: {}", names.join(", "))
+        }
+    }
+}
+
+/// Builds the VPN of the first scenario and leaves it working.
+pub(crate) async fn up(lab: &mut Lab, console: &Console) -> Result<()> {
+    first::up(lab, console).await
+}

@@ -1,0 +1,127 @@
+//! The service under test: the real `causeway serve`, as a process of the node machine.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::api::Api;
+use crate::machine::{Machine, Running};
+
+/// Where the API listens, on the node's loopback.
+const LISTEN: &str = "127.0.0.1:8080";
+
+/// How the service is configured. Everything else is as the first start writes it.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// The interface of the underlay.
+    pub(crate) underlay: String,
+    /// Pools of public addresses, IPv4 and IPv6.
+    pub(crate) pools: (String, String),
+    /// Our AS number.
+    pub(crate) asn: u32,
+}
+
+/// A running or stopped service with its data directory.
+#[derive(Debug)]
+pub struct Service {
+    machine: Machine,
+    program: PathBuf,
+    data: PathBuf,
+    log: PathBuf,
+    settings: Settings,
+    running: Option<Running>,
+}
+
+impl Service {
+    pub(crate) fn new(machine: Machine, program: &Path, data: PathBuf, log: PathBuf, settings: Settings) -> Self {
+        Self { machine, program: program.to_owned(), data, log, settings, running: None }
+    }
+
+    /// Starts the process and waits until it answers.
+    ///
+    /// # Errors
+    /// It ended, or does not answer within 10 s; the end of its log is in the error.
+    pub async fn start(&mut self) -> Result<Api> {
+        ensure!(self.running.is_none(), "the service runs already");
+        let pools = format!(
+            r#"{{ "fr-par-1" = {{ ipv4 = ["{}"], ipv6 = ["{}"] }} }}"#,
+            self.settings.pools.0, self.settings.pools.1
+        );
+        let asn = self.settings.asn.to_string();
+        let data = self.data.display().to_string();
+        let environment = [
+            ("CAUSEWAY_LISTEN", LISTEN),
+            ("CAUSEWAY_NODE_UNDERLAY", self.settings.underlay.as_str()),
+            ("CAUSEWAY_NODE_ENABLED", "yes"),
+            ("CAUSEWAY_PUBLIC_POOLS", pools.as_str()),
+            ("CAUSEWAY_PROVIDER_ASN", asn.as_str()),
+        ];
+        let program = self.program.display().to_string();
+        let running = self.machine.start(&program, &["serve", "--data", &data], &environment, &self.log).await?;
+        self.running = Some(running);
+        let end = std::time::Instant::now() + Duration::from_secs(10);
+        loop {
+            if let Some(running) = &mut self.running
+                && !running.alive()
+            {
+                self.running = None;
+                bail!("the service ended by itself; the end of its log:\n{}", self.log_tail(20));
+            }
+            let answer = match Api::from_operator_env(&self.machine, &self.data, LISTEN) {
+                Ok(api) => api.get("/readyz").await.map(|answer| (api, answer.status)),
+                Err(error) => Err(error),
+            };
+            match answer {
+                Ok((api, 200)) => return Ok(api),
+                Ok((_, status)) if std::time::Instant::now() >= end => bail!("the service answers {status} to /readyz"),
+                Err(error) if std::time::Instant::now() >= end => {
+                    return Err(error.context("the service does not answer within 10 s"));
+                }
+                _ => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    }
+
+    /// SIGTERM. Returns whether it ended by itself within 10 s with exit status 0.
+    pub async fn terminate(&mut self) -> bool {
+        match self.running.take() {
+            Some(running) => running.terminate(Duration::from_secs(10)).await,
+            None => false,
+        }
+    }
+
+    /// SIGKILL: nothing of it gets a chance to clean up.
+    pub async fn kill(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.kill().await;
+        }
+    }
+
+    /// Resident memory, octets.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn resident_memory(&self) -> Result<u64> {
+        self.running.as_ref().context("the service does not run")?.resident_memory()
+    }
+
+    /// The last `lines` lines of its log.
+    #[must_use]
+    pub fn log_tail(&self, lines: usize) -> String {
+        tail(&self.log, lines)
+    }
+
+    /// Its data directory.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+}
+
+/// The last `lines` lines of a file; empty if it cannot be read.
+pub(crate) fn tail(path: &Path, lines: usize) -> String {
+    let text = std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let all: Vec<&str> = text.lines().collect();
+    all.get(all.len().saturating_sub(lines)..).unwrap_or_default().join("\n")
+}
