@@ -13,8 +13,7 @@ const LIMBS_2048: usize = 2048 / 64;
 const LIMBS_3072: usize = 3072 / 64;
 const LIMBS_4096: usize = 4096 / 64;
 
-/// Octets of private exponents: at least twice the strength that RFC 3526 §8 gives the groups (its second column asks for
-/// 220, 260 and 300 bits).
+/// Octets of private exponents: more than RFC 3526 §8 asks for by its first estimate of the groups' strength, 220, 260 and 300 bits.
 const EXPONENT_2048: usize = 32;
 const EXPONENT_3072: usize = 40;
 const EXPONENT_4096: usize = 48;
@@ -159,9 +158,9 @@ mod tests {
         check(DhGroup::Modp4096, GROUP_4096.params.modulus().as_ref());
     }
 
-    /// `p - 1` generates the group of order two and 4 one of order (p - 1) / 2: a safe prime, so 2 is a generator of large order.
+    /// 2 is a square, so its order divides `(p - 1) / 2`, which is prime: it generates the large subgroup.
     #[test]
-    fn the_order_is_that_of_a_safe_prime() {
+    fn the_generator_has_the_large_prime_order() {
         let modulus = GROUP_2048.params.modulus().as_ref();
         let half = modulus.wrapping_sub(&Uint::ONE).shr_vartime(1);
         let power = FixedMontyForm::new(&Uint::from_u64(2), &GROUP_2048.params).pow_vartime(&half).retrieve();
