@@ -1,8 +1,6 @@
 //! Query strings (wire-api.md §1.4, §1.8): repeated keys for lists, booleans in any case, `unknown_*` and empty values mean no filter,
 //! unknown parameters are ignored, and every bad one is named.
 
-use std::str::FromStr;
-
 use causeway_model::Error;
 use causeway_model::command::{
     ConnectionFilter, IpFilter, ListQuery, OrderField, PrivateNetworkFilter, SecretFilter, VpnGatewayFilter,
@@ -97,9 +95,9 @@ impl Query {
     pub fn ids<T: From<Uuid>>(&self, name: &str) -> Vec<T> {
         let mut ids = Vec::new();
         for value in self.values(name) {
-            match Uuid::from_str(value) {
-                Ok(id) => ids.push(id.into()),
-                Err(_) => self.push(name, ArgumentReason::Format, format!("`{}` is not a UUID", excerpt(value))),
+            match uuid(value) {
+                Some(id) => ids.push(id.into()),
+                None => self.push(name, ArgumentReason::Format, format!("`{}` is not a UUID", excerpt(value))),
             }
         }
         ids
@@ -142,7 +140,7 @@ impl Query {
         }
     }
 
-    /// What every list takes, with the orders that the list at hand knows; the first is the default.
+    /// What every list takes, with the orders that the list at hand knows; the first is the default. A list without orders ignores `order_by`.
     pub fn list(&self, orders: &[Order]) -> ListQuery {
         let order = self.order(orders);
         ListQuery {
@@ -158,7 +156,7 @@ impl Query {
     }
 
     fn order(&self, orders: &[Order]) -> Order {
-        let default = orders.first().copied().unwrap_or(Order::CREATED_AT_ASC);
+        let Some(default) = orders.first().copied() else { return Order::CREATED_AT_ASC };
         let Some(value) = self.values("order_by").last() else { return default };
         if let Some(order) = orders.iter().find(|order| order.word == value) {
             return *order;
@@ -269,7 +267,7 @@ orders! {
 }
 
 impl Order {
-    /// Lists without an `order_by` of their own, and subnets.
+    /// Subnets.
     pub const CREATED: &'static [Self] = &[Self::CREATED_AT_ASC, Self::CREATED_AT_DESC];
     /// VPCs, Private Networks, customer gateways, routing policies.
     pub const CREATED_NAME: &'static [Self] =
@@ -306,6 +304,12 @@ impl Order {
         Self::UPDATED_AT_ASC,
         Self::UPDATED_AT_DESC,
     ];
+}
+
+/// A UUID as the API writes it: 36 characters with hyphens, in either case.
+#[must_use]
+pub fn uuid(text: &str) -> Option<Uuid> {
+    if text.len() == uuid::fmt::Hyphenated::LENGTH { Uuid::try_parse(text).ok() } else { None }
 }
 
 /// Undoes percent-encoding; in query strings `plus` means space. A `%` that no two hexadecimal digits follow stands for itself.
@@ -437,6 +441,22 @@ mod tests {
         assert_eq!(percent_decode("a+b%zz", false), "a+b%zz");
         assert_eq!(percent_decode("%ff", true), "\u{fffd}");
         assert_eq!(percent_decode("%C3%A9", true), "é");
+    }
+
+    #[test]
+    fn a_uuid_has_its_hyphens() {
+        assert!(uuid(ID).is_some());
+        assert!(uuid(&ID.to_uppercase()).is_some());
+        for text in ["", "x", &ID.replace('-', ""), &format!("{{{ID}}}"), &format!("urn:uuid:{ID}")] {
+            assert_eq!(uuid(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_list_without_orders_ignores_what_is_asked_for() {
+        let query = Query::parse("order_by=name_asc");
+        assert_eq!(query.list(&[]).order, OrderField::CreatedAt);
+        query.finish().expect("no errors");
     }
 
     #[test]

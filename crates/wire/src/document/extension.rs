@@ -8,7 +8,7 @@ use causeway_model::reason::{Layer, Reason, ReasonCode, Turn};
 use causeway_model::resource::AuditRecord;
 use causeway_model::status::{ConnectionStatus, VpnGatewayStatus};
 use causeway_model::view::{ConnectionState, GatewayState};
-use causeway_model::{Family, NodeId, Timestamp};
+use causeway_model::{Family, NodeId};
 use ipnet::IpNet;
 use serde::Serialize;
 use uuid::Uuid;
@@ -305,24 +305,18 @@ impl From<AuditRecord> for AuditRecordDocument {
 /// `/healthz` and `/readyz`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct HealthDocument {
-    /// `ok` or what is missing.
-    pub status: &'static str,
-    /// The server's clock.
-    pub time: Option<Time>,
+    status: &'static str,
 }
 
 impl HealthDocument {
     /// All is well.
-    #[must_use]
-    pub fn ok(now: Option<Timestamp>) -> Self {
-        Self { status: "ok", time: now.map(Into::into) }
-    }
+    pub const OK: Self = Self { status: "ok" };
 }
 
 #[cfg(test)]
 mod tests {
-    use causeway_model::Fault;
     use causeway_model::observed::TunnelCounters;
+    use causeway_model::{Fault, Timestamp};
 
     use super::*;
 

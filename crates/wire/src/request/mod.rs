@@ -20,6 +20,7 @@ use uuid::Uuid;
 use zeroize::Zeroize;
 
 use crate::errors::{Errors, excerpt, words};
+use crate::query::uuid;
 
 /// Characters of a name at most.
 pub const MAX_NAME: usize = 255;
@@ -170,7 +171,7 @@ impl<'a> Fields<'a> {
 
     fn id<T: From<Uuid>>(&self, name: &str) -> Option<T> {
         let text = self.text(name)?;
-        let id = Uuid::from_str(text).ok();
+        let id = uuid(text);
         if id.is_none() {
             self.format(name, format!("`{}` is not a UUID", excerpt(text)));
         }
