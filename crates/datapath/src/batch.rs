@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::SockAddr;
 
 use crate::counters::{DropReason, FamilyCounters};
-use crate::socket::Socket;
+use crate::socket::{SEND_ATTEMPTS, Socket};
 use crate::sys::{MAX_RUNS, Run, Sender};
 
 /// Room for sealed packets, octets: stays in the L2 cache, and holds a batch of full-sized packets.
@@ -80,7 +80,7 @@ impl Batch {
     pub(crate) fn flush(&mut self, socket: &Socket, remote: SocketAddr, counters: &FamilyCounters) {
         let to = SockAddr::from(remote);
         let mut next = 0;
-        let mut retried = false;
+        let mut attempts = 0;
         while let Some(pending) = self.trains.get(next..).filter(|pending| !pending.is_empty()) {
             let sent = self.sender.send(socket.as_fd(), &to, &self.buffer, pending.iter().map(|train| train.run));
             let error = match sent {
@@ -89,7 +89,7 @@ impl Batch {
                         counters.sent(train.packets, train.inner_octets);
                     }
                     next += sent;
-                    retried = false;
+                    attempts = 0;
                     continue;
                 }
                 Ok(_) => io::ErrorKind::WriteZero.into(),
@@ -98,29 +98,34 @@ impl Batch {
             if error.kind() == io::ErrorKind::Interrupted {
                 continue;
             }
-            // With IP_RECVERR an error that an earlier datagram met is reported once to whoever sends next.
-            if !retried {
-                retried = true;
-                if error.kind() == io::ErrorKind::WouldBlock {
-                    wait_writable(socket);
-                }
-                continue;
-            }
+            attempts += 1;
             if error.kind() == io::ErrorKind::WouldBlock {
+                if attempts == 1 {
+                    wait_writable(socket);
+                    continue;
+                }
                 // The way out is jammed for everybody. Packets to come wait in the devices; these have waited enough.
                 let packets = pending.iter().map(|train| train.packets).sum();
                 counters.drops.add(DropReason::SendFailed, packets);
                 break;
             }
-            retried = false;
             let Some(train) = pending.first().copied() else { break };
-            if train.packets > 1 && socket.uses_trains() && refuses_trains(&error) {
+            let too_big = error.raw_os_error() == Some(libc::EMSGSIZE);
+            if too_big && train.packets > 1 {
+                // A train is never fragmented, its packets are: this says something of the path, not of trains.
+                self.split(next);
+                continue;
+            }
+            if attempts < SEND_ATTEMPTS {
+                continue;
+            }
+            attempts = 0;
+            if train.packets > 1 && refuses_trains(&error) {
                 socket.give_up_trains();
                 self.split(next);
                 continue;
             }
-            let reason =
-                if error.raw_os_error() == Some(libc::EMSGSIZE) { DropReason::TooBig } else { DropReason::SendFailed };
+            let reason = if too_big { DropReason::TooBig } else { DropReason::SendFailed };
             counters.drops.add(reason, train.packets);
             next += 1;
         }

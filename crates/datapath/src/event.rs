@@ -52,7 +52,8 @@ pub enum Event {
         /// The new endpoint.
         remote: SocketAddr,
     },
-    /// A router or the peer's host answered that it can't be reached (ICMP). Anyone can forge that: it is a hint to look, not a fact.
+    /// A router or the peer's host answered that it can't be reached (ICMP). Anyone can forge that: it is a hint to look, not a fact. Not
+    /// reported while the queue is half full.
     Unreachable {
         /// Our address.
         local: IpAddr,

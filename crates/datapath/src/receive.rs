@@ -100,7 +100,7 @@ fn read_errors(shared: &Shared, socket: &Socket) {
     for _ in 0..ERROR_ROUNDS {
         match sys::next_error(socket.as_fd()) {
             Ok(Some(report)) if report.unreachable => {
-                shared.report(Event::Unreachable { local: socket.local.ip(), remote: report.remote.ip() });
+                shared.hint(Event::Unreachable { local: socket.local.ip(), remote: report.remote.ip() });
             }
             Ok(_) => {}
             Err(_) => return,

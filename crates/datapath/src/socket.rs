@@ -17,6 +17,9 @@ pub const IKE_PORT: u16 = 500;
 pub const ENCAPSULATION_PORT: u16 = 4500;
 /// What precedes an IKE message on port 4500 (RFC 3948 §2.2).
 pub(crate) const NON_ESP_MARKER: [u8; 4] = [0; 4];
+/// How often a call is made before its error counts. With `IP_RECVERR` an error that an earlier datagram met is reported once to
+/// whoever sends next, and several may be on their way.
+pub(crate) const SEND_ATTEMPTS: u32 = 4;
 /// Kernel buffer in each direction, octets. It is a limit; an idle socket holds no memory for it.
 const KERNEL_BUFFER: usize = 8 << 20;
 
@@ -86,11 +89,13 @@ impl Socket {
         let to = SockAddr::from(remote);
         let marker: &[u8] = if self.encapsulates { &NON_ESP_MARKER } else { &[] };
         let parts = [IoSlice::new(marker), IoSlice::new(message)];
-        // The first call may only report what an earlier datagram met (IP_RECVERR); then the second one sends.
-        match self.inner.send_to_vectored(&parts, &to) {
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
-            Err(_) => self.inner.send_to_vectored(&parts, &to).map(drop),
+        for _ in 1..SEND_ATTEMPTS {
+            match self.inner.send_to_vectored(&parts, &to) {
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+                Err(_) => {}
+            }
         }
+        self.inner.send_to_vectored(&parts, &to).map(drop)
     }
 }

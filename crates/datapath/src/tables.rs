@@ -113,6 +113,15 @@ impl Shared {
         }
     }
 
+    /// Offers an event that is only a hint and that strangers can cause: it never takes the room of events that matter.
+    pub(crate) fn hint(&self, event: Event) {
+        if self.events.capacity() > self.events.max_capacity() / 2 {
+            self.report(event);
+        } else {
+            self.drops.count(DropReason::EventOverflow);
+        }
+    }
+
     /// Hands an IKE message to the control task, or counts that it could not.
     pub(crate) fn deliver(&self, datagram: IkeDatagram) {
         if self.ike.try_send(datagram).is_err() {

@@ -156,6 +156,37 @@ fn install(from: &Node, to: &Node, spi: u32, suite: EspSuite) {
 
 const GCM: EspSuite = EspSuite::new(Encryption::Aes128Gcm, None);
 
+/// Bits per second that one TCP stream between the gateways' namespaces carries, from the first one unless `reverse`. Plain TCP of
+/// the standard library, so that the figure needs no other program.
+fn tcp_rate(reverse: bool) -> f64 {
+    let listener = within("cwdp-t-gb", || std::net::TcpListener::bind("10.6.0.2:5201").expect("a listener"));
+    within("cwdp-t-ga", || {
+        let client = std::net::TcpStream::connect("10.6.0.2:5201").expect("connected");
+        let (server, _) = listener.accept().expect("accepted");
+        let (mut from, mut to) = if reverse { (server, client) } else { (client, server) };
+        let started = Instant::now();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                use std::io::Write;
+                let block = [0; 65_536];
+                while started.elapsed() < Duration::from_millis(2500) && from.write_all(&block).is_ok() {}
+            });
+            use std::io::Read;
+            let (mut block, mut octets) = ([0; 65_536], 0);
+            while let Ok(length @ 1..) = to.read(&mut block) {
+                if started.elapsed() > Duration::from_millis(2500) {
+                    break;
+                }
+                // The slow start is not the rate.
+                if started.elapsed() > Duration::from_millis(500) {
+                    octets += length;
+                }
+            }
+            octets as f64 * 8.0 / 2.0
+        })
+    })
+}
+
 #[test]
 #[ignore = "needs root and /dev/net/tun"]
 fn pings_of_every_size_pass_over_both_outer_families_and_nothing_stays_open() {
@@ -230,6 +261,10 @@ fn a_narrower_underlay_fragments_instead_of_swallowing() {
         install(&a, &b, 0x101, GCM);
         install(&b, &a, 0x102, GCM);
         assert_eq!(a.ping("-c 5 -i 0.01 -W 2 -M do -s 1372 10.6.0.2"), 0, "{outer}");
+        // Trains can't be fragmented; their packets can.
+        let rate = tcp_rate(false);
+        assert!(rate > 10e6, "{outer}: {rate} bit/s");
+        assert_eq!(a.datapath.counters(a.id).expect("a tunnel").drops.get("too_big"), None, "{outer}");
     }
 }
 
@@ -240,40 +275,11 @@ fn tcp_keeps_to_the_gateways_bandwidth_in_both_directions() {
     let (a, b) = Node::pair(Family::Ipv4, 1400);
     install(&a, &b, 0x101, GCM);
     install(&b, &a, 0x102, GCM);
-    let measure = |reverse: bool| -> f64 {
-        // Plain TCP of the standard library, so that the figure needs no other program.
-        let listener = within("cwdp-t-gb", || std::net::TcpListener::bind("10.6.0.2:5201").expect("a listener"));
-        within("cwdp-t-ga", || {
-            let client = std::net::TcpStream::connect("10.6.0.2:5201").expect("connected");
-            let (server, _) = listener.accept().expect("accepted");
-            let (mut from, mut to) = if reverse { (server, client) } else { (client, server) };
-            let started = Instant::now();
-            std::thread::scope(|scope| {
-                scope.spawn(move || {
-                    use std::io::Write;
-                    let block = [0; 65_536];
-                    while started.elapsed() < Duration::from_millis(2500) && from.write_all(&block).is_ok() {}
-                });
-                use std::io::Read;
-                let (mut block, mut octets) = ([0; 65_536], 0);
-                while let Ok(length @ 1..) = to.read(&mut block) {
-                    if started.elapsed() > Duration::from_millis(2500) {
-                        break;
-                    }
-                    // The slow start is not the rate.
-                    if started.elapsed() > Duration::from_millis(500) {
-                        octets += length;
-                    }
-                }
-                octets as f64 * 8.0 / 2.0
-            })
-        })
-    };
-    let free = measure(false);
+    let free = tcp_rate(false);
     assert!(free > 200e6, "{free} bit/s without a limit");
     a.datapath.set_limits(a.gateway, 50_000_000);
     for reverse in [false, true] {
-        let limited = measure(reverse);
+        let limited = tcp_rate(reverse);
         assert!((30e6..55e6).contains(&limited), "reverse {reverse}: {limited} bit/s of 50 Mbit/s");
     }
 }
