@@ -324,3 +324,70 @@ fn a_device_is_made_where_the_caller_is_and_exclusively_if_asked() {
     let gone = Command::new("ip").args(["-n", "cwdp-t-gb", "link", "show", "cwdp-t1"]).output().expect("ip");
     assert!(!gone.status.success());
 }
+
+#[test]
+#[ignore = "needs root and /dev/net/tun"]
+fn an_idle_tunnel_costs_the_process_next_to_nothing() {
+    const TUNNELS: u32 = 100;
+    let _lab = Lab::new();
+    let resident = || -> usize {
+        let status = std::fs::read_to_string("/proc/self/status").expect("/proc");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a line");
+        line.split_whitespace().nth(1).and_then(|kilobytes| kilobytes.parse().ok()).expect("a number")
+    };
+    let descriptors_before = descriptors();
+    let (datapath, _ike) = Datapath::start(DatapathConfig::default()).expect("a data path");
+    within("cwdp-t-ua", || datapath.bind("192.0.2.1".parse().expect("an address")).expect("bound"));
+    let before = resident();
+    for index in 0..TUNNELS {
+        let tun = within("cwdp-t-ga", || Tun::open(&format!("cwdp-m{index}")).expect("a TUN device"));
+        let id = ConnectionId::random();
+        datapath.add_tunnel(id, VpnGatewayId::random(), tun).expect("a tunnel");
+        let (keys, _) = EspKeys::split(GCM, &vec![1; GCM.keymat_len()]).expect("keys");
+        let sa = Arc::new(InboundSa::new(index, GCM, &keys).expect("an SA"));
+        let local = "192.0.2.1".parse().expect("an address");
+        datapath.install_inbound(id, Inbound { spi: index, local, sa }).expect("installed");
+    }
+    let each = resident().saturating_sub(before) / TUNNELS as usize;
+    assert!(each < 100, "{each} kB for each");
+    drop(datapath);
+    assert_eq!(descriptors(), descriptors_before, "everything is closed with the data path");
+}
+
+#[test]
+#[ignore = "needs root and /dev/net/tun"]
+fn a_flood_of_garbage_does_not_stop_the_tunnel() {
+    let _lab = Lab::new();
+    let (a, b) = Node::pair(Family::Ipv4, 1400);
+    install(&a, &b, 0x101, GCM);
+    install(&b, &a, 0x102, GCM);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let (sent, lost) = std::thread::scope(|scope| {
+        let flood = scope.spawn(|| {
+            within("cwdp-t-ua", || {
+                let socket = std::net::UdpSocket::bind("192.0.2.1:0").expect("a socket");
+                // The SPI in use, so that every datagram costs a look at its ICV; unknown SPIs; IKE without meaning.
+                let kinds: [Vec<u8>; 3] = [[vec![0, 0, 1, 1], vec![0x77; 600]].concat(), vec![0x99; 200], vec![0; 64]];
+                let mut sent = 0_u64;
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    for kind in &kinds {
+                        sent += u64::from(socket.send_to(kind, b.endpoint()).is_ok());
+                    }
+                    if sent.is_multiple_of(300) {
+                        std::thread::sleep(Duration::from_micros(500));
+                    }
+                }
+                sent
+            })
+        });
+        let lost = a.ping("-c 200 -i 0.005 -W 2 10.6.0.2");
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        (flood.join().expect("the flood"), lost)
+    });
+    let own = b.datapath.counters(b.id).expect("a tunnel").drops;
+    let all = b.datapath.drops();
+    assert!(lost <= 2, "{lost} of 200 lost beside {sent} datagrams; {own:?} {all:?}");
+    assert!(own.get("auth").is_some_and(|dropped| *dropped > sent / 10), "{own:?} of {sent}");
+    assert!(all.get("unknown_spi").is_some_and(|dropped| *dropped > sent / 10), "{all:?} of {sent}");
+    assert!(all.get("ike_overflow").is_some_and(|dropped| *dropped > 0), "nobody takes IKE here: {all:?}");
+}
