@@ -489,6 +489,56 @@ fn a_peer_in_a_loop_of_errors_is_turned_away_for_a_second() {
     assert!(peer.session.is_up());
 }
 
+#[test]
+fn of_two_connections_the_one_stays_that_the_higher_identifier_opened() {
+    // Ours is 10.0.0.1.
+    for (theirs, keep) in [([10, 0, 0, 2], ConnKind::Incoming), ([9, 255, 255, 255], ConnKind::Outgoing)] {
+        for first in [ConnKind::Incoming, ConnKind::Outgoing] {
+            let second = if first == ConnKind::Incoming { ConnKind::Outgoing } else { ConnKind::Incoming };
+            let lose = if keep == ConnKind::Incoming { ConnKind::Outgoing } else { ConnKind::Incoming };
+            let mut peer = Peer::connected(Family::Ipv4);
+            peer.session.handle_connected(peer.now, ConnKind::Outgoing);
+            peer.drain();
+            let open = open_with(65001, 90, theirs, &[mp(1), as4(THEIRS)]);
+            peer.session.handle_bytes(peer.now, first, &open);
+            assert_eq!(peer.session.poll_action(), Some(Action::Send(first, keepalive())));
+            peer.session.handle_bytes(peer.now, second, &open);
+            assert_eq!(peer.session.poll_action(), Some(Action::Send(lose, message(3, &[6, 7]))));
+            assert_eq!(peer.session.poll_action(), Some(Action::Close(lose)));
+            peer.session.handle_bytes(peer.now, keep, &keepalive());
+            assert!(peer.session.is_up());
+            assert_eq!(peer.session.fault(), None);
+        }
+    }
+}
+
+#[test]
+fn a_connection_without_an_open_gives_way_to_the_one_that_is_established() {
+    let mut peer = Peer::connected(Family::Ipv4);
+    peer.session.handle_connected(peer.now, ConnKind::Outgoing);
+    peer.drain();
+    peer.session.handle_bytes(peer.now, ConnKind::Outgoing, &[open(), keepalive()].concat());
+    peer.drain();
+    assert!(peer.session.is_up() && peer.closed);
+    assert_eq!(peer.notification(), Some((6, 7)));
+}
+
+#[test]
+fn what_is_announced_again_unchanged_is_neither_news_nor_younger() {
+    let mut peer = Peer::established(Family::Ipv4);
+    let started = peer.now;
+    peer.bytes(&update(&[], &plain(), &[8, 11]));
+    let events = peer.events.len();
+    peer.now += Duration::from_secs(5);
+    peer.bytes(&update(&[], &plain(), &[8, 11]));
+    peer.bytes(&update(&[8, 11], &plain(), &[8, 11]));
+    let received_at = |peer: &Peer| peer.session.accepted_routes().next().expect("a route").received_at;
+    assert_eq!((peer.events.len(), received_at(&peer)), (events, started));
+    // With another attribute it is another route.
+    peer.bytes(&update(&[], &[plain(), attribute(0x80, 4, &[0, 0, 0, 1])].concat(), &[8, 11]));
+    assert_eq!((peer.events.len(), received_at(&peer)), (events + 1, peer.now));
+}
+
 /// A long conversation: handshake, announcements in several shapes, a refresh, keepalives.
 fn conversation() -> Vec<u8> {
     [

@@ -362,6 +362,10 @@ fn the_excess_over_max_prefixes_is_refused_and_the_session_stays() {
     net.set_policy(1, open_policy(&texts[3..]));
     net.run_ms(100);
     assert_eq!((refused(&net), net.sides[0].accepted_count()), (2, 10));
+    // Judging anew does not put those that moved up back.
+    net.set_policy(0, Policy { propagate: false, ..open_policy(&[]) });
+    net.set_policy(0, open_policy(&[]));
+    assert_eq!((refused(&net), net.sides[0].accepted_count()), (2, 10));
     net.set_policy(1, open_policy(&texts[6..]));
     net.run_ms(100);
     assert_eq!((refused(&net), net.sides[0].accepted_count(), net.sides[0].fault()), (0, 9, None));
