@@ -143,12 +143,11 @@ impl Endpoint {
 
     /// Packets sent on a Child SA so far: at the limit it is rekeyed.
     pub fn handle_packets_sent(&mut self, now: Instant, child: ChildId, packets: u64) {
-        if let Some(child) = self.sas.values_mut().find_map(|sa| sa.child_mut(child)) {
-            if packets >= child.packet_limit && child.rekey_at > now {
-                child.rekey_at = now;
-                child.packet_limit = u64::MAX;
-                self.settle(now);
-            }
+        let child = self.sas.values_mut().find_map(|sa| sa.child_mut(child));
+        if let Some(child) = child.filter(|child| packets >= child.packet_limit && child.rekey_at > now) {
+            child.rekey_at = now;
+            child.packet_limit = u64::MAX;
+            self.settle(now);
         }
     }
 

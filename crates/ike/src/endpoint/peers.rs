@@ -149,11 +149,9 @@ impl Endpoint {
         let Some(entry) = sa.child_mut(child) else { return };
         entry.activate_at = None;
         let Some(key) = sa.peer else { return };
-        if let Some(peer) = self.peers.get_mut(&key) {
-            if peer.sending != Some(child) {
-                peer.sending = Some(child);
-                self.emit(Event::ChildActivated { peer: key, child });
-            }
+        if let Some(peer) = self.peers.get_mut(&key).filter(|peer| peer.sending != Some(child)) {
+            peer.sending = Some(child);
+            self.emit(Event::ChildActivated { peer: key, child });
         }
     }
 

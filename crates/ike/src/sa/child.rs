@@ -13,7 +13,7 @@ use crate::Endpoint;
 use crate::codec::message::{NONCE, notify};
 use crate::codec::proposal::{PROTOCOL_ESP, PROTOCOL_IKE};
 use crate::codec::{Chain, Content, Exchange, Selector, selectors};
-use crate::config::PeerConfig;
+use crate::config::{PeerConfig, PeerKey};
 use crate::event::{ChildId, ChildSa, Event};
 use crate::suite::{accept_esp, answer_esp, choose_esp, describe_ciphers, describe_proposals, propose_esp};
 
@@ -121,10 +121,9 @@ impl Endpoint {
     pub(crate) fn child_failed(&mut self, sa: &mut IkeSa, fault: Fault, ours: bool) {
         self.count(fault.code.as_str());
         sa.fault = Some(fault.clone());
-        if let Some(key) = sa.peer {
-            if self.peers.get(&key).is_some_and(|peer| peer.children.is_empty()) {
-                self.attempt_failed(key, fault, ours);
-            }
+        let down = |key: &PeerKey| self.peers.get(key).is_some_and(|peer| peer.children.is_empty());
+        if let Some(key) = sa.peer.filter(down) {
+            self.attempt_failed(key, fault, ours);
         }
     }
 
@@ -144,9 +143,8 @@ impl Endpoint {
         let timers = self.timers(sa);
         let lifetime = Duration::from_secs(u64::from(timers.child_lifetime.max(1)));
         let soft = self.jitter(lifetime, 800, 950);
-        let packets = u128::from(timers.child_packets)
-            * u128::from(self.jitter(Duration::from_millis(1000), 800, 950).as_millis())
-            / 1000;
+        let permille = self.jitter(Duration::from_millis(1000), 800, 950).as_millis();
+        let packets = u128::from(timers.child_packets) * permille / 1000;
         let id = self.free_child_id();
         let rekeys = how.rekeys.and_then(|old| sa.child(old)).map_or(0, |old| old.rekeys.saturating_add(1));
         sa.children.push(Child {
@@ -298,10 +296,11 @@ impl Endpoint {
             if let Some(old) = sa.child_mut(old) {
                 old.replaced = true;
             }
-            if let Some(Request::Child(ours)) = sa.pending.as_mut().map(|pending| &mut pending.what) {
-                if ours.rekeys == Some(old) {
+            match sa.pending.as_mut().map(|pending| &mut pending.what) {
+                Some(Request::Child(ours)) if ours.rekeys == Some(old) => {
                     ours.collision = Some((new, lower(nonce, &nonce_r).to_vec()));
                 }
+                _ => {}
             }
         }
         Reply::with(chain)

@@ -214,11 +214,10 @@ impl Endpoint {
 
     /// Remembers what an unauthenticated answer claims and gives a better one a moment to come.
     fn doubt(&mut self, now: Instant, spi: u64, fault: Fault) {
-        if let Some(sa) = self.sas.get_mut(&spi) {
-            if let Phase::Initiating(initiating) = &mut sa.phase {
-                initiating.fault = Some(fault);
-                shorten(now, sa);
-            }
+        let Some(sa) = self.sas.get_mut(&spi) else { return };
+        if let Phase::Initiating(initiating) = &mut sa.phase {
+            initiating.fault = Some(fault);
+            shorten(now, sa);
         }
     }
 

@@ -279,12 +279,6 @@ impl IkeSa {
         }
     }
 
-    /// The SPI that we chose: the SA's key in the endpoint's map.
-    #[cfg(test)]
-    pub(crate) const fn own_spi(&self) -> u64 {
-        if self.initiator { self.spi_i } else { self.spi_r }
-    }
-
     pub(crate) fn info(&self) -> IkeInfo {
         IkeInfo {
             suite: self.suite.map(|suite| suite.to_string()).unwrap_or_default(),

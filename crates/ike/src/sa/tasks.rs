@@ -146,10 +146,9 @@ impl Endpoint {
         let silent_for = now.saturating_duration_since(sa.last_input).as_secs();
         let fault = Fault::new(ReasonCode::DpdTimeout).with("silent_for_seconds", silent_for.to_string());
         self.bury_children(now, sa, &fault);
-        if let Some(peer) = sa.peer.and_then(|key| self.peers.get_mut(&key)) {
-            if peer.started && peer.config.initiate && peer.children.is_empty() {
-                peer.attempt_at = Some(now);
-            }
+        let peer = sa.peer.and_then(|key| self.peers.get_mut(&key));
+        if let Some(peer) = peer.filter(|peer| peer.started && peer.config.initiate && peer.children.is_empty()) {
+            peer.attempt_at = Some(now);
         }
         Fate::Drop
     }

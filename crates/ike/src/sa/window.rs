@@ -76,13 +76,13 @@ impl Endpoint {
         header: Header,
         message: &[u8],
     ) -> Fate {
-        if let Some(answered) = &sa.answered {
-            if header.id.wrapping_add(1) == sa.expected_id && answered.digest == sha256(&[message]) {
-                let response = answered.response.clone();
-                self.count("retransmission");
-                self.transmit(path.0, path.1, response);
-                return Fate::Keep;
-            }
+        let repeated =
+            |answered: &&Answered| header.id.wrapping_add(1) == sa.expected_id && answered.digest == sha256(&[message]);
+        if let Some(answered) = sa.answered.as_ref().filter(repeated) {
+            let response = answered.response.clone();
+            self.count("retransmission");
+            self.transmit(path.0, path.1, response);
+            return Fate::Keep;
         }
         let welcome = match (&sa.phase, header.exchange) {
             (Phase::HalfOpen(_), Exchange::Auth) => true,
