@@ -4,6 +4,30 @@
 //! [`Session::poll_action`] and [`Session::poll_event`] until both are empty; [`Session::poll_timeout`] says when to call
 //! [`Session::handle_timeout`].
 //!
+//! ```
+//! use std::time::Instant;
+//!
+//! use causeway_bgp::{Action, Session, SessionConfig};
+//! use causeway_model::Family;
+//!
+//! let now = Instant::now();
+//! let mut session = Session::new(
+//!     SessionConfig {
+//!         family: Family::Ipv4,
+//!         local_asn: 64512,
+//!         peer_asn: 65001,
+//!         router_id: [169, 254, 0, 1].into(),
+//!         local: [169, 254, 0, 1].into(),
+//!         peer: [169, 254, 0, 2].into(),
+//!         hold_time: 60,
+//!         max_prefixes: 1000,
+//!     },
+//!     now,
+//! );
+//! session.set_enabled(now, true);
+//! assert_eq!(session.poll_action(), Some(Action::Connect));
+//! ```
+//!
 //! The dialect is narrow on purpose: external BGP with one configured neighbour, one unicast family per session, four-octet AS
 //! numbers, route refresh, revised error handling (RFC 7606), default deny (RFC 8212), send hold time (RFC 9687). Graceful restart is
 //! not offered: without BFD it keeps the routes of a dead tunnel for the restart time, and the gateway must withdraw them at once.

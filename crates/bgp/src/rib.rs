@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use causeway_model::Family;
 use causeway_model::net::whitelist_admits;
-use causeway_model::observed::RouteDecision;
+use causeway_model::observed::{ReceivedRoute, RouteDecision};
 use ipnet::IpNet;
 
 use crate::codec::Update;
@@ -44,6 +44,21 @@ pub struct Route {
     pub communities: Vec<u32>,
     /// Since when it is held with these attributes.
     pub received_at: Instant,
+}
+
+impl Route {
+    /// As reports show it, with what became of it.
+    #[must_use]
+    pub fn report(&self, decision: RouteDecision) -> ReceivedRoute {
+        ReceivedRoute {
+            prefix: self.prefix,
+            next_hop: self.next_hop,
+            as_path: self.as_path.clone(),
+            med: self.med,
+            communities: self.communities.iter().map(|tag| format!("{}:{}", tag >> 16, tag & 0xffff)).collect(),
+            decision,
+        }
+    }
 }
 
 /// What became of an announcement.

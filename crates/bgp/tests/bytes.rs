@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use causeway_bgp::{Action, ConnKind, Event, Policy, Session, SessionConfig, State, Verdict};
+use causeway_model::observed::RouteDecision;
 use causeway_model::{Family, ReasonCode};
 use proptest::prelude::*;
 
@@ -269,6 +270,9 @@ fn announcements_and_withdrawals_of_both_families() {
     let route = peer.session.accepted_routes().next().expect("a route");
     assert_eq!((route.as_path.as_slice(), route.med), ([THEIRS, 65010].as_slice(), Some(50)));
     assert_eq!(causeway_bgp::preference(causeway_bgp::LinkKind::Vpn, 12876, &route.communities), 200);
+    let (route, verdict) = peer.session.received().remove(1);
+    let report = route.report(verdict.decision());
+    assert_eq!((report.communities, report.decision), (vec!["12876:42200".to_owned()], RouteDecision::Installed));
     peer.bytes(&update(&[24, 192, 168, 7, 8, 99], &[], &[]));
     assert_eq!(peer.prefixes(), ["172.16.16.0/20"]);
     // In one message a prefix that is both is announced (RFC 4271 §4.3).
@@ -537,6 +541,56 @@ fn what_is_announced_again_unchanged_is_neither_news_nor_younger() {
     // With another attribute it is another route.
     peer.bytes(&update(&[], &[plain(), attribute(0x80, 4, &[0, 0, 0, 1])].concat(), &[8, 11]));
     assert_eq!((peer.events.len(), received_at(&peer)), (events + 1, peer.now));
+}
+
+/// Waits before the next attempt, each ended by `end`.
+fn waits(peer: &mut Peer, attempts: usize, end: impl Fn(&mut Peer)) -> Vec<u64> {
+    (0..attempts)
+        .map(|_| {
+            end(peer);
+            peer.drain();
+            let (at, what) = peer.session.poll_timeout().expect("a time to try again");
+            assert_eq!(what, "connect_retry");
+            let wait = at - peer.now;
+            peer.now = at;
+            peer.session.handle_timeout(at);
+            assert_eq!(peer.session.poll_action(), Some(Action::Connect));
+            wait.as_secs()
+        })
+        .collect()
+}
+
+#[test]
+fn attempts_are_spaced() {
+    let refused = |peer: &mut Peer| {
+        peer.session.handle_connect_failed(peer.now, causeway_bgp::ConnectError::Refused);
+    };
+    let wrong = |peer: &mut Peer| {
+        peer.session.handle_connected(peer.now, ConnKind::Outgoing);
+        let open = open_with(65002, 90, [1; 4], &[mp(1), as4(65002)]);
+        peer.session.handle_bytes(peer.now, ConnKind::Outgoing, &open);
+    };
+    let mut peer = Peer::connected(Family::Ipv4);
+    peer.session.handle_closed(peer.now, ConnKind::Incoming);
+    assert_eq!(waits(&mut peer, 6, refused), [1, 2, 4, 5, 5, 5]);
+    assert_eq!(waits(&mut peer, 7, wrong), [1, 2, 4, 8, 10, 10, 10]);
+    // A new tunnel starts anew.
+    peer.session.set_enabled(peer.now, false);
+    peer.session.set_enabled(peer.now, true);
+    peer.drain();
+    assert_eq!(waits(&mut peer, 3, wrong), [1, 2, 4]);
+    // So does a session that was up for long, but not one that was up for a moment.
+    for (seconds, expected) in [(59, 8), (60, 1)] {
+        peer.session.handle_connected(peer.now, ConnKind::Outgoing);
+        let bytes = [open_with(65001, 0, [1; 4], &[mp(1), as4(THEIRS)]), keepalive()].concat();
+        peer.session.handle_bytes(peer.now, ConnKind::Outgoing, &bytes);
+        assert!(peer.session.is_up());
+        peer.now += Duration::from_secs(seconds);
+        let waited = waits(&mut peer, 1, |peer| {
+            peer.session.handle_bytes(peer.now, ConnKind::Outgoing, &message(3, &[6, 4]));
+        });
+        assert_eq!(waited, [expected], "after {seconds} s");
+    }
 }
 
 /// A long conversation: handshake, announcements in several shapes, a refresh, keepalives.
