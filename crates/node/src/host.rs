@@ -82,7 +82,9 @@ impl Host {
     pub(crate) fn remove_namespace(&self, name: &str) {
         match Namespace::delete(name) {
             Ok(()) => self.forget(&Thing::Namespace(name.to_owned())),
-            Err(error) => tracing::warn!(%error, namespace = name, "cannot remove a namespace; the next start tries again"),
+            Err(error) => {
+                tracing::warn!(%error, namespace = name, "cannot remove a namespace; the next start tries again")
+            }
         }
     }
 
@@ -90,7 +92,8 @@ impl Host {
     pub(crate) async fn add_public_address(&self, address: IpAddr) -> Result<(), SetupError> {
         let item = format!("underlay address {address}");
         let net = host_net(address);
-        self.record(Thing::Address { interface: self.underlay.clone(), address: net }).map_err(SetupError::at(&item))?;
+        self.record(Thing::Address { interface: self.underlay.clone(), address: net })
+            .map_err(SetupError::at(&item))?;
         let options = AddressOptions { no_prefix_route: true, no_dad: true };
         self.netlink.ensure_address(self.underlay_index, net, options).await.map_err(SetupError::at(&item))
     }

@@ -33,7 +33,10 @@ pub fn obstacles() -> Vec<String> {
     if let Err(error) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun") {
         obstacles.push(format!("/dev/net/tun cannot be opened ({error})"));
     }
-    if !["/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft", "/usr/local/sbin/nft"].iter().any(|path| Path::new(path).exists()) {
+    if !["/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft", "/usr/local/sbin/nft"]
+        .iter()
+        .any(|path| Path::new(path).exists())
+    {
         obstacles.push("the program `nft` is not installed (Debian's package `nftables`)".to_owned());
     }
     obstacles

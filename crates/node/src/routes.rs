@@ -126,8 +126,11 @@ mod tests {
         let (g1, g2) = (VpnGatewayId::random(), VpnGatewayId::random());
         let (c1, c2, c3) = (ConnectionId::random(), ConnectionId::random(), ConnectionId::random());
         let net: IpNet = "10.9.0.0/16".parse().expect("a prefix");
-        let routes =
-            [learned(g1, c1, "10.9.0.0/16", 90), learned(g1, c2, "10.9.0.0/16", 90), learned(g2, c3, "10.9.0.0/16", 50)];
+        let routes = [
+            learned(g1, c1, "10.9.0.0/16", 90),
+            learned(g1, c2, "10.9.0.0/16", 90),
+            learned(g2, c3, "10.9.0.0/16", 50),
+        ];
         let tables = compute(&routes, &[]);
         assert_eq!(tables.router[&net], vec![g1]);
         assert_eq!(tables.gateways[&g1][&net].len(), 2);

@@ -55,7 +55,10 @@ pub async fn run(config: NodeConfig, end: NodeEnd, shutdown: CancellationToken) 
     let host = Host::open(&config.state_dir, &config.underlay).await?;
     let (datapath, ike) = Datapath::start(DatapathConfig::default()).map_err(SetupError::at("packet threads"))?;
     let Some(path_events) = datapath.events() else {
-        return Err(SetupError { item: "packet threads".to_owned(), error: "their events are taken already".to_owned() });
+        return Err(SetupError {
+            item: "packet threads".to_owned(),
+            error: "their events are taken already".to_owned(),
+        });
     };
     let (reports_tx, reports) = mpsc::channel(256);
     let hello = FromNode::Hello {
@@ -227,7 +230,10 @@ impl Node {
         let id = desired.id;
         let Some(entry) = self.gateways.get_mut(&id) else { return Ok(()) };
         let Some(router) = self.routers.get_mut(&desired.vpc) else {
-            return Err(SetupError { item: format!("router of VPC {}", desired.vpc), error: "it is not there".to_owned() });
+            return Err(SetupError {
+                item: format!("router of VPC {}", desired.vpc),
+                error: "it is not there".to_owned(),
+            });
         };
         let namespace = self.host.make_namespace(&entry.namespace)?;
         router.attach(id, &namespace, desired.network, &desired.private_addresses).await?;
@@ -274,10 +280,10 @@ impl Node {
             }
             self.host.remove_public_address(address).await;
         }
-        if let Some(router) = self.routers.get_mut(&vpc) {
-            if let Err(error) = router.detach(id).await {
-                tracing::warn!(%error, gateway = %id, "cannot take a gateway off its router");
-            }
+        if let Some(router) = self.routers.get_mut(&vpc)
+            && let Err(error) = router.detach(id).await
+        {
+            tracing::warn!(%error, gateway = %id, "cannot take a gateway off its router");
         }
         self.host.remove_namespace(&namespace);
         self.choose_routes(vpc).await;
@@ -330,10 +336,10 @@ impl Node {
             .flat_map(|report| report.learned.iter().cloned())
             .collect();
         let tables = routes::compute(&learned, &self.subnets(vpc));
-        if let Some(router) = self.routers.get_mut(&vpc) {
-            if let Err(error) = router.set_learned(tables.router).await {
-                tracing::warn!(%error, %vpc, "learned routes are not all in place");
-            }
+        if let Some(router) = self.routers.get_mut(&vpc)
+            && let Err(error) = router.set_learned(tables.router).await
+        {
+            tracing::warn!(%error, %vpc, "learned routes are not all in place");
         }
         let mut by_gateway = tables.gateways;
         for (id, entry) in self.gateways.iter().filter(|(_, entry)| entry.desired.vpc == vpc) {

@@ -93,8 +93,12 @@ impl VpcRouter {
 
     /// Brings the Private Networks to what is desired.
     pub(crate) async fn apply(&mut self, host: &Host, desired: &VpcDesired) -> Result<(), SetupError> {
-        let gone: Vec<PrivateNetworkId> =
-            self.networks.keys().copied().filter(|id| !desired.networks.iter().any(|network| network.id == *id)).collect();
+        let gone: Vec<PrivateNetworkId> = self
+            .networks
+            .keys()
+            .copied()
+            .filter(|id| !desired.networks.iter().any(|network| network.id == *id))
+            .collect();
         for id in gone {
             self.networks.remove(&id);
             let outer = outer_port(id);

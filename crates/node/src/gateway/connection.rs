@@ -140,11 +140,12 @@ impl Gateway {
             let wanted = desired.bgp.iter().find(|bgp| bgp.family() == family && bgp.policy.is_some() && !locked);
             let config = wanted.map(|bgp| session_config(bgp, local_asn, router_id, desired));
             let running = connection.sessions.get(&family).map(|session| session.config);
-            if running.is_some() && running != config {
-                if let Some(session) = connection.sessions.remove(&family) {
-                    let text = if config.is_some() { "configuration changed" } else { "routing policy detached" };
-                    session.handle.shutdown(text).await;
-                }
+            if running.is_some()
+                && running != config
+                && let Some(session) = connection.sessions.remove(&family)
+            {
+                let text = if config.is_some() { "configuration changed" } else { "routing policy detached" };
+                session.handle.shutdown(text).await;
             }
             let (Some(bgp), Some(config)) = (wanted, config) else { continue };
             let up = connection.sending.is_some();

@@ -82,7 +82,7 @@ impl Gateway {
     }
 
     /// BGP listeners on exactly the inside addresses that have a session.
-    pub(super) async fn apply_listeners(&mut self) -> Result<(), SetupError> {
+    pub(super) fn apply_listeners(&mut self) -> Result<(), SetupError> {
         let wanted: BTreeSet<IpAddr> = self
             .connections
             .values()

@@ -260,7 +260,7 @@ impl Gateway {
                 }
             }
         }
-        self.apply_listeners().await?;
+        self.apply_listeners()?;
         self.apply_filter().await?;
         self.apply_routes().await?;
         Ok(complete)

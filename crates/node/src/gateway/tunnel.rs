@@ -21,6 +21,9 @@ use crate::error::SetupError;
 /// IPv6 needs this much everywhere (RFC 8200 §5).
 const LEAST_MTU: u32 = 1280;
 
+/// Evidence of an attempt's fault: the code of what ended the tunnel before.
+const WENT_DOWN: &str = "went_down";
+
 /// An installed Child SA.
 pub(super) struct Child {
     peer: PeerKey,
@@ -141,7 +144,7 @@ impl Gateway {
 
     fn attempt_failed(&mut self, peer: PeerKey, fault: Fault) {
         if let Some(facts) = self.tunnel(peer).filter(|facts| !facts.up) {
-            facts.fault = Some(fault);
+            facts.fault = Some(remember_outage(facts, fault));
         }
     }
 
@@ -172,7 +175,10 @@ impl Gateway {
         let same_family = |id: &ChildId| connection.children.get(id).is_some_and(|other| other.peer == peer);
         let takes_over = match &connection.sending {
             None => true,
-            Some(current) => child.use_for_sending && (same_family(current) || peer.family.is_ipv6() < other_is_ipv6(connection, current)),
+            Some(current) => {
+                child.use_for_sending
+                    && (same_family(current) || !peer.family.is_ipv6() & other_is_ipv6(connection, current))
+            }
         };
         if takes_over {
             connection.sending = Some(child.id);
@@ -218,10 +224,10 @@ impl Gateway {
             }
         }
         let negotiated = connection.children.values().map(|child| child.mtu).min();
-        if let Some(mtu) = negotiated.filter(|mtu| *mtu != connection.mtu) {
-            if let Err(error) = self.change_mtu(id, mtu).await {
-                tracing::warn!(%error, connection = %id, "the tunnel keeps its assumed MTU");
-            }
+        if let Some(mtu) = negotiated.filter(|mtu| *mtu != connection.mtu)
+            && let Err(error) = self.change_mtu(id, mtu).await
+        {
+            tracing::warn!(%error, connection = %id, "the tunnel keeps its assumed MTU");
         }
         self.enable_sessions(id).await;
     }
@@ -272,6 +278,13 @@ fn keys(suite: EspSuite, keymat: &Secret) -> EspKeys {
     EspKeys::new(Secret::from(encryption), Secret::from(integrity))
 }
 
+/// What the last attempt met, together with why the tunnel went in the first place.
+fn remember_outage(facts: &TunnelFacts, attempt: Fault) -> Fault {
+    let Some(before) = facts.fault.as_ref().filter(|_| facts.ever_up) else { return attempt };
+    let went = before.evidence.get(WENT_DOWN).map_or(before.code.as_str(), String::as_str);
+    attempt.with(WENT_DOWN, went)
+}
+
 fn other_is_ipv6(connection: &Connection, child: &ChildId) -> bool {
     connection.children.get(child).is_some_and(|child| child.peer.family.is_ipv6())
 }
@@ -291,5 +304,27 @@ fn note_child(facts: &mut TunnelFacts, child: Option<ChildFacts>, now: Timestamp
     facts.child = child;
     if up {
         facts.fault = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use causeway_model::ReasonCode;
+
+    use super::*;
+
+    #[test]
+    fn an_outage_keeps_its_cause_through_later_attempts() {
+        let tunnel = TunnelDesired { local: IpAddr::from([192, 0, 2, 1]), peer: IpAddr::from([203, 0, 113, 1]) };
+        let mut facts = new_tunnel_facts(&tunnel, 1400);
+        let first = remember_outage(&facts, ReasonCode::PeerSilent.into());
+        assert!(first.evidence.is_empty(), "never up, nothing to remember");
+        facts.ever_up = true;
+        facts.fault = Some(ReasonCode::DpdTimeout.into());
+        for _ in 0..2 {
+            let fault = remember_outage(&facts, ReasonCode::PeerSilent.into());
+            assert_eq!((fault.code, fault.evidence[WENT_DOWN].as_str()), (ReasonCode::PeerSilent, "dpd_timeout"));
+            facts.fault = Some(fault);
+        }
     }
 }
