@@ -56,7 +56,7 @@ impl Capture {
         let log = file.with_extension("log");
         let path = file.display().to_string();
         let arguments = ["-i", interface, "-n", "-U", "--immediate-mode", "-s", "128", "-Z", "root", "-w", &path];
-        let running = machine.start("tcpdump", &arguments, &[], &log).await?;
+        let running = machine.start("tcpdump", &arguments, &[], &log)?;
         crate::wait::eventually("tcpdump captures", Duration::from_secs(5), || async {
             ensure!(std::fs::read_to_string(&log)?.contains("listening on"), "it does not listen yet");
             Ok(())

@@ -64,13 +64,13 @@ impl Device {
         if self.charon.is_none() {
             self.machine.shell(&format!("rm -f {VICI} {BIRD_SOCKET}")).await?;
             let log = self.folder.join("charon.stderr");
-            self.charon = Some(self.machine.start("/usr/sbin/charon-systemd", &[], &[], &log).await?);
+            self.charon = Some(self.machine.start("/usr/sbin/charon-systemd", &[], &[], &log)?);
         }
         self.answers(&["swanctl", "--stats"], "strongSwan").await?;
         self.machine.shell(&script).await?;
         if self.bird.is_none() {
             let log = self.folder.join("bird.log");
-            self.bird = Some(self.machine.start("bird", &["-f", "-u", "bird", "-g", "bird"], &[], &log).await?);
+            self.bird = Some(self.machine.start("bird", &["-f", "-u", "bird", "-g", "bird"], &[], &log)?);
         }
         self.answers(&["birdc", "show", "status"], "BIRD").await
     }

@@ -81,7 +81,7 @@ pub async fn demo(options: Options) -> Result<()> {
         console.line(&lab.evidence().await);
     }
     if options.keep {
-        lab.keep().await?;
+        lab.keep()?;
         console.line(&lab.what_to_try());
     } else {
         lab.stop().await;
@@ -103,7 +103,7 @@ pub async fn up(options: Options) -> Result<()> {
     };
     match outcome {
         Ok(()) => {
-            lab.keep().await?;
+            lab.keep()?;
             console.line(&lab.what_to_try());
             Ok(())
         }
@@ -141,7 +141,7 @@ pub async fn down(id: Option<&str>) -> Result<()> {
 ///
 /// # Errors
 /// None at present; a list that cannot be read is shown as such.
-pub async fn status() -> Result<()> {
+pub fn status() -> Result<()> {
     let console = Console::new();
     let all = Ledger::all();
     if all.is_empty() {

@@ -58,7 +58,7 @@ impl Service {
             ("CAUSEWAY_PROVIDER_ASN", asn.as_str()),
         ];
         let program = self.program.display().to_string();
-        let running = self.machine.start(&program, &["serve", "--data", &data], &environment, &self.log).await?;
+        let running = self.machine.start(&program, &["serve", "--data", &data], &environment, &self.log)?;
         self.running = Some(running);
         let end = std::time::Instant::now() + Duration::from_secs(10);
         loop {

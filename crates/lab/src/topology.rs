@@ -210,7 +210,7 @@ impl Lab {
     ///
     /// # Errors
     /// The list cannot be written.
-    pub async fn keep(&mut self) -> Result<()> {
+    pub fn keep(&mut self) -> Result<()> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner).keep()
     }
 

@@ -120,23 +120,21 @@ impl StandIn {
         }
         let path = folder.join("strongswan.conf").display().to_string();
         let environment = [("STRONGSWAN_CONF", path.as_str())];
-        let charon = node.start("/usr/sbin/charon-systemd", &[], &environment, &folder.join("charon.stderr")).await?;
+        let charon = node.start("/usr/sbin/charon-systemd", &[], &environment, &folder.join("charon.stderr"))?;
         let stand_in = Self {
             charon,
-            bird: node
-                .start(
-                    "bird",
-                    &[
-                        "-f",
-                        "-c",
-                        &folder.join("bird.conf").display().to_string(),
-                        "-s",
-                        &folder.join("bird.ctl").display().to_string(),
-                    ],
-                    &[],
-                    &folder.join("bird.log"),
-                )
-                .await?,
+            bird: node.start(
+                "bird",
+                &[
+                    "-f",
+                    "-c",
+                    &folder.join("bird.conf").display().to_string(),
+                    "-s",
+                    &folder.join("bird.ctl").display().to_string(),
+                ],
+                &[],
+                &folder.join("bird.log"),
+            )?,
             folder,
         };
         eventually("the stand-in answers", PATIENCE, || stand_in.swanctl(lab, "--load-all --noprompt")).await?;

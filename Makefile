@@ -1,0 +1,22 @@
+# `make demo` shows the product, `make test` checks it. Both work from a clean clone on Debian 12 or newer.
+.PHONY: demo test build fmt lint clean-labs
+
+# SCENARIO=first   which story to tell; KEEP=1   leave the lab running and print what to try
+demo:
+	@SCENARIO="$(SCENARIO)" KEEP="$(KEEP)" scripts/demo
+
+test:
+	@scripts/test
+
+build:
+	cargo build --locked --workspace
+
+fmt:
+	cargo fmt --all
+
+lint:
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# Removes labs that were kept.
+clean-labs:
+	$${CARGO_TARGET_DIR:-target}/debug/causeway lab down
