@@ -182,7 +182,8 @@ pub enum RouteDecision {
     },
     /// Not admitted by the whitelist.
     Filtered {
-        /// The rule: `no_policy`, `propagation_disabled`, `not_in_prefix_filter_in`, `own_asn_in_path`, `max_prefixes`.
+        /// The rule: `no_policy`, `propagation_disabled`, `not_in_prefix_filter_in`, `own_asn_in_path`, `max_prefixes`, `martian`,
+        /// `interconnection_subnet`, `third_party_next_hop`.
         by: String,
     },
     /// Admitted, but withheld.

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use causeway_bgp::{Action, ConnKind, ConnectError, Event, Policy, Route, Session, SessionConfig};
@@ -117,6 +119,8 @@ enum What {
 struct Conn {
     generation: u64,
     writer: Option<mpsc::Sender<Vec<u8>>>,
+    /// Octets handed to the writer that TCP has not taken yet: a peer that never reads is found by them (RFC 9687).
+    unsent: Arc<AtomicUsize>,
     helper: AbortHandle,
 }
 
@@ -209,14 +213,27 @@ impl SessionTask {
                     }
                 }
                 Some(input) = self.inputs.recv() => self.input(input),
-                () = sleep_until(timer.unwrap_or(far).into()) => self.session.handle_timeout(Instant::now()),
+                () = sleep_until(timer.unwrap_or(far).into()) => {
+                    self.note_unsent();
+                    self.session.handle_timeout(Instant::now());
+                }
                 () = sleep_until(self.publish_at.unwrap_or(far).into()), if self.publish_at.is_some() => self.publish(),
+            }
+        }
+    }
+
+    /// Tells the machine how much TCP has not taken.
+    fn note_unsent(&mut self) {
+        for kind in [ConnKind::Outgoing, ConnKind::Incoming] {
+            if let Some(unsent) = self.conn(kind).as_ref().map(|conn| conn.unsent.load(Ordering::Relaxed)) {
+                self.session.handle_unsent(Instant::now(), kind, unsent);
             }
         }
     }
 
     /// One mutation, then everything it asks for.
     fn drain(&mut self) {
+        self.note_unsent();
         loop {
             while let Some(action) = self.session.poll_action() {
                 match action {
@@ -294,7 +311,8 @@ impl SessionTask {
             };
             let _ = inputs.send(Input { kind: ConnKind::Outgoing, generation, what }).await;
         });
-        self.outgoing = Some(Conn { generation, writer: None, helper: helper.abort_handle() });
+        let unsent = Arc::default();
+        self.outgoing = Some(Conn { generation, writer: None, unsent, helper: helper.abort_handle() });
     }
 
     fn accept(&mut self, stream: TcpStream) {
@@ -316,11 +334,14 @@ impl SessionTask {
         let generation = self.generation;
         let (mut read, mut write) = stream.into_split();
         let (writer, mut queue) = mpsc::channel::<Vec<u8>>(WRITE_QUEUE);
+        let unsent = Arc::new(AtomicUsize::new(0));
+        let taken = Arc::clone(&unsent);
         tokio::spawn(async move {
             while let Some(bytes) = queue.recv().await {
                 if write.write_all(&bytes).await.is_err() {
                     return;
                 }
+                taken.fetch_sub(bytes.len(), Ordering::Relaxed);
             }
             let _ = write.shutdown().await;
         });
@@ -338,11 +359,13 @@ impl SessionTask {
                 }
             }
         });
-        *self.conn(kind) = Some(Conn { generation, writer: Some(writer), helper: helper.abort_handle() });
+        *self.conn(kind) = Some(Conn { generation, writer: Some(writer), unsent, helper: helper.abort_handle() });
     }
 
     fn send(&mut self, kind: ConnKind, bytes: Vec<u8>) {
-        let Some(writer) = self.conn(kind).as_ref().and_then(|conn| conn.writer.as_ref()) else { return };
+        let Some(conn) = self.conn(kind).as_ref() else { return };
+        let Some(writer) = conn.writer.as_ref() else { return };
+        conn.unsent.fetch_add(bytes.len(), Ordering::Relaxed);
         if writer.try_send(bytes).is_err() {
             *self.conn(kind) = None;
             self.session.handle_closed(Instant::now(), kind);
