@@ -8,7 +8,7 @@ use causeway_model::{Family, Fault, ReasonCode};
 
 use super::init::lower;
 use super::window::Reply;
-use super::{ACTIVATE_AFTER, Child, ChildAgreement, ChildRequest, Farewell, Fate, IkeSa, Request};
+use super::{ACTIVATE_AFTER, Child, ChildAgreement, ChildRequest, Farewell, Fate, IkeSa, REPLACED_WAIT, Request};
 use crate::Endpoint;
 use crate::codec::message::{NONCE, notify};
 use crate::codec::proposal::{PROTOCOL_ESP, PROTOCOL_IKE};
@@ -295,6 +295,8 @@ impl Endpoint {
         if let (Some(new), Some(old)) = (installed, rekeys) {
             if let Some(old) = sa.child_mut(old) {
                 old.replaced = true;
+                // The peer deletes it once it has our answer; our own clock must not be faster.
+                old.expires_at = old.expires_at.max(now + REPLACED_WAIT);
             }
             match sa.pending.as_mut().map(|pending| &mut pending.what) {
                 Some(Request::Child(ours)) if ours.rekeys == Some(old) => {

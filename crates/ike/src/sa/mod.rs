@@ -296,6 +296,14 @@ impl IkeSa {
         self.children.iter_mut().find(|child| child.id == id)
     }
 
+    /// Whether our request to rekey this Child SA is under way. It outlives its lifetime until the answer.
+    pub(crate) fn is_rekeying(&self, child: ChildId) -> bool {
+        matches!(
+            self.pending.as_ref().map(|pending| &pending.what),
+            Some(Request::Child(request)) if request.rekeys == Some(child)
+        )
+    }
+
     /// Ends it, but keeps the last answer for retransmissions.
     pub(crate) fn end(&mut self, now: Instant) {
         self.phase = Phase::Over;

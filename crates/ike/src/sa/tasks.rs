@@ -42,7 +42,7 @@ impl Endpoint {
         add(self.verdict_at(sa), "verdict");
         for child in &sa.children {
             add(child.activate_at, "activate");
-            add((!child.delete).then_some(child.expires_at), "child_expiry");
+            add((!child.delete && !sa.is_rekeying(child.id)).then_some(child.expires_at), "child_expiry");
         }
         if sa.closing.is_some() {
             return soonest;
@@ -204,7 +204,13 @@ impl Endpoint {
         for child in due {
             self.activate(sa, child);
         }
-        for child in sa.children.iter_mut().filter(|child| child.expires_at <= now) {
+        let over: Vec<_> = sa
+            .children
+            .iter()
+            .filter(|child| child.expires_at <= now && !sa.is_rekeying(child.id))
+            .map(|child| child.id)
+            .collect();
+        for child in sa.children.iter_mut().filter(|child| over.contains(&child.id)) {
             child.delete = true;
         }
     }
