@@ -6,6 +6,7 @@
 
 mod api;
 mod capture;
+mod command;
 mod console;
 mod device;
 mod ledger;
@@ -21,6 +22,7 @@ use anyhow::{Context as _, Result};
 
 pub use crate::api::{Answer, Api, Family, NewConnection, Site};
 pub use crate::capture::{Capture, CaptureSummary};
+pub use crate::command::{Arguments, run};
 pub use crate::console::Console;
 pub use crate::device::Device;
 pub use crate::ledger::{Ledger, STATE_DIR};

@@ -157,11 +157,7 @@ impl Lab {
     /// # Errors
     /// The node has not made the bridge within 10 s, or a command fails.
     pub async fn attach_host(&mut self, network: &str, subnets: &[String]) -> Result<()> {
-        let bridge = format!("cwbr-{}", network.split('-').next().unwrap_or(network));
-        eventually(&format!("bridge {bridge} on the node"), Duration::from_secs(10), || async {
-            self.node.run("ip", &["link", "show", "dev", &bridge]).await?.text().map(drop)
-        })
-        .await?;
+        let bridge = self.bridge(network).await?;
         wire(&self.node, "cwhost0", &self.host, "eth0").await?;
         self.node.run("ip", &["link", "set", "cwhost0", "master", &bridge]).await?.text()?;
         self.host_addresses.clear();
@@ -172,6 +168,25 @@ impl Lab {
             self.host_addresses.push(own.addr().to_string());
         }
         Ok(())
+    }
+
+    /// Plugs the host's cable in again after an orderly stop of the service, which takes its bridges away.
+    ///
+    /// # Errors
+    /// As for [`Self::attach_host`].
+    pub async fn reattach_host(&self, network: &str) -> Result<()> {
+        let bridge = self.bridge(network).await?;
+        self.node.run("ip", &["link", "set", "cwhost0", "master", &bridge]).await?.text().map(drop)
+    }
+
+    /// The name of the Private Network's bridge, once the node has made it.
+    async fn bridge(&self, network: &str) -> Result<String> {
+        let bridge = format!("cwbr-{}", network.split('-').next().unwrap_or(network));
+        eventually(&format!("bridge {bridge} on the node"), Duration::from_secs(10), || async {
+            self.node.run("ip", &["link", "show", "dev", &bridge]).await?.text().map(drop)
+        })
+        .await?;
+        Ok(bridge)
     }
 
     /// The host's addresses, in the order of the subnets given to [`Self::attach_host`].
