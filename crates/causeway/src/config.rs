@@ -1,0 +1,338 @@
+//! `DIR/causeway.toml`: written with comments and defaults at the first start, checked key by key, and overridden by the environment.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use ipnet::{Ipv4Net, Ipv6Net};
+use serde::Deserialize;
+
+/// The file's name in the data directory.
+pub const FILE: &str = "causeway.toml";
+
+/// What the first start writes.
+const DEFAULT: &str = r#"# Causeway. Every key can be overridden by the environment: CAUSEWAY_ + the key in capitals, its table first
+# (CAUSEWAY_LISTEN, CAUSEWAY_NODE_UNDERLAY); lists and tables are written there as in this file.
+# `causeway check DIR` says whether this file is right.
+
+# Where the API listens. Plain HTTP is served on loopback addresses only.
+listen = "127.0.0.1:8080"
+
+# The keys from here to the public pools are read once, at the first start that finds an empty database.
+region = "fr-par"
+zones = ["fr-par-1"]
+
+# Whom tenants turn to when a reason says "contact support": an address or a link.
+support_contact = ""
+
+# Our AS number, 1 to 65534, so that BGP communities can carry it.
+provider_asn = 12876
+
+# Public addresses for VPN gateways, per zone. The default ranges are the documentation's (RFC 5737, RFC 3849): good for trying out,
+# never for service. An empty pool makes the creation of gateways answer 503 out_of_stock.
+[public_pools."fr-par-1"]
+ipv4 = ["192.0.2.0/24"]
+ipv6 = ["2001:db8:0:1::/64"]
+
+# The gateway node inside this process.
+[node]
+# "auto": if this process is root and /dev/net/tun and nft are there. "yes": fail to start otherwise. "no": never.
+enabled = "auto"
+# The zone that it serves.
+zone = "fr-par-1"
+# The interface that carries the public addresses (they are added to it and announced by gratuitous ARP and ND).
+# "" : a bridge named cw-underlay that the node makes for itself.
+underlay = ""
+"#;
+
+/// Keys with their environment names, in the order of the file.
+const KEYS: &[&[&str]] = &[
+    &["listen"],
+    &["region"],
+    &["zones"],
+    &["support_contact"],
+    &["provider_asn"],
+    &["public_pools"],
+    &["node", "enabled"],
+    &["node", "zone"],
+    &["node", "underlay"],
+];
+
+/// The whole file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// API listener.
+    pub listen: SocketAddr,
+    /// Region.
+    pub region: String,
+    /// Zones of the region.
+    pub zones: Vec<String>,
+    /// Whom tenants turn to; empty: nobody is named.
+    #[serde(default)]
+    pub support_contact: String,
+    /// Our AS number.
+    pub provider_asn: u32,
+    /// Pools by zone.
+    #[serde(default)]
+    pub public_pools: BTreeMap<String, Pools>,
+    /// The node inside the process.
+    #[serde(default)]
+    pub node: NodeSection,
+}
+
+/// Public ranges of one zone.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pools {
+    /// IPv4 ranges.
+    #[serde(default)]
+    pub ipv4: Vec<Ipv4Net>,
+    /// IPv6 ranges.
+    #[serde(default)]
+    pub ipv6: Vec<Ipv6Net>,
+}
+
+/// Whether the process runs a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeEnabled {
+    /// If it can.
+    #[default]
+    Auto,
+    /// Or not start at all.
+    Yes,
+    /// Never.
+    No,
+}
+
+/// The node inside the process.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeSection {
+    /// Whether to run one.
+    #[serde(default)]
+    pub enabled: NodeEnabled,
+    /// Its zone; empty: the first of `zones`.
+    #[serde(default)]
+    pub zone: String,
+    /// Its underlay interface; empty: a bridge of its own.
+    #[serde(default)]
+    pub underlay: String,
+}
+
+/// Why the configuration cannot be used. Every message names the key.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read or written.
+    #[error("{path}: {error}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// Not TOML, an unknown key, or a value of the wrong form.
+    #[error("{origin}: {message}")]
+    Invalid {
+        /// The file or the environment variable.
+        origin: String,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+/// Writes the default file unless there is one. Returns whether it wrote.
+///
+/// # Errors
+/// The directory cannot be written.
+pub fn write_default(dir: &Path) -> Result<bool, ConfigError> {
+    let path = dir.join(FILE);
+    if path.exists() {
+        return Ok(false);
+    }
+    std::fs::write(&path, DEFAULT).map_err(|error| ConfigError::Io { path, error })?;
+    Ok(true)
+}
+
+/// Reads the file of `dir`, applies `environment` (name → value) and checks every key.
+///
+/// # Errors
+/// The first thing that is wrong, with the key and what it should be.
+pub fn load(dir: &Path, environment: &BTreeMap<String, String>) -> Result<Config, ConfigError> {
+    let path = dir.join(FILE);
+    let text = std::fs::read_to_string(&path).map_err(|error| ConfigError::Io { path: path.clone(), error })?;
+    parse(&text, &path.display().to_string(), environment)
+}
+
+fn parse(text: &str, origin: &str, environment: &BTreeMap<String, String>) -> Result<Config, ConfigError> {
+    let invalid = |message: String| ConfigError::Invalid { origin: origin.to_owned(), message };
+    // The file alone first, so that its errors carry line numbers.
+    let from_file: Config = toml::from_str(text).map_err(|error| invalid(error.to_string()))?;
+    let mut table: toml::Table = toml::from_str(text).map_err(|error| invalid(error.to_string()))?;
+    let mut overridden = false;
+    for key in KEYS {
+        let name = format!("CAUSEWAY_{}", key.join("_").to_uppercase());
+        let Some(value) = environment.get(&name) else { continue };
+        let mut candidate = table.clone();
+        set(&mut candidate, key, value_of(value));
+        let parsed: Result<Config, _> = candidate.clone().try_into();
+        parsed.map_err(|error| ConfigError::Invalid { origin: name, message: error.to_string() })?;
+        table = candidate;
+        overridden = true;
+    }
+    let config = if overridden { table.try_into().map_err(|error| invalid(format!("{error}")))? } else { from_file };
+    check(&config).map_err(invalid)?;
+    Ok(config)
+}
+
+/// A TOML value if it is one, else the text itself.
+fn value_of(text: &str) -> toml::Value {
+    toml::from_str::<toml::Table>(&format!("value = {text}"))
+        .ok()
+        .and_then(|mut table| table.remove("value"))
+        .unwrap_or_else(|| toml::Value::String(text.to_owned()))
+}
+
+fn set(table: &mut toml::Table, key: &[&str], value: toml::Value) {
+    match key {
+        [] => {}
+        [last] => {
+            table.insert((*last).to_owned(), value);
+        }
+        [first, rest @ ..] => {
+            let entry = table.entry(*first).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+            if let toml::Value::Table(inner) = entry {
+                set(inner, rest, value);
+            }
+        }
+    }
+}
+
+/// What the types do not say.
+fn check(config: &Config) -> Result<(), String> {
+    if !(1..=65534).contains(&config.provider_asn) {
+        return Err(format!("provider_asn: {} is not from 1 to 65534 (communities carry it in 16 bits)", config.provider_asn));
+    }
+    if config.region.is_empty() {
+        return Err("region: must not be empty; for example \"fr-par\"".to_owned());
+    }
+    if config.zones.is_empty() {
+        return Err("zones: at least one is needed; for example [\"fr-par-1\"]".to_owned());
+    }
+    for zone in &config.zones {
+        let number = zone.strip_prefix(config.region.as_str()).and_then(|rest| rest.strip_prefix('-'));
+        if number.is_none_or(|number| number.parse::<u8>().is_err()) {
+            return Err(format!("zones: {zone:?} is not a zone of {}; they are named like {}-1", config.region, config.region));
+        }
+    }
+    for zone in config.public_pools.keys() {
+        if !config.zones.contains(zone) {
+            return Err(format!("public_pools: {zone:?} is not one of zones {:?}", config.zones));
+        }
+    }
+    if !config.node.zone.is_empty() && !config.zones.contains(&config.node.zone) {
+        return Err(format!("node.zone: {:?} is not one of zones {:?}", config.node.zone, config.zones));
+    }
+    if config.node.underlay.len() > 15 {
+        return Err(format!("node.underlay: {:?} is longer than an interface name can be (15)", config.node.underlay));
+    }
+    Ok(())
+}
+
+impl Config {
+    /// The node's zone.
+    pub fn node_zone(&self) -> String {
+        if self.node.zone.is_empty() { self.zones.first().cloned().unwrap_or_default() } else { self.node.zone.clone() }
+    }
+}
+
+/// Whether the API may be served in plain HTTP there.
+///
+/// # Errors
+/// The address is not a loopback address.
+pub fn check_listener(listen: SocketAddr) -> Result<(), String> {
+    if listen.ip().is_loopback() {
+        return Ok(());
+    }
+    Err(format!(
+        "listen: {listen} is not a loopback address, and this release serves plain HTTP only, which would show every key to the \
+         network; listen on 127.0.0.1 or ::1 and put a TLS proxy in front"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        parse(DEFAULT, "causeway.toml", &environment)
+    }
+
+    fn message(result: Result<Config, ConfigError>) -> String {
+        result.expect_err("an error").to_string()
+    }
+
+    #[test]
+    fn the_default_file_is_valid() {
+        let config = with(&[]).expect("valid");
+        assert_eq!((config.provider_asn, config.node_zone().as_str()), (12876, "fr-par-1"));
+    }
+
+    #[test]
+    fn unknown_keys_and_bad_values_are_named() {
+        let parse = |text: &str| parse(text, "causeway.toml", &BTreeMap::new());
+        let text = message(parse(&DEFAULT.replace("underlay =", "underley =")));
+        assert!(text.contains("underley") && text.contains("underlay"), "{text}");
+        let text = message(parse(&DEFAULT.replace("12876", "70000")));
+        assert!(text.contains("provider_asn") && text.contains("65534"), "{text}");
+        let text = message(parse(&DEFAULT.replace("127.0.0.1:8080", "nowhere")));
+        assert!(text.contains("listen") && text.contains("line"), "{text}");
+        let text = message(parse(&DEFAULT.replace("192.0.2.0/24", "192.0.2.0/33")));
+        assert!(text.contains("ipv4"), "{text}");
+    }
+
+    #[test]
+    fn the_environment_overrides_every_key() {
+        let config = with(&[
+            ("CAUSEWAY_LISTEN", "[::1]:9000"),
+            ("CAUSEWAY_ZONES", r#"["fr-par-1", "fr-par-2"]"#),
+            ("CAUSEWAY_PROVIDER_ASN", "64500"),
+            ("CAUSEWAY_NODE_UNDERLAY", "up0"),
+            ("CAUSEWAY_NODE_ENABLED", "no"),
+            ("CAUSEWAY_PUBLIC_POOLS", r#"{ "fr-par-2" = { ipv4 = ["198.51.100.0/24"] } }"#),
+        ])
+        .expect("valid");
+        assert_eq!(config.listen.to_string(), "[::1]:9000");
+        assert_eq!(config.provider_asn, 64500);
+        assert_eq!((config.node.underlay.as_str(), config.node.enabled), ("up0", NodeEnabled::No));
+        assert!(config.public_pools.contains_key("fr-par-2"));
+        let text = message(with(&[("CAUSEWAY_PROVIDER_ASN", "many")]));
+        assert!(text.starts_with("CAUSEWAY_PROVIDER_ASN"), "{text}");
+    }
+
+    #[test]
+    fn every_key_of_the_file_is_listed() {
+        let table: toml::Table = toml::from_str(DEFAULT).expect("TOML");
+        let mut keys = Vec::new();
+        for (name, value) in &table {
+            match value {
+                toml::Value::Table(inner) if name != "public_pools" => {
+                    keys.extend(inner.keys().map(|key| format!("{name}.{key}")));
+                }
+                _ => keys.push(name.clone()),
+            }
+        }
+        let mut listed: Vec<String> = KEYS.iter().map(|key| key.join(".")).collect();
+        keys.sort();
+        listed.sort();
+        assert_eq!(keys, listed);
+    }
+
+    #[test]
+    fn plain_http_stays_on_loopback() {
+        assert!(check_listener("127.0.0.1:1".parse().expect("an address")).is_ok());
+        assert!(check_listener("0.0.0.0:1".parse().expect("an address")).is_err());
+    }
+}

@@ -1,0 +1,157 @@
+//! The data directory: one process at a time, the master key, the node's id, and the operator's environment file.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+
+use anyhow::{Context as _, bail};
+use causeway_controller::Bootstrap;
+use causeway_crypto::{Kek, SystemEntropy};
+use causeway_model::NodeId;
+use zeroize::Zeroizing;
+
+use crate::config::Config;
+
+/// The directory, held by this process alone.
+pub struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the directory (mode 0700) if there is none, and takes its lock.
+    ///
+    /// # Errors
+    /// It cannot be made, or another process holds it.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        if !path.exists() {
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(path)
+                .with_context(|| format!("cannot make the data directory {}", path.display()))?;
+        }
+        let path = path.canonicalize().with_context(|| format!("data directory {}", path.display()))?;
+        let lock_path = path.join("lock");
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&lock_path)
+            .with_context(|| format!("cannot open {}", lock_path.display()))?;
+        if lock.try_lock().is_err() {
+            bail!("{} is in use by another causeway process", path.display());
+        }
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The key that secrets are encrypted under, made at the first start.
+    ///
+    /// # Errors
+    /// The file is readable by others, damaged, or missing beside a database that needs it.
+    pub fn master_key(&self, database: &Path) -> anyhow::Result<Kek> {
+        let path = self.path.join("master.key");
+        if !path.exists() {
+            if database.exists() {
+                bail!(
+                    "{} is missing, but the database's secrets are encrypted under it; restore it from the backup",
+                    path.display()
+                );
+            }
+            let kek = Kek::generate(&mut SystemEntropy::new());
+            write_private(&path, kek.expose())?;
+            return Ok(kek);
+        }
+        let mode = std::fs::metadata(&path)?.permissions().mode();
+        if mode & 0o077 != 0 {
+            bail!("{} can be read by others (mode {:o}); run: chmod 600 {}", path.display(), mode & 0o777, path.display());
+        }
+        let mut bytes = Zeroizing::new(Vec::new());
+        File::open(&path)?.read_to_end(&mut bytes)?;
+        let key: [u8; 32] = bytes
+            .as_slice()
+            .try_into()
+            .with_context(|| format!("{} must have exactly 32 octets", path.display()))?;
+        Ok(Kek::new(key))
+    }
+
+    /// The node's id, the same after every restart.
+    ///
+    /// # Errors
+    /// The file cannot be read or written, or holds something else.
+    pub fn node_id(&self) -> anyhow::Result<NodeId> {
+        let dir = self.path.join("node");
+        std::fs::create_dir_all(&dir)?;
+        let path = dir.join("id");
+        if path.exists() {
+            let text = std::fs::read_to_string(&path)?;
+            return NodeId::from_str(text.trim()).with_context(|| format!("{} holds no node id", path.display()));
+        }
+        let id = NodeId::random();
+        write_private(&path, format!("{id}\n").as_bytes())?;
+        Ok(id)
+    }
+
+    /// Writes `operator.env` at the first start, and corrects its URL when the listener has changed. Returns its path.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn write_environment(
+        &self,
+        listen: SocketAddr,
+        config: &Config,
+        bootstrap: Option<&Bootstrap>,
+    ) -> anyhow::Result<PathBuf> {
+        let path = self.path.join("operator.env");
+        let url = format!("export SCW_API_URL=http://{listen}");
+        if let Some(bootstrap) = bootstrap {
+            let zone = config.node_zone();
+            let text = Zeroizing::new(format!(
+                "{url}\nexport SCW_ACCESS_KEY={}\nexport SCW_SECRET_KEY={}\nexport SCW_DEFAULT_ORGANIZATION_ID={}\n\
+                 export SCW_DEFAULT_PROJECT_ID={}\nexport SCW_DEFAULT_REGION={}\nexport SCW_DEFAULT_ZONE={zone}\n",
+                bootstrap.access_key,
+                bootstrap.secret_key.as_str(),
+                bootstrap.organization_id,
+                bootstrap.project_id,
+                config.region,
+            ));
+            write_private(&path, text.as_bytes())?;
+        } else if let Ok(text) = std::fs::read_to_string(&path) {
+            let text = Zeroizing::new(text);
+            let corrected: Vec<&str> = text
+                .lines()
+                .map(|line| if line.starts_with("export SCW_API_URL=") { url.as_str() } else { line })
+                .collect();
+            let corrected = Zeroizing::new(corrected.join("\n") + "\n");
+            if *corrected != *text {
+                write_private(&path, corrected.as_bytes())?;
+            }
+        }
+        Ok(path)
+    }
+}
+
+/// Writes a file that only its owner can read, whole or not at all.
+fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let temporary = path.with_extension("new");
+    // A leftover of a killed predecessor might have another mode.
+    let _ = std::fs::remove_file(&temporary);
+    let mut file = OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(&temporary)
+        .with_context(|| format!("cannot write {}", temporary.display()))?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path).with_context(|| format!("cannot write {}", path.display()))
+}

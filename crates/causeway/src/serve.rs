@@ -1,0 +1,166 @@
+//! `causeway serve`: the control plane and the node in one process, from start to orderly end.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use causeway_api::ApiConfig;
+use causeway_controller::{Controller, Settings, ZoneSettings};
+use causeway_node::NodeConfig;
+use causeway_store::Store;
+use ipnet::IpNet;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{self, Config, NodeEnabled};
+use crate::datadir::DataDir;
+
+/// The node gets this long to close its tunnels in order.
+const NODE_PATIENCE: Duration = Duration::from_secs(15);
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Whatever keeps it from serving, with the remedy where there is one.
+pub async fn serve(
+    dir: &Path,
+    listen: Option<SocketAddr>,
+    environment: &BTreeMap<String, String>,
+) -> anyhow::Result<()> {
+    start_log();
+    let data = DataDir::open(dir)?;
+    if config::write_default(data.path())? {
+        say(&format!("wrote {}", data.path().join(config::FILE).display()))?;
+    }
+    let mut config = config::load(data.path(), environment)?;
+    config.listen = listen.unwrap_or(config.listen);
+    config::check_listener(config.listen).map_err(anyhow::Error::msg)?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}; choose another address with --listen", config.listen))?;
+    let address = listener.local_addr()?;
+
+    let database = data.path().join("causeway.db");
+    let kek = data.master_key(&database)?;
+    let store = Store::open(&database).await.with_context(|| format!("database {}", database.display()))?;
+    let controller = Controller::open(store, settings(&config), kek).await.context("cannot start the controller")?;
+    let bootstrap = controller.bootstrap().await.context("cannot make the operator's key")?;
+    let environment_file = data.write_environment(address, &config, bootstrap.as_ref())?;
+    drop(bootstrap);
+
+    let shutdown = CancellationToken::new();
+    let node = start_node(&config, &data, &controller, &shutdown)?;
+    let api = tokio::spawn(causeway_api::serve(
+        listener,
+        causeway_api::router(controller.clone(), ApiConfig::default()),
+        shutdown.clone().cancelled_owned(),
+    ));
+    say(&format!("serving http://{address}; clients: . {}", environment_file.display()))?;
+    let ended = until_ended(node, &shutdown).await;
+    shutdown.cancel();
+    let api = api.await.context("the API's task failed")?;
+    controller.close().await;
+    ended?;
+    api.context("the API failed")?;
+    say("stopped")
+}
+
+/// Waits for a signal, or for the node to fail; then lets the node close.
+async fn until_ended(node: Option<JoinHandle<anyhow::Result<()>>>, shutdown: &CancellationToken) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stop = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    let Some(mut node) = node else {
+        stop.await;
+        return Ok(());
+    };
+    tokio::select! {
+        () = stop => {
+            shutdown.cancel();
+            match tokio::time::timeout(NODE_PATIENCE, node).await {
+                Ok(result) => result.context("the node's task failed")?,
+                Err(_) => bail!("the node did not close in time; the next start cleans up after it"),
+            }
+        }
+        result = &mut node => result.context("the node's task failed")?,
+    }
+}
+
+fn start_node(
+    config: &Config,
+    data: &DataDir,
+    controller: &Controller,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<Option<JoinHandle<anyhow::Result<()>>>> {
+    if config.node.enabled == NodeEnabled::No {
+        say("no gateway node in this process (node.enabled = \"no\"): gateways stay provisioning and then failed unless another node serves the zone")?;
+        return Ok(None);
+    }
+    let obstacles = causeway_node::obstacles();
+    if !obstacles.is_empty() {
+        let why = obstacles.join("; ");
+        if config.node.enabled == NodeEnabled::Yes {
+            bail!("node.enabled is \"yes\", but this process cannot be a gateway node: {why}");
+        }
+        say(&format!(
+            "no gateway node in this process: {why}. The API works; VPN gateways stay provisioning for 30 s and are then failed (no_node)"
+        ))?;
+        return Ok(None);
+    }
+    let (controller_end, node_end) = causeway_fleet::in_process();
+    controller.attach_node(controller_end);
+    let node = NodeConfig {
+        id: data.node_id()?,
+        zone: config.node_zone(),
+        underlay: config.node.underlay.clone(),
+        state_dir: data.path().join("node"),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    say(&format!("gateway node for zone {} in this process", node.zone))?;
+    let shutdown = shutdown.clone();
+    Ok(Some(tokio::spawn(async move {
+        causeway_node::run(node, node_end, shutdown).await.context("the gateway node cannot run")
+    })))
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        region: config.region.clone(),
+        zones: config.zones.iter().map(|zone| zone_settings(config, zone)).collect(),
+        provider_asn: config.provider_asn,
+        support_contact: (!config.support_contact.is_empty()).then(|| config.support_contact.clone()),
+        gateway_types: Settings::default_gateway_types(),
+    }
+}
+
+fn zone_settings(config: &Config, zone: &str) -> ZoneSettings {
+    let public_pools = config.public_pools.get(zone).map_or_else(Vec::new, |pools| {
+        let v4 = pools.ipv4.iter().copied().map(IpNet::V4);
+        let v6 = pools.ipv6.iter().copied().map(IpNet::V6);
+        v4.chain(v6).collect()
+    });
+    ZoneSettings { name: zone.to_owned(), public_pools }
+}
+
+fn start_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("CAUSEWAY_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    // Fails only when a log is there already.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).try_init();
+}
+
+fn say(text: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "causeway: {text}")?;
+    Ok(())
+}
