@@ -1,1 +1,238 @@
-//! Placeholder.
+//! The control plane's use cases: what every call of the API does, what nodes are told, and what becomes of what they report.
+//!
+//! One use case is one transaction of the store: references are resolved, rules checked, the change written, revisions bumped, statuses
+//! refreshed, the audit record and the outbox event added, all or nothing. After the commit the node sessions wake up, render the newest
+//! desired state and push it; nothing polls. Nothing lives in memory only, so that a restart loses nothing.
+
+mod access;
+mod address;
+mod channel;
+mod clock;
+mod connection;
+mod customer;
+mod gateway;
+mod identity;
+mod interconnect;
+mod ipam;
+mod jobs;
+mod key;
+mod network;
+mod psk;
+mod render;
+mod secret;
+mod status;
+mod unit;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use causeway_crypto::envelope::Kek;
+use causeway_crypto::{Entropy, SystemEntropy};
+use causeway_model::resource::{Caller, GatewayType};
+use causeway_model::{Error, Timestamp};
+use causeway_store::{Reader, Store};
+use ipnet::IpNet;
+use tokio::sync::watch;
+
+pub use causeway_store::{ApiKey, Project};
+pub use clock::{Clock, SystemClock};
+pub use connection::ConnectionRoutes;
+pub use identity::{Bootstrap, NewApiKey};
+pub use secret::AccessedSecret;
+
+/// What every use case returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Values that the first start writes into the store; later starts take them from there (wire-ext.md §3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The region: `fr-par`.
+    pub region: String,
+    /// Its zones, the preferred one first.
+    pub zones: Vec<ZoneSettings>,
+    /// The AS number of new gateways.
+    pub provider_asn: u32,
+    /// Whom tenants turn to: address or link.
+    pub support_contact: Option<String>,
+    /// The catalogue; see [`Settings::default_gateway_types`].
+    pub gateway_types: Vec<GatewayTypeSettings>,
+}
+
+/// A zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneSettings {
+    /// Its name: `fr-par-1`.
+    pub name: String,
+    /// Its public prefixes, of both families. Without one of a family, that family is out of stock.
+    pub public_pools: Vec<IpNet>,
+}
+
+/// A gateway type, on offer in every zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayTypeSettings {
+    /// Its name: `VGW-S`.
+    pub name: String,
+    /// Bits per second in each direction.
+    pub bandwidth: u64,
+    /// Connections at most.
+    pub allowed_connections: u32,
+}
+
+impl Settings {
+    /// VGW-S, VGW-M and VGW-L.
+    #[must_use]
+    pub fn default_gateway_types() -> Vec<GatewayTypeSettings> {
+        [("VGW-S", 1_000_000_000, 10), ("VGW-M", 2_500_000_000, 50), ("VGW-L", 10_000_000_000, 200)]
+            .into_iter()
+            .map(|(name, bandwidth, allowed_connections)| GatewayTypeSettings {
+                name: name.to_owned(),
+                bandwidth,
+                allowed_connections,
+            })
+            .collect()
+    }
+}
+
+/// What the store says about the service itself; fixed after the first start.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) region: String,
+    pub(crate) zones: Vec<String>,
+    pub(crate) provider_asn: u32,
+    pub(crate) support_contact: Option<String>,
+    pub(crate) gateway_types: Vec<GatewayType>,
+    /// The /48 of this service (RFC 4193) that IPv6 interconnection subnets come from.
+    pub(crate) ula: [u8; 6],
+}
+
+pub(crate) struct Inner {
+    pub(crate) store: Store,
+    pub(crate) kek: Kek,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) service: Service,
+    /// Counts commits: node sessions look for a newer revision whenever it moves.
+    pub(crate) changed: watch::Sender<u64>,
+    /// Numbers node sessions, so that the end of an old one is not taken for the end of its successor.
+    pub(crate) sessions: AtomicU64,
+    pub(crate) current_sessions: std::sync::Mutex<std::collections::BTreeMap<causeway_model::NodeId, u64>>,
+}
+
+/// The control plane. Clones share it.
+#[derive(Clone)]
+pub struct Controller {
+    pub(crate) inner: Arc<Inner>,
+}
+
+impl Controller {
+    /// Opens the control plane over `store`; the first start seeds it from `settings`. Deadlines are watched until the last clone is dropped.
+    ///
+    /// # Errors
+    /// If the store fails or the settings contradict themselves.
+    pub async fn open(store: Store, settings: Settings, kek: Kek) -> Result<Self> {
+        Self::open_with_clock(store, settings, kek, Arc::new(SystemClock)).await
+    }
+
+    /// As [`Self::open`], with another clock.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_with_clock(store: Store, settings: Settings, kek: Kek, clock: Arc<dyn Clock>) -> Result<Self> {
+        let service = identity::seed(&store, &settings, clock.now()).await?;
+        let inner = Inner {
+            store,
+            kek,
+            clock,
+            service,
+            changed: watch::Sender::new(0),
+            sessions: AtomicU64::new(0),
+            current_sessions: std::sync::Mutex::default(),
+        };
+        let controller = Self { inner: Arc::new(inner) };
+        controller.await_nodes().await?;
+        jobs::spawn(&controller);
+        Ok(controller)
+    }
+
+    /// The region.
+    #[must_use]
+    pub fn region(&self) -> &str {
+        &self.inner.service.region
+    }
+
+    /// The zones, the preferred one first.
+    #[must_use]
+    pub fn zones(&self) -> &[String] {
+        &self.inner.service.zones
+    }
+
+    /// Our AS number: the one that new gateways get.
+    #[must_use]
+    pub fn provider_asn(&self) -> u32 {
+        self.inner.service.provider_asn
+    }
+
+    /// Whom tenants turn to.
+    #[must_use]
+    pub fn support_contact(&self) -> Option<&str> {
+        self.inner.service.support_contact.as_deref()
+    }
+
+    /// Whether the store answers.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub async fn ready(&self) -> Result<()> {
+        self.read().await?.newest_event().await?;
+        Ok(())
+    }
+
+    /// Counts the changes of the store: whoever waits for one looks again when this moves.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.inner.changed.subscribe()
+    }
+
+    /// Ends every use of the store.
+    pub async fn close(&self) {
+        self.inner.store.close().await;
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    pub(crate) async fn read(&self) -> Result<Reader> {
+        Ok(self.inner.store.read().await?)
+    }
+
+    /// Wakes everybody who waits for a change.
+    pub(crate) fn announce(&self) {
+        self.inner.changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Checks the region of a call.
+    pub(crate) fn in_region(&self, region: &str) -> Result<()> {
+        if region == self.inner.service.region {
+            return Ok(());
+        }
+        Err(Error::constraint("region", format!("unknown region; this service has `{}`", self.inner.service.region)))
+    }
+}
+
+/// `N` random octets.
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut octets = [0; N];
+    SystemEntropy::new().fill(&mut octets);
+    octets
+}
+
+/// A caller that stands for the platform itself in audit records.
+pub(crate) fn platform(service: &Service) -> Caller {
+    Caller {
+        access_key: format!("causeway:{}", service.region),
+        role: causeway_model::resource::Role::Node,
+        organization_id: causeway_model::OrganizationId(uuid::Uuid::nil()),
+        project_id: causeway_model::ProjectId(uuid::Uuid::nil()),
+        request_id: uuid::Uuid::new_v4(),
+    }
+}

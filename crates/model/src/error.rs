@@ -150,6 +150,12 @@ impl ArgumentErrors {
         self.0.is_empty()
     }
 
+    /// How many were recorded.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// `Ok` if nothing was recorded.
     ///
     /// # Errors

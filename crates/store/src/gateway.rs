@@ -139,15 +139,17 @@ impl Reader {
         self.gateway_records(&rows).await
     }
 
-    /// The gateways of a zone that no node carries.
+    /// The gateways of a zone that wait for a node.
     ///
     /// # Errors
     /// If the database fails.
     pub async fn unplaced_gateways(&mut self, zone: &str) -> Result<Vec<GatewayRecord>> {
-        let rows = sqlx::query("SELECT * FROM vpn_gateway WHERE zone = ? AND node_id IS NULL ORDER BY seq")
-            .bind(zone)
-            .fetch_all(self.connection())
-            .await?;
+        let rows = sqlx::query(
+            "SELECT * FROM vpn_gateway WHERE zone = ? AND node_id IS NULL AND deleting_since IS NULL ORDER BY seq",
+        )
+        .bind(zone)
+        .fetch_all(self.connection())
+        .await?;
         self.gateway_records(&rows).await
     }
 

@@ -1,0 +1,285 @@
+//! Node sessions: desired state goes out whenever it is newer than what was sent, reports come in and become facts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use causeway_fleet::{ControllerEnd, FromNode, PROTOCOL};
+use causeway_model::observed::{ConnectionFacts, NodeReport};
+use causeway_model::status::NodeState;
+use causeway_model::{NodeId, Timestamp, VpnGatewayId};
+use causeway_store::{ConnectionObserved, ConnectionRecord, GatewayObserved, GatewayRecord, Kind, Writer};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use crate::{Controller, Result, status};
+
+/// The first message of a session.
+struct Hello {
+    node: NodeId,
+    boot: Uuid,
+    zone: String,
+    version: String,
+}
+
+impl Controller {
+    /// Serves a node until its channel closes. The node counts as lost from then on, unless it has come back on another channel.
+    pub fn attach_node(&self, end: ControllerEnd) -> JoinHandle<()> {
+        let controller = self.clone();
+        tokio::spawn(async move { controller.serve_node(end).await })
+    }
+
+    async fn serve_node(&self, mut end: ControllerEnd) {
+        let Some(hello) = first_message(&mut end).await else { return };
+        let node = hello.node;
+        let session = self.inner.sessions.fetch_add(1, Ordering::Relaxed) + 1;
+        self.with_sessions(|sessions| sessions.insert(node, session));
+        match self.register(&hello).await {
+            Ok(()) => {
+                tracing::info!(%node, zone = hello.zone, version = hello.version, "node attached");
+                self.exchange(node, &mut end).await;
+            }
+            Err(error) => tracing::error!(%node, zone = hello.zone, %error, "node refused"),
+        }
+        if self.with_sessions(|sessions| sessions.get(&node) == Some(&session) && sessions.remove(&node).is_some()) {
+            match self.lose(node).await {
+                Ok(()) => tracing::warn!(%node, "node lost"),
+                Err(error) => tracing::error!(%node, %error, "the loss of a node could not be stored"),
+            }
+        }
+    }
+
+    fn with_sessions<T>(&self, with: impl FnOnce(&mut BTreeMap<NodeId, u64>) -> T) -> T {
+        with(&mut self.inner.current_sessions.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Pushes and takes until either end closes.
+    async fn exchange(&self, node: NodeId, end: &mut ControllerEnd) {
+        let mut changed = self.subscribe();
+        let mut sent = 0;
+        loop {
+            changed.borrow_and_update();
+            // A document that cannot be rendered now is tried again at the next change: the node runs on with the last good one.
+            match self.push(node, sent, end).await {
+                Ok(revision) => sent = revision,
+                Err(error) => tracing::error!(%node, %error, "the node's desired state could not be rendered"),
+            }
+            tokio::select! {
+                _ = changed.changed() => {}
+                message = end.reports.recv() => match message {
+                    Some(FromNode::Report(report)) => {
+                        if let Err(error) = self.take_report(node, report).await {
+                            tracing::error!(%node, %error, "the node's report could not be stored");
+                        }
+                    }
+                    Some(FromNode::Keepalive) => {}
+                    Some(FromNode::Hello { .. }) => tracing::warn!(%node, "a second hello in one session is ignored"),
+                    None => return,
+                },
+                () = end.desired.closed() => return,
+            }
+        }
+    }
+
+    /// Sends the desired state if it is newer than `sent`; answers what is sent now.
+    async fn push(&self, node: NodeId, sent: u64, end: &ControllerEnd) -> Result<u64> {
+        let newest = self.read().await?.node_revision(node).await?.unwrap_or(sent);
+        if newest <= sent {
+            return Ok(sent);
+        }
+        let desired = self.render(node).await?;
+        let revision = desired.revision;
+        end.desired.send_replace(Arc::new(desired));
+        Ok(revision)
+    }
+
+    /// A node is there: it gets what waited for one in its zone.
+    async fn register(&self, hello: &Hello) -> Result<()> {
+        let mut writer = self.inner.store.write().await?;
+        let now = self.now();
+        writer.register_node(hello.node, &hello.zone, hello.boot, &hello.version, now).await?;
+        for record in writer.unplaced_gateways(&hello.zone).await? {
+            writer.place_gateway(record.gateway.id, hello.node).await?;
+        }
+        self.refresh_node(&mut writer, hello.node, now).await?;
+        writer.emit(now, "node", "attached", &hello.node.to_string()).await?;
+        writer.commit().await?;
+        self.announce();
+        Ok(())
+    }
+
+    /// A node's channel is closed.
+    async fn lose(&self, node: NodeId) -> Result<()> {
+        let mut writer = self.inner.store.write().await?;
+        let now = self.now();
+        writer.set_node_state(node, NodeState::Down, true, now).await?;
+        self.refresh_node(&mut writer, node, now).await?;
+        writer.emit(now, "node", "lost", &node.to_string()).await?;
+        writer.commit().await?;
+        self.announce();
+        Ok(())
+    }
+
+    /// After a restart of the controller nothing is known of any node until it says hello or its time is over.
+    pub(crate) async fn await_nodes(&self) -> Result<()> {
+        let mut writer = self.inner.store.write().await?;
+        let now = self.now();
+        for node in writer.nodes().await? {
+            if node.state != NodeState::Down {
+                writer.set_node_state(node.id, NodeState::Waiting, true, now).await?;
+                self.refresh_node(&mut writer, node.id, now).await?;
+            }
+        }
+        Ok(writer.commit().await?)
+    }
+
+    /// Refreshes the copies of the statuses of everything that a node carries.
+    pub(crate) async fn refresh_node(&self, writer: &mut Writer, node: NodeId, now: Timestamp) -> Result<()> {
+        for record in writer.gateways_of_node(node).await? {
+            status::refresh(writer, record.gateway.id, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Turns a report into facts: acknowledgements, refusals, tunnels, sessions, and the end of gateways that were being deleted.
+    async fn take_report(&self, node: NodeId, report: NodeReport) -> Result<()> {
+        let mut writer = self.inner.store.write().await?;
+        let now = self.now();
+        let before = writer.node(node).await?;
+        let refusals = report.gateways.iter().any(|facts| facts.refused.is_some())
+            || report.connections.iter().any(|facts| facts.refused.is_some());
+        let state = if refusals { NodeState::ConfigFail } else { NodeState::Up };
+        writer.set_node_state(node, state, false, now).await?;
+        writer.set_node_report(node, report.revision, now).await?;
+        let gateways: BTreeMap<VpnGatewayId, _> = report.gateways.iter().map(|facts| (facts.id, facts)).collect();
+        let connections: BTreeMap<_, _> = report.connections.iter().map(|facts| (facts.id, facts)).collect();
+        let heard_again = before.is_none_or(|before| before.silent || before.state != state);
+        for record in writer.gateways_of_node(node).await? {
+            let id = record.gateway.id;
+            let facts = gateways.get(&id);
+            if let Some(revision) = record.deleting_revision {
+                if facts.is_none() && report.revision >= revision {
+                    finish_deletion(&mut writer, &record, now).await?;
+                }
+                continue;
+            }
+            let (applied, refusal) = facts.map_or((0, None), |facts| (facts.applied, facts.refused.clone()));
+            let mut changed = gateway_facts(&mut writer, &record, applied, refusal, now).await?;
+            for connection in writer.connection_records(id).await? {
+                let facts = connections.get(&connection.connection.id).copied();
+                changed |= connection_facts(&mut writer, &connection, facts, now).await?;
+            }
+            if changed || heard_again {
+                status::refresh(&mut writer, id, now).await?;
+            }
+        }
+        writer.commit().await?;
+        self.announce();
+        Ok(())
+    }
+}
+
+async fn first_message(end: &mut ControllerEnd) -> Option<Hello> {
+    match end.reports.recv().await? {
+        FromNode::Hello { protocol: PROTOCOL, node, boot, zone, version } => Some(Hello { node, boot, zone, version }),
+        FromNode::Hello { protocol, node, .. } => {
+            tracing::error!(%node, protocol, "the node speaks another protocol; this controller speaks {PROTOCOL}");
+            None
+        }
+        FromNode::Report(_) | FromNode::Keepalive => {
+            tracing::error!("a node did not begin with hello");
+            None
+        }
+    }
+}
+
+/// Removes a gateway that its node has let go of, and frees its addresses.
+pub(crate) async fn finish_deletion(writer: &mut Writer, record: &GatewayRecord, now: Timestamp) -> Result<()> {
+    let id = record.gateway.id;
+    writer.delete(Kind::VpnGateway, id.0).await?;
+    writer.release_resource_ips(id.0, now).await?;
+    Ok(writer.emit(now, "vpn_gateway", "deleted", &id.to_string()).await?)
+}
+
+/// Since when an acknowledgement is owed, given what is in force now.
+fn owed(config: u64, applied: u64, since: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+    if applied >= config { None } else { since.or(Some(now)) }
+}
+
+/// Stores what a node says of a gateway; whether that is anything new.
+async fn gateway_facts(
+    writer: &mut Writer,
+    record: &GatewayRecord,
+    applied: u64,
+    refusal: Option<causeway_model::observed::Refusal>,
+    now: Timestamp,
+) -> Result<bool> {
+    let id = record.gateway.id;
+    let old = record.observed.as_ref();
+    let observed = GatewayObserved {
+        applied_revision: applied,
+        refusal,
+        ever_acknowledged: applied > 0 || old.is_some_and(|old| old.ever_acknowledged),
+        observed_at: old.map_or(now, |old| old.observed_at),
+    };
+    let pending = owed(record.config_revision, applied, record.pending_since, now);
+    let changed = old != Some(&observed);
+    if changed {
+        writer.set_gateway_observed(id, &GatewayObserved { observed_at: now, ..observed }).await?;
+    }
+    if pending != record.pending_since {
+        writer.set_gateway_pending(id, pending).await?;
+    }
+    Ok(changed || pending != record.pending_since)
+}
+
+/// Stores what a node says of a connection, or that it does not run it; whether that is anything new.
+async fn connection_facts(
+    writer: &mut Writer,
+    record: &ConnectionRecord,
+    facts: Option<&ConnectionFacts>,
+    now: Timestamp,
+) -> Result<bool> {
+    let id = record.connection.id;
+    let old = record.observed.as_ref();
+    let facts = match (facts, old) {
+        (Some(facts), _) => facts.clone(),
+        // Never seen and still not there: there is nothing to say.
+        (None, None) => return Ok(false),
+        (None, Some(_)) => ConnectionFacts {
+            id,
+            applied: 0,
+            refused: None,
+            tunnels: Vec::new(),
+            sessions: Vec::new(),
+            received: Vec::new(),
+            announced: Vec::new(),
+        },
+    };
+    let mut ever_up = old.is_some_and(|old| old.ever_up);
+    if !ever_up && facts.tunnels.iter().any(|tunnel| tunnel.up || tunnel.ever_up) {
+        // A report may still be about the address that the peer had before.
+        let peers = writer.tunnels(id).await?;
+        ever_up = facts
+            .tunnels
+            .iter()
+            .any(|tunnel| (tunnel.up || tunnel.ever_up) && peers.iter().any(|known| known.peer == tunnel.peer));
+    }
+    let observed = ConnectionObserved {
+        applied_revision: facts.applied,
+        refusal: facts.refused.clone(),
+        ever_acknowledged: facts.applied > 0 || old.is_some_and(|old| old.ever_acknowledged),
+        ever_up,
+        observed_at: old.map_or(now, |old| old.observed_at),
+        facts,
+    };
+    let pending = owed(record.config_revision, observed.applied_revision, record.pending_since, now);
+    let changed = old != Some(&observed);
+    if changed {
+        writer.set_connection_observed(id, &ConnectionObserved { observed_at: now, ..observed }).await?;
+    }
+    if pending != record.pending_since {
+        writer.set_connection_pending(id, pending).await?;
+    }
+    Ok(changed || pending != record.pending_since)
+}

@@ -1,0 +1,607 @@
+//! Connections.
+
+use std::net::IpAddr;
+
+use causeway_device::{DeviceInput, FORMATS, Names};
+use causeway_model::command::{ConnectionFilter, ListQuery, NewBgp, NewConnection, Page, PolicyChange, Rename};
+use causeway_model::desired::{PolicyDesired, Timers, TunnelDesired};
+use causeway_model::error::ArgumentErrors;
+use causeway_model::error::ArgumentReason::{Constraint, Unknown};
+use causeway_model::observed::ReceivedRoute;
+use causeway_model::resource::{
+    BgpSession, Caller, Connection, CustomerGateway, InitiationPolicy, RoutingPolicy, Tunnels, VpnGateway,
+};
+use causeway_model::suite::Cipher;
+use causeway_model::view::{ConnectionState, ConnectionStatuses};
+use causeway_model::{ConnectionId, Error, Family, ProjectId, RoutingPolicyId, Timestamp, VpcId};
+use causeway_store::{ConnectionRecord, GatewayRecord, Kind, Reader, Tunnel};
+use ipnet::IpNet;
+
+use crate::access::Intent::{self, Read, Write};
+use crate::access::{checked, paging, referenced, scope};
+use crate::customer::own_address;
+use crate::gateway::{GATEWAY, changeable, may_lock};
+use crate::interconnect::{self, Pair};
+use crate::unit::Unit;
+use crate::{Controller, Result, status};
+
+const CONNECTION: &str = "connection";
+
+/// Routes of a connection as its node last reported them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionRoutes {
+    /// Received from the customer, each with what became of it.
+    pub received: Vec<ReceivedRoute>,
+    /// Announced to the customer.
+    pub announced: Vec<IpNet>,
+    /// When; `None`: never.
+    pub observed_at: Option<Timestamp>,
+}
+
+async fn find(reader: &mut Reader, caller: &Caller, intent: Intent, id: ConnectionId) -> Result<ConnectionRecord> {
+    let record = reader.connection_by_id(id).await?;
+    checked(caller, intent, record, |record| record.connection.meta.project_id, CONNECTION, id)
+}
+
+async fn gateway_of(reader: &mut Reader, record: &ConnectionRecord) -> Result<GatewayRecord> {
+    let id = record.connection.vpn_gateway_id;
+    let missing = || Error::Internal(format!("VPN gateway {id} is missing"));
+    reader.vpn_gateway(id).await?.ok_or_else(missing)
+}
+
+/// A connection with that tunnel exists.
+pub(crate) fn duplicate(tunnel: &Tunnel, existing: ConnectionId) -> Error {
+    Error::AlreadyExists {
+        resource: CONNECTION,
+        id: existing.to_string(),
+        help: format!(
+            "a connection between {} and {} with the same peer identity exists; use it, or another address on one side",
+            tunnel.local, tunnel.peer
+        ),
+    }
+}
+
+/// The public address of a family that an object has in the store.
+pub(crate) async fn public_address(
+    reader: &mut Reader,
+    gateway: &VpnGateway,
+    family: Family,
+) -> Result<Option<IpAddr>> {
+    let id = match family {
+        Family::Ipv4 => gateway.public_ipv4_id,
+        Family::Ipv6 => gateway.public_ipv6_id,
+    };
+    match id {
+        Some(id) => Ok(reader.ip(id).await?.map(|ip| ip.address.addr())),
+        None => Ok(None),
+    }
+}
+
+fn peer_address(customer: &CustomerGateway, family: Family) -> Option<IpAddr> {
+    match family {
+        Family::Ipv4 => customer.public_ipv4.map(IpAddr::V4),
+        Family::Ipv6 => customer.public_ipv6.map(IpAddr::V6),
+    }
+}
+
+/// Which tunnels a new connection has (system.md §1.1).
+fn tunnels_of(wished: Option<bool>, common: &[Family], errors: &mut ArgumentErrors) -> Option<Tunnels> {
+    let tunnels = match common {
+        [] => {
+            let help = "the two gateways have no public address family in common";
+            errors.push("customer_gateway_id", Constraint, help);
+            return None;
+        }
+        [Family::Ipv4] => Tunnels::Ipv4,
+        [Family::Ipv6] => Tunnels::Ipv6,
+        _ => Tunnels::Both,
+    };
+    let Some(family) = wished.map(Family::from_is_ipv6) else { return Some(tunnels) };
+    if !common.contains(&family) {
+        errors.push("is_ipv6", Constraint, format!("one of the two gateways has no public {family} address"));
+        return None;
+    }
+    Some(if family.is_ipv6() { Tunnels::Ipv6 } else { Tunnels::Ipv4 })
+}
+
+const fn policy_field(family: Family) -> &'static str {
+    match family {
+        Family::Ipv4 => "routing_policy_v4",
+        Family::Ipv6 => "routing_policy_v6",
+    }
+}
+
+impl Unit<'_> {
+    /// A connection that the caller may change now.
+    pub(crate) async fn changeable_connection(&mut self, id: ConnectionId) -> Result<ConnectionRecord> {
+        let caller = self.caller;
+        let record = find(self, caller, Write, id).await?;
+        if record.connection.locked {
+            return Err(Error::Locked { resource: CONNECTION, id: id.to_string() });
+        }
+        let gateway = gateway_of(self, &record).await?;
+        changeable(self, &gateway, CONNECTION, id).await?;
+        Ok(record)
+    }
+
+    /// Ends a use case on a connection and answers what has become of it.
+    pub(crate) async fn finish_connection(
+        mut self,
+        action: &str,
+        id: ConnectionId,
+        details: &[(&str, String)],
+    ) -> Result<ConnectionStatuses> {
+        let caller = self.caller;
+        let now = self.now;
+        let record = find(&mut self, caller, Read, id).await?;
+        let view = status::connection(&mut self, &record, now).await?;
+        self.finish(action, CONNECTION, id, details).await?;
+        Ok(view)
+    }
+
+    async fn policy(&mut self, project: ProjectId, id: RoutingPolicyId) -> Result<RoutingPolicy> {
+        referenced(project, self.routing_policy(id).await?, |policy| policy.meta.project_id, "routing_policy", id)
+    }
+
+    async fn vpc_of(&mut self, gateway: &VpnGateway) -> Result<VpcId> {
+        let id = gateway.private_network_id;
+        let missing = || Error::Internal(format!("Private Network {id} is missing"));
+        Ok(self.private_network(id).await?.ok_or_else(missing)?.vpc_id)
+    }
+
+    /// A free interconnection subnet, or the wished one if it is free.
+    async fn interconnection(
+        &mut self,
+        gateway: &VpnGateway,
+        customer: causeway_model::CustomerGatewayId,
+        family: Family,
+        wished: Option<Pair>,
+        errors: &mut ArgumentErrors,
+    ) -> Result<Option<Pair>> {
+        let taken = self.taken_interconnections(gateway.id, customer, family).await?;
+        if let Some(pair) = wished {
+            if interconnect::is_free(&pair, &taken) {
+                return Ok(Some(pair));
+            }
+            let field = format!("bgp_config_{}.private_ip", if family.is_ipv6() { "ipv6" } else { "ipv4" });
+            let help = format!("{} overlaps another connection of one of the two gateways", pair.ours.trunc());
+            errors.push(field, Constraint, help);
+            return Ok(None);
+        }
+        let stock = || Error::OutOfStock { resource: format!("{family} interconnection subnets") };
+        interconnect::allot(family, self.controller.inner.service.ula, &taken).map(Some).ok_or_else(stock)
+    }
+
+    /// The session of a family as asked for; `None` with an error recorded if it cannot be.
+    async fn session(
+        &mut self,
+        project: ProjectId,
+        gateway: &VpnGateway,
+        customer: &CustomerGateway,
+        family: Family,
+        wish: &NewBgp,
+        errors: &mut ArgumentErrors,
+    ) -> Result<Option<BgpSession>> {
+        if let Some(id) = wish.routing_policy_id {
+            let policy = self.policy(project, id).await?;
+            if Family::from_is_ipv6(policy.is_ipv6) != family {
+                let field = format!("bgp_config_{}.routing_policy_id", if family.is_ipv6() { "ipv6" } else { "ipv4" });
+                errors.push(field, Constraint, format!("this policy is not for {family}"));
+            }
+        }
+        let vpc = self.vpc_of(gateway).await?;
+        let subnets = self.vpc_subnets(vpc).await?;
+        let before = errors.len();
+        let wished = interconnect::chosen(family, wish, &subnets, errors);
+        if errors.len() > before {
+            return Ok(None);
+        }
+        let pair = self.interconnection(gateway, customer.id, family, wished, errors).await?;
+        Ok(pair.map(|pair| BgpSession {
+            private_ip: pair.ours,
+            peer_private_ip: pair.theirs,
+            routing_policy_id: wish.routing_policy_id,
+        }))
+    }
+}
+
+impl Controller {
+    /// Creates a connection. It works as soon as the node has it and the device is configured.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArguments`], [`Error::PermissionsDenied`], [`Error::NotFound`], [`Error::AlreadyExists`],
+    /// [`Error::PreconditionFailed`], [`Error::QuotasExceeded`], [`Error::Locked`], [`Error::TransientState`], [`Error::OutOfStock`].
+    pub async fn create_connection(
+        &self,
+        caller: &Caller,
+        region: &str,
+        new: NewConnection,
+    ) -> Result<ConnectionStatuses> {
+        let mut unit = self.unit(caller, region).await?;
+        let project = unit.project(new.meta.project_id, CONNECTION).await?;
+        let record = unit.vpn_gateway(new.vpn_gateway_id).await?;
+        let of = |record: &GatewayRecord| record.gateway.meta.project_id;
+        let record = referenced(project.id, record, of, GATEWAY, new.vpn_gateway_id)?;
+        let customer = unit.customer_gateway(new.customer_gateway_id).await?;
+        let of = |customer: &CustomerGateway| customer.meta.project_id;
+        let customer = referenced(project.id, customer, of, "customer_gateway", new.customer_gateway_id)?;
+        changeable(&mut unit, &record, GATEWAY, record.gateway.id).await?;
+        let gateway = &record.gateway;
+
+        let mut errors = ArgumentErrors::new();
+        let mut pairs = Vec::with_capacity(2);
+        for family in Family::ALL {
+            let local = public_address(&mut unit, gateway, family).await?;
+            if let (Some(local), Some(peer)) = (local, peer_address(&customer, family)) {
+                pairs.push((family, local, peer));
+            }
+        }
+        let common: Vec<Family> = pairs.iter().map(|(family, ..)| *family).collect();
+        let tunnels = tunnels_of(new.is_ipv6, &common, &mut errors);
+        let mut sessions = [None, None];
+        let wishes = [(Family::Ipv4, &new.bgp_ipv4), (Family::Ipv6, &new.bgp_ipv6)];
+        for ((family, wish), session) in wishes.into_iter().zip(&mut sessions) {
+            if let Some(wish) = wish {
+                *session = unit.session(project.id, gateway, &customer, family, wish, &mut errors).await?;
+            }
+        }
+        errors.finish()?;
+        let tunnels = tunnels.ok_or_else(|| Error::Internal("no tunnel".to_owned()))?;
+        for address in Family::ALL.into_iter().filter_map(|family| peer_address(&customer, family)) {
+            if unit.is_own_public_address(address).await? {
+                return Err(own_address(address));
+            }
+        }
+        let types = &self.inner.service.gateway_types;
+        let quota = types.iter().find(|gateway_type| gateway_type.name == gateway.gateway_type);
+        let quota = quota.map_or(0, |gateway_type| u64::from(gateway_type.allowed_connections));
+        let current = u64::try_from(gateway.connection_ids.len()).unwrap_or(u64::MAX);
+        if current >= quota {
+            return Err(Error::QuotasExceeded { resource: "connections_per_vpn_gateway".to_owned(), quota, current });
+        }
+        let outside: Vec<Tunnel> = pairs
+            .into_iter()
+            .filter(|(family, ..)| tunnels.families().contains(family))
+            .map(|(_, local, peer)| Tunnel { local, peer, identity: None })
+            .collect();
+        for tunnel in &outside {
+            if let Some(existing) = unit.connection_with_tunnel(tunnel).await? {
+                return Err(duplicate(tunnel, existing));
+            }
+        }
+
+        let id = ConnectionId::random();
+        let (secret_id, secret_revision, owns_secret) = match new.secret {
+            Some((secret, revision)) => {
+                (secret, unit.usable_key(project.id, secret, revision).await?.version.revision, false)
+            }
+            None => (unit.make_own_secret(&project, id).await?, 1, true),
+        };
+        let [bgp_ipv4, bgp_ipv6] = sessions;
+        let connection = Connection {
+            id,
+            meta: unit.meta(&project, new.meta),
+            vpn_gateway_id: gateway.id,
+            customer_gateway_id: customer.id,
+            tunnels,
+            initiation_policy: new.initiation_policy,
+            ikev2_ciphers: new.ikev2_ciphers,
+            esp_ciphers: new.esp_ciphers,
+            secret_id,
+            secret_revision,
+            owns_secret,
+            bgp_ipv4,
+            bgp_ipv6,
+            route_propagation_enabled: new.enable_route_propagation,
+            peer_identity: None,
+            locked: false,
+        };
+        unit.insert_connection(&connection, &outside).await?;
+        unit.bump_gateway(&record).await?;
+        unit.refresh(gateway.id).await?;
+        unit.finish_connection("create", id, &[("name", connection.meta.name)]).await
+    }
+
+    /// A connection.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn connection(&self, caller: &Caller, region: &str, id: ConnectionId) -> Result<ConnectionStatuses> {
+        self.in_region(region)?;
+        let mut reader = self.read().await?;
+        let record = find(&mut reader, caller, Read, id).await?;
+        status::connection(&mut reader, &record, self.now()).await
+    }
+
+    /// A page of connections.
+    ///
+    /// # Errors
+    /// If the paging is out of bounds.
+    pub async fn list_connections(
+        &self,
+        caller: &Caller,
+        region: &str,
+        list: &ListQuery,
+        filter: &ConnectionFilter,
+    ) -> Result<Page<ConnectionStatuses>> {
+        self.in_region(region)?;
+        paging(list)?;
+        let mut reader = self.read().await?;
+        let (records, total) = reader.connections(region, scope(caller), list, filter).await?;
+        let now = self.now();
+        let mut items = Vec::with_capacity(records.len());
+        for record in &records {
+            items.push(status::connection(&mut reader, record, now).await?);
+        }
+        Ok(Page { items, total })
+    }
+
+    /// Changes a connection's name, tags, initiation policy or proposals. A working tunnel stays up: new proposals count from the next
+    /// negotiation on.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Locked`], [`Error::TransientState`].
+    pub async fn update_connection(
+        &self,
+        caller: &Caller,
+        region: &str,
+        id: ConnectionId,
+        rename: Rename,
+        initiation_policy: Option<InitiationPolicy>,
+        ikev2_ciphers: Option<Vec<Cipher>>,
+        esp_ciphers: Option<Vec<Cipher>>,
+    ) -> Result<ConnectionStatuses> {
+        let mut unit = self.unit(caller, region).await?;
+        let mut record = unit.changeable_connection(id).await?;
+        let old = record.connection.clone();
+        let connection = &mut record.connection;
+        connection.initiation_policy = initiation_policy.unwrap_or(connection.initiation_policy);
+        if let Some(ciphers) = ikev2_ciphers {
+            connection.ikev2_ciphers = ciphers;
+        }
+        if let Some(ciphers) = esp_ciphers {
+            connection.esp_ciphers = ciphers;
+        }
+        let changed = *connection != old;
+        unit.rename(Kind::Connection, id.0, &mut connection.meta, rename).await?;
+        if changed {
+            unit.set_connection(connection).await?;
+            unit.bump_connections(&[id]).await?;
+        }
+        unit.finish_connection("update", id, &[]).await
+    }
+
+    /// Deletes a connection and the secret that was made for it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Locked`], [`Error::TransientState`].
+    pub async fn delete_connection(&self, caller: &Caller, region: &str, id: ConnectionId) -> Result<()> {
+        let mut unit = self.unit(caller, region).await?;
+        let record = unit.changeable_connection(id).await?;
+        let gateway = gateway_of(&mut unit, &record).await?;
+        unit.delete(Kind::Connection, id.0).await?;
+        unit.delete_owned_secrets(id).await?;
+        unit.bump_gateway(&gateway).await?;
+        unit.refresh(gateway.gateway.id).await?;
+        unit.finish("delete", CONNECTION, id, &[]).await
+    }
+
+    /// Switches route propagation. The gateway does not become `configuring` by it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Locked`], [`Error::TransientState`].
+    pub async fn set_route_propagation(
+        &self,
+        caller: &Caller,
+        region: &str,
+        id: ConnectionId,
+        enabled: bool,
+    ) -> Result<ConnectionStatuses> {
+        let mut unit = self.unit(caller, region).await?;
+        let mut record = unit.changeable_connection(id).await?;
+        if record.connection.route_propagation_enabled != enabled {
+            record.connection.route_propagation_enabled = enabled;
+            let now = unit.now;
+            unit.set_connection(&record.connection).await?;
+            unit.touch(Kind::Connection, id.0, now).await?;
+            unit.bump_connections(&[id]).await?;
+        }
+        let action = if enabled { "enable_route_propagation" } else { "disable_route_propagation" };
+        unit.finish_connection(action, id, &[]).await
+    }
+
+    /// Gives the session of a family a policy, in place of the one that it has; a family without an interconnection subnet gets one.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::InvalidArguments`], [`Error::Locked`], [`Error::TransientState`], [`Error::OutOfStock`].
+    pub async fn set_routing_policy(
+        &self,
+        caller: &Caller,
+        region: &str,
+        change: PolicyChange,
+    ) -> Result<ConnectionStatuses> {
+        let PolicyChange { connection: id, family, policy: policy_id } = change;
+        let mut unit = self.unit(caller, region).await?;
+        let record = unit.changeable_connection(id).await?;
+        let connection = &record.connection;
+        let policy = unit.policy(connection.meta.project_id, policy_id).await?;
+        if Family::from_is_ipv6(policy.is_ipv6) != family {
+            return Err(Error::constraint(policy_field(family), format!("this policy is not for {family}")));
+        }
+        match connection.bgp(family) {
+            Some(_) => unit.set_session_policy(id, family, Some(policy_id)).await?,
+            None => {
+                let gateway = gateway_of(&mut unit, &record).await?.gateway;
+                let mut errors = ArgumentErrors::new();
+                let customer = connection.customer_gateway_id;
+                let pair = unit.interconnection(&gateway, customer, family, None, &mut errors).await?;
+                let pair = pair.ok_or_else(|| Error::Internal("no interconnection subnet".to_owned()))?;
+                let session = BgpSession {
+                    private_ip: pair.ours,
+                    peer_private_ip: pair.theirs,
+                    routing_policy_id: Some(policy_id),
+                };
+                unit.insert_bgp_session(connection, family, &session).await?;
+            }
+        }
+        let now = unit.now;
+        unit.touch(Kind::Connection, id.0, now).await?;
+        unit.bump_connections(&[id]).await?;
+        unit.finish_connection("set_routing_policy", id, &[("routing_policy", policy_id.to_string())]).await
+    }
+
+    /// Takes its policy from the session of a family: the session ends, its subnet stays reserved.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::InvalidArguments`] if another policy or none is attached, [`Error::Locked`],
+    /// [`Error::TransientState`].
+    pub async fn detach_routing_policy(
+        &self,
+        caller: &Caller,
+        region: &str,
+        change: PolicyChange,
+    ) -> Result<ConnectionStatuses> {
+        let PolicyChange { connection: id, family, policy: policy_id } = change;
+        let mut unit = self.unit(caller, region).await?;
+        let record = unit.changeable_connection(id).await?;
+        unit.policy(record.connection.meta.project_id, policy_id).await?;
+        let attached = record.connection.bgp(family).and_then(|session| session.routing_policy_id);
+        if attached != Some(policy_id) {
+            let help = attached.map_or_else(
+                || format!("no policy is attached for {family}"),
+                |attached| format!("the policy attached for {family} is {attached}"),
+            );
+            return Err(Error::constraint(policy_field(family), help));
+        }
+        let now = unit.now;
+        unit.set_session_policy(id, family, None).await?;
+        unit.touch(Kind::Connection, id.0, now).await?;
+        unit.bump_connections(&[id]).await?;
+        unit.finish_connection("detach_routing_policy", id, &[("routing_policy", policy_id.to_string())]).await
+    }
+
+    /// What is the matter with a connection (wire-ext.md §1).
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn connection_state(&self, caller: &Caller, region: &str, id: ConnectionId) -> Result<ConnectionState> {
+        self.in_region(region)?;
+        let mut reader = self.read().await?;
+        let record = find(&mut reader, caller, Read, id).await?;
+        let gateway = gateway_of(&mut reader, &record).await?;
+        let node = status::node_of(&mut reader, &gateway).await?;
+        let seen = status::Seen { connection: &record, gateway: &gateway, node: node.as_ref(), now: self.now() };
+        let since = record.observed.as_ref().map(|observed| {
+            let times = observed.facts.tunnels.iter().map(|tunnel| tunnel.since);
+            times
+                .chain(observed.facts.sessions.iter().map(|session| session.since))
+                .max()
+                .unwrap_or(observed.observed_at)
+        });
+        let statuses = seen.statuses();
+        let reason = seen.fault().map(|fault| fault.explain(since.or(record.pending_since)));
+        let facts = record.observed.as_ref().map(|observed| observed.facts.clone());
+        let (tunnels, bgp_sessions) = facts.map(|facts| (facts.tunnels, facts.sessions)).unwrap_or_default();
+        Ok(ConnectionState {
+            status: statuses.status,
+            reason,
+            lifecycle: "present",
+            desired_revision: record.config_revision,
+            applied_revision: record.observed.as_ref().map_or(0, |observed| observed.applied_revision),
+            observed_at: node.filter(|_| record.observed.is_some()).and_then(|node| node.reported_at),
+            tunnels,
+            bgp_sessions,
+        })
+    }
+
+    /// The routes of a connection in both directions.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn connection_routes(&self, caller: &Caller, region: &str, id: ConnectionId) -> Result<ConnectionRoutes> {
+        self.in_region(region)?;
+        let mut reader = self.read().await?;
+        let record = find(&mut reader, caller, Read, id).await?;
+        Ok(record.observed.map_or_else(ConnectionRoutes::default, |observed| ConnectionRoutes {
+            received: observed.facts.received,
+            announced: observed.facts.announced,
+            observed_at: Some(observed.observed_at),
+        }))
+    }
+
+    /// The configuration of the customer's device, in one of [`FORMATS`] (`None`: the first). The key is not in it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::InvalidArguments`] if the format is unknown.
+    pub async fn device_configuration(
+        &self,
+        caller: &Caller,
+        region: &str,
+        id: ConnectionId,
+        format: Option<&str>,
+    ) -> Result<String> {
+        self.in_region(region)?;
+        let mut reader = self.read().await?;
+        let record = find(&mut reader, caller, Read, id).await?;
+        let connection = record.connection.clone();
+        let gateway = gateway_of(&mut reader, &record).await?.gateway;
+        let missing = |what: &str| Error::Internal(format!("{what} of connection {id} is missing"));
+        let customer = reader.customer_gateway(connection.customer_gateway_id).await?;
+        let customer = customer.ok_or_else(|| missing("the customer gateway"))?;
+        let network = reader.private_network(gateway.private_network_id).await?;
+        let network = network.ok_or_else(|| missing("the Private Network"))?;
+        let tunnels = reader.tunnels(id).await?;
+        let [policy_v4, policy_v6] = [
+            policy_desired(&mut reader, connection.bgp_ipv4.as_ref()).await?,
+            policy_desired(&mut reader, connection.bgp_ipv6.as_ref()).await?,
+        ];
+        let input = DeviceInput {
+            tunnels: tunnels.iter().map(|tunnel| TunnelDesired { local: tunnel.local, peer: tunnel.peer }).collect(),
+            provider_asn: gateway.asn,
+            customer_asn: customer.asn,
+            peer_identity: connection.peer_identity.clone(),
+            policy_v4,
+            policy_v6,
+            vpc_subnets: reader.vpc_subnets(network.vpc_id).await?,
+            timers: Timers::default(),
+            generated_for: Names { vpn_gateway: gateway.meta.name, customer_gateway: customer.meta.name },
+            connection,
+        };
+        let first = FORMATS.first().map_or("", |format| format.name);
+        causeway_device::render(format.unwrap_or(first), &input).map_err(|error| {
+            let mut errors = ArgumentErrors::new();
+            errors.push("format", Unknown, error.to_string());
+            errors.finish().err().unwrap_or_else(|| Error::Internal(error.to_string()))
+        })
+    }
+
+    /// Locks a connection for a reason, or unlocks it: support and operators.
+    ///
+    /// # Errors
+    /// [`Error::PermissionsDenied`], [`Error::NotFound`].
+    pub async fn set_connection_locked(
+        &self,
+        caller: &Caller,
+        region: &str,
+        id: ConnectionId,
+        reason: Option<String>,
+    ) -> Result<ConnectionStatuses> {
+        may_lock(caller, CONNECTION)?;
+        let mut unit = self.unit(caller, region).await?;
+        find(&mut unit, caller, Read, id).await?;
+        unit.set_connection_lock(id, reason.as_deref()).await?;
+        unit.bump_connections(&[id]).await?;
+        let action = if reason.is_some() { "lock" } else { "unlock" };
+        unit.finish_connection(action, id, &[("reason", reason.unwrap_or_default())]).await
+    }
+}
+
+/// The whitelists of a session's policy.
+pub(crate) async fn policy_desired(reader: &mut Reader, session: Option<&BgpSession>) -> Result<Option<PolicyDesired>> {
+    let Some(id) = session.and_then(|session| session.routing_policy_id) else { return Ok(None) };
+    let policy = reader.routing_policy(id).await?;
+    Ok(policy.map(|policy| PolicyDesired {
+        prefix_filter_in: policy.prefix_filter_in,
+        prefix_filter_out: policy.prefix_filter_out,
+    }))
+}

@@ -1,0 +1,293 @@
+//! The first start, API keys, projects and the audit trail.
+
+use causeway_crypto::sha256;
+use causeway_model::command::{ListQuery, Page};
+use causeway_model::resource::{AuditRecord, Caller, GatewayType, Meta, Role, Vpc};
+use causeway_model::{Error, OrganizationId, ProjectId, Timestamp, VpcId};
+use causeway_store::{ApiKey, Project, Reader, Store, Writer};
+use uuid::Uuid;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::access::{denied, operator, paging};
+use crate::{Controller, Result, Service, Settings, key, platform};
+
+const REGION: &str = "region";
+const PROVIDER_ASN: &str = "provider_asn";
+const SUPPORT_CONTACT: &str = "support_contact";
+const SERVICE_ULA: &str = "service_ula";
+const DEFAULT_PROJECT: &str = "default_project";
+const BOOTSTRAPPED: &str = "bootstrapped";
+
+/// What the first start has to hand to the operator. The secret is shown this once.
+pub struct Bootstrap {
+    /// Public name of the operator's key.
+    pub access_key: String,
+    /// Its secret.
+    pub secret_key: Zeroizing<String>,
+    /// The default organization.
+    pub organization_id: OrganizationId,
+    /// The default project, to which the key belongs.
+    pub project_id: ProjectId,
+}
+
+/// A key that was just made. The secret is shown this once.
+pub struct NewApiKey {
+    /// The key.
+    pub key: ApiKey,
+    /// Its secret.
+    pub secret_key: Zeroizing<String>,
+}
+
+fn corrupt(key: &str) -> Error {
+    Error::Internal(format!("setting `{key}` is missing or wrong"))
+}
+
+/// Fills an empty store; then, and at every later start, says what it holds.
+pub(crate) async fn seed(store: &Store, settings: &Settings, now: Timestamp) -> Result<Service> {
+    let mut tx = store.write().await?;
+    if tx.setting(REGION).await?.is_none() {
+        fill(&mut tx, settings, now).await?;
+    }
+    let region = tx.setting(REGION).await?.ok_or_else(|| corrupt(REGION))?;
+    let provider_asn = tx.setting(PROVIDER_ASN).await?.and_then(|text| text.parse().ok());
+    let ula = tx.setting(SERVICE_ULA).await?.and_then(|text| u64::from_str_radix(&text, 16).ok());
+    let [_, _, ula @ ..] = ula.ok_or_else(|| corrupt(SERVICE_ULA))?.to_be_bytes();
+    let service = Service {
+        zones: tx.zones().await?,
+        provider_asn: provider_asn.ok_or_else(|| corrupt(PROVIDER_ASN))?,
+        support_contact: tx.setting(SUPPORT_CONTACT).await?,
+        gateway_types: tx.gateway_types(&region).await?,
+        ula,
+        region,
+    };
+    tx.commit().await?;
+    Ok(service)
+}
+
+async fn fill(tx: &mut Writer, settings: &Settings, now: Timestamp) -> Result<()> {
+    if settings.zones.is_empty() {
+        return Err(Error::constraint("zones", "at least one zone is needed"));
+    }
+    tx.set_setting(REGION, &settings.region).await?;
+    tx.set_setting(PROVIDER_ASN, &settings.provider_asn.to_string()).await?;
+    if let Some(contact) = &settings.support_contact {
+        tx.set_setting(SUPPORT_CONTACT, contact).await?;
+    }
+    let [a, b, c, d, e, f] = key::ula();
+    let ula = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+    tx.set_setting(SERVICE_ULA, &format!("{ula:012x}")).await?;
+    for (position, zone) in (0..).zip(&settings.zones) {
+        tx.insert_zone(&zone.name, &settings.region, position, &zone.public_pools).await?;
+    }
+    for (position, gateway_type) in (0..).zip(&settings.gateway_types) {
+        let gateway_type = GatewayType {
+            name: gateway_type.name.clone(),
+            bandwidth: gateway_type.bandwidth,
+            allowed_connections: gateway_type.allowed_connections,
+            zones: settings.zones.iter().map(|zone| zone.name.clone()).collect(),
+            region: settings.region.clone(),
+        };
+        tx.insert_gateway_type(&gateway_type, position).await?;
+    }
+    // As in the public service, the default project has its organization's id.
+    let id = Uuid::new_v4();
+    let (organization_id, project_id) = (OrganizationId(id), ProjectId(id));
+    tx.insert_organization(organization_id, "default", now).await?;
+    let project = Project {
+        id: project_id,
+        organization_id,
+        name: "default".to_owned(),
+        description: String::new(),
+        ula: key::ula(),
+        created_at: now,
+        updated_at: now,
+    };
+    tx.insert_project(&project).await?;
+    tx.set_setting(DEFAULT_PROJECT, &project_id.to_string()).await?;
+    let meta = Meta {
+        organization_id,
+        project_id,
+        region: settings.region.clone(),
+        name: "default".to_owned(),
+        tags: Vec::new(),
+        created_at: now,
+        updated_at: now,
+    };
+    let vpc = Vpc { id: VpcId::random(), meta, is_default: true, private_network_count: 0 };
+    Ok(tx.insert_vpc(&vpc).await?)
+}
+
+/// A new key of `project`, and its secret.
+async fn make_key(
+    tx: &mut Writer,
+    role: Role,
+    project: &Project,
+    description: &str,
+    now: Timestamp,
+) -> Result<NewApiKey> {
+    let secret_key = Zeroizing::new(Uuid::new_v4().to_string());
+    let key = ApiKey {
+        access_key: key::access_key(),
+        role,
+        project_id: project.id,
+        organization_id: project.organization_id,
+        description: description.to_owned(),
+        created_at: now,
+        expires_at: None,
+        revoked_at: None,
+    };
+    tx.insert_api_key(&key, &sha256(&[secret_key.as_bytes()])).await?;
+    Ok(NewApiKey { key, secret_key })
+}
+
+impl Controller {
+    /// The operator's key, made by the first call ever; `None` afterwards.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn bootstrap(&self) -> Result<Option<Bootstrap>> {
+        let caller = platform(&self.inner.service);
+        let mut unit = self.unit(&caller, &self.inner.service.region).await?;
+        if unit.setting(BOOTSTRAPPED).await?.is_some() {
+            return Ok(None);
+        }
+        let project = unit.setting(DEFAULT_PROJECT).await?.and_then(|text| text.parse().ok());
+        let project = project.ok_or_else(|| corrupt(DEFAULT_PROJECT))?;
+        let project = Reader::project(&mut unit, project).await?.ok_or_else(|| corrupt(DEFAULT_PROJECT))?;
+        let now = unit.now;
+        let made = make_key(&mut unit, Role::Operator, &project, "operator key of the first start", now).await?;
+        unit.set_setting(BOOTSTRAPPED, &now.to_string()).await?;
+        let access_key = made.key.access_key;
+        unit.finish("create", "api_key", &access_key, &[]).await?;
+        Ok(Some(Bootstrap {
+            access_key,
+            secret_key: made.secret_key,
+            organization_id: project.organization_id,
+            project_id: project.id,
+        }))
+    }
+
+    /// Who has this secret key.
+    ///
+    /// # Errors
+    /// [`Error::DeniedAuthentication`] if nobody has, or no longer.
+    pub async fn authenticate(&self, secret_key: &str, request_id: Uuid) -> Result<Caller> {
+        // Only the canonical form was hashed; clients may write the UUID in capitals.
+        let Ok(parsed) = Uuid::parse_str(secret_key) else {
+            return Err(Error::DeniedAuthentication { reason: "invalid_argument" });
+        };
+        let mut canonical = parsed.to_string();
+        let hash = sha256(&[canonical.as_bytes()]);
+        canonical.zeroize();
+        let key = self.read().await?.api_key_by_hash(&hash).await?;
+        let key = key.ok_or(Error::DeniedAuthentication { reason: "not_found" })?;
+        if key.revoked_at.is_some() {
+            return Err(Error::DeniedAuthentication { reason: "not_found" });
+        }
+        if key.expires_at.is_some_and(|time| time <= self.now()) {
+            return Err(Error::DeniedAuthentication { reason: "expired" });
+        }
+        Ok(Caller {
+            access_key: key.access_key,
+            role: key.role,
+            organization_id: key.organization_id,
+            project_id: key.project_id,
+            request_id,
+        })
+    }
+
+    /// A key without its secret: the caller's own, or any for an operator.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn api_key(&self, caller: &Caller, access_key: &str) -> Result<ApiKey> {
+        let missing = || Error::NotFound { resource: "access_key", id: access_key.to_owned() };
+        if caller.role != Role::Operator && caller.access_key != access_key {
+            return Err(missing());
+        }
+        self.read().await?.api_key(access_key).await?.ok_or_else(missing)
+    }
+
+    /// Makes a key of a project; operators only.
+    ///
+    /// # Errors
+    /// [`Error::PermissionsDenied`], [`Error::NotFound`].
+    pub async fn create_api_key(
+        &self,
+        caller: &Caller,
+        role: Role,
+        project: ProjectId,
+        description: String,
+    ) -> Result<NewApiKey> {
+        operator(caller, "write", "api_key")?;
+        let mut unit = self.unit(caller, &self.inner.service.region).await?;
+        let project = unit.project(Some(project), "api_key").await?;
+        let now = unit.now;
+        let made = make_key(&mut unit, role, &project, &description, now).await?;
+        unit.finish("create", "api_key", &made.key.access_key, &[("role", format!("{role:?}"))]).await?;
+        Ok(made)
+    }
+
+    /// A project.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn project(&self, caller: &Caller, id: ProjectId) -> Result<Project> {
+        let missing = || Error::NotFound { resource: "project_id", id: id.to_string() };
+        if !caller.owns(id) {
+            return Err(missing());
+        }
+        self.read().await?.project(id).await?.ok_or_else(missing)
+    }
+
+    /// The projects that the caller may see.
+    ///
+    /// # Errors
+    /// If the paging is out of bounds.
+    pub async fn list_projects(&self, caller: &Caller, list: &ListQuery) -> Result<Page<Project>> {
+        paging(list)?;
+        let only = match caller.role {
+            Role::Operator => list.project_id,
+            Role::Tenant if list.project_id.is_none_or(|id| id == caller.project_id) => Some(caller.project_id),
+            _ => return Ok(Page { items: Vec::new(), total: 0 }),
+        };
+        let mut reader = self.read().await?;
+        let name = list.name.as_deref();
+        let (items, total) = reader.projects(only, list.organization_id, name, list.page, list.page_size).await?;
+        Ok(Page { items, total })
+    }
+
+    /// Adds a project to the caller's organization; operators only.
+    ///
+    /// # Errors
+    /// [`Error::PermissionsDenied`].
+    pub async fn create_project(&self, caller: &Caller, name: String, description: String) -> Result<Project> {
+        operator(caller, "write", "project")?;
+        let mut unit = self.unit(caller, &self.inner.service.region).await?;
+        let project = Project {
+            id: ProjectId::random(),
+            organization_id: caller.organization_id,
+            name,
+            description,
+            ula: key::ula(),
+            created_at: unit.now,
+            updated_at: unit.now,
+        };
+        unit.insert_project(&project).await?;
+        unit.finish("create", "project", project.id, &[("name", project.name.clone())]).await?;
+        Ok(project)
+    }
+
+    /// What was changed by whom; operators only.
+    ///
+    /// # Errors
+    /// [`Error::PermissionsDenied`].
+    pub async fn audit_records(&self, caller: &Caller, list: &ListQuery) -> Result<Page<AuditRecord>> {
+        if caller.role != Role::Operator {
+            return Err(denied("read", "audit_record"));
+        }
+        paging(list)?;
+        let (items, total) = self.read().await?.audit_records(!list.descending, list.page, list.page_size).await?;
+        Ok(Page { items, total })
+    }
+}

@@ -1,0 +1,148 @@
+//! What time alone changes: deadlines, overlap windows, and the copies of statuses that depend on them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use causeway_model::status::NodeState;
+use causeway_model::{ConnectionId, NodeId, VpnGatewayId};
+use causeway_store::GatewayRecord;
+use tokio::time::MissedTickBehavior;
+
+use crate::channel::finish_deletion;
+use crate::{Controller, Result, status};
+
+/// How often deadlines are looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Gateways looked at in one tick; the rest has its turn when these are settled.
+const BATCH: u32 = 1000;
+
+/// Seconds until a gateway that is being deleted goes, whatever its node says (system.md §4).
+const DEPROVISIONING_DEADLINE: f64 = 60.0;
+
+/// Outbox events that are kept, and after how many ticks the rest is dropped.
+const OUTBOX: u32 = 100_000;
+const OUTBOX_TICKS: u64 = 600;
+
+/// Runs until the last clone of the controller is dropped.
+pub(crate) fn spawn(controller: &Controller) {
+    let weak = Arc::downgrade(&controller.inner);
+    tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        for tick in 1_u64.. {
+            ticks.tick().await;
+            let Some(inner) = weak.upgrade() else { return };
+            let controller = Controller { inner };
+            if let Err(error) = controller.run_deadlines().await {
+                tracing::error!(%error, "deadlines could not be looked at");
+            }
+            if tick.is_multiple_of(OUTBOX_TICKS)
+                && let Err(error) = controller.trim_outbox().await
+            {
+                tracing::error!(%error, "old events could not be dropped");
+            }
+        }
+    });
+}
+
+/// What is due.
+#[derive(Default)]
+struct Due {
+    lost: Vec<NodeId>,
+    deleted: Vec<GatewayRecord>,
+    hidden: Vec<GatewayRecord>,
+    stale: Vec<VpnGatewayId>,
+    expired: Vec<ConnectionId>,
+}
+
+impl Due {
+    fn is_empty(&self) -> bool {
+        self.lost.is_empty()
+            && self.deleted.is_empty()
+            && self.hidden.is_empty()
+            && self.stale.is_empty()
+            && self.expired.is_empty()
+    }
+}
+
+impl Controller {
+    /// Does what is due by the clock. Runs every second by itself; nothing is written when nothing is due.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn run_deadlines(&self) -> Result<()> {
+        let due = self.due().await?;
+        if due.is_empty() {
+            return Ok(());
+        }
+        let mut writer = self.inner.store.write().await?;
+        let now = self.now();
+        for node in due.lost {
+            // It may have come back since the look without the writer's lock.
+            if writer.node(node).await?.is_some_and(|node| node.state == NodeState::Waiting) {
+                writer.set_node_state(node, NodeState::Down, true, now).await?;
+                self.refresh_node(&mut writer, node, now).await?;
+            }
+        }
+        for record in due.deleted {
+            finish_deletion(&mut writer, &record, now).await?;
+        }
+        for record in due.hidden {
+            writer.hide_gateway(record.gateway.id, now).await?;
+            writer.emit(now, "vpn_gateway", "deleted", &record.gateway.id.to_string()).await?;
+        }
+        for id in due.stale {
+            status::refresh(&mut writer, id, now).await?;
+        }
+        for id in due.expired {
+            writer.delete_previous_key(id).await?;
+            writer.bump_connection(id, now).await?;
+            let Some(connection) = writer.connection_by_id(id).await? else { continue };
+            let Some(gateway) = writer.vpn_gateway(connection.connection.vpn_gateway_id).await? else { continue };
+            if let Some(node) = gateway.node {
+                writer.bump_node(node).await?;
+            }
+            status::refresh(&mut writer, gateway.gateway.id, now).await?;
+        }
+        writer.commit().await?;
+        self.announce();
+        Ok(())
+    }
+
+    async fn due(&self) -> Result<Due> {
+        let mut reader = self.read().await?;
+        let now = self.now();
+        let mut due = Due { expired: reader.expired_previous_keys(now).await?, ..Due::default() };
+        for node in reader.nodes().await? {
+            if node.state == NodeState::Waiting && now.seconds_since(node.state_since) >= status::JUDGING_INTERVAL {
+                due.lost.push(node.id);
+            }
+        }
+        for record in reader.gateways_in_transition(BATCH).await? {
+            match record.gateway.deleting_since {
+                Some(_) if record.node.is_none() => due.deleted.push(record),
+                Some(since) if now.seconds_since(since) >= DEPROVISIONING_DEADLINE => due.hidden.push(record),
+                _ if status::is_stale(&mut reader, &record, now).await? => due.stale.push(record.gateway.id),
+                _ => {}
+            }
+        }
+        for id in reader.gateways_with_pending_connections(BATCH).await? {
+            if due.stale.contains(&id) {
+                continue;
+            }
+            if let Some(record) = reader.vpn_gateway(id).await?
+                && status::is_stale(&mut reader, &record, now).await?
+            {
+                due.stale.push(id);
+            }
+        }
+        Ok(due)
+    }
+
+    async fn trim_outbox(&self) -> Result<()> {
+        let mut writer = self.inner.store.write().await?;
+        writer.trim_outbox(OUTBOX).await?;
+        Ok(writer.commit().await?)
+    }
+}

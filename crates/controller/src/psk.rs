@@ -1,0 +1,180 @@
+//! A connection's pre-shared key: which it is, and changing it without an outage (system.md §5).
+//!
+//! A changed key is accepted at once; the one before stays accepted for the overlap window, in an envelope of its own, so that it works
+//! whatever becomes of the secret that it came from. Whether the peer has used the new key already is not reported by nodes, so the
+//! change counts as unproven until the window ends.
+
+use causeway_model::command::NewMeta;
+use causeway_model::resource::{Caller, Secret, SecretVersionStatus};
+use causeway_model::view::ConnectionStatuses;
+use causeway_model::{ConnectionId, Error, Psk, SecretId};
+use causeway_store::{ConnectionRecord, Kind, PreviousKey, Project, Reader, SecretRecord, StoredVersion};
+use zeroize::Zeroizing;
+
+use crate::access::referenced;
+use crate::unit::Unit;
+use crate::{Controller, Result, key, secret};
+
+/// Seconds for which the old key is accepted beside the new one.
+pub(crate) const OVERLAP: i64 = 24 * 3600;
+
+/// Octets of a tenant's own key at most: what every device's configuration can carry is far less.
+const MAX_KEY: usize = 1024;
+
+fn previous_context(id: ConnectionId) -> String {
+    format!("previous_key|data|{id}")
+}
+
+impl Controller {
+    /// The keys that a connection accepts, the newest first.
+    pub(crate) async fn psks(&self, reader: &mut Reader, record: &ConnectionRecord) -> Result<Vec<Psk>> {
+        let connection = &record.connection;
+        let stored = reader.secret_version(connection.secret_id, connection.secret_revision).await?;
+        let missing = || Error::Internal(format!("the key of connection {} is missing", connection.id));
+        let mut keys = vec![Psk::new(self.open_version(&stored.ok_or_else(missing)?)?.to_vec())];
+        if let Some(previous) = reader.previous_key(connection.id).await?
+            && previous.until > self.now()
+        {
+            let opened = self.inner.kek.open(&previous_context(connection.id), &previous.data);
+            let opened = opened.map_err(|error| Error::Internal(error.to_string()))?;
+            keys.push(Psk::new(opened.slice().to_vec()));
+        }
+        Ok(keys)
+    }
+
+    /// Gives a connection a new random key: as the next revision of its secret, or in place of the current one.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Locked`], [`Error::TransientState`].
+    pub async fn renew_psk(
+        &self,
+        caller: &Caller,
+        region: &str,
+        id: ConnectionId,
+        generate_revision: bool,
+    ) -> Result<ConnectionStatuses> {
+        let mut unit = self.unit(caller, region).await?;
+        let mut record = unit.changeable_connection(id).await?;
+        let (secret_id, revision) = (record.connection.secret_id, record.connection.secret_revision);
+        let new = key::psk();
+        let users =
+            if generate_revision { vec![id] } else { unit.connections_with_secret(secret_id, Some(revision)).await? };
+        for user in &users {
+            unit.keep_key(*user).await?;
+        }
+        let now = unit.now;
+        if generate_revision {
+            let next = unit.next_revision(secret_id).await?;
+            unit.add_version(secret_id, next, &new, None, None).await?;
+            record.connection.secret_revision = next;
+            unit.set_connection(&record.connection).await?;
+        } else {
+            let sealed = self.inner.kek.seal(&secret::context(secret_id, revision), &new);
+            unit.set_secret_version_data(secret_id, revision, &sealed, now).await?;
+        }
+        unit.touch(Kind::Secret, secret_id.0, now).await?;
+        for user in &users {
+            unit.touch(Kind::Connection, user.0, now).await?;
+        }
+        unit.bump_connections(&users).await?;
+        let revision = record.connection.secret_revision.to_string();
+        unit.finish_connection("renew_psk", id, &[("revision", revision)]).await
+    }
+
+    /// Gives a connection the key of another secret or revision; `None`: the newest that is enabled.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::InvalidArguments`], [`Error::Locked`], [`Error::TransientState`].
+    pub async fn change_psk(
+        &self,
+        caller: &Caller,
+        region: &str,
+        id: ConnectionId,
+        secret: SecretId,
+        revision: Option<u32>,
+    ) -> Result<ConnectionStatuses> {
+        let mut unit = self.unit(caller, region).await?;
+        let mut record = unit.changeable_connection(id).await?;
+        let project = record.connection.meta.project_id;
+        let stored = unit.usable_key(project, secret, revision).await?;
+        let old = (record.connection.secret_id, record.connection.secret_revision);
+        if old != (secret, stored.version.revision) {
+            unit.keep_key(id).await?;
+            record.connection.secret_id = secret;
+            record.connection.secret_revision = stored.version.revision;
+            let now = unit.now;
+            unit.set_connection(&record.connection).await?;
+            unit.touch(Kind::Connection, id.0, now).await?;
+            unit.bump_connections(&[id]).await?;
+        }
+        let details = [("secret", secret.to_string()), ("revision", stored.version.revision.to_string())];
+        unit.finish_connection("change_psk", id, &details).await
+    }
+}
+
+impl Unit<'_> {
+    /// Keeps a connection's current key for the overlap window: it is about to get another one.
+    async fn keep_key(&mut self, id: ConnectionId) -> Result<()> {
+        let Some(record) = self.connection_by_id(id).await? else { return Ok(()) };
+        let connection = &record.connection;
+        let Some(stored) = self.secret_version(connection.secret_id, connection.secret_revision).await? else {
+            return Ok(());
+        };
+        let key: Zeroizing<Vec<u8>> = self.controller.open_version(&stored)?;
+        let data = self.controller.inner.kek.seal(&previous_context(id), &key);
+        let until = self.now.plus_seconds(OVERLAP);
+        Ok(self.set_previous_key(id, &PreviousKey { data, until }).await?)
+    }
+
+    /// A tenant's own key: its secret is of the same project, the version is enabled and has something in it.
+    pub(crate) async fn usable_key(
+        &mut self,
+        project: causeway_model::ProjectId,
+        id: SecretId,
+        revision: Option<u32>,
+    ) -> Result<StoredVersion> {
+        referenced(project, self.secret(id).await?, |record| record.secret.meta.project_id, "secret", id)?;
+        let stored = match revision {
+            Some(revision) => self.secret_version(id, revision).await?,
+            None => self.latest_secret_version(id, true).await?,
+        };
+        let word = revision.map_or_else(|| "latest_enabled".to_owned(), |revision| revision.to_string());
+        let missing = || Error::NotFound { resource: "secret_version", id: format!("{id}/{word}") };
+        let stored =
+            stored.filter(|stored| stored.version.status != SecretVersionStatus::Deleted).ok_or_else(missing)?;
+        if stored.version.status == SecretVersionStatus::Disabled {
+            return Err(Error::constraint(
+                "secret.revision",
+                "this version is disabled; enable it or name another one",
+            ));
+        }
+        let length = self.controller.open_version(&stored)?.len();
+        if !(1..=MAX_KEY).contains(&length) {
+            return Err(Error::constraint(
+                "secret.id",
+                format!("the key must have 1 to {MAX_KEY} octets, not {length}"),
+            ));
+        }
+        Ok(stored)
+    }
+
+    /// A secret of a connection's own with a random key as revision 1.
+    pub(crate) async fn make_own_secret(&mut self, project: &Project, connection: ConnectionId) -> Result<SecretId> {
+        let name = format!("s2s-vpn-{connection}");
+        let secret = Secret {
+            id: SecretId::random(),
+            meta: self.meta(project, NewMeta { project_id: Some(project.id), name, tags: Vec::new() }),
+            description: String::new(),
+            managed: true,
+            kind: "opaque".to_owned(),
+            protected: false,
+            path: "/".to_owned(),
+            used_by: Vec::new(),
+            version_count: 0,
+        };
+        let id = secret.id;
+        self.insert_secret(&SecretRecord { secret, owner_connection: Some(connection) }).await?;
+        self.add_version(id, 1, &key::psk(), None, None).await?;
+        Ok(id)
+    }
+}

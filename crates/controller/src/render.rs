@@ -1,0 +1,142 @@
+//! The desired state of a node, rendered from the store. A pure reading: the same store gives the same document.
+
+use std::collections::BTreeMap;
+
+use causeway_model::desired::{
+    BgpDesired, ConnectionDesired, GatewayDesired, NetworkDesired, NodeDesired, Timers, TunnelDesired, VpcDesired,
+};
+use causeway_model::resource::InitiationPolicy;
+use causeway_model::suite::Cipher;
+use causeway_model::{Error, Family, NodeId, PrivateNetworkId, VpcId};
+use causeway_store::{ConnectionRecord, GatewayRecord, Reader};
+
+use crate::connection::policy_desired;
+use crate::{Controller, Result};
+
+impl Controller {
+    /// Everything that a node shall run, at its newest revision.
+    pub(crate) async fn render(&self, node: NodeId) -> Result<NodeDesired> {
+        let mut reader = self.read().await?;
+        let missing = || Error::Internal(format!("node {node} is not registered"));
+        let revision = reader.node_revision(node).await?.ok_or_else(missing)?;
+        let networks = reader.networks_by_vpc(self.region()).await?;
+        let vpc_of: BTreeMap<PrivateNetworkId, VpcId> =
+            networks.iter().map(|(vpc, network, _)| (*network, *vpc)).collect();
+        let mut gateways = Vec::new();
+        for record in reader.gateways_of_node(node).await? {
+            if record.gateway.deleting_since.is_none() && !record.gone {
+                let network = record.gateway.private_network_id;
+                let lost = || Error::Internal(format!("Private Network {network} is missing"));
+                let vpc = *vpc_of.get(&network).ok_or_else(lost)?;
+                gateways.push(self.render_gateway(&mut reader, &record, vpc).await?);
+            }
+        }
+        let elsewhere = self.routed_elsewhere(&mut reader, node, &vpc_of).await?;
+        let mut vpcs: Vec<VpcDesired> = Vec::new();
+        for (vpc, id, subnets) in networks {
+            let here = gateways.iter().any(|gateway| gateway.vpc == vpc);
+            if !here && elsewhere.contains(&vpc) {
+                continue;
+            }
+            let network = NetworkDesired { id, subnets, bridge: None };
+            match vpcs.iter_mut().find(|known| known.id == vpc) {
+                Some(known) => known.networks.push(network),
+                None => vpcs.push(VpcDesired { id: vpc, networks: vec![network] }),
+            }
+        }
+        Ok(NodeDesired { revision, vpcs, gateways })
+    }
+
+    /// The VPCs whose router another node has: that of their gateways, or for a VPC without gateways the node that came first.
+    async fn routed_elsewhere(
+        &self,
+        reader: &mut Reader,
+        node: NodeId,
+        vpc_of: &BTreeMap<PrivateNetworkId, VpcId>,
+    ) -> Result<Vec<VpcId>> {
+        let nodes = reader.nodes().await?;
+        let first = nodes.first().is_none_or(|first| first.id == node);
+        if !first {
+            return Ok(vpc_of.values().copied().collect());
+        }
+        let mut elsewhere = Vec::new();
+        for other in nodes.iter().filter(|other| other.id != node) {
+            for record in reader.gateways_of_node(other.id).await? {
+                elsewhere.extend(vpc_of.get(&record.gateway.private_network_id));
+            }
+        }
+        Ok(elsewhere)
+    }
+
+    async fn render_gateway(&self, reader: &mut Reader, record: &GatewayRecord, vpc: VpcId) -> Result<GatewayDesired> {
+        let gateway = &record.gateway;
+        let (mut private_addresses, mut public_addresses) = (Vec::new(), Vec::new());
+        for id in [gateway.ipam_private_ipv4_id, gateway.ipam_private_ipv6_id] {
+            private_addresses.extend(reader.ip(id).await?.map(|ip| ip.address));
+        }
+        for id in [gateway.public_ipv4_id, gateway.public_ipv6_id].into_iter().flatten() {
+            public_addresses.extend(reader.ip(id).await?.map(|ip| ip.address.addr()));
+        }
+        let mut connections = Vec::with_capacity(gateway.connection_ids.len());
+        for connection in reader.connection_records(gateway.id).await? {
+            connections.push(self.render_connection(reader, &connection, gateway.locked).await?);
+        }
+        let types = &self.inner.service.gateway_types;
+        let bandwidth = types.iter().find(|gateway_type| gateway_type.name == gateway.gateway_type);
+        Ok(GatewayDesired {
+            id: gateway.id,
+            vpc,
+            network: gateway.private_network_id,
+            revision: record.config_revision,
+            asn: gateway.asn,
+            private_addresses,
+            public_addresses,
+            bandwidth: bandwidth.map_or(0, |gateway_type| gateway_type.bandwidth),
+            locked: gateway.locked,
+            connections,
+        })
+    }
+
+    async fn render_connection(
+        &self,
+        reader: &mut Reader,
+        record: &ConnectionRecord,
+        gateway_locked: bool,
+    ) -> Result<ConnectionDesired> {
+        let connection = &record.connection;
+        let id = connection.customer_gateway_id;
+        let missing = || Error::Internal(format!("customer gateway {id} is missing"));
+        let customer = reader.customer_gateway(id).await?.ok_or_else(missing)?;
+        // A key that cannot be opened stops this connection from authenticating, not all others of the node from changing.
+        let psks = self.psks(reader, record).await.unwrap_or_else(|error| {
+            tracing::error!(connection = %connection.id, %error, "the connection's key cannot be read");
+            Vec::new()
+        });
+        let mut bgp = Vec::with_capacity(2);
+        for family in Family::ALL {
+            if let Some(session) = connection.bgp(family) {
+                let policy = policy_desired(reader, Some(session)).await?;
+                bgp.push(BgpDesired { local: session.private_ip, peer: session.peer_private_ip, policy });
+            }
+        }
+        let or_default = |ciphers: &[Cipher], default: Cipher| {
+            if ciphers.is_empty() { vec![default] } else { ciphers.to_vec() }
+        };
+        let tunnels = reader.tunnels(connection.id).await?;
+        Ok(ConnectionDesired {
+            id: connection.id,
+            revision: record.config_revision,
+            tunnels: tunnels.iter().map(|tunnel| TunnelDesired { local: tunnel.local, peer: tunnel.peer }).collect(),
+            peer_identity: connection.peer_identity.clone(),
+            initiate: connection.initiation_policy == InitiationPolicy::VpnGateway,
+            ike_proposals: or_default(&connection.ikev2_ciphers, Cipher::DEFAULT_IKE),
+            esp_proposals: or_default(&connection.esp_ciphers, Cipher::DEFAULT_ESP),
+            psks,
+            peer_asn: customer.asn,
+            bgp,
+            propagate: connection.route_propagation_enabled,
+            locked: connection.locked || gateway_locked,
+            timers: Timers::default(),
+        })
+    }
+}

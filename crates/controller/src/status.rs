@@ -1,0 +1,168 @@
+//! From records to the views that the model's status functions take, and the stored copies of what they say.
+
+use causeway_model::observed::Refusal;
+use causeway_model::reason::Fault;
+use causeway_model::status::{
+    ConnectionView, GatewayView, NodeState, NodeView, Placement, TunnelStatus, bgp_status, connection_status,
+    gateway_status, tunnel_status,
+};
+use causeway_model::view::{ConnectionStatuses, VpnGatewayView};
+use causeway_model::{Family, Timestamp, VpnGatewayId};
+use causeway_store::{ConnectionRecord, GatewayRecord, NodeRecord, Reader, Writer};
+
+use crate::Result;
+
+/// One judging interval of the medium keepalive profile, in seconds (system.md §3): a node that a restarted controller has not heard of
+/// by then is lost.
+pub(crate) const JUDGING_INTERVAL: f64 = 60.0;
+
+fn node_view(node: &NodeRecord, now: Timestamp) -> NodeView {
+    NodeView {
+        state: node.state,
+        silent: node.silent,
+        waiting_overdue: node.state == NodeState::Waiting && now.seconds_since(node.state_since) >= JUDGING_INTERVAL,
+    }
+}
+
+/// The refusal that is about the newest revision; older ones are history.
+fn current(refusal: Option<&Refusal>, revision: u64) -> Option<Refusal> {
+    refusal.filter(|refusal| refusal.revision == revision).cloned()
+}
+
+/// A gateway as its table sees it.
+pub(crate) fn gateway_view(record: &GatewayRecord, node: Option<&NodeRecord>, now: Timestamp) -> GatewayView {
+    let observed = record.observed.as_ref();
+    GatewayView {
+        deleting: record.gateway.deleting_since.is_some(),
+        locked: record.gateway.locked,
+        placement: node.map_or(Placement::NoNode, |node| Placement::Placed(node_view(node, now))),
+        ever_acknowledged: observed.is_some_and(|observed| observed.ever_acknowledged),
+        pending_for: record.pending_since.map(|since| now.seconds_since(since)),
+        refused: current(observed.and_then(|observed| observed.refusal.as_ref()), record.config_revision),
+        failover_for: None,
+    }
+}
+
+/// A connection with its gateway and node: what its table looks at.
+pub(crate) struct Seen<'a> {
+    pub(crate) connection: &'a ConnectionRecord,
+    pub(crate) gateway: &'a GatewayRecord,
+    pub(crate) node: Option<&'a NodeRecord>,
+    pub(crate) now: Timestamp,
+}
+
+impl Seen<'_> {
+    /// Calls `with` with the view.
+    pub(crate) fn view<T>(&self, with: impl FnOnce(&ConnectionView<'_>) -> T) -> T {
+        let (record, gateway) = (self.connection, self.gateway);
+        let observed = record.observed.as_ref();
+        let expected: Vec<Family> = record.connection.expected_families().collect();
+        let lost = NodeView { state: NodeState::Down, silent: true, waiting_overdue: false };
+        with(&ConnectionView {
+            locked: record.connection.locked || gateway.gateway.locked,
+            gateway_acknowledged: gateway.observed.as_ref().is_some_and(|observed| observed.ever_acknowledged),
+            gateway_deleting: gateway.gateway.deleting_since.is_some(),
+            node: self.node.map_or(lost, |node| node_view(node, self.now)),
+            ever_acknowledged: observed.is_some_and(|observed| observed.ever_acknowledged),
+            pending_for: record.pending_since.map(|since| self.now.seconds_since(since)),
+            refused: current(observed.and_then(|observed| observed.refusal.as_ref()), record.config_revision),
+            expected: &expected,
+            tunnels: observed.map_or(&[], |observed| &observed.facts.tunnels),
+            ever_up: observed.is_some_and(|observed| observed.ever_up),
+            sessions: observed.map_or(&[], |observed| &observed.facts.sessions),
+            propagation: record.connection.route_propagation_enabled,
+            psk_unproven: record.has_previous_key,
+        })
+    }
+
+    /// The connection with all its statuses.
+    pub(crate) fn statuses(&self) -> ConnectionStatuses {
+        self.view(|view| {
+            let both = self.connection.connection.tunnels.families().len() > 1;
+            let of = |family: Family| {
+                let up = view.tunnels.iter().any(|tunnel| tunnel.family == family && tunnel.up);
+                match (both, up) {
+                    (false, _) => TunnelStatus::Unknown,
+                    (true, true) => TunnelStatus::Up,
+                    (true, false) => TunnelStatus::Down,
+                }
+            };
+            ConnectionStatuses {
+                connection: self.connection.connection.clone(),
+                status: connection_status(view).0,
+                tunnel_status: tunnel_status(view.tunnels),
+                tunnel_status_ipv4: of(Family::Ipv4),
+                tunnel_status_ipv6: of(Family::Ipv6),
+                bgp_status_ipv4: bgp_status(view, Family::Ipv4),
+                bgp_status_ipv6: bgp_status(view, Family::Ipv6),
+            }
+        })
+    }
+
+    /// Why the status is not better.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        self.view(|view| connection_status(view).1)
+    }
+}
+
+/// The gateway's node.
+pub(crate) async fn node_of(reader: &mut Reader, record: &GatewayRecord) -> Result<Option<NodeRecord>> {
+    match record.node {
+        Some(id) => Ok(reader.node(id).await?),
+        None => Ok(None),
+    }
+}
+
+/// The gateway with its status.
+pub(crate) async fn gateway(reader: &mut Reader, record: GatewayRecord, now: Timestamp) -> Result<VpnGatewayView> {
+    let node = node_of(reader, &record).await?;
+    let (status, _) = gateway_status(&gateway_view(&record, node.as_ref(), now));
+    Ok(VpnGatewayView { gateway: record.gateway, status })
+}
+
+/// The connection with its statuses.
+pub(crate) async fn connection(
+    reader: &mut Reader,
+    record: &ConnectionRecord,
+    now: Timestamp,
+) -> Result<ConnectionStatuses> {
+    let id = record.connection.vpn_gateway_id;
+    let missing = || causeway_model::Error::Internal(format!("gateway {id} of a connection is missing"));
+    let gateway = reader.vpn_gateway(id).await?.ok_or_else(missing)?;
+    let node = node_of(reader, &gateway).await?;
+    Ok(Seen { connection: record, gateway: &gateway, node: node.as_ref(), now }.statuses())
+}
+
+/// Whether a copy of a status of this gateway or its connections is not what the tables say now.
+pub(crate) async fn is_stale(reader: &mut Reader, record: &GatewayRecord, now: Timestamp) -> Result<bool> {
+    let node = node_of(reader, record).await?;
+    if gateway_status(&gateway_view(record, node.as_ref(), now)).0 != record.status {
+        return Ok(true);
+    }
+    let connections = reader.connection_records(record.gateway.id).await?;
+    Ok(connections.iter().any(|connection| {
+        let seen = Seen { connection, gateway: record, node: node.as_ref(), now };
+        seen.view(connection_status).0 != connection.status
+    }))
+}
+
+/// Writes the copies of the statuses of a gateway and its connections, with an event for each that changed.
+pub(crate) async fn refresh(writer: &mut Writer, id: VpnGatewayId, now: Timestamp) -> Result<()> {
+    let Some(record) = writer.vpn_gateway(id).await? else { return Ok(()) };
+    let node = node_of(writer, &record).await?;
+    let (status, _) = gateway_status(&gateway_view(&record, node.as_ref(), now));
+    if status != record.status {
+        writer.set_gateway_status(id, status, now).await?;
+        writer.emit(now, "vpn_gateway", status.as_str(), &id.to_string()).await?;
+    }
+    for connection in &writer.connection_records(id).await? {
+        let seen = Seen { connection, gateway: &record, node: node.as_ref(), now };
+        let status = seen.view(connection_status).0;
+        if status != connection.status {
+            let id = connection.connection.id;
+            writer.set_connection_status(id, status).await?;
+            writer.emit(now, "connection", status.as_str(), &id.to_string()).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! One use case that writes: its transaction, who asks, and the time that everything in it has.
+
+use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
+
+use causeway_model::command::{NewMeta, Rename};
+use causeway_model::resource::{Caller, Meta};
+use causeway_model::{Error, NodeId, ProjectId, Timestamp, VpnGatewayId};
+use causeway_store::{GatewayRecord, Kind, Project, Writer};
+use uuid::Uuid;
+
+use crate::access::denied;
+use crate::{Controller, Result, status};
+
+/// The transaction of one use case. Dropped without [`Unit::finish`], it leaves nothing behind.
+pub(crate) struct Unit<'a> {
+    pub(crate) controller: &'a Controller,
+    pub(crate) caller: &'a Caller,
+    pub(crate) now: Timestamp,
+    writer: Writer,
+}
+
+impl Deref for Unit<'_> {
+    type Target = Writer;
+
+    fn deref(&self) -> &Writer {
+        &self.writer
+    }
+}
+
+impl DerefMut for Unit<'_> {
+    fn deref_mut(&mut self) -> &mut Writer {
+        &mut self.writer
+    }
+}
+
+impl Controller {
+    /// Begins a use case that writes.
+    pub(crate) async fn unit<'a>(&'a self, caller: &'a Caller, region: &str) -> Result<Unit<'a>> {
+        self.in_region(region)?;
+        let writer = self.inner.store.write().await?;
+        // The time is taken once the turn has come, so that times follow the order of the changes.
+        Ok(Unit { controller: self, caller, now: self.now(), writer })
+    }
+}
+
+impl Unit<'_> {
+    /// The project that a new object shall belong to.
+    pub(crate) async fn project(&mut self, wished: Option<ProjectId>, resource: &str) -> Result<Project> {
+        let id = wished.unwrap_or(self.caller.project_id);
+        if !self.caller.owns(id) {
+            return Err(denied("write", resource));
+        }
+        let missing = || Error::NotFound { resource: "project_id", id: id.to_string() };
+        self.writer.project(id).await?.ok_or_else(missing)
+    }
+
+    /// The common fields of a new object of `project`.
+    pub(crate) fn meta(&self, project: &Project, new: NewMeta) -> Meta {
+        Meta {
+            organization_id: project.organization_id,
+            project_id: project.id,
+            region: self.controller.inner.service.region.clone(),
+            name: new.name,
+            tags: new.tags,
+            created_at: self.now,
+            updated_at: self.now,
+        }
+    }
+
+    /// Changes name and tags as asked and the time of change in any case.
+    pub(crate) async fn rename(&mut self, kind: Kind, id: Uuid, meta: &mut Meta, rename: Rename) -> Result<()> {
+        if let Some(name) = rename.name {
+            meta.name = name;
+        }
+        if let Some(tags) = rename.tags {
+            meta.tags = tags;
+        }
+        meta.updated_at = self.now;
+        Ok(self.writer.set_meta(kind, id, meta).await?)
+    }
+
+    /// A node has something new to run.
+    pub(crate) async fn bump_node(&mut self, node: Option<NodeId>) -> Result<()> {
+        if let Some(node) = node {
+            self.writer.bump_node(node).await?;
+        }
+        Ok(())
+    }
+
+    /// The gateway's own configuration or its set of connections has changed.
+    pub(crate) async fn bump_gateway(&mut self, gateway: &GatewayRecord) -> Result<()> {
+        let now = self.now;
+        self.writer.bump_gateway(gateway.gateway.id, now).await?;
+        self.bump_node(gateway.node).await
+    }
+
+    /// Connections have changed, directly or through what they share: their revisions and those of the nodes that carry them.
+    pub(crate) async fn bump_connections(&mut self, ids: &[causeway_model::ConnectionId]) -> Result<()> {
+        let now = self.now;
+        let mut gateways: Vec<VpnGatewayId> = Vec::new();
+        for id in ids {
+            self.writer.bump_connection(*id, now).await?;
+            if let Some(record) = self.writer.connection_by_id(*id).await? {
+                gateways.push(record.connection.vpn_gateway_id);
+            }
+        }
+        gateways.sort_unstable();
+        gateways.dedup();
+        for id in gateways {
+            let node = self.writer.vpn_gateway(id).await?.and_then(|record| record.node);
+            self.bump_node(node).await?;
+            status::refresh(&mut self.writer, id, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Refreshes the copies of the statuses of a gateway and its connections.
+    pub(crate) async fn refresh(&mut self, id: VpnGatewayId) -> Result<()> {
+        status::refresh(&mut self.writer, id, self.now).await
+    }
+
+    /// Records what was done, makes it durable and wakes whoever waits for it.
+    pub(crate) async fn finish(
+        mut self,
+        action: &str,
+        resource: &str,
+        id: impl ToString,
+        details: &[(&str, String)],
+    ) -> Result<()> {
+        let details: BTreeMap<String, String> =
+            details.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+        self.writer.record(self.caller, self.now, action, resource, &id.to_string(), &details).await?;
+        self.writer.commit().await?;
+        self.controller.announce();
+        Ok(())
+    }
+}
