@@ -97,12 +97,7 @@ impl World {
         let now = network.now();
         let mut number = 0;
         let ends = configs.map(|config| {
-            let end = End::new(
-                seed.wrapping_mul(1000).wrapping_add(number),
-                address(usize::try_from(number).expect("small")),
-                now,
-                config,
-            );
+            let end = End::new(seed.wrapping_mul(1000).wrapping_add(number), now, config);
             number += 1;
             end
         });
@@ -147,7 +142,7 @@ impl World {
         self.started += Duration::from_nanos(1);
         let seed = self.seed ^ 0x5eed_0000 ^ u64::from(self.started.subsec_nanos());
         let old = &self.ends[end];
-        let mut fresh = End::new(seed, old.address, now, old.config.clone());
+        let mut fresh = End::new(seed, now, old.config.clone());
         fresh.events.clone_from(&old.events);
         self.ends[end] = fresh;
     }
@@ -285,8 +280,9 @@ fn fits(a: &ChildSa, b: &ChildSa) -> bool {
 }
 
 impl End {
-    fn new(seed: u64, address: IpAddr, now: Instant, config: PeerConfig) -> Self {
+    fn new(seed: u64, now: Instant, config: PeerConfig) -> Self {
         let mut endpoint = Endpoint::new(EndpointConfig::default(), Box::new(SeededEntropy::new(seed)));
+        let address = config.local;
         endpoint.set_peer(now, config.clone());
         Self {
             endpoint,

@@ -1,13 +1,11 @@
 //! Two of our endpoints in a simulated network: hours of virtual time, bad weather, and what must hold all along.
 
-mod world;
-
 use std::time::Duration;
 
 use causeway_ike::Event;
 use causeway_netsim::Conditions;
 
-use world::{World, calm, config, rough};
+use crate::world::{World, address, calm, config, rough};
 
 fn short_lived(end: usize, ike: u32, child: u32) -> causeway_ike::PeerConfig {
     let mut config = config(end);
@@ -94,7 +92,7 @@ fn very_bad_weather_and_partitions_end_and_it_returns() {
                 world.network.set_conditions(Conditions { loss: 0.7, ..rough() });
                 world.run(Duration::from_secs(60));
             } else {
-                let (a, b) = (world::address(0), world::address(1));
+                let (a, b) = (address(0), address(1));
                 world.network.partition(a, b);
                 world.run(Duration::from_secs(25 + round));
                 world.network.heal(a, b);
