@@ -58,6 +58,8 @@ pub struct NewConnection {
     pub propagate: bool,
     /// A secret of one's own; `None`: the service makes one.
     pub secret: Option<String>,
+    /// Inside addresses with masks, per family ours and the customer's; `None`: allotted.
+    pub inside: Option<[[String; 2]; 2]>,
 }
 
 impl Default for NewConnection {
@@ -70,6 +72,7 @@ impl Default for NewConnection {
             esp: json!([]),
             propagate: true,
             secret: None,
+            inside: None,
         }
     }
 }
@@ -283,6 +286,13 @@ impl Api {
             && let Some(object) = body.as_object_mut()
         {
             object.insert("secret".to_owned(), json!({"id": secret}));
+        }
+        for (family, [ours, theirs]) in new.inside.iter().flatten().enumerate() {
+            let key = if family == 0 { "bgp_config_ipv4" } else { "bgp_config_ipv6" };
+            if let Some(session) = body.get_mut(key).and_then(Value::as_object_mut) {
+                session.insert("private_ip".to_owned(), json!(ours));
+                session.insert("peer_private_ip".to_owned(), json!(theirs));
+            }
         }
         let answer = self.create("s2s-vpn/v1alpha1", "connections", &body).await?;
         answer.get("connection").cloned().context("no connection in the answer")

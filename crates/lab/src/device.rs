@@ -27,12 +27,21 @@ impl Device {
         Self { machine, folder, script: None, charon: None, bird: None }
     }
 
+    /// [`Self::add`] on a device that has no other connection: the files of an earlier one are removed.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn install(&mut self, text: &str, key: &str, prefixes: &[&str]) -> Result<()> {
+        self.machine.shell("rm -f /etc/swanctl/conf.d/* /etc/causeway/*").await?;
+        self.add(text, key, prefixes).await
+    }
+
     /// Does what a person does with the text: saves it, runs the command in its head that splits it, writes the key file that it
     /// describes (`key` in base64), and the prefixes behind the device.
     ///
     /// # Errors
     /// The text does not say what it should, or a command fails.
-    pub async fn install(&mut self, text: &str, key: &str, prefixes: &[&str]) -> Result<()> {
+    pub async fn add(&mut self, text: &str, key: &str, prefixes: &[&str]) -> Result<()> {
         let (key_file, section) = key_place(text)?;
         let split = instruction(text, "awk ").context("the text does not say how to split it")?;
         let script = instruction(text, "sh ").context("the text does not say how to set up the interface")?;

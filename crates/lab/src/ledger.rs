@@ -214,10 +214,10 @@ impl Ledger {
         let _ = fs::remove_file(self.path());
     }
 
-    /// The node writes what it makes in the kernel on a list of its own, `kernel.json` below its data directory.
+    /// The node writes what it makes in the kernel on a list of its own, `kernel.json` below its data directory, which is in the lab's folder.
     pub(crate) fn namespaces_of_the_service(&self) -> Vec<String> {
         let mut names = Vec::new();
-        let mut folders = vec![self.folder().join("data")];
+        let mut folders = vec![self.folder()];
         while let Some(folder) = folders.pop() {
             let Ok(entries) = fs::read_dir(folder) else { continue };
             for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {

@@ -164,6 +164,12 @@ exec sleep infinity
         Ok(machine)
     }
 
+    /// The same machine with this machine's files.
+    #[must_use]
+    pub fn without_files(&self) -> Self {
+        Self { holder: None, ..self.clone() }
+    }
+
     fn command(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/run/netns/{}", self.namespace));

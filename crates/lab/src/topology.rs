@@ -157,17 +157,51 @@ impl Lab {
     /// # Errors
     /// The node has not made the bridge within 10 s, or a command fails.
     pub async fn attach_host(&mut self, network: &str, subnets: &[String]) -> Result<()> {
-        let bridge = self.bridge(network).await?;
         wire(&self.node, "cwhost0", &self.host, "eth0").await?;
-        self.node.run("ip", &["link", "set", "cwhost0", "master", &bridge]).await?.text()?;
-        self.host_addresses.clear();
+        self.host_addresses = Self::plug(&self.node, "cwhost0", &self.host, network, subnets).await?;
+        Ok(())
+    }
+
+    /// Makes the office a host on a Private Network of a service that runs on the site. Returns its addresses.
+    ///
+    /// # Errors
+    /// As for [`Self::attach_host`].
+    pub async fn attach_office(&self, network: &str, subnets: &[String]) -> Result<Vec<String>> {
+        let site = self.site.without_files();
+        site.run("ip", &["address", "flush", "dev", "lan0"]).await?.text()?;
+        self.office.run("ip", &["address", "flush", "dev", "eth0", "scope", "global"]).await?.text()?;
+        Self::plug(&site, "lan0", &self.office, network, subnets).await
+    }
+
+    /// A second service, on the site, with pools of the site's access network.
+    #[must_use]
+    pub fn service_on_site(&self, program: &Path, asn: u32) -> Service {
+        let settings = Settings {
+            underlay: "wan0".to_owned(),
+            pools: ("203.0.113.64/26".to_owned(), "2001:db8:0:2:1::/80".to_owned()),
+            asn,
+        };
+        let (data, log) = (self.folder.join("data-site"), self.folder.join("causeway-site.log"));
+        Service::new(self.site.without_files(), program, data, log, settings)
+    }
+
+    async fn plug(
+        node: &Machine,
+        port: &str,
+        host: &Machine,
+        network: &str,
+        subnets: &[String],
+    ) -> Result<Vec<String>> {
+        let bridge = Self::bridge(node, network).await?;
+        node.run("ip", &["link", "set", port, "master", &bridge]).await?.text()?;
+        let mut addresses = Vec::new();
         for subnet in subnets {
             let (router, own) = router_and_host(subnet)?;
-            assign(&self.host, "eth0", &own.to_string()).await?;
-            default_route(&self.host, &router).await?;
-            self.host_addresses.push(own.addr().to_string());
+            assign(host, "eth0", &own.to_string()).await?;
+            default_route(host, &router).await?;
+            addresses.push(own.addr().to_string());
         }
-        Ok(())
+        Ok(addresses)
     }
 
     /// Plugs the host's cable in again after an orderly stop of the service, which takes its bridges away.
@@ -175,15 +209,15 @@ impl Lab {
     /// # Errors
     /// As for [`Self::attach_host`].
     pub async fn reattach_host(&self, network: &str) -> Result<()> {
-        let bridge = self.bridge(network).await?;
+        let bridge = Self::bridge(&self.node, network).await?;
         self.node.run("ip", &["link", "set", "cwhost0", "master", &bridge]).await?.text().map(drop)
     }
 
     /// The name of the Private Network's bridge, once the node has made it.
-    async fn bridge(&self, network: &str) -> Result<String> {
+    async fn bridge(node: &Machine, network: &str) -> Result<String> {
         let bridge = format!("cwbr-{}", network.split('-').next().unwrap_or(network));
         eventually(&format!("bridge {bridge} on the node"), Duration::from_secs(10), || async {
-            self.node.run("ip", &["link", "show", "dev", &bridge]).await?.text().map(drop)
+            node.run("ip", &["link", "show", "dev", &bridge]).await?.text().map(drop)
         })
         .await?;
         Ok(bridge)
@@ -308,7 +342,7 @@ async fn assign(machine: &Machine, interface: &str, address: &str) -> Result<()>
 }
 
 async fn default_route(machine: &Machine, router: &str) -> Result<()> {
-    machine.run("ip", &["route", "add", "default", "via", router]).await?.text().map(drop)
+    machine.run("ip", &["route", "replace", "default", "via", router]).await?.text().map(drop)
 }
 
 #[cfg(test)]
