@@ -191,7 +191,8 @@ impl Endpoint {
     fn settle(&mut self, now: Instant) {
         for _ in 0..MAX_PASSES {
             let mut busy = false;
-            let spis: Vec<u64> = self.sas.keys().copied().collect();
+            let due = |sa: &IkeSa| self.sa_deadline(sa).is_some_and(|(at, _)| at <= now);
+            let spis: Vec<u64> = self.sas.iter().filter(|(_, sa)| due(sa)).map(|(spi, _)| *spi).collect();
             for spi in spis {
                 self.with_sa(spi, |endpoint, sa| {
                     let (fate, acted) = endpoint.drive(now, sa);
@@ -199,10 +200,7 @@ impl Endpoint {
                     fate
                 });
             }
-            let keys: Vec<PeerKey> = self.peers.keys().copied().collect();
-            for key in keys {
-                busy |= self.drive_peer(now, key);
-            }
+            busy |= self.drive_peers(now);
             if !busy {
                 return;
             }

@@ -1,5 +1,6 @@
 //! Peers: attempts to bring a tunnel up, its Child SAs, and what is said when it goes.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -87,32 +88,37 @@ impl Endpoint {
             .collect()
     }
 
-    /// Initiates if it is time. Returns whether something was sent.
-    pub(crate) fn drive_peer(&mut self, now: Instant, key: PeerKey) -> bool {
-        let alive = self.sas.values().any(|sa| sa.peer == Some(key) && sa.phase.is_alive() && sa.closing.is_none());
-        let Some(peer) = self.peers.get_mut(&key) else { return false };
-        if alive {
-            peer.attempt_at = None;
-            return false;
+    /// Initiates where it is time. Returns whether something was sent.
+    pub(crate) fn drive_peers(&mut self, now: Instant) -> bool {
+        let alive: BTreeSet<PeerKey> = self
+            .sas
+            .values()
+            .filter(|sa| sa.phase.is_alive() && sa.closing.is_none())
+            .filter_map(|sa| sa.peer)
+            .collect();
+        let mut due = Vec::new();
+        let mut waiting = Vec::new();
+        for (key, peer) in &mut self.peers {
+            match peer.attempt_at {
+                _ if alive.contains(key) => peer.attempt_at = None,
+                Some(at) if at <= now => due.push(*key),
+                None if peer.started && peer.config.initiate => waiting.push((*key, peer.failures)),
+                Some(_) | None => {}
+            }
         }
-        match peer.attempt_at {
-            Some(at) if at <= now => {
+        for (key, failures) in waiting {
+            let pause = self.retry_pause(failures);
+            if let Some(peer) = self.peers.get_mut(&key) {
+                peer.attempt_at = Some(now + pause);
+            }
+        }
+        for key in &due {
+            if let Some(peer) = self.peers.get_mut(key) {
                 peer.attempt_at = None;
-                self.initiate(now, key);
-                true
             }
-            Some(_) => false,
-            None => {
-                if peer.started && peer.config.initiate {
-                    let failures = peer.failures;
-                    let pause = self.retry_pause(failures);
-                    if let Some(peer) = self.peers.get_mut(&key) {
-                        peer.attempt_at = Some(now + pause);
-                    }
-                }
-                false
-            }
+            self.initiate(now, *key);
         }
+        !due.is_empty()
     }
 
     /// 1 s, 2 s, 4 s … 30 s by default, each give or take a quarter, so that peers of a restarted device do not march in step.
@@ -134,6 +140,15 @@ impl Endpoint {
                 peer.psk = 0;
             }
             self.emit(Event::AttemptFailed { peer: key, fault });
+        }
+    }
+
+    /// A failure that nobody vouches for, so that it may be forged: it counts for the peers that are down only.
+    pub(crate) fn doubtful_failure(&mut self, candidates: &[Arc<PeerConfig>], fault: impl Fn(&PeerConfig) -> Fault) {
+        for config in candidates {
+            if self.peers.get(&config.key).is_some_and(|peer| peer.children.is_empty()) {
+                self.attempt_failed(config.key, fault(config), false);
+            }
         }
     }
 

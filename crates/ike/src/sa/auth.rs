@@ -53,21 +53,17 @@ impl Endpoint {
         let candidates = self.candidates(sa.local, sa.remote);
         let (Some(id_i), Some((method, data))) = (&content.id_i, &content.auth) else {
             self.count("malformed");
-            for config in &candidates {
-                // Without AUTH the peer wants EAP, which this product does not offer.
-                let fault = Fault::new(ReasonCode::AuthenticationFailed)
-                    .with("peer_wants", "another method than a pre-shared key");
-                self.attempt_failed(config.key, fault, false);
-            }
+            // Without AUTH the peer wants EAP, which this product does not offer.
+            self.doubtful_failure(&candidates, |_| {
+                Fault::new(ReasonCode::AuthenticationFailed).with("peer_wants", "another method than a pre-shared key")
+            });
             return refuse();
         };
         let Some(config) = choose_peer(&candidates, id_i, content.id_r.as_ref()) else {
             self.count("identity_mismatch");
-            for config in &candidates {
-                let fault = Fault::new(ReasonCode::IdentityMismatch)
-                    .values(config.remote_identity.to_string(), id_i.to_string());
-                self.attempt_failed(config.key, fault, false);
-            }
+            self.doubtful_failure(&candidates, |config| {
+                Fault::new(ReasonCode::IdentityMismatch).values(config.remote_identity.to_string(), id_i.to_string())
+            });
             return refuse();
         };
         let Some(psk) = verify(sa, &opening, true, &config, *method, data, &id_i.body) else {

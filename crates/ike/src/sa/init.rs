@@ -257,11 +257,10 @@ impl Endpoint {
         }
         let Some(chosen) = choose_ike(&first.ike_proposals, proposals, 0) else {
             self.count("no_proposal_chosen");
-            for config in &candidates {
-                let fault = Fault::new(ReasonCode::NoProposalChosen)
-                    .values(describe_ciphers(&config.ike_proposals), describe_proposals(proposals));
-                self.attempt_failed(config.key, fault, false);
-            }
+            self.doubtful_failure(&candidates, |config| {
+                Fault::new(ReasonCode::NoProposalChosen)
+                    .values(describe_ciphers(&config.ike_proposals), describe_proposals(proposals))
+            });
             self.refuse_init(request, notify::NO_PROPOSAL_CHOSEN, &[]);
             return;
         };

@@ -44,6 +44,8 @@ impl Endpoint {
             add(child.activate_at, "activate");
             add((!child.delete && !sa.is_rekeying(child.id)).then_some(child.expires_at), "child_expiry");
         }
+        let unsent = sa.closing.is_some() || sa.children.iter().any(|child| child.delete);
+        add((unsent && sa.pending.is_none()).then_some(sa.last_input), "delete");
         if sa.closing.is_some() {
             return soonest;
         }
@@ -57,7 +59,7 @@ impl Endpoint {
                     add(Some(child.rekey_at), "child_rekey");
                 }
                 if self.wants_child(sa) {
-                    add(sa.next_child_at, "child");
+                    add(Some(sa.next_child_at.unwrap_or(sa.last_input)), "child");
                 }
             }
         }
@@ -83,6 +85,13 @@ impl Endpoint {
             return (Fate::Keep, false);
         }
         self.next_task(now, sa);
+        if sa.pending.is_none() && self.sa_deadline(sa).is_some_and(|(at, _)| at <= now) {
+            // What is due cannot be sent, and would be due for ever.
+            self.count("unable_to_send");
+            let fault = self.end_of_life(sa);
+            self.bury_children(now, sa, &fault);
+            return (Fate::Drop, true);
+        }
         (Fate::Keep, sa.pending.is_some())
     }
 
@@ -171,12 +180,11 @@ impl Endpoint {
             Phase::HalfOpen(_) => {
                 self.count("half_open_timeout");
                 // Only where the addresses name one peer: the identity is not known yet.
-                if let [config] = self.candidates(sa.local, sa.remote).as_slice() {
-                    let idle = self.peers.get(&config.key).is_some_and(|peer| peer.children.is_empty());
-                    if idle {
-                        let fault = Fault::new(ReasonCode::PeerSilentAfterInit).with("peer", sa.remote.to_string());
-                        self.attempt_failed(config.key, fault, false);
-                    }
+                let candidates = self.candidates(sa.local, sa.remote);
+                if candidates.len() == 1 {
+                    self.doubtful_failure(&candidates, |_| {
+                        Fault::new(ReasonCode::PeerSilentAfterInit).with("peer", sa.remote.to_string())
+                    });
                 }
             }
             Phase::Established if sa.closing.is_none() => {
@@ -226,9 +234,16 @@ impl Endpoint {
                     && other.superseded_at.is_none()
                     && !other.children.is_empty()
             };
-            if self.sas.values().any(better) {
-                sa.closing = Some(Farewell::Delete);
-                self.begin_close(now, sa);
+            // As its responder we do not know that the initiator has our answer until something comes on it.
+            let proven = |other: &IkeSa| other.initiator || other.last_input > other.authenticated_at;
+            let mut successors = self.sas.values().filter(|other| better(other)).peekable();
+            if successors.peek().is_some() {
+                if successors.any(proven) {
+                    sa.closing = Some(Farewell::Delete);
+                    self.begin_close(now, sa);
+                } else {
+                    sa.superseded_at = Some(now + self.config.supersede_grace);
+                }
             }
         }
         if sa.childless_since.is_some_and(|since| since + self.config.childless_timeout <= now) {

@@ -14,6 +14,12 @@ fn short_lived(end: usize, ike: u32, child: u32) -> causeway_ike::PeerConfig {
     config
 }
 
+/// Seeds from `first` on. `CAUSEWAY_SIM_SCALE=20` tries twenty times as many, for a soak.
+fn seeds(first: u64, count: u64) -> std::ops::Range<u64> {
+    let scale = std::env::var("CAUSEWAY_SIM_SCALE").ok().and_then(|text| text.parse::<u64>().ok()).unwrap_or(1);
+    first..first + count * scale
+}
+
 fn rekeys(world: &World) -> (usize, usize) {
     let [a, b] = &world.ends;
     let children = a.count(|event| matches!(event, Event::ChildInstalled { .. }));
@@ -25,7 +31,7 @@ fn rekeys(world: &World) -> (usize, usize) {
 
 #[test]
 fn without_loss_hundreds_of_rekeys_lose_no_packet() {
-    for seed in 0..4 {
+    for seed in seeds(0, 4) {
         let mut world = World::new(seed, calm(), [short_lived(0, 90, 20), short_lived(1, 90, 20)]);
         world.start(0);
         world.run(Duration::from_secs(2 * 3600));
@@ -43,7 +49,7 @@ fn without_loss_hundreds_of_rekeys_lose_no_packet() {
 #[test]
 fn slow_paths_make_rekeys_collide_and_nothing_is_lost() {
     let slow = Conditions { latency: Duration::from_millis(900), ..Conditions::default() };
-    for seed in 0..6 {
+    for seed in seeds(0, 6) {
         let mut world = World::new(seed, slow, [short_lived(0, 700, 240), short_lived(1, 700, 240)]);
         world.start(0);
         world.run(Duration::from_secs(12 * 3600));
@@ -61,7 +67,7 @@ fn slow_paths_make_rekeys_collide_and_nothing_is_lost() {
 
 #[test]
 fn a_fifth_lost_reordered_and_doubled_for_hours() {
-    for seed in 0..8 {
+    for seed in seeds(0, 8) {
         let mut world = World::new(seed, rough(), [short_lived(0, 120, 30), short_lived(1, 120, 30)]);
         world.start(0);
         world.run(Duration::from_secs(3 * 3600));
@@ -83,7 +89,7 @@ fn a_fifth_lost_reordered_and_doubled_for_hours() {
 
 #[test]
 fn very_bad_weather_and_partitions_end_and_it_returns() {
-    for seed in 100..106 {
+    for seed in seeds(100, 6) {
         let mut world = World::new(seed, rough(), [short_lived(0, 200, 60), short_lived(1, 200, 60)]);
         world.start(0);
         for round in 0..20 {
@@ -121,7 +127,7 @@ fn one_seed_is_one_story() {
 
 #[test]
 fn both_ends_begin_at_once_and_one_tunnel_remains() {
-    for seed in 0..60 {
+    for seed in seeds(0, 60) {
         let weather = if seed % 3 == 0 { calm() } else { rough() };
         let mut both = [config(0), config(1)];
         both[1].initiate = seed % 2 == 0;
@@ -145,7 +151,7 @@ fn both_ends_begin_at_once_and_one_tunnel_remains() {
 
 #[test]
 fn rekeys_at_the_same_instant_leave_one_child() {
-    for seed in 0..40 {
+    for seed in seeds(0, 40) {
         let mut world = World::new(seed, if seed % 2 == 0 { calm() } else { rough() }, [config(0), config(1)]);
         world.start(0);
         assert!(world.run_until(Duration::from_secs(60), World::settled), "seed {seed}");
