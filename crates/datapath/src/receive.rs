@@ -59,7 +59,7 @@ pub(crate) fn run(shared: &Shared) -> io::Result<()> {
                 if { event.flags }.contains(epoll::EventFlags::ERR) {
                     read_errors(shared, socket);
                 }
-                serve(shared, socket, &tables, &mut receiver, &mut backlogs);
+                serve(shared, socket, &mut receiver, &mut backlogs);
             }
         }
     }
@@ -67,9 +67,8 @@ pub(crate) fn run(shared: &Shared) -> io::Result<()> {
 }
 
 /// Takes what waits on the socket, within the rounds' limit.
-fn serve(shared: &Shared, socket: &Socket, tables: &Tables, receiver: &mut Receiver, backlogs: &mut Backlogs) {
+fn serve(shared: &Shared, socket: &Socket, receiver: &mut Receiver, backlogs: &mut Backlogs) {
     let now = Instant::now();
-    let mut demultiplexer = Demultiplexer { shared, socket, tables, backlogs, last: None, now };
     for _ in 0..ROUNDS {
         let count = match receiver.receive(socket.as_fd()) {
             Ok(count) => count,
@@ -77,6 +76,9 @@ fn serve(shared: &Shared, socket: &Socket, tables: &Tables, receiver: &mut Recei
             // What an earlier datagram met (IP_RECVERR); reporting it has cleared it.
             Err(_) => continue,
         };
+        // Taken after the datagrams: an association that was installed before its first packet was sent is certainly in it.
+        let tables = &*shared.tables();
+        let mut demultiplexer = Demultiplexer { shared, socket, tables, backlogs, last: None, now };
         for slot in 0..count {
             let Some(received) = receiver.received(slot) else { continue };
             if received.truncated {

@@ -50,7 +50,7 @@ pub(crate) fn run(shared: &Shared) -> io::Result<()> {
             if token == WAKE {
                 shared.transmit.drain_wake();
             } else if let Some(tunnel) = tables.tunnels.get(&token) {
-                transmitter.serve(tunnel, &tables);
+                transmitter.serve(tunnel);
             }
         }
     }
@@ -96,7 +96,7 @@ impl Transmitter<'_> {
     }
 
     /// Moves what waits in the tunnel's device, within a round's limit.
-    fn serve(&mut self, tunnel: &Arc<Tunnel>, tables: &Tables) {
+    fn serve(&mut self, tunnel: &Arc<Tunnel>) {
         let limit = &tunnel.limits.outbound;
         if limit.limited() {
             let now = Instant::now();
@@ -108,6 +108,8 @@ impl Transmitter<'_> {
         }
         let allowance = limit.tokens();
         let outbound = tunnel.outbound();
+        // Taken after the association: an address that was bound before it was set is certainly in it.
+        let tables = self.shared.tables();
         let way = outbound.as_deref().map(|outbound| (outbound, tables.by_address.get(&outbound.local)));
         let mut octets = 0;
         for _ in 0..ROUND {
