@@ -2,7 +2,7 @@
 //!
 //! One [`Datapath`] serves a whole node. It owns two threads and their buffers, whatever the number of gateways; an idle tunnel
 //! costs its TUN device and a few hundred octets. One thread reads TUN devices, seals and sends; the other one receives, opens
-//! and writes. Control (IKE, the node) changes tables that the threads read once per wake-up: no lock is held across a system
+//! and writes. Control (IKE, the node) changes tables that the threads read once per batch: no lock is held across a system
 //! call and no packet allocates.
 //!
 //! ```text

@@ -1,7 +1,7 @@
 //! What is shared between control tasks and packet threads.
 //!
 //! Control changes a table under its lock (copying it only if a thread is using it at that moment); a thread takes a reference
-//! to the tables once per wake-up and lets go of it before it sleeps, so nothing removed lives on in a sleeping thread.
+//! to the tables once per batch and lets go of it before it sleeps, so nothing removed lives on in a sleeping thread.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
