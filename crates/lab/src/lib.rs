@@ -6,7 +6,6 @@
 
 mod api;
 mod capture;
-mod command;
 mod console;
 mod device;
 mod ledger;
@@ -22,7 +21,6 @@ use anyhow::{Context as _, Result};
 
 pub use crate::api::{Answer, Api, Family, NewConnection, Site};
 pub use crate::capture::{Capture, CaptureSummary};
-pub use crate::command::{Arguments, run};
 pub use crate::console::Console;
 pub use crate::device::Device;
 pub use crate::ledger::{Ledger, STATE_DIR};

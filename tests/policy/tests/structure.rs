@@ -35,7 +35,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("node", &["bgp", "crypto", "datapath", "esp", "fleet", "ike", "linux", "model", "tun"]),
     // Programs. The lab knows the product only from outside.
     ("lab", &[]),
-    ("causeway", &["api", "controller", "crypto", "fleet", "lab", "model", "node", "store"]),
+    ("cli", &[]),
+    ("causeway", &["api", "cli", "controller", "crypto", "fleet", "lab", "model", "node", "store"]),
     ("policy", &[]),
 ];
 
