@@ -34,6 +34,7 @@ use causeway_store::{Reader, Store};
 use ipnet::IpNet;
 use tokio::sync::watch;
 
+pub use causeway_device::FORMATS as DEVICE_FORMATS;
 pub use causeway_store::{ApiKey, Project};
 pub use clock::{Clock, SystemClock};
 pub use connection::ConnectionRoutes;

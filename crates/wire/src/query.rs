@@ -269,6 +269,8 @@ orders! {
 impl Order {
     /// Subnets.
     pub const CREATED: &'static [Self] = &[Self::CREATED_AT_ASC, Self::CREATED_AT_DESC];
+    /// Audit records: the newest first.
+    pub const CREATED_DESC: &'static [Self] = &[Self::CREATED_AT_DESC, Self::CREATED_AT_ASC];
     /// VPCs, Private Networks, customer gateways, routing policies.
     pub const CREATED_NAME: &'static [Self] =
         &[Self::CREATED_AT_ASC, Self::CREATED_AT_DESC, Self::NAME_ASC, Self::NAME_DESC];

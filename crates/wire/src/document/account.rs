@@ -34,10 +34,10 @@ pub struct ApiKeyDocument {
     /// Free text.
     pub description: String,
     /// Creation.
-    pub created_at: Option<Time>,
+    pub created_at: Time,
     /// Last change.
-    pub updated_at: Option<Time>,
-    /// Keys do not expire by themselves.
+    pub updated_at: Time,
+    /// From when on it is refused.
     pub expires_at: Option<Time>,
     /// The project that requests without one go to.
     pub default_project_id: ProjectId,
@@ -47,7 +47,7 @@ pub struct ApiKeyDocument {
     pub deletable: bool,
     /// Whether a product made it.
     pub managed: bool,
-    /// Not recorded.
+    /// Not kept, so empty.
     pub creation_ip: &'static str,
 }
 

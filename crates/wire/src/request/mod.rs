@@ -3,6 +3,7 @@
 //! What the clients send without meaning it counts as absent: `null`, `""`, and `unknown_*` for enumerations (wire-api.md §1.5).
 //! Unknown fields are ignored.
 
+pub mod extension;
 pub mod ipam;
 pub mod s2s;
 pub mod secret;

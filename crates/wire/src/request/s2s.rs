@@ -398,11 +398,5 @@ fn bgp(fields: &Fields<'_>, family: Family) -> Option<NewBgp> {
         Some(address)
     };
     let (private_ip, peer_private_ip) = (inside("private_ip"), inside("peer_private_ip"));
-    for (missing, given) in [("private_ip", "peer_private_ip"), ("peer_private_ip", "private_ip")] {
-        if config.present(given) && !config.present(missing) {
-            config
-                .constraint(missing, format!("give it together with `{given}`, or neither to have a subnet allotted"));
-        }
-    }
     Some(NewBgp { routing_policy_id: config.id("routing_policy_id"), private_ip, peer_private_ip })
 }

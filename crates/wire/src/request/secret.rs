@@ -81,6 +81,17 @@ impl Body {
             }
         })
     }
+
+    /// Update a version of a secret: its description.
+    ///
+    /// # Errors
+    /// Every invalid field.
+    pub fn update_secret_version(&self) -> Result<Option<String>, Error> {
+        self.read(|fields| {
+            fields.not_offered("ephemeral_properties");
+            fields.bounded_text("description", MAX_DESCRIPTION)
+        })
+    }
 }
 
 /// `{revision}` of a path: a number from 1, `latest` or `latest_enabled`.

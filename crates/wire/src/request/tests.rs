@@ -301,10 +301,6 @@ fn errors_of_a_connection() {
                     ("bgp_config_ipv4.routing_policy_id", Format),
                 ],
             ),
-            (
-                &row(r#""bgp_config_ipv6":{"private_ip":"fd00::1/126"}"#),
-                &[("bgp_config_ipv6.peer_private_ip", Constraint)],
-            ),
         ],
     );
 }

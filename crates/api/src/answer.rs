@@ -1,0 +1,90 @@
+//! Answers: JSON, always, and of exactly that content type (a client compares it as a whole).
+
+use axum::body::Body;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use causeway_model::Error;
+use causeway_wire::error::ErrorResponse;
+use serde::Serialize;
+
+/// The content type of everything but device configurations.
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// What a handler ends with.
+pub(crate) type Answer = Result<Response, Failure>;
+
+/// A call that did not succeed.
+#[derive(Debug)]
+pub(crate) struct Failure(pub(crate) Error);
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        if let Error::Internal(text) = &self.0 {
+            tracing::error!(error = %text, "a call failed");
+        }
+        error(ErrorResponse::new(&self.0))
+    }
+}
+
+/// 200 and `document`.
+pub(crate) fn json(document: &impl Serialize) -> Answer {
+    match serde_json::to_vec(document) {
+        Ok(body) => Ok(with_body(StatusCode::OK, body)),
+        Err(error) => Err(Failure(Error::Internal(format!("cannot write a document: {error}")))),
+    }
+}
+
+/// 204: no body, and the content type all the same (§1.6).
+pub(crate) fn no_content() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response
+}
+
+/// 200 and a text.
+pub(crate) fn text(text: String) -> Response {
+    let mut response = Response::new(Body::from(text));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+/// An error's status and body.
+pub(crate) fn error(error: ErrorResponse) -> Response {
+    let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    with_body(status, error.body.into_bytes())
+}
+
+fn with_body(status: StatusCode, body: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response
+}
+
+/// 404 for a path that is none of ours, as production answers for routes of unknown kind.
+pub(crate) async fn no_such_path() -> Failure {
+    Failure(Error::NotFound { resource: "unknown", id: String::new() })
+}
+
+/// 405; axum adds `Allow`.
+pub(crate) async fn no_such_method() -> Response {
+    error(ErrorResponse::method_not_allowed())
+}
+
+/// 501 for a call of the public API that this server does not offer.
+pub(crate) async fn not_offered() -> Failure {
+    not_implemented("this call is not offered")
+}
+
+/// 501 that says what is missing.
+pub(crate) fn not_implemented(help: &str) -> Failure {
+    Failure(Error::NotImplemented { help: help.to_owned() })
+}

@@ -1,0 +1,98 @@
+//! What surrounds every request: its id, the headers of every answer (wire-api.md §1.6), and a task of its own.
+
+use std::time::Instant;
+
+use axum::extract::Request;
+use axum::http::header::{
+    CONTENT_SECURITY_POLICY, SERVER, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use axum::http::{HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use causeway_model::Error;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use crate::answer::Failure;
+
+/// The request's id: in the answer's headers, the log and the audit records.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RequestId(pub(crate) Uuid);
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The same in every answer.
+const FIXED: [(HeaderName, HeaderValue); 5] = [
+    (CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
+    (SERVER, HeaderValue::from_static("Causeway")),
+    (STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=63072000")),
+    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+];
+
+/// Runs the request and dresses its answer.
+///
+/// The request gets a task of its own: a client that hangs up must not stop a use case halfway between its transaction and what follows from
+/// it, and a panic must end as an answer that clients can read.
+pub(crate) async fn around(mut request: Request, next: Next) -> Response {
+    let id = Uuid::new_v4();
+    request.extensions_mut().insert(RequestId(id));
+    let span = tracing::debug_span!("request", %id, method = %request.method(), path = request.uri().path());
+    let start = Instant::now();
+    let task = tokio::spawn(next.run(request).instrument(span.clone()));
+    let mut response = match task.await {
+        Ok(response) => response,
+        Err(error) => Failure(Error::Internal(format!("the request's task ended: {error}"))).into_response(),
+    };
+    span.in_scope(|| tracing::debug!(status = response.status().as_u16(), elapsed = ?start.elapsed(), "answered"));
+    let headers = response.headers_mut();
+    for (name, value) in FIXED {
+        headers.insert(name, value);
+    }
+    if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
+        headers.insert(X_REQUEST_ID, id);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::middleware::from_fn;
+    use axum::routing::get;
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_ends_as_an_answer() {
+        async fn broken() -> Response {
+            panic!("as if by a bug")
+        }
+        let router = Router::new().route("/", get(broken)).layer(from_fn(around));
+        let request = Request::get("/").body(Body::empty()).expect("a request");
+        let response = router.oneshot(request).await.expect("infallible");
+        assert_eq!(response.status(), 500);
+        assert_eq!(response.headers()["x-frame-options"], "DENY");
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        assert_eq!(body, r#"{"message":"internal error","type":"internal"}"#);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_hangs_up_does_not_stop_its_request() {
+        let (done, finished) = tokio::sync::oneshot::channel();
+        let done = std::sync::Arc::new(std::sync::Mutex::new(Some(done)));
+        let slow = async move || {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            let done = done.lock().expect("no panic before").take().expect("one request");
+            done.send(()).expect("the test waits");
+        };
+        let router = Router::new().route("/", get(slow)).layer(from_fn(around));
+        let request = Request::get("/").body(Body::empty()).expect("a request");
+        let hung_up = tokio::time::timeout(std::time::Duration::from_millis(5), router.oneshot(request)).await;
+        assert!(hung_up.is_err(), "the client went first");
+        tokio::time::timeout(std::time::Duration::from_secs(5), finished).await.expect("in time").expect("it finished");
+    }
+}

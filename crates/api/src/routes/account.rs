@@ -1,0 +1,90 @@
+//! Account v3, IAM v1alpha1, `/metadata` and health: what clients ask for around the VPN (wire-api.md §1.9, §8).
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use causeway_controller::Project;
+use causeway_model::ProjectId;
+use causeway_wire::document::List;
+use causeway_wire::document::account::{ApiKeyDocument, MetadataDocument, ProjectDocument};
+use causeway_wire::document::extension::HealthDocument;
+use causeway_wire::error::ErrorResponse;
+use causeway_wire::query::Order;
+
+use crate::App;
+use crate::answer::{Answer, json, not_offered};
+use crate::call::Call;
+
+pub(crate) fn routes() -> Router<App> {
+    Router::new()
+        .route("/account/v3/projects", get(list_projects).post(not_offered))
+        .route("/account/v3/projects/{project_id}", get(project).patch(not_offered).delete(not_offered))
+        .route("/iam/v1alpha1/api-keys/{access_key}", get(api_key))
+}
+
+async fn project(call: Call) -> Answer {
+    let id: ProjectId = call.id("project_id", "project_id")?;
+    let project = call.controller.project(&call.caller, id).await?;
+    json(&project_document(project))
+}
+
+async fn list_projects(call: Call) -> Answer {
+    let query = call.query();
+    let page = query.list(Order::CREATED_NAME);
+    query.not_offered("project_ids");
+    query.finish()?;
+    let projects = call.controller.list_projects(&call.caller, &page).await?;
+    let items = projects.items.into_iter().map(project_document).collect();
+    json(&List::items_first("projects", items, projects.total))
+}
+
+async fn api_key(call: Call) -> Answer {
+    let key = call.controller.api_key(&call.caller, call.param("access_key")).await?;
+    json(&ApiKeyDocument {
+        access_key: key.access_key,
+        secret_key: None,
+        description: key.description,
+        created_at: key.created_at.into(),
+        updated_at: key.created_at.into(),
+        expires_at: key.expires_at.map(Into::into),
+        default_project_id: key.project_id,
+        editable: false,
+        deletable: false,
+        managed: false,
+        creation_ip: "",
+    })
+}
+
+fn project_document(project: Project) -> ProjectDocument {
+    ProjectDocument {
+        id: project.id,
+        name: project.name,
+        organization_id: project.organization_id,
+        created_at: project.created_at.into(),
+        updated_at: project.updated_at.into(),
+        description: project.description,
+        qualification: None,
+    }
+}
+
+/// The same for everyone, so that no token is asked for.
+pub(crate) async fn metadata() -> Answer {
+    json(&MetadataDocument::default())
+}
+
+/// The process answers.
+pub(crate) async fn healthy() -> Answer {
+    json(&HealthDocument::OK)
+}
+
+/// The store answers. Whoever asks has no token, so the error is in the log only.
+pub(crate) async fn ready(State(app): State<App>) -> Response {
+    match app.controller.ready().await {
+        Ok(()) => json(&HealthDocument::OK).into_response(),
+        Err(error) => {
+            tracing::warn!(%error, "the store does not answer");
+            crate::answer::error(ErrorResponse::unavailable("the store does not answer"))
+        }
+    }
+}

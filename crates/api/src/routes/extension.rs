@@ -1,0 +1,132 @@
+//! The extension API (wire-ext.md).
+
+use axum::Router;
+use axum::routing::{get, post};
+use causeway_controller::DEVICE_FORMATS;
+use causeway_model::error::{ArgumentError, ArgumentReason};
+use causeway_model::{ConnectionId, Error, VpnGatewayId};
+use causeway_wire::document::List;
+use causeway_wire::document::extension::{
+    AnnouncedRouteDocument, AuditRecordDocument, ConnectionStateDocument, DeviceFormatDocument, GatewayStateDocument,
+    ReceivedRouteDocument,
+};
+use causeway_wire::document::s2s::{ConnectionDocument, VpnGatewayDocument};
+use causeway_wire::query::Order;
+
+use super::list;
+use crate::App;
+use crate::answer::{Answer, Failure, json, text};
+use crate::call::Call;
+
+pub(crate) fn routes() -> Router<App> {
+    const X: &str = "/causeway/v1/regions/{region}";
+    const V: &str = "/causeway/v1";
+    Router::new()
+        .route(&format!("{X}/vpn-gateways/{{id}}/state"), get(gateway_state))
+        .route(&format!("{X}/connections/{{id}}/state"), get(connection_state))
+        .route(&format!("{X}/connections/{{id}}/routes"), get(connection_routes))
+        .route(&format!("{X}/connections/{{id}}/device-configuration"), get(device_configuration))
+        .route(&format!("{V}/vpn-gateways/{{id}}/lock"), post(lock_gateway))
+        .route(&format!("{V}/vpn-gateways/{{id}}/unlock"), post(unlock_gateway))
+        .route(&format!("{V}/connections/{{id}}/lock"), post(lock_connection))
+        .route(&format!("{V}/connections/{{id}}/unlock"), post(unlock_connection))
+        .route(&format!("{V}/operator/audit-records"), get(audit_records))
+}
+
+fn gateway_id(call: &Call) -> Result<VpnGatewayId, Failure> {
+    call.id("id", "vpn_gateway")
+}
+
+fn connection_id(call: &Call) -> Result<ConnectionId, Failure> {
+    call.id("id", "connection")
+}
+
+async fn gateway_state(call: Call) -> Answer {
+    let state = call.controller.gateway_state(&call.caller, &call.region, gateway_id(&call)?).await?;
+    json(&GatewayStateDocument::from(state))
+}
+
+async fn connection_state(call: Call) -> Answer {
+    let state = call.controller.connection_state(&call.caller, &call.region, connection_id(&call)?).await?;
+    json(&ConnectionStateDocument::from(state))
+}
+
+/// Routes are few (1,000 prefixes at most), so that they come as one page.
+async fn connection_routes(call: Call) -> Answer {
+    let id = connection_id(&call)?;
+    let direction = call.query().text("direction");
+    let received = match direction.as_deref() {
+        None | Some("received") => true,
+        Some("announced") => false,
+        Some(_) => return Err(bad_direction()),
+    };
+    let routes = call.controller.connection_routes(&call.caller, &call.region, id).await?;
+    if received {
+        json(&whole_list("routes", routes.received.into_iter().map(ReceivedRouteDocument::from).collect()))
+    } else {
+        json(&whole_list("routes", routes.announced.into_iter().map(AnnouncedRouteDocument::from).collect()))
+    }
+}
+
+fn bad_direction() -> Failure {
+    let (name, reason) = ("direction".to_owned(), ArgumentReason::Format);
+    let help = "must be `received` (the default) or `announced`".to_owned();
+    Failure(Error::InvalidArguments(vec![ArgumentError { name, reason, help }]))
+}
+
+/// Without `format`: the formats that there are.
+async fn device_configuration(call: Call) -> Answer {
+    let id = connection_id(&call)?;
+    let Some(format) = call.query().text("format") else {
+        call.controller.connection(&call.caller, &call.region, id).await?;
+        let formats = DEVICE_FORMATS.iter();
+        let formats = formats.map(|format| DeviceFormatDocument { description: format.description, name: format.name });
+        return json(&whole_list("formats", formats.collect()));
+    };
+    Ok(text(call.controller.device_configuration(&call.caller, &call.region, id, Some(&format)).await?))
+}
+
+fn whole_list<D>(key: &'static str, items: Vec<D>) -> List<D> {
+    let count = items.len() as u64;
+    List::alphabetical(key, items, count)
+}
+
+// Locks have no region in their path: a service has one.
+
+async fn lock_gateway(call: Call) -> Answer {
+    let reason = call.body()?.lock_reason()?;
+    gateway_lock(call, Some(reason)).await
+}
+
+async fn unlock_gateway(call: Call) -> Answer {
+    gateway_lock(call, None).await
+}
+
+async fn gateway_lock(call: Call, reason: Option<String>) -> Answer {
+    let (id, region) = (gateway_id(&call)?, call.controller.region());
+    let view = call.controller.set_vpn_gateway_locked(&call.caller, region, id, reason).await?;
+    json(&VpnGatewayDocument::from(view))
+}
+
+async fn lock_connection(call: Call) -> Answer {
+    let reason = call.body()?.lock_reason()?;
+    connection_lock(call, Some(reason)).await
+}
+
+async fn unlock_connection(call: Call) -> Answer {
+    connection_lock(call, None).await
+}
+
+async fn connection_lock(call: Call, reason: Option<String>) -> Answer {
+    let (id, region) = (connection_id(&call)?, call.controller.region());
+    let view = call.controller.set_connection_locked(&call.caller, region, id, reason).await?;
+    json(&ConnectionDocument::from(view))
+}
+
+async fn audit_records(call: Call) -> Answer {
+    let query = call.query();
+    let page = query.list(Order::CREATED_DESC);
+    query.finish()?;
+    let records = call.controller.audit_records(&call.caller, &page).await?;
+    json(&list::<_, AuditRecordDocument>("audit_records", records))
+}

@@ -1,0 +1,57 @@
+//! IPAM v1 (wire-api.md §6).
+
+use axum::Router;
+use axum::routing::{get, post};
+use causeway_model::IpId;
+use causeway_wire::document::ipam::IpDocument;
+use causeway_wire::query::Order;
+
+use super::list;
+use crate::App;
+use crate::answer::{Answer, Failure, json, no_content, not_offered};
+use crate::call::Call;
+
+pub(crate) fn routes() -> Router<App> {
+    const P: &str = "/ipam/v1/regions/{region}";
+    Router::new()
+        .route(&format!("{P}/ips"), get(list_ips).post(book))
+        .route(&format!("{P}/ips/{{ip_id}}"), get(ip).patch(update).delete(release))
+        .route(&format!("{P}/ips/{{ip_id}}/attach"), post(not_offered))
+        .route(&format!("{P}/ips/{{ip_id}}/detach"), post(not_offered))
+        .route(&format!("{P}/ips/{{ip_id}}/move"), post(not_offered))
+        .route(&format!("{P}/ip-sets/release"), post(not_offered))
+}
+
+fn ip_id(call: &Call) -> Result<IpId, Failure> {
+    call.id("ip_id", "ip")
+}
+
+async fn list_ips(call: Call) -> Answer {
+    let query = call.query();
+    let (page, filter) = (query.list(Order::IPS), query.ips());
+    query.finish()?;
+    let ips = call.controller.list_ips(&call.caller, &call.region, &page, &filter).await?;
+    json(&list::<_, IpDocument>("ips", ips))
+}
+
+async fn book(call: Call) -> Answer {
+    let new = call.body()?.new_ip()?;
+    let ip = call.controller.book_ip(&call.caller, &call.region, new).await?;
+    json(&IpDocument::from(ip))
+}
+
+async fn ip(call: Call) -> Answer {
+    let ip = call.controller.ip(&call.caller, &call.region, ip_id(&call)?).await?;
+    json(&IpDocument::from(ip))
+}
+
+async fn update(call: Call) -> Answer {
+    let (id, tags) = (ip_id(&call)?, call.body()?.update_ip()?);
+    let ip = call.controller.update_ip(&call.caller, &call.region, id, tags).await?;
+    json(&IpDocument::from(ip))
+}
+
+async fn release(call: Call) -> Answer {
+    call.controller.release_ip(&call.caller, &call.region, ip_id(&call)?).await?;
+    Ok(no_content())
+}

@@ -1,0 +1,148 @@
+//! Secret Manager v1beta1 (wire-api.md §7).
+
+use axum::Router;
+use axum::routing::{get, post};
+use causeway_model::command::{Page, RevisionRef};
+use causeway_model::{Error, SecretId};
+use causeway_wire::document::List;
+use causeway_wire::document::secret::{AccessDocument, SecretDocument, SecretVersionDocument};
+use causeway_wire::query::Order;
+use causeway_wire::request::secret::revision;
+
+use crate::App;
+use crate::answer::{Answer, Failure, json, no_content, not_offered};
+use crate::call::Call;
+
+pub(crate) fn routes() -> Router<App> {
+    const P: &str = "/secret-manager/v1beta1/regions/{region}";
+    const S: &str = "/secret-manager/v1beta1/regions/{region}/secrets/{secret_id}";
+    const V: &str = "/secret-manager/v1beta1/regions/{region}/secrets/{secret_id}/versions/{revision}";
+    Router::new()
+        .route(&format!("{P}/secrets"), get(list_secrets).post(create))
+        .route(&format!("{P}/secrets/browse"), get(not_offered))
+        .route(S, get(secret).patch(update).delete(delete))
+        .route(&format!("{S}/protect"), post(protect))
+        .route(&format!("{S}/unprotect"), post(unprotect))
+        .route(&format!("{S}/restore"), post(not_offered))
+        .route(&format!("{S}/add-owner"), post(not_offered))
+        .route(&format!("{S}/versions"), get(list_versions).post(create_version))
+        .route(V, get(version).patch(update_version).delete(delete_version))
+        .route(&format!("{V}/access"), get(access))
+        .route(&format!("{V}/enable"), post(enable_version))
+        .route(&format!("{V}/disable"), post(disable_version))
+        .route(&format!("{V}/restore"), post(not_offered))
+        .route(&format!("{P}/secrets-by-path/versions/{{revision}}/access"), get(not_offered))
+        .route(&format!("{P}/tags"), get(not_offered))
+        .route(&format!("{P}/secret-types"), get(not_offered))
+}
+
+fn secret_id(call: &Call) -> Result<SecretId, Failure> {
+    call.id("secret_id", "secret")
+}
+
+fn version_ref(call: &Call) -> Result<(SecretId, RevisionRef), Failure> {
+    let text = call.param("revision");
+    let not_found = || Failure(Error::NotFound { resource: "secret_version", id: text.to_owned() });
+    Ok((secret_id(call)?, revision(text).ok_or_else(not_found)?))
+}
+
+fn list<T, D: From<T>>(key: &'static str, page: Page<T>) -> List<D> {
+    List::items_first(key, page.items.into_iter().map(D::from).collect(), page.total)
+}
+
+async fn list_secrets(call: Call) -> Answer {
+    let query = call.query();
+    let (page, (filter, nothing)) = (query.list(Order::SECRETS), query.secrets());
+    query.finish()?;
+    if nothing {
+        return json(&List::<SecretDocument>::items_first("secrets", Vec::new(), 0));
+    }
+    let secrets = call.controller.list_secrets(&call.caller, &call.region, &page, &filter).await?;
+    json(&list::<_, SecretDocument>("secrets", secrets))
+}
+
+async fn create(call: Call) -> Answer {
+    let new = call.body()?.new_secret()?;
+    let secret = call.controller.create_secret(&call.caller, &call.region, new).await?;
+    json(&SecretDocument::from(secret))
+}
+
+async fn secret(call: Call) -> Answer {
+    let secret = call.controller.secret(&call.caller, &call.region, secret_id(&call)?).await?;
+    json(&SecretDocument::from(secret))
+}
+
+async fn update(call: Call) -> Answer {
+    let (id, update) = (secret_id(&call)?, call.body()?.update_secret()?);
+    let (rename, description, path) = (update.rename, update.description, update.path);
+    let secret = call.controller.update_secret(&call.caller, &call.region, id, rename, description, path).await?;
+    json(&SecretDocument::from(secret))
+}
+
+async fn delete(call: Call) -> Answer {
+    call.controller.delete_secret(&call.caller, &call.region, secret_id(&call)?).await?;
+    Ok(no_content())
+}
+
+async fn protect(call: Call) -> Answer {
+    let secret = call.controller.set_secret_protected(&call.caller, &call.region, secret_id(&call)?, true).await?;
+    json(&SecretDocument::from(secret))
+}
+
+async fn unprotect(call: Call) -> Answer {
+    let secret = call.controller.set_secret_protected(&call.caller, &call.region, secret_id(&call)?, false).await?;
+    json(&SecretDocument::from(secret))
+}
+
+async fn list_versions(call: Call) -> Answer {
+    let query = call.query();
+    let page = query.list(&[]);
+    query.finish()?;
+    let id = secret_id(&call)?;
+    let versions = call.controller.list_secret_versions(&call.caller, &call.region, id, &page).await?;
+    json(&list::<_, SecretVersionDocument>("versions", versions))
+}
+
+async fn create_version(call: Call) -> Answer {
+    let (id, new) = (secret_id(&call)?, call.body()?.new_secret_version()?);
+    let version = call.controller.create_secret_version(&call.caller, &call.region, id, new).await?;
+    json(&SecretVersionDocument::from(version))
+}
+
+async fn version(call: Call) -> Answer {
+    let (id, revision) = version_ref(&call)?;
+    let version = call.controller.secret_version(&call.caller, &call.region, id, revision).await?;
+    json(&SecretVersionDocument::from(version))
+}
+
+async fn update_version(call: Call) -> Answer {
+    let ((id, revision), description) = (version_ref(&call)?, call.body()?.update_secret_version()?);
+    let version = call.controller.update_secret_version(&call.caller, &call.region, id, revision, description).await?;
+    json(&SecretVersionDocument::from(version))
+}
+
+async fn delete_version(call: Call) -> Answer {
+    let (id, revision) = version_ref(&call)?;
+    call.controller.delete_secret_version(&call.caller, &call.region, id, revision).await?;
+    Ok(no_content())
+}
+
+async fn access(call: Call) -> Answer {
+    let (id, revision) = version_ref(&call)?;
+    let accessed = call.controller.access_secret_version(&call.caller, &call.region, id, revision).await?;
+    json(&AccessDocument::new(&accessed.version, accessed.kind, &accessed.data))
+}
+
+async fn enable_version(call: Call) -> Answer {
+    set_enabled(call, true).await
+}
+
+async fn disable_version(call: Call) -> Answer {
+    set_enabled(call, false).await
+}
+
+async fn set_enabled(call: Call, enabled: bool) -> Answer {
+    let (id, revision) = version_ref(&call)?;
+    let version = call.controller.set_secret_version_enabled(&call.caller, &call.region, id, revision, enabled).await?;
+    json(&SecretVersionDocument::from(version))
+}

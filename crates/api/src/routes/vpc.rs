@@ -1,0 +1,114 @@
+//! VPC v2 (wire-api.md §5).
+
+use axum::Router;
+use axum::routing::{get, post};
+use causeway_model::{PrivateNetworkId, VpcId};
+use causeway_wire::document::vpc::{AclDocument, PrivateNetworkDocument, VpcDocument};
+use causeway_wire::query::Order;
+
+use super::list;
+use crate::App;
+use crate::answer::{Answer, Failure, json, no_content, not_offered};
+use crate::call::Call;
+
+pub(crate) fn routes() -> Router<App> {
+    const P: &str = "/vpc/v2/regions/{region}";
+    Router::new()
+        .route(&format!("{P}/vpcs"), get(list_vpcs).post(create_vpc))
+        .route(&format!("{P}/vpcs/{{vpc_id}}"), get(vpc).patch(update_vpc).delete(delete_vpc))
+        // Both are always on.
+        .route(&format!("{P}/vpcs/{{vpc_id}}/enable-routing"), post(vpc))
+        .route(&format!("{P}/vpcs/{{vpc_id}}/enable-custom-routes-propagation"), post(vpc))
+        .route(&format!("{P}/vpcs/{{vpc_id}}/acl-rules"), get(acl).put(not_offered))
+        .route(&format!("{P}/private-networks"), get(list_private_networks).post(create_private_network))
+        .route(
+            &format!("{P}/private-networks/{{private_network_id}}"),
+            get(private_network).patch(update_private_network).delete(delete_private_network),
+        )
+        // Always on.
+        .route(&format!("{P}/private-networks/{{private_network_id}}/enable-dhcp"), post(private_network))
+        .route(&format!("{P}/subnets"), get(not_offered))
+        .route(&format!("{P}/routes-with-nexthop"), get(not_offered))
+        .route(&format!("{P}/routes"), post(not_offered))
+        .route(&format!("{P}/routes/{{route_id}}"), get(not_offered).patch(not_offered).delete(not_offered))
+        .route(&format!("{P}/vpc-connectors"), get(not_offered).post(not_offered))
+        .route(&format!("{P}/vpc-connectors/{{id}}"), get(not_offered).patch(not_offered).delete(not_offered))
+        .route(&format!("{P}/ingress-rules"), get(not_offered).post(not_offered))
+        .route(&format!("{P}/ingress-rules/{{id}}"), get(not_offered).patch(not_offered).delete(not_offered))
+}
+
+fn vpc_id(call: &Call) -> Result<VpcId, Failure> {
+    call.id("vpc_id", "vpc")
+}
+
+fn private_network_id(call: &Call) -> Result<PrivateNetworkId, Failure> {
+    call.id("private_network_id", "private_network")
+}
+
+async fn list_vpcs(call: Call) -> Answer {
+    let query = call.query();
+    let page = query.list(Order::CREATED_NAME);
+    query.not_offered("is_default");
+    query.finish()?;
+    let vpcs = call.controller.list_vpcs(&call.caller, &call.region, &page).await?;
+    json(&list::<_, VpcDocument>("vpcs", vpcs))
+}
+
+async fn create_vpc(call: Call) -> Answer {
+    let new = call.body()?.new_vpc()?;
+    let vpc = call.controller.create_vpc(&call.caller, &call.region, new).await?;
+    json(&VpcDocument::from(vpc))
+}
+
+async fn vpc(call: Call) -> Answer {
+    let vpc = call.controller.vpc(&call.caller, &call.region, vpc_id(&call)?).await?;
+    json(&VpcDocument::from(vpc))
+}
+
+async fn update_vpc(call: Call) -> Answer {
+    let (id, rename) = (vpc_id(&call)?, call.body()?.rename()?);
+    let vpc = call.controller.update_vpc(&call.caller, &call.region, id, rename).await?;
+    json(&VpcDocument::from(vpc))
+}
+
+async fn delete_vpc(call: Call) -> Answer {
+    call.controller.delete_vpc(&call.caller, &call.region, vpc_id(&call)?).await?;
+    Ok(no_content())
+}
+
+/// Network ACLs are not offered: a VPC has what a new one has.
+async fn acl(call: Call) -> Answer {
+    call.controller.vpc(&call.caller, &call.region, vpc_id(&call)?).await?;
+    json(&AclDocument::default())
+}
+
+async fn list_private_networks(call: Call) -> Answer {
+    let query = call.query();
+    let (page, filter) = (query.list(Order::CREATED_NAME), query.private_networks());
+    query.finish()?;
+    let networks = call.controller.list_private_networks(&call.caller, &call.region, &page, &filter).await?;
+    json(&list::<_, PrivateNetworkDocument>("private_networks", networks))
+}
+
+async fn create_private_network(call: Call) -> Answer {
+    let new = call.body()?.new_private_network()?;
+    let network = call.controller.create_private_network(&call.caller, &call.region, new).await?;
+    json(&PrivateNetworkDocument::from(network))
+}
+
+async fn private_network(call: Call) -> Answer {
+    let network = call.controller.private_network(&call.caller, &call.region, private_network_id(&call)?).await?;
+    json(&PrivateNetworkDocument::from(network))
+}
+
+async fn update_private_network(call: Call) -> Answer {
+    let id = private_network_id(&call)?;
+    let (rename, default_route) = call.body()?.update_private_network()?;
+    let network = call.controller.update_private_network(&call.caller, &call.region, id, rename, default_route).await?;
+    json(&PrivateNetworkDocument::from(network))
+}
+
+async fn delete_private_network(call: Call) -> Answer {
+    call.controller.delete_private_network(&call.caller, &call.region, private_network_id(&call)?).await?;
+    Ok(no_content())
+}

@@ -1,0 +1,6 @@
+//! The HTTP face over a real controller and a real store, request by request.
+
+mod connections;
+mod conventions;
+mod service;
+mod slice;

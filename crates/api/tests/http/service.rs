@@ -1,0 +1,180 @@
+//! A whole service in process: a real controller over a store in a temporary directory, and a node that acknowledges whatever it is told.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode};
+use causeway_api::ApiConfig;
+use causeway_controller::{Controller, Settings, ZoneSettings};
+use causeway_crypto::SystemEntropy;
+use causeway_crypto::envelope::Kek;
+use causeway_fleet::{FromNode, NodeEnd, PROTOCOL};
+use causeway_model::NodeId;
+use causeway_model::observed::{ConnectionFacts, GatewayFacts, NodeReport};
+use causeway_store::Store;
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tempfile::TempDir;
+use tower::ServiceExt;
+use uuid::Uuid;
+
+pub(crate) const S2S: &str = "/s2s-vpn/v1alpha1/regions/fr-par";
+pub(crate) const VPC: &str = "/vpc/v2/regions/fr-par";
+pub(crate) const IPAM: &str = "/ipam/v1/regions/fr-par";
+pub(crate) const SECRETS: &str = "/secret-manager/v1beta1/regions/fr-par";
+pub(crate) const EXTENSION: &str = "/causeway/v1/regions/fr-par";
+
+pub(crate) struct Service {
+    pub(crate) router: Router,
+    pub(crate) access_key: String,
+    pub(crate) secret_key: String,
+    pub(crate) project_id: String,
+    pub(crate) organization_id: String,
+    _directory: TempDir,
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    /// The body as JSON.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    /// The body, of a call that must succeed.
+    #[track_caller]
+    pub(crate) fn ok(&self) -> Value {
+        assert_eq!(self.status, StatusCode::OK, "{}", self.text);
+        self.json()
+    }
+
+    /// The body, of a call that must end in this error.
+    #[track_caller]
+    pub(crate) fn error(&self, status: u16, kind: &str) -> Value {
+        let body = self.json();
+        assert_eq!((self.status.as_u16(), body["type"].as_str()), (status, Some(kind)), "{}", self.text);
+        assert!(body["message"].is_string());
+        body
+    }
+
+    /// The names of the invalid arguments and their reasons.
+    #[track_caller]
+    pub(crate) fn arguments(&self) -> Vec<(String, String)> {
+        let body = self.error(400, "invalid_arguments");
+        let text = |value: &Value| value.as_str().expect("a string").to_owned();
+        let details = body["details"].as_array().expect("details");
+        details.iter().map(|detail| (text(&detail["argument_name"]), text(&detail["reason"]))).collect()
+    }
+}
+
+impl Service {
+    pub(crate) async fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let store = Store::open(&directory.path().join("causeway.db")).await.expect("a store");
+        let settings = Settings {
+            region: "fr-par".to_owned(),
+            zones: vec![ZoneSettings {
+                name: "fr-par-1".to_owned(),
+                public_pools: ["192.0.2.0/28", "2001:db8:0:1::/64"]
+                    .map(|pool| pool.parse().expect("a prefix"))
+                    .to_vec(),
+            }],
+            provider_asn: 12876,
+            support_contact: None,
+            gateway_types: Settings::default_gateway_types(),
+        };
+        let kek = Kek::generate(&mut SystemEntropy::new());
+        let controller = Controller::open(store, settings, kek).await.expect("a controller");
+        let bootstrap = controller.bootstrap().await.expect("a bootstrap").expect("the first start");
+        let (controller_end, node_end) = causeway_fleet::in_process();
+        controller.attach_node(controller_end);
+        tokio::spawn(agreeable_node(node_end));
+        let config = ApiConfig { regions: vec!["fr-par".to_owned()] };
+        Self {
+            router: causeway_api::router(controller, config),
+            access_key: bootstrap.access_key,
+            secret_key: bootstrap.secret_key.to_string(),
+            project_id: bootstrap.project_id.to_string(),
+            organization_id: bootstrap.organization_id.to_string(),
+            _directory: directory,
+        }
+    }
+
+    /// A request with the operator's key.
+    pub(crate) async fn call(&self, method: &str, path: &str, body: &str) -> Answer {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("x-auth-token", &self.secret_key)
+            .header("content-type", "application/json; charset=utf-8")
+            .body(Body::from(body.to_owned()))
+            .expect("a request");
+        self.send(request).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        // As the Python SDK does it.
+        self.call("GET", path, "{}").await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.call("POST", path, &body.to_string()).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        self.call("DELETE", path, "{}").await
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.expect("infallible");
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.expect("a body").to_bytes();
+        let text = String::from_utf8(bytes.to_vec()).expect("UTF-8");
+        Answer { status: parts.status, headers: parts.headers, text }
+    }
+}
+
+/// Reports everything as applied as soon as it is told.
+async fn agreeable_node(mut node: NodeEnd) {
+    let hello = FromNode::Hello {
+        protocol: PROTOCOL,
+        node: NodeId::random(),
+        boot: Uuid::new_v4(),
+        zone: "fr-par-1".to_owned(),
+        version: "test".to_owned(),
+    };
+    if node.reports.send(hello).await.is_err() {
+        return;
+    }
+    loop {
+        let desired = Arc::clone(&node.desired.borrow_and_update());
+        let gateways = desired.gateways.iter();
+        let report = NodeReport {
+            revision: desired.revision,
+            gateways: gateways
+                .clone()
+                .map(|gateway| GatewayFacts { id: gateway.id, applied: gateway.revision, refused: None })
+                .collect(),
+            connections: gateways
+                .flat_map(|gateway| &gateway.connections)
+                .map(|connection| ConnectionFacts {
+                    id: connection.id,
+                    applied: connection.revision,
+                    refused: None,
+                    tunnels: Vec::new(),
+                    sessions: Vec::new(),
+                    received: Vec::new(),
+                    announced: Vec::new(),
+                })
+                .collect(),
+        };
+        if node.reports.send(FromNode::Report(report)).await.is_err() || node.desired.changed().await.is_err() {
+            return;
+        }
+    }
+}
