@@ -43,9 +43,8 @@ fn we_initiate() {
         "IKE SA",
         |event| matches!(event, Event::IkeEstablished { info, .. } if info.suite == "aes256gcm-prfsha384-curve25519"),
     );
-    us.run_for(Duration::from_millis(100));
-    assert!(us.events.iter().any(|event| matches!(event, Event::ChildInstalled { .. })));
-    assert!(lab.swanctl(&["-l"]).contains("INSTALLED"));
+    us.settle(&lab, |listed| listed.contains("INSTALLED"));
+    assert_eq!(child_count(&us), 1);
 }
 
 fn failed_with(code: ReasonCode) -> impl Fn(&Event) -> bool {
@@ -90,9 +89,8 @@ fn matrix(name: &str, suites: &[(Encryption, Option<Integrity>)], groups: &[DhGr
             let child = us.wait_child();
             exercise(&lab, &mut us, child);
             us.endpoint.remove_peer(std::time::Instant::now(), us.key);
-            us.run_for(Duration::from_millis(50));
+            us.settle(&lab, |listed| !listed.contains("t1"));
             assert_eq!(child_count(&us), 0);
-            assert!(!lab.swanctl(&["-l"]).contains("t1"), "{esp_text}");
             drop(us);
 
             let mut us = Us::new(config(ike, cipher(*encryption, *integrity, *group)));
@@ -133,11 +131,14 @@ fn exercise(lab: &Lab, us: &mut Us, first: causeway_ike::ChildSa) {
             us.wait("removal", |event| matches!(event, Event::ChildRemoved { child: old, .. } if *old == child.id));
             child = next;
         }
-        let listed = lab.swanctl(&["-l"]);
-        assert!(listed.contains(&format!("{:08x}", child.inbound_spi)), "{listed}");
-        assert!(listed.contains(&format!("{:08x}", child.outbound_spi)), "{listed}");
+        let spis = [child.inbound_spi, child.outbound_spi].map(|spi| format!("{spi:08x}"));
+        let agreed = |listed: &str| {
+            spis.iter().all(|spi| listed.contains(spi))
+                && listed.matches("ESTABLISHED").count() == 1
+                && !listed.contains("REKEY")
+        };
+        us.settle(lab, agreed);
         assert_eq!(child_count(us), 1);
-        assert_eq!(listed.matches("ESTABLISHED").count(), 1, "{listed}");
     }
 }
 
@@ -185,9 +186,7 @@ fn we_rekey_the_ike_sa() {
             |event| matches!(event, Event::IkeRekeyed { info, .. } if info.initiator && info.rekeys == rekeys),
         );
     }
-    us.run_for(Duration::from_millis(100));
-    let listed = lab.swanctl(&["-l"]);
-    assert_eq!(listed.matches("ESTABLISHED").count(), 1, "{listed}");
+    us.settle(&lab, |listed| listed.matches("ESTABLISHED").count() == 1);
     assert_eq!(child_count(&us), 1);
 }
 

@@ -5,6 +5,8 @@
 
 mod auth;
 mod child;
+#[cfg(test)]
+mod hostile;
 mod informational;
 mod init;
 mod rekey;

@@ -1,11 +1,10 @@
 //! Rekeying the IKE SA (RFC 7296 §1.3.2, §2.8, §2.18) and its collisions (§2.8.2, §2.25.2).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use causeway_crypto::KeyExchange;
 use causeway_model::suite::DhGroup;
 
-use super::child::TEMPORARY_PAUSE;
 use super::init::lower;
 use super::window::Reply;
 use super::{Farewell, Fate, IkeSa, LINGER, Phase, REPLACED_WAIT, RekeyRequest, Request};
@@ -16,6 +15,9 @@ use crate::config::PeerConfig;
 use crate::event::Event;
 use crate::keys::Inputs;
 use crate::suite::{IkeSuite, accept_ike, allows_group, answer_ike, choose_ike, preferred_ike_group, propose_ike};
+
+/// Pause after a refusal to rekey the IKE SA; longer than the round trips of whatever is in its way.
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
 impl Endpoint {
     /// Sends CREATE_CHILD_SA for the IKE SA itself. `group` overrides the guess.
@@ -117,10 +119,10 @@ impl Endpoint {
                 self.start_rekey(now, sa, wanted);
             } else {
                 self.count("rekey_refused");
-                // Not temporary: as good a pause as any, the SA's lifetime ends it.
-                let temporary = content.notify(notify::TEMPORARY_FAILURE).is_some();
-                let pause = if temporary { TEMPORARY_PAUSE } else { TEMPORARY_PAUSE * 15 };
-                sa.rekey_at = Some(now + self.jitter(pause, 1000, 2000));
+                // Most often a Child SA is being rekeyed by the peer, which ours must not do meanwhile either: the IKE SA has more
+                // time than a Child SA, so this end waits for longer and lets that one be first.
+                let left = sa.expires_at.map_or(RETRY_PAUSE, |at| at.saturating_duration_since(now) / 4);
+                sa.rekey_at = Some(now + self.jitter(RETRY_PAUSE.min(left), 1000, 3000));
             }
             return Fate::Keep;
         };

@@ -261,13 +261,27 @@ pub(crate) fn config(ike: Cipher, esp: Cipher) -> PeerConfig {
     }
 }
 
+/// A socket of the namespace that this thread is in. A process that another thread is about to start may hold the last one's
+/// socket for a moment.
+fn bind(port: u16) -> UdpSocket {
+    let deadline = Instant::now() + Duration::from_secs(2);
+    loop {
+        match UdpSocket::bind((OURS, port)) {
+            Ok(socket) => {
+                socket.set_nonblocking(true).expect("non-blocking");
+                return socket;
+            }
+            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(error) => panic!("binding port {port}: {error}"),
+        }
+    }
+}
+
 impl Us {
     pub(crate) fn new(config: PeerConfig) -> Self {
-        let sockets = [500, 4500].map(|port| {
-            let socket = UdpSocket::bind((OURS, port)).expect("a port of our namespace");
-            socket.set_nonblocking(true).expect("non-blocking");
-            socket
-        });
+        let sockets = [500, 4500].map(bind);
         let mut endpoint = Endpoint::new(EndpointConfig::default(), Box::new(SystemEntropy::new()));
         let key = config.key;
         endpoint.set_peer(Instant::now(), config);
@@ -301,6 +315,19 @@ impl Us {
         let deadline = Instant::now() + time;
         while Instant::now() < deadline {
             self.turn();
+        }
+    }
+
+    /// Runs until charon's list of SAs is as wanted.
+    pub(crate) fn settle(&mut self, lab: &Lab, wanted: impl Fn(&str) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            self.run_for(Duration::from_millis(30));
+            let listed = lab.swanctl(&["-l"]);
+            if wanted(&listed) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "not as wanted: {listed}");
         }
     }
 
