@@ -57,7 +57,7 @@ pub async fn serve(
     let node = start_node(&config, &data, &controller, &shutdown)?;
     let api = tokio::spawn(causeway_api::serve(
         listener,
-        causeway_api::router(controller.clone(), ApiConfig::default()),
+        causeway_api::router(controller.clone(), ApiConfig { regions: vec![config.region.clone()] }),
         shutdown.clone().cancelled_owned(),
     ));
     say(&format!("serving http://{address}; clients: . {}", environment_file.display()))?;
