@@ -218,4 +218,14 @@ pub(crate) fn interface(out: &mut String, engine: Engine, input: &DeviceInput) {
         let nodad = if family == Family::Ipv6 { " nodad" } else { "" };
         line(out, &format!("ip addr replace {} dev {interface}{nodad}", session.peer_private_ip));
     }
+    if !input.vpc_subnets.is_empty() {
+        line(
+            out,
+            "# Without a route from BGP, packets for the VPC stop here instead of leaving in the clear by the default route.",
+        );
+    }
+    for subnet in &input.vpc_subnets {
+        let family = if Family::of_net(subnet) == Family::Ipv6 { " -6" } else { "" };
+        line(out, &format!("ip{family} route replace unreachable {} metric 9999", subnet.trunc()));
+    }
 }

@@ -54,6 +54,7 @@ async fn coming_up(lab: &mut Lab, rounds: u32) -> Result<()> {
     let mut gateway = String::new();
     for round in 0..rounds * 2 {
         if !gateway.is_empty() {
+            active(&api, &gateway).await?;
             api.delete(VPN, &format!("vpn-gateways/{gateway}")).await?;
             api.wait_gone(VPN, &format!("vpn-gateways/{gateway}"), PATIENCE).await?;
         }

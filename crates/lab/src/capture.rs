@@ -70,6 +70,8 @@ impl Capture {
     /// # Errors
     /// The packets cannot be read.
     pub async fn finish(self) -> Result<CaptureSummary> {
+        // What is on its way to tcpdump shall be counted.
+        tokio::time::sleep(Duration::from_millis(300)).await;
         self.running.terminate(Duration::from_secs(3)).await;
         let path = self.file.display().to_string();
         let mut found = Vec::new();

@@ -340,6 +340,7 @@ async fn nothing_is_left_after_deletion_and_the_service_ends_in_order() -> Resul
         ensure!(!scene.lab.service_namespaces().await.is_empty(), "the service has namespaces");
         scene.remove(&id).await?;
         let (api, site) = (&scene.api, &scene.site);
+        api.wait_status("vpn-gateways", &site.gateway, "active", PATIENCE).await?;
         api.delete(VPN, &format!("vpn-gateways/{}", site.gateway)).await?;
         api.wait_gone(VPN, &format!("vpn-gateways/{}", site.gateway), PATIENCE).await?;
         api.delete(VPN, &format!("customer-gateways/{}", site.customer)).await?;

@@ -41,8 +41,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// What tests may use in addition.
-const TESTS_MAY_USE: &[(&str, &[&str])] =
-    &[("ike", &["netsim"]), ("bgp", &["netsim"]), ("api", &["crypto", "fleet", "store"]), ("lab", &["device", "model"])];
+const TESTS_MAY_USE: &[(&str, &[&str])] = &[
+    ("ike", &["netsim"]),
+    ("bgp", &["netsim"]),
+    ("api", &["crypto", "fleet", "store"]),
+    ("lab", &["device", "model"]),
+];
 
 #[test]
 fn crates_use_only_what_lies_below_them() -> Result<()> {

@@ -100,6 +100,8 @@ pub(crate) async fn order_customer(lab: &Lab, site: &mut Site) -> Result<()> {
 pub(crate) async fn delete_site(lab: &Lab, site: &Site) -> Result<()> {
     let api = lab.api()?;
     let vpn = "s2s-vpn/v1alpha1";
+    // The deletion of its connection makes the gateway `configuring` for a moment, in which it cannot be deleted.
+    api.wait_status("vpn-gateways", &site.gateway, "active", PATIENCE).await?;
     api.delete(vpn, &format!("vpn-gateways/{}", site.gateway)).await?;
     api.wait_gone(vpn, &format!("vpn-gateways/{}", site.gateway), PATIENCE).await?;
     api.delete(vpn, &format!("customer-gateways/{}", site.customer)).await?;
