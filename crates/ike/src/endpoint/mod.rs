@@ -60,7 +60,7 @@ impl Endpoint {
     }
 
     /// Adds or updates a peer. Changed keys, proposals and timers take effect with the next exchange that needs them; changed
-    /// addresses or identities close the tunnel and begin anew.
+    /// addresses or identities close the tunnel and begin anew. A new peer only answers until [`Self::start`] is called for it.
     pub fn set_peer(&mut self, now: Instant, config: PeerConfig) {
         let key = config.key;
         let moved = self.peers.get(&key).is_some_and(|peer| {
