@@ -1,0 +1,318 @@
+//! A connection's life: statuses from facts, keys, policies.
+
+use causeway_model::command::{ConnectionFilter, NewSecret, NewSecretVersion, PolicyChange, Rename, RevisionRef};
+use causeway_model::reason::ReasonCode;
+use causeway_model::resource::Role;
+use causeway_model::status::{BgpStatus, ConnectionStatus, TunnelStatus, VpnGatewayStatus};
+use causeway_model::{ConnectionId, Family};
+use zeroize::Zeroizing;
+
+use crate::harness::{REGION, World, kind, list, meta, new_connection, until};
+
+async fn status(world: &World, id: ConnectionId) -> (ConnectionStatus, Option<ReasonCode>) {
+    let state = world.controller.connection_state(&world.operator, REGION, id).await.expect("there");
+    (state.status, state.reason.map(|reason| reason.code))
+}
+
+/// How many connections a list filtered by a status has: the stored copy, as opposed to [`status`].
+async fn listed(world: &World, status: ConnectionStatus) -> u64 {
+    let filter = ConnectionFilter { statuses: vec![status], ..ConnectionFilter::default() };
+    world.controller.list_connections(&world.operator, REGION, &list(), &filter).await.expect("listed").total
+}
+
+#[tokio::test]
+async fn from_ready_to_active_and_down() {
+    let world = World::new().await;
+    let (mut node, gateway, made) = world.connected().await;
+    let id = made.connection.id;
+    assert_eq!((made.status, made.tunnel_status), (ConnectionStatus::Ready, TunnelStatus::Down));
+    assert_eq!((made.bgp_status_ipv4, made.bgp_status_ipv6), (BgpStatus::Down, BgpStatus::Disabled));
+    assert_eq!(made.tunnel_status_ipv4, TunnelStatus::Unknown);
+    let gateway = world.controller.vpn_gateway(&world.operator, REGION, gateway.gateway.id).await.expect("there");
+    assert_eq!((gateway.status, gateway.gateway.connection_ids.as_slice()), (VpnGatewayStatus::Active, &[id][..]));
+    assert_eq!(status(&world, id).await, (ConnectionStatus::Ready, Some(ReasonCode::AwaitingDevice)));
+    assert_eq!(listed(&world, ConnectionStatus::Down).await, 1, "down also matches ready");
+    let cases = [
+        (true, false, ConnectionStatus::Down, Some(ReasonCode::BgpConnecting)),
+        (true, true, ConnectionStatus::Active, None),
+        (false, true, ConnectionStatus::Down, Some(ReasonCode::AwaitingDevice)),
+        (true, true, ConnectionStatus::Active, None),
+    ];
+    for (tunnels, sessions, expected, reason) in cases {
+        node.report_tunnels(tunnels, sessions).await;
+        until(&world.controller, async || status(&world, id).await == (expected, reason)).await;
+        assert_eq!(listed(&world, expected).await, 1, "the copy follows: {expected}");
+    }
+    let view = world.controller.connection(&world.operator, REGION, id).await.expect("there");
+    assert_eq!((view.tunnel_status, view.bgp_status_ipv4), (TunnelStatus::Up, BgpStatus::Up));
+    drop(node);
+    until(&world.controller, async || status(&world, id).await.1 == Some(ReasonCode::NodeUnreachable)).await;
+    assert_eq!(listed(&world, ConnectionStatus::Active).await, 0);
+}
+
+#[tokio::test]
+async fn a_connection_makes_its_gateway_configuring_and_a_switch_does_not() {
+    let world = World::new().await;
+    let (mut node, gateway, made) = world.connected().await;
+    let (id, gateway) = (made.connection.id, gateway.gateway.id);
+    let gateway_status =
+        async || world.controller.vpn_gateway(&world.operator, REGION, gateway).await.expect("there").status;
+    let off = world.controller.set_route_propagation(&world.operator, REGION, id, false).await.expect("off");
+    assert!(!off.connection.route_propagation_enabled);
+    assert_eq!(gateway_status().await, VpnGatewayStatus::Active);
+    let desired = node.acknowledge_until(|desired| !desired.gateways[0].connections[0].propagate).await;
+    assert_eq!((desired.gateways[0].revision, desired.gateways[0].connections[0].revision), (2, 2));
+    node.report_tunnels(true, true).await;
+    let expected = (ConnectionStatus::Active, Some(ReasonCode::PropagationDisabled));
+    until(&world.controller, async || status(&world, id).await == expected).await;
+    world.controller.set_route_propagation(&world.operator, REGION, id, true).await.expect("on");
+    assert_eq!(status(&world, id).await, (ConnectionStatus::Active, Some(ReasonCode::ConfigPending)));
+    world.controller.delete_connection(&world.operator, REGION, id).await.expect("deleted");
+    assert_eq!(gateway_status().await, VpnGatewayStatus::Configuring);
+    let refused = world.controller.delete_vpn_gateway(&world.operator, REGION, gateway).await.expect_err("changing");
+    assert_eq!(kind(&refused), "409 configuring");
+    node.acknowledge_until(|desired| desired.gateways[0].connections.is_empty()).await;
+    until(&world.controller, async || gateway_status().await == VpnGatewayStatus::Active).await;
+    let gone = world.controller.connection(&world.operator, REGION, id).await.expect_err("gone");
+    assert_eq!(kind(&gone), "404 connection");
+}
+
+#[tokio::test]
+async fn a_late_acknowledgement_is_overdue() {
+    let world = World::new().await;
+    let (_node, gateway, made) = world.connected().await;
+    world.controller.delete_connection(&world.operator, REGION, made.connection.id).await.expect("deleted");
+    world.pass(31).await;
+    let state = world.controller.gateway_state(&world.operator, REGION, gateway.gateway.id).await.expect("there");
+    assert_eq!(state.status, VpnGatewayStatus::Active);
+    assert_eq!(state.reason.map(|reason| reason.code), Some(ReasonCode::ConfigOverdue));
+}
+
+#[tokio::test]
+async fn its_own_secret_comes_and_goes_with_it() {
+    let world = World::new().await;
+    let (mut node, _, made) = world.connected().await;
+    let id = made.connection.id;
+    let secret = made.connection.secret_id;
+    let view = world.controller.secret(&world.operator, REGION, secret).await.expect("there");
+    assert_eq!((view.meta.name.as_str(), view.managed), (format!("s2s-vpn-{id}").as_str(), true));
+    assert_eq!((view.used_by, view.version_count), (vec!["s2s_vpn".to_owned()], 1));
+    let latest = RevisionRef::Latest;
+    let access = async || world.controller.access_secret_version(&world.operator, REGION, secret, latest).await;
+    let key = access().await.expect("readable").data;
+    assert_eq!(key.len(), 43);
+    let desired = node.wait_for(|desired| !desired.gateways[0].connections.is_empty()).await;
+    assert_eq!(desired.gateways[0].connections[0].psks[0].expose(), key.as_slice());
+    let no = world.controller.delete_secret(&world.operator, REGION, secret).await.expect_err("in use");
+    assert_eq!(kind(&no), "412 resource_still_in_use");
+    let no = world.controller.set_secret_version_enabled(&world.operator, REGION, secret, latest, false).await;
+    assert_eq!(kind(&no.expect_err("in use")), "412 resource_still_in_use");
+    let no = world.controller.delete_secret_version(&world.operator, REGION, secret, latest).await.expect_err("in use");
+    assert_eq!(kind(&no), "412 resource_still_in_use");
+    world.controller.delete_connection(&world.operator, REGION, id).await.expect("deleted");
+    let gone = world.controller.secret(&world.operator, REGION, secret).await.expect_err("gone");
+    assert_eq!(kind(&gone), "404 secret");
+}
+
+#[tokio::test]
+async fn a_renewed_key_is_accepted_beside_the_old_one_for_the_window() {
+    let world = World::new().await;
+    let (mut node, _, made) = world.connected().await;
+    let (id, secret) = (made.connection.id, made.connection.secret_id);
+    let keys = |desired: &causeway_model::desired::NodeDesired| -> Vec<Vec<u8>> {
+        desired.gateways[0].connections[0].psks.iter().map(|psk| psk.expose().to_vec()).collect()
+    };
+    let first = keys(&*node.wait_for(|_| true).await).remove(0);
+    let in_place = world.controller.renew_psk(&world.operator, REGION, id, false).await.expect("renewed");
+    assert_eq!(in_place.connection.secret_revision, 1);
+    let after = keys(&*node.acknowledge_until(|desired| desired.gateways[0].connections[0].psks.len() == 2).await);
+    assert_eq!(after[1], first);
+    assert_ne!(after[0], first);
+    let next = world.controller.renew_psk(&world.operator, REGION, id, true).await.expect("renewed");
+    assert_eq!(next.connection.secret_revision, 2);
+    let latest =
+        keys(&*node.acknowledge_until(|desired| desired.gateways[0].connections[0].psks[0].expose() != after[0]).await);
+    assert_eq!(latest[1], after[0]);
+    let read = world.controller.access_secret_version(&world.operator, REGION, secret, RevisionRef::Number(2)).await;
+    assert_eq!(*read.expect("readable").data, latest[0]);
+    node.report_tunnels(true, true).await;
+    let unproven = (ConnectionStatus::Active, Some(ReasonCode::PskChangeUnproven));
+    until(&world.controller, async || status(&world, id).await == unproven).await;
+    world.pass(24 * 3600 + 1).await;
+    let over = keys(&*node.wait_for(|desired| desired.gateways[0].connections[0].psks.len() == 1).await);
+    assert_eq!(over[0], latest[0]);
+}
+
+#[tokio::test]
+async fn a_tenants_own_key() {
+    let world = World::new().await;
+    let (mut node, _, made) = world.connected().await;
+    let id = made.connection.id;
+    let new = NewSecret {
+        meta: meta("mine"),
+        description: String::new(),
+        kind: "opaque".into(),
+        path: "/".into(),
+        protected: false,
+    };
+    let secret = world.controller.create_secret(&world.operator, REGION, new).await.expect("made").id;
+    let missing = world.controller.change_psk(&world.operator, REGION, id, secret, None).await.expect_err("no version");
+    assert_eq!(kind(&missing), "404 secret_version");
+    let version = |data: &[u8], crc| NewSecretVersion {
+        data: Zeroizing::new(data.to_vec()),
+        description: None,
+        disable_previous: true,
+        data_crc32: crc,
+    };
+    let wrong =
+        world.controller.create_secret_version(&world.operator, REGION, secret, version(b"123456789", Some(1))).await;
+    assert_eq!(kind(&wrong.expect_err("wrong checksum")), "400 data_crc32");
+    let right = version(b"123456789", Some(0xcbf4_3926));
+    let made = world.controller.create_secret_version(&world.operator, REGION, secret, right).await.expect("made");
+    assert_eq!((made.revision, made.latest), (1, true));
+    let changed = world.controller.change_psk(&world.operator, REGION, id, secret, None).await.expect("changed");
+    assert_eq!((changed.connection.secret_id, changed.connection.secret_revision), (secret, 1));
+    assert!(!changed.connection.owns_secret);
+    node.wait_for(|desired| desired.gateways[0].connections[0].psks[0].expose() == b"123456789").await;
+    let no = world.controller.create_secret_version(&world.operator, REGION, secret, version(b"x", None)).await;
+    assert_eq!(kind(&no.expect_err("would disable a key in use")), "412 resource_still_in_use");
+    world.controller.delete_connection(&world.operator, REGION, id).await.expect("deleted");
+    let kept = world.controller.secret(&world.operator, REGION, secret).await.expect("the tenant's own stays");
+    assert!(kept.used_by.is_empty());
+}
+
+#[tokio::test]
+async fn policies_are_set_detached_and_edited() {
+    let world = World::new().await;
+    let (mut node, _, made) = world.connected().await;
+    let connection = made.connection.id;
+    let v4 = made.connection.bgp_ipv4.as_ref().and_then(|session| session.routing_policy_id).expect("has one");
+    let v6 = world.policy(&world.operator, true).await.id;
+    let change = |family, policy| PolicyChange { connection, family, policy };
+    let wrong = world.controller.set_routing_policy(&world.operator, REGION, change(Family::Ipv4, v6)).await;
+    assert_eq!(kind(&wrong.expect_err("wrong family")), "400 routing_policy_v4");
+    let set =
+        world.controller.set_routing_policy(&world.operator, REGION, change(Family::Ipv6, v6)).await.expect("set");
+    let session = set.connection.bgp_ipv6.expect("a subnet was allotted");
+    assert_eq!((session.private_ip.prefix_len(), session.routing_policy_id), (126, Some(v6)));
+    node.wait_for(|desired| desired.gateways[0].connections[0].bgp.len() == 2).await;
+    let in_use = world.controller.delete_routing_policy(&world.operator, REGION, v6).await.expect_err("attached");
+    assert_eq!(kind(&in_use), "412 resource_still_in_use");
+    let wrong = world.controller.detach_routing_policy(&world.operator, REGION, change(Family::Ipv4, v6)).await;
+    assert_eq!(kind(&wrong.expect_err("another one is attached")), "400 routing_policy_v4");
+    let detached = world.controller.detach_routing_policy(&world.operator, REGION, change(Family::Ipv4, v4)).await;
+    let session = detached.expect("detached").connection.bgp_ipv4.expect("the subnet stays");
+    assert_eq!(session.routing_policy_id, None);
+    let prefix = "10.9.0.0/16".parse().expect("a prefix");
+    let set = change(Family::Ipv4, v4);
+    world.controller.set_routing_policy(&world.operator, REGION, set).await.expect("set again");
+    let edit = Some(vec![prefix]);
+    world
+        .controller
+        .update_routing_policy(&world.operator, REGION, v4, Rename::default(), edit, None)
+        .await
+        .expect("ok");
+    node.wait_for(|desired| {
+        let policy = desired.gateways[0].connections[0].bgp[0].policy.as_ref();
+        policy.is_some_and(|policy| policy.prefix_filter_in == [prefix])
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_new_peer_address_starts_over() {
+    let world = World::new().await;
+    let (mut node, _, made) = world.connected().await;
+    let id = made.connection.id;
+    node.report_tunnels(true, true).await;
+    until(&world.controller, async || status(&world, id).await.0 == ConnectionStatus::Active).await;
+    node.report_tunnels(false, false).await;
+    until(&world.controller, async || status(&world, id).await.0 == ConnectionStatus::Down).await;
+    let moved = [203, 0, 113, 99].into();
+    let customer = made.connection.customer_gateway_id;
+    let update = world.controller.update_customer_gateway(
+        &world.operator,
+        REGION,
+        customer,
+        Rename::default(),
+        Some(65001),
+        Some(moved),
+        None,
+    );
+    assert_eq!(update.await.expect("updated").asn, 65001);
+    // The old tunnel was up, but to another address.
+    node.report_tunnels(true, true).await;
+    node.wait_for(|desired| desired.gateways[0].connections[0].tunnels[0].peer == std::net::IpAddr::V4(moved)).await;
+    node.report_tunnels(false, false).await;
+    until(&world.controller, async || status(&world, id).await.0 == ConnectionStatus::Ready).await;
+}
+
+#[tokio::test]
+async fn two_tunnels_and_redundancy() {
+    let world = World::new().await;
+    let (mut node, gateway, _) = world.connected().await;
+    let customer = world.customer(&world.operator, 7).await;
+    let policy = world.policy(&world.operator, false).await;
+    let mut new = new_connection(&gateway, &customer, Some(&policy));
+    new.is_ipv6 = None;
+    let made = world.controller.create_connection(&world.operator, REGION, new).await.expect("made");
+    let id = made.connection.id;
+    assert_eq!((made.tunnel_status_ipv4, made.tunnel_status_ipv6), (TunnelStatus::Down, TunnelStatus::Down));
+    let desired = node.wait_for(|desired| desired.gateways[0].connections.len() == 2).await;
+    let mut report = crate::harness::acknowledgement(&desired, Some((true, true)));
+    let facts = report.connections.iter_mut().find(|facts| facts.id == id).expect("reported");
+    assert_eq!(facts.tunnels.len(), 2);
+    facts.tunnels[1].up = false;
+    node.report(report).await;
+    let expected = (ConnectionStatus::Active, Some(ReasonCode::TunnelRedundancyLost));
+    until(&world.controller, async || status(&world, id).await == expected).await;
+    let view = world.controller.connection(&world.operator, REGION, id).await.expect("there");
+    assert_eq!((view.tunnel_status_ipv4, view.tunnel_status_ipv6), (TunnelStatus::Up, TunnelStatus::Down));
+    for is_ipv6 in [true, false] {
+        let filter = ConnectionFilter { is_ipv6: Some(is_ipv6), ..ConnectionFilter::default() };
+        let page = world.controller.list_connections(&world.operator, REGION, &list(), &filter).await.expect("listed");
+        assert!(page.items.iter().any(|view| view.connection.id == id), "matches both values");
+    }
+}
+
+#[tokio::test]
+async fn a_lock_stops_changes_and_reaches_the_node() {
+    let world = World::new().await;
+    let (mut node, gateway, made) = world.connected().await;
+    let (id, gateway) = (made.connection.id, gateway.gateway.id);
+    let support = world.caller(Role::Support, world.operator.project_id).await;
+    let tenant = world.caller(Role::Tenant, world.operator.project_id).await;
+    let no = world.controller.set_vpn_gateway_locked(&tenant, REGION, gateway, Some("abuse".into())).await;
+    assert_eq!(kind(&no.expect_err("a tenant may not")), "403 vpn_gateway");
+    let locked = world.controller.set_vpn_gateway_locked(&support, REGION, gateway, Some("abuse".into())).await;
+    assert_eq!(locked.expect("locked").status, VpnGatewayStatus::Locked);
+    assert_eq!(status(&world, id).await.0, ConnectionStatus::Locked);
+    node.wait_for(|desired| desired.gateways[0].locked && desired.gateways[0].connections[0].locked).await;
+    let no = world.controller.set_route_propagation(&tenant, REGION, id, false).await.expect_err("locked");
+    assert_eq!(kind(&no), "423 connection");
+    let no =
+        world.controller.update_vpn_gateway(&tenant, REGION, gateway, Rename::default()).await.expect_err("locked");
+    assert_eq!(kind(&no), "423 vpn_gateway");
+    let unlocked = world.controller.set_vpn_gateway_locked(&support, REGION, gateway, None).await.expect("unlocked");
+    assert_eq!(unlocked.status, VpnGatewayStatus::Active);
+    let locked =
+        world.controller.set_connection_locked(&support, REGION, id, Some("abuse".into())).await.expect("locked");
+    assert_eq!(locked.status, ConnectionStatus::Locked);
+    let no = world.controller.delete_connection(&tenant, REGION, id).await.expect_err("locked");
+    assert_eq!(kind(&no), "423 connection");
+}
+
+#[tokio::test]
+async fn the_device_file_has_no_key_in_it() {
+    let world = World::new().await;
+    let (_node, _, made) = world.connected().await;
+    let (id, secret) = (made.connection.id, made.connection.secret_id);
+    let file = world.controller.device_configuration(&world.operator, REGION, id, None).await.expect("rendered");
+    let key = world.controller.access_secret_version(&world.operator, REGION, secret, RevisionRef::Latest).await;
+    let key = String::from_utf8(key.expect("readable").data.to_vec()).expect("text");
+    assert!(file.contains("192.0.2.2") && file.contains("65000"), "{file}");
+    assert!(!file.contains(&key));
+    let no =
+        world.controller.device_configuration(&world.operator, REGION, id, Some("junos")).await.expect_err("unknown");
+    assert_eq!(kind(&no), "400 format");
+}

@@ -1,0 +1,368 @@
+//! A controller over a temporary store, with a clock that the test moves and a node that the test plays.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use causeway_controller::{Clock, Controller, Settings, SystemClock, ZoneSettings};
+use causeway_crypto::envelope::Kek;
+use causeway_fleet::{FromNode, NodeEnd, PROTOCOL, in_process};
+use causeway_model::command::{
+    ListQuery, NewBgp, NewConnection, NewCustomerGateway, NewMeta, NewPrivateNetwork, NewPublicAddress,
+    NewRoutingPolicy, NewVpnGateway, OrderField,
+};
+use causeway_model::desired::NodeDesired;
+use causeway_model::observed::{ConnectionFacts, GatewayFacts, NodeReport, SessionFacts, TunnelFacts};
+use causeway_model::resource::{Caller, CustomerGateway, InitiationPolicy, PrivateNetwork, Role, RoutingPolicy};
+use causeway_model::status::VpnGatewayStatus;
+use causeway_model::view::{ConnectionStatuses, VpnGatewayView};
+use causeway_model::{Error, Family, NodeId, ProjectId, Timestamp};
+use causeway_store::Store;
+use uuid::Uuid;
+
+pub(crate) const REGION: &str = "fr-par";
+pub(crate) const ZONE: &str = "fr-par-1";
+const KEK: [u8; 32] = [7; 32];
+
+/// The machine's clock plus what the test adds.
+#[derive(Default)]
+pub(crate) struct TestClock(AtomicI64);
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(SystemClock.now().0 + self.0.load(Ordering::SeqCst))
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) controller: Controller,
+    pub(crate) clock: Arc<TestClock>,
+    pub(crate) operator: Caller,
+    pub(crate) directory: tempfile::TempDir,
+}
+
+pub(crate) fn settings() -> Settings {
+    let net = |text: &str| text.parse().expect("a prefix");
+    Settings {
+        region: REGION.to_owned(),
+        zones: vec![
+            ZoneSettings { name: ZONE.to_owned(), public_pools: vec![net("192.0.2.0/24"), net("2001:db8:0:1::/64")] },
+            ZoneSettings { name: "fr-par-2".to_owned(), public_pools: vec![net("198.51.100.0/29")] },
+        ],
+        provider_asn: 12876,
+        support_contact: Some("support@example.net".to_owned()),
+        gateway_types: Settings::default_gateway_types(),
+    }
+}
+
+pub(crate) async fn open(path: &Path, clock: Arc<TestClock>) -> Controller {
+    let store = Store::open(path).await.expect("the store opens");
+    Controller::open_with_clock(store, settings(), Kek::new(KEK), clock).await.expect("the controller opens")
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let clock = Arc::new(TestClock::default());
+        let controller = open(&directory.path().join("causeway.db"), Arc::clone(&clock)).await;
+        let first = controller.bootstrap().await.expect("bootstraps").expect("is the first start");
+        let operator = controller.authenticate(&first.secret_key, Uuid::new_v4()).await.expect("the key works");
+        Self { controller, clock, operator, directory }
+    }
+
+    /// Moves the clock and does what is due.
+    pub(crate) async fn pass(&self, seconds: i64) {
+        self.clock.0.fetch_add(seconds * 1_000_000, Ordering::SeqCst);
+        self.controller.run_deadlines().await.expect("deadlines");
+    }
+
+    /// Moves the clock only.
+    pub(crate) fn clock_forward(&self, seconds: i64) {
+        self.clock.0.fetch_add(seconds * 1_000_000, Ordering::SeqCst);
+    }
+
+    /// A second project and its tenant.
+    pub(crate) async fn tenant(&self) -> Caller {
+        let project =
+            self.controller.create_project(&self.operator, "other".into(), String::new()).await.expect("made");
+        self.caller(Role::Tenant, project.id).await
+    }
+
+    pub(crate) async fn caller(&self, role: Role, project: ProjectId) -> Caller {
+        let made = self.controller.create_api_key(&self.operator, role, project, String::new()).await.expect("made");
+        self.controller.authenticate(&made.secret_key, Uuid::new_v4()).await.expect("the key works")
+    }
+
+    pub(crate) async fn network(&self, caller: &Caller) -> PrivateNetwork {
+        let vpc_id = match self.controller.list_vpcs(caller, REGION, &list()).await.expect("listed").items.first() {
+            Some(vpc) => vpc.id,
+            None => {
+                let new = causeway_model::command::NewVpc { meta: meta("vpc") };
+                self.controller.create_vpc(caller, REGION, new).await.expect("made").id
+            }
+        };
+        let new = NewPrivateNetwork {
+            meta: meta("network"),
+            subnets: Vec::new(),
+            vpc_id: Some(vpc_id),
+            default_route_propagation_enabled: false,
+        };
+        self.controller.create_private_network(caller, REGION, new).await.expect("made")
+    }
+
+    pub(crate) async fn gateway(&self, caller: &Caller, network: &PrivateNetwork) -> VpnGatewayView {
+        self.controller.create_vpn_gateway(caller, REGION, new_gateway(network)).await.expect("made")
+    }
+
+    pub(crate) async fn customer(&self, caller: &Caller, host: u8) -> CustomerGateway {
+        self.controller.create_customer_gateway(caller, REGION, new_customer(host)).await.expect("made")
+    }
+
+    pub(crate) async fn policy(&self, caller: &Caller, is_ipv6: bool) -> RoutingPolicy {
+        self.controller.create_routing_policy(caller, REGION, new_policy(is_ipv6)).await.expect("made")
+    }
+
+    /// A gateway that is active, on a node that acknowledges everything, and a connection of it.
+    pub(crate) async fn connected(&self) -> (FakeNode, VpnGatewayView, ConnectionStatuses) {
+        let mut node = FakeNode::attach(&self.controller).await;
+        let network = self.network(&self.operator).await;
+        let gateway = self.gateway(&self.operator, &network).await;
+        let customer = self.customer(&self.operator, 1).await;
+        let policy = self.policy(&self.operator, false).await;
+        node.acknowledge_until(|desired| desired.gateways.len() == 1).await;
+        until(&self.controller, async || {
+            let view = self.controller.vpn_gateway(&self.operator, REGION, gateway.gateway.id).await.expect("there");
+            view.status == VpnGatewayStatus::Active
+        })
+        .await;
+        let new = new_connection(&gateway, &customer, Some(&policy));
+        let connection = self.controller.create_connection(&self.operator, REGION, new).await.expect("made");
+        node.acknowledge_until(|desired| desired.gateways.iter().any(|gateway| gateway.connections.len() == 1)).await;
+        let id = connection.connection.id;
+        until(&self.controller, async || {
+            let state = self.controller.connection_state(&self.operator, REGION, id).await.expect("there");
+            state.applied_revision == state.desired_revision
+        })
+        .await;
+        (node, gateway, connection)
+    }
+}
+
+/// Waits until `holds`, looking again at every change.
+pub(crate) async fn until(controller: &Controller, mut holds: impl AsyncFnMut() -> bool) {
+    let mut changes = controller.subscribe();
+    let wait = async {
+        loop {
+            changes.borrow_and_update();
+            if holds().await {
+                return;
+            }
+            changes.changed().await.expect("the controller lives");
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it comes true in time");
+}
+
+pub(crate) fn list() -> ListQuery {
+    ListQuery {
+        order: OrderField::CreatedAt,
+        descending: false,
+        page: 1,
+        page_size: 100,
+        project_id: None,
+        organization_id: None,
+        name: None,
+        tags: Vec::new(),
+    }
+}
+
+pub(crate) fn meta(name: &str) -> NewMeta {
+    NewMeta { project_id: None, name: name.to_owned(), tags: Vec::new() }
+}
+
+pub(crate) fn new_gateway(network: &PrivateNetwork) -> NewVpnGateway {
+    NewVpnGateway {
+        meta: meta("gateway"),
+        gateway_type: "VGW-S".to_owned(),
+        private_network_id: network.id,
+        public_ipv4: NewPublicAddress::Allot,
+        public_ipv6: NewPublicAddress::Allot,
+        ipam_private_ipv4_id: None,
+        ipam_private_ipv6_id: None,
+        zone: Some(ZONE.to_owned()),
+    }
+}
+
+pub(crate) fn new_customer(host: u8) -> NewCustomerGateway {
+    NewCustomerGateway {
+        meta: meta("customer"),
+        asn: 65000,
+        public_ipv4: Some([203, 0, 113, host].into()),
+        public_ipv6: Some(format!("2001:db8:0:2::{host:x}").parse().expect("an address")),
+    }
+}
+
+pub(crate) fn new_policy(is_ipv6: bool) -> NewRoutingPolicy {
+    let (inside, outside) = if is_ipv6 { ("fd99::/48", "fd00::/8") } else { ("10.0.1.0/24", "172.16.0.0/12") };
+    NewRoutingPolicy {
+        meta: meta("policy"),
+        is_ipv6,
+        prefix_filter_in: vec![inside.parse().expect("a prefix")],
+        prefix_filter_out: vec![outside.parse().expect("a prefix")],
+    }
+}
+
+pub(crate) fn new_connection(
+    gateway: &VpnGatewayView,
+    customer: &CustomerGateway,
+    policy: Option<&RoutingPolicy>,
+) -> NewConnection {
+    NewConnection {
+        meta: meta("connection"),
+        is_ipv6: Some(false),
+        initiation_policy: InitiationPolicy::VpnGateway,
+        ikev2_ciphers: Vec::new(),
+        esp_ciphers: Vec::new(),
+        enable_route_propagation: true,
+        secret: None,
+        vpn_gateway_id: gateway.gateway.id,
+        customer_gateway_id: customer.id,
+        bgp_ipv4: policy.map(|policy| NewBgp {
+            routing_policy_id: Some(policy.id),
+            private_ip: None,
+            peer_private_ip: None,
+        }),
+        bgp_ipv6: None,
+    }
+}
+
+/// The field that a 400 is about, or how the error is called.
+pub(crate) fn kind(error: &Error) -> String {
+    match error {
+        Error::InvalidArguments(fields) => {
+            let names: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
+            format!("400 {}", names.join(","))
+        }
+        Error::DeniedAuthentication { reason } => format!("401 {reason}"),
+        Error::PermissionsDenied { resource, .. } => format!("403 {resource}"),
+        Error::QuotasExceeded { resource, .. } => format!("403 quota {resource}"),
+        Error::NotFound { resource, .. } => format!("404 {resource}"),
+        Error::TransientState { current_state, .. } => format!("409 {current_state}"),
+        Error::AlreadyExists { resource, .. } => format!("409 exists {resource}"),
+        Error::PreconditionFailed { precondition, .. } => format!("412 {precondition}"),
+        Error::Locked { resource, .. } => format!("423 {resource}"),
+        Error::NotImplemented { .. } => "501".to_owned(),
+        Error::OutOfStock { .. } => "503".to_owned(),
+        Error::Internal(text) => format!("500 {text}"),
+    }
+}
+
+/// A node that runs whatever it is told and says so when the test wants it to.
+pub(crate) struct FakeNode {
+    pub(crate) id: NodeId,
+    end: NodeEnd,
+}
+
+impl FakeNode {
+    pub(crate) async fn attach(controller: &Controller) -> Self {
+        Self::attach_as(controller, NodeId::random()).await
+    }
+
+    pub(crate) async fn attach_as(controller: &Controller, id: NodeId) -> Self {
+        let (controller_end, end) = in_process();
+        drop(controller.attach_node(controller_end));
+        let (node, zone, version) = (id, ZONE.to_owned(), "test".to_owned());
+        let hello = FromNode::Hello { protocol: PROTOCOL, node, boot: Uuid::new_v4(), zone, version };
+        end.reports.send(hello).await.expect("the controller listens");
+        let mut node = Self { id, end };
+        node.wait_for(|desired| desired.revision > 0).await;
+        node
+    }
+
+    /// The newest desired state that fulfils a condition; says nothing.
+    pub(crate) async fn wait_for(&mut self, holds: impl Fn(&NodeDesired) -> bool) -> Arc<NodeDesired> {
+        let wait = self.end.desired.wait_for(|desired| holds(desired));
+        let desired = tokio::time::timeout(Duration::from_secs(20), wait).await.expect("in time").expect("open");
+        Arc::clone(&desired)
+    }
+
+    pub(crate) async fn report(&self, report: NodeReport) {
+        self.end.reports.send(FromNode::Report(report)).await.expect("the controller listens");
+    }
+
+    /// Waits for a desired state and acknowledges all of it.
+    pub(crate) async fn acknowledge_until(&mut self, holds: impl Fn(&NodeDesired) -> bool) -> Arc<NodeDesired> {
+        let desired = self.wait_for(holds).await;
+        self.report(acknowledgement(&desired, None)).await;
+        desired
+    }
+
+    /// The newest desired state, acknowledged with what the tunnels and sessions are like.
+    pub(crate) async fn report_tunnels(&mut self, tunnels_up: bool, sessions_up: bool) {
+        let desired = Arc::clone(&self.end.desired.borrow_and_update());
+        self.report(acknowledgement(&desired, Some((tunnels_up, sessions_up)))).await;
+    }
+
+    /// Acknowledges everything at once, until the controller goes.
+    pub(crate) fn run(mut self) -> tokio::task::JoinHandle<()> {
+        tokio::spawn(async move {
+            loop {
+                let desired = Arc::clone(&self.end.desired.borrow_and_update());
+                if self.end.reports.send(FromNode::Report(acknowledgement(&desired, None))).await.is_err() {
+                    return;
+                }
+                if self.end.desired.changed().await.is_err() {
+                    return;
+                }
+            }
+        })
+    }
+}
+
+pub(crate) fn acknowledgement(desired: &NodeDesired, up: Option<(bool, bool)>) -> NodeReport {
+    let now = SystemClock.now();
+    let gateways = desired.gateways.iter();
+    let connections = desired.gateways.iter().flat_map(|gateway| &gateway.connections).map(|connection| {
+        let tunnel = |tunnel: &causeway_model::desired::TunnelDesired, up| TunnelFacts {
+            family: tunnel.family(),
+            local: tunnel.local,
+            peer: tunnel.peer,
+            up,
+            ever_up: up,
+            since: now,
+            fault: None,
+            ike: None,
+            child: None,
+            mtu: 1400,
+            counters: causeway_model::observed::TunnelCounters::default(),
+        };
+        let session = |family: Family, up| SessionFacts {
+            family,
+            up,
+            since: now,
+            fault: None,
+            received: 0,
+            accepted: 0,
+            announced: 0,
+            flaps: 0,
+        };
+        let sessions = connection.bgp.iter().filter(|session| session.policy.is_some());
+        ConnectionFacts {
+            id: connection.id,
+            applied: connection.revision,
+            refused: None,
+            tunnels: up.map_or_else(Vec::new, |(up, _)| connection.tunnels.iter().map(|at| tunnel(at, up)).collect()),
+            sessions: up.map_or_else(Vec::new, |(_, up)| sessions.map(|at| session(at.family(), up)).collect()),
+            received: Vec::new(),
+            announced: Vec::new(),
+        }
+    });
+    NodeReport {
+        revision: desired.revision,
+        connections: connections.collect(),
+        gateways: gateways
+            .map(|gateway| GatewayFacts { id: gateway.id, applied: gateway.revision, refused: None })
+            .collect(),
+    }
+}

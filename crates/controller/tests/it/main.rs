@@ -1,0 +1,7 @@
+//! The use cases, run against a real store, with a node that the test plays over the real channel.
+
+mod connections;
+mod durability;
+mod gateways;
+mod harness;
+mod rules;

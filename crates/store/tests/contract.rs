@@ -1,0 +1,497 @@
+//! What every adapter of the store has to do: transactions, uniqueness, references, order.
+
+use std::net::IpAddr;
+
+use causeway_model::command::{ListQuery, OrderField};
+use causeway_model::resource::{
+    BgpSession, Caller, Connection, CustomerGateway, InitiationPolicy, Ip, IpSource, Meta, PrivateNetwork, Role,
+    Secret, SecretVersion, SecretVersionStatus, Subnet, Tunnels, Vpc, VpnGateway,
+};
+use causeway_model::{
+    ConnectionId, CustomerGatewayId, Family, IpId, NodeId, OrganizationId, PrivateNetworkId, ProjectId, SecretId,
+    SubnetId, Timestamp, VpcId, VpnGatewayId,
+};
+use causeway_store::{Kind, Project, Scope, SecretRecord, Store, StoreError, Tunnel, Writer};
+use ipnet::IpNet;
+use uuid::Uuid;
+
+const NOW: Timestamp = Timestamp(1_000_000);
+const REGION: &str = "fr-par";
+const ZONE: &str = "fr-par-1";
+
+struct Fixture {
+    store: Store,
+    directory: tempfile::TempDir,
+    organization: OrganizationId,
+    project: ProjectId,
+}
+
+fn net(text: &str) -> IpNet {
+    text.parse().expect("a prefix")
+}
+
+fn address(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Store::open(&directory.path().join("store.db")).await.expect("opens");
+        let (organization, project) = (OrganizationId::random(), ProjectId::random());
+        let mut tx = store.write().await.expect("begins");
+        tx.insert_organization(organization, "o", NOW).await.expect("inserts");
+        let (name, description) = ("p".to_owned(), String::new());
+        let row = Project {
+            id: project,
+            organization_id: organization,
+            name,
+            description,
+            ula: [0xfd, 0, 0, 0, 0, 1],
+            created_at: NOW,
+            updated_at: NOW,
+        };
+        tx.insert_project(&row).await.expect("inserts");
+        let pools = [net("192.0.2.0/24"), net("2001:db8::/64")];
+        tx.insert_zone(ZONE, REGION, 0, &pools).await.expect("inserts");
+        let gateway_type = causeway_model::resource::GatewayType {
+            name: "VGW-S".into(),
+            bandwidth: 1,
+            allowed_connections: 10,
+            zones: vec![ZONE.into()],
+            region: REGION.into(),
+        };
+        tx.insert_gateway_type(&gateway_type, 0).await.expect("inserts");
+        tx.commit().await.expect("commits");
+        Self { store, directory, organization, project }
+    }
+
+    fn meta(&self, name: &str) -> Meta {
+        Meta {
+            organization_id: self.organization,
+            project_id: self.project,
+            region: REGION.into(),
+            name: name.into(),
+            tags: vec!["t".into(), name.into()],
+            created_at: NOW,
+            updated_at: NOW,
+        }
+    }
+
+    fn vpc(&self, name: &str) -> Vpc {
+        Vpc { id: VpcId::random(), meta: self.meta(name), is_default: false, private_network_count: 0 }
+    }
+
+    fn network(&self, vpc: VpcId, subnets: &[&str]) -> PrivateNetwork {
+        let subnet =
+            |text: &&str| Subnet { id: SubnetId::random(), subnet: net(text), created_at: NOW, updated_at: NOW };
+        PrivateNetwork {
+            id: PrivateNetworkId::random(),
+            meta: self.meta("network"),
+            vpc_id: vpc,
+            subnets: subnets.iter().map(subnet).collect(),
+            default_route_propagation_enabled: false,
+            dhcp_enabled: true,
+        }
+    }
+
+    fn ip(&self, source: IpSource, text: &str) -> Ip {
+        let zone = match &source {
+            IpSource::Zonal(zone) => Some(zone.clone()),
+            IpSource::Subnet(_) => None,
+        };
+        Ip {
+            id: IpId::random(),
+            project_id: self.project,
+            region: REGION.into(),
+            zone,
+            address: net(text),
+            source,
+            resource: None,
+            tags: Vec::new(),
+            created_at: NOW,
+            updated_at: NOW,
+        }
+    }
+
+    /// A VPN gateway on a network of its own, with what it needs.
+    async fn gateway(&self, tx: &mut Writer, number: u8) -> VpnGateway {
+        let vpc = self.vpc("vpc");
+        tx.insert_vpc(&vpc).await.expect("inserts");
+        let network = self.network(vpc.id, &["10.0.0.0/24", "fd00::/64"]);
+        tx.insert_private_network(&network).await.expect("inserts");
+        let ips = [
+            self.ip(IpSource::Subnet(network.subnets[0].id), "10.0.0.2/24"),
+            self.ip(IpSource::Subnet(network.subnets[1].id), "fd00::2/64"),
+            self.ip(IpSource::Zonal(ZONE.into()), &format!("192.0.2.{number}/32")),
+        ];
+        for ip in &ips {
+            tx.insert_ip(ip, false).await.expect("inserts");
+        }
+        let gateway = VpnGateway {
+            id: VpnGatewayId::random(),
+            meta: self.meta("gateway"),
+            zone: ZONE.into(),
+            gateway_type: "VGW-S".into(),
+            asn: 12876,
+            private_network_id: network.id,
+            ipam_private_ipv4_id: ips[0].id,
+            ipam_private_ipv6_id: ips[1].id,
+            public_ipv4_id: Some(ips[2].id),
+            public_ipv6_id: None,
+            connection_ids: Vec::new(),
+            deleting_since: None,
+            locked: false,
+        };
+        tx.insert_vpn_gateway(&gateway, None).await.expect("inserts");
+        gateway
+    }
+
+    async fn customer(&self, tx: &mut Writer) -> CustomerGatewayId {
+        let gateway = CustomerGateway {
+            id: CustomerGatewayId::random(),
+            meta: self.meta("customer"),
+            asn: 65000,
+            public_ipv4: Some([203, 0, 113, 1].into()),
+            public_ipv6: None,
+            connection_ids: Vec::new(),
+        };
+        tx.insert_customer_gateway(&gateway).await.expect("inserts");
+        gateway.id
+    }
+
+    async fn connection(
+        &self,
+        tx: &mut Writer,
+        gateway: VpnGatewayId,
+        customer: CustomerGatewayId,
+        inside: &str,
+        tunnel: (&str, &str),
+    ) -> Result<Connection, StoreError> {
+        let id = ConnectionId::random();
+        let secret = Secret {
+            id: SecretId::random(),
+            meta: self.meta("secret"),
+            description: String::new(),
+            managed: true,
+            kind: "opaque".into(),
+            protected: false,
+            path: "/".into(),
+            used_by: Vec::new(),
+            version_count: 0,
+        };
+        let secret_id = secret.id;
+        tx.insert_secret(&SecretRecord { secret, owner_connection: Some(id) }).await?;
+        tx.insert_secret_version(&version(secret_id, 1), b"sealed").await?;
+        let session = BgpSession { private_ip: net(inside), peer_private_ip: net(inside), routing_policy_id: None };
+        let connection = Connection {
+            id,
+            meta: self.meta("connection"),
+            vpn_gateway_id: gateway,
+            customer_gateway_id: customer,
+            tunnels: Tunnels::Ipv4,
+            initiation_policy: InitiationPolicy::VpnGateway,
+            ikev2_ciphers: Vec::new(),
+            esp_ciphers: Vec::new(),
+            secret_id,
+            secret_revision: 1,
+            owns_secret: true,
+            bgp_ipv4: Some(session),
+            bgp_ipv6: None,
+            route_propagation_enabled: true,
+            peer_identity: None,
+            locked: false,
+        };
+        let tunnel = Tunnel { local: address(tunnel.0), peer: address(tunnel.1), identity: None };
+        tx.insert_connection(&connection, &[tunnel]).await?;
+        Ok(connection)
+    }
+}
+
+fn version(secret_id: SecretId, revision: u32) -> SecretVersion {
+    SecretVersion {
+        secret_id,
+        revision,
+        status: SecretVersionStatus::Enabled,
+        description: None,
+        latest: true,
+        data_crc32: Some(7),
+        created_at: NOW,
+        updated_at: NOW,
+        deleted_at: None,
+        region: REGION.into(),
+    }
+}
+
+fn list() -> ListQuery {
+    ListQuery {
+        order: OrderField::CreatedAt,
+        descending: false,
+        page: 1,
+        page_size: 50,
+        project_id: None,
+        organization_id: None,
+        name: None,
+        tags: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_committed_never_was() {
+    let fixture = Fixture::new().await;
+    let vpc = fixture.vpc("a");
+    let mut tx = fixture.store.write().await.expect("begins");
+    tx.insert_vpc(&vpc).await.expect("inserts");
+    assert!(tx.vpc(vpc.id).await.expect("reads").is_some(), "a writer sees its own changes");
+    let mut outside = fixture.store.read().await.expect("begins");
+    assert!(outside.vpc(vpc.id).await.expect("reads").is_none(), "nobody else does");
+    drop(tx);
+    let mut tx = fixture.store.write().await.expect("the turn is free again");
+    assert!(tx.vpc(vpc.id).await.expect("reads").is_none());
+    tx.insert_vpc(&vpc).await.expect("inserts");
+    tx.commit().await.expect("commits");
+    assert!(outside.vpc(vpc.id).await.expect("reads").is_none(), "a snapshot stays what it was");
+    drop(outside);
+    let mut reader = fixture.store.read().await.expect("begins");
+    assert_eq!(reader.vpc(vpc.id).await.expect("reads"), Some(vpc));
+}
+
+#[tokio::test]
+async fn writers_take_turns() {
+    let fixture = Fixture::new().await;
+    let first = fixture.store.write().await.expect("begins");
+    let second = fixture.store.write();
+    let waited = tokio::time::timeout(std::time::Duration::from_millis(100), second).await;
+    assert!(waited.is_err(), "the second has to wait");
+    first.commit().await.expect("commits");
+    fixture.store.write().await.expect("now it is free");
+}
+
+#[tokio::test]
+async fn it_is_all_there_after_opening_again() {
+    let fixture = Fixture::new().await;
+    let mut tx = fixture.store.write().await.expect("begins");
+    let gateway = fixture.gateway(&mut tx, 2).await;
+    let customer = fixture.customer(&mut tx).await;
+    let outside = ("192.0.2.2", "203.0.113.1");
+    let connection =
+        fixture.connection(&mut tx, gateway.id, customer, "169.254.0.1/30", outside).await.expect("inserts");
+    tx.commit().await.expect("commits");
+    fixture.store.close().await;
+    let store = Store::open(&fixture.directory.path().join("store.db")).await.expect("opens again");
+    let mut reader = store.read().await.expect("begins");
+    let record = reader.connection_by_id(connection.id).await.expect("reads").expect("there");
+    assert_eq!(record.connection, connection);
+    assert_eq!((record.config_revision, record.pending_since), (1, Some(NOW)));
+    let record = reader.vpn_gateway(gateway.id).await.expect("reads").expect("there");
+    assert_eq!(record.gateway, VpnGateway { connection_ids: vec![connection.id], ..gateway });
+}
+
+#[tokio::test]
+async fn addresses_are_booked_once() {
+    let fixture = Fixture::new().await;
+    let mut tx = fixture.store.write().await.expect("begins");
+    let (a, b) = (fixture.vpc("a"), fixture.vpc("b"));
+    let networks = [&a, &b].map(|vpc| fixture.network(vpc.id, &["10.0.0.0/24"]));
+    for (vpc, network) in [&a, &b].into_iter().zip(&networks) {
+        tx.insert_vpc(vpc).await.expect("inserts");
+        tx.insert_private_network(network).await.expect("inserts: another VPC may have the same range");
+    }
+    let subnet = |at: usize| IpSource::Subnet(networks[at].subnets[0].id);
+    tx.insert_ip(&fixture.ip(subnet(0), "10.0.0.2/24"), false).await.expect("free");
+    tx.insert_ip(&fixture.ip(subnet(1), "10.0.0.2/24"), false).await.expect("free in another subnet");
+    let zonal = || IpSource::Zonal(ZONE.into());
+    tx.insert_ip(&fixture.ip(zonal(), "192.0.2.9/32"), false).await.expect("free");
+    for taken in [fixture.ip(subnet(0), "10.0.0.2/24"), fixture.ip(zonal(), "192.0.2.9/32")] {
+        let error = tx.insert_ip(&taken, false).await.expect_err("taken");
+        assert!(error.is_unique_violation(), "{error}");
+    }
+    let taken = tx.taken_publicly(&net("192.0.2.0/24")).await.expect("reads");
+    assert_eq!(taken, [address("192.0.2.9")]);
+}
+
+#[tokio::test]
+async fn subnets_of_one_vpc_do_not_overlap() {
+    let fixture = Fixture::new().await;
+    let mut tx = fixture.store.write().await.expect("begins");
+    let vpc = fixture.vpc("a");
+    tx.insert_vpc(&vpc).await.expect("inserts");
+    tx.insert_private_network(&fixture.network(vpc.id, &["10.0.0.0/23", "fd00::/64"])).await.expect("free");
+    tx.insert_private_network(&fixture.network(vpc.id, &["10.0.2.0/24", "fd00:0:0:1::/64"])).await.expect("beside it");
+    for overlapping in ["10.0.1.0/24", "10.0.0.0/8", "fd00::8000:0:0:0/65"] {
+        let network = fixture.network(vpc.id, &[overlapping]);
+        tx.insert_private_network(&network).await.expect_err(overlapping);
+    }
+}
+
+#[tokio::test]
+async fn interconnection_subnets_are_unique_per_gateway_on_either_side() {
+    let fixture = Fixture::new().await;
+    let mut tx = fixture.store.write().await.expect("begins");
+    let gateways = [fixture.gateway(&mut tx, 2).await.id, fixture.gateway(&mut tx, 3).await.id];
+    let customers = [fixture.customer(&mut tx).await, fixture.customer(&mut tx).await];
+    let cases = [
+        (0, 0, "169.254.0.1/30", true),
+        (0, 1, "169.254.0.1/30", false),
+        (1, 0, "169.254.0.1/30", false),
+        (1, 1, "169.254.0.1/30", true),
+        (0, 1, "169.254.0.2/31", false),
+        (0, 1, "169.254.0.5/30", true),
+    ];
+    for (at, (gateway, customer, inside, fits)) in cases.into_iter().enumerate() {
+        let peer = format!("203.0.113.{}", at + 10);
+        let outside = ("192.0.2.2", peer.as_str());
+        let made = fixture.connection(&mut tx, gateways[gateway], customers[customer], inside, outside).await;
+        assert_eq!(made.is_ok(), fits, "{at}: {inside} {made:?}");
+        assert!(made.err().is_none_or(|error| error.is_unique_violation()));
+    }
+    let taken = tx.taken_interconnections(gateways[1], customers[0], Family::Ipv4).await.expect("reads");
+    assert_eq!(taken, ["169.254.0.0", "169.254.0.2"].map(address), "of either gateway");
+}
+
+#[tokio::test]
+async fn a_tunnel_is_one_connections() {
+    let fixture = Fixture::new().await;
+    let mut tx = fixture.store.write().await.expect("begins");
+    let gateway = fixture.gateway(&mut tx, 2).await.id;
+    let customers = [fixture.customer(&mut tx).await, fixture.customer(&mut tx).await];
+    let outside = ("192.0.2.2", "203.0.113.1");
+    let first = fixture.connection(&mut tx, gateway, customers[0], "169.254.0.1/30", outside).await.expect("free");
+    let again = fixture.connection(&mut tx, gateway, customers[1], "169.254.0.5/30", outside).await;
+    assert!(again.expect_err("taken").is_unique_violation());
+    let tunnel = Tunnel { local: address(outside.0), peer: address(outside.1), identity: None };
+    assert_eq!(tx.connection_with_tunnel(&tunnel).await.expect("reads"), Some(first.id));
+    tx.delete(Kind::Connection, first.id.0).await.expect("deletes");
+    tx.delete_owned_secrets(first.id).await.expect("deletes");
+    assert_eq!(tx.connection_with_tunnel(&tunnel).await.expect("reads"), None);
+    assert!(tx.secret(first.secret_id).await.expect("reads").is_none());
+    fixture.connection(&mut tx, gateway, customers[0], "169.254.0.1/30", outside).await.expect("free again");
+}
+
+#[tokio::test]
+async fn what_is_referred_to_cannot_go() {
+    let fixture = Fixture::new().await;
+    let mut tx = fixture.store.write().await.expect("begins");
+    let gateway = fixture.gateway(&mut tx, 2).await;
+    let customer = fixture.customer(&mut tx).await;
+    let outside = ("192.0.2.2", "203.0.113.1");
+    let made = fixture.connection(&mut tx, gateway.id, customer, "169.254.0.1/30", outside).await.expect("inserts");
+    tx.delete(Kind::CustomerGateway, customer.0).await.expect_err("has a connection");
+    tx.delete(Kind::VpnGateway, gateway.id.0).await.expect_err("has a connection");
+    tx.delete(Kind::PrivateNetwork, gateway.private_network_id.0).await.expect_err("has a gateway");
+    tx.delete(Kind::Secret, made.secret_id.0).await.expect_err("is a key");
+    tx.delete_ip(gateway.ipam_private_ipv4_id).await.expect_err("is a gateway's");
+}
+
+#[tokio::test]
+async fn revisions_count_and_the_deadline_does_not_start_over() {
+    let fixture = Fixture::new().await;
+    let mut tx = fixture.store.write().await.expect("begins");
+    let id = fixture.gateway(&mut tx, 2).await.id;
+    let later = NOW.plus_seconds(5);
+    tx.bump_gateway(id, later).await.expect("bumps");
+    let record = tx.vpn_gateway(id).await.expect("reads").expect("there");
+    assert_eq!((record.config_revision, record.pending_since), (2, Some(NOW)), "still the first one's deadline");
+    let refusal = causeway_model::observed::Refusal { revision: 2, item: "i".into(), error: "e".into() };
+    let observed = causeway_store::GatewayObserved {
+        applied_revision: 1,
+        refusal: Some(refusal),
+        ever_acknowledged: true,
+        observed_at: NOW,
+    };
+    tx.set_gateway_observed(id, &observed).await.expect("writes");
+    tx.bump_gateway(id, later).await.expect("bumps");
+    let record = tx.vpn_gateway(id).await.expect("reads").expect("there");
+    assert_eq!((record.config_revision, record.pending_since), (3, Some(later)), "a refused one was answered");
+    assert_eq!(record.observed, Some(observed));
+    let node = NodeId::random();
+    tx.register_node(node, ZONE, Uuid::new_v4(), "1", NOW).await.expect("registers");
+    assert_eq!(tx.bump_node(node).await.expect("bumps"), 2);
+    tx.register_node(node, ZONE, Uuid::new_v4(), "1", NOW).await.expect("registers again");
+    assert_eq!(tx.node_revision(node).await.expect("reads"), Some(3), "never backwards");
+}
+
+#[tokio::test]
+async fn secret_versions() {
+    let fixture = Fixture::new().await;
+    let mut tx = fixture.store.write().await.expect("begins");
+    let secret = Secret {
+        id: SecretId::random(),
+        meta: fixture.meta("secret"),
+        description: "d".into(),
+        managed: false,
+        kind: "opaque".into(),
+        protected: false,
+        path: "/".into(),
+        used_by: Vec::new(),
+        version_count: 0,
+    };
+    let id = secret.id;
+    tx.insert_secret(&SecretRecord { secret, owner_connection: None }).await.expect("inserts");
+    for revision in [1, 2] {
+        tx.insert_secret_version(&version(id, revision), b"sealed").await.expect("inserts");
+    }
+    assert!(tx.insert_secret_version(&version(id, 2), b"x").await.expect_err("exists").is_unique_violation());
+    tx.set_secret_version_status(id, 2, SecretVersionStatus::Disabled, NOW).await.expect("writes");
+    let newest = tx.latest_secret_version(id, false).await.expect("reads").expect("there");
+    let enabled = tx.latest_secret_version(id, true).await.expect("reads").expect("there");
+    assert_eq!((newest.version.revision, newest.version.latest), (2, true));
+    assert_eq!((enabled.version.revision, enabled.version.latest), (1, false));
+    tx.set_secret_version_status(id, 1, SecretVersionStatus::Deleted, NOW).await.expect("writes");
+    let gone = tx.secret_version(id, 1).await.expect("reads").expect("there");
+    assert_eq!((gone.data, gone.version.deleted_at), (None, Some(NOW)), "its data is wiped");
+    assert_eq!(tx.secret(id).await.expect("reads").expect("there").secret.version_count, 1);
+}
+
+#[tokio::test]
+async fn lists_are_scoped_and_find_tags() {
+    let fixture = Fixture::new().await;
+    let mut tx = fixture.store.write().await.expect("begins");
+    for name in ["one", "Two", "three"] {
+        tx.insert_vpc(&fixture.vpc(name)).await.expect("inserts");
+    }
+    let all = tx.vpcs(REGION, Scope::All, &list()).await.expect("reads");
+    assert_eq!((all.0.len(), all.1), (3, 3));
+    for (scope, expected) in
+        [(Scope::Nothing, 0), (Scope::Project(fixture.project), 3), (Scope::Project(ProjectId::random()), 0)]
+    {
+        assert_eq!(tx.vpcs(REGION, scope, &list()).await.expect("reads").1, expected);
+    }
+    let tagged = ListQuery { tags: vec!["Two".into(), "three".into(), "none".into()], ..list() };
+    assert_eq!(tx.vpcs(REGION, Scope::All, &tagged).await.expect("reads").1, 2);
+    let named = ListQuery { name: Some("TW".into()), ..list() };
+    let mut two = tx.vpcs(REGION, Scope::All, &named).await.expect("reads").0.remove(0);
+    assert_eq!(two.meta.tags, ["t", "Two"], "in the order given");
+    two.meta.tags = vec!["new".into()];
+    tx.set_meta(Kind::Vpc, two.id.0, &two.meta).await.expect("writes");
+    assert_eq!(tx.vpcs(REGION, Scope::All, &tagged).await.expect("reads").1, 1);
+    // What looks like SQL or a pattern is only text.
+    for name in ["%", "'; DROP TABLE vpc; --"] {
+        let named = ListQuery { name: Some(name.into()), ..list() };
+        assert_eq!(tx.vpcs(REGION, Scope::All, &named).await.expect("reads").1, 0);
+    }
+}
+
+#[tokio::test]
+async fn records_and_events_keep_their_order() {
+    let fixture = Fixture::new().await;
+    let caller = Caller {
+        access_key: "SCW".into(),
+        role: Role::Operator,
+        organization_id: fixture.organization,
+        project_id: fixture.project,
+        request_id: Uuid::new_v4(),
+    };
+    let mut tx = fixture.store.write().await.expect("begins");
+    for number in 0..5 {
+        let details = [("n".to_owned(), number.to_string())].into();
+        tx.record(&caller, NOW, "create", "vpc", "id", &details).await.expect("writes");
+    }
+    let (records, total) = tx.audit_records(false, 2, 2).await.expect("reads");
+    let numbers: Vec<_> = records.iter().map(|record| record.details["n"].as_str()).collect();
+    assert_eq!((numbers.as_slice(), total), (&["2", "1"][..], 5), "newest first");
+    assert_eq!(tx.newest_event().await.expect("reads"), 5);
+    tx.trim_outbox(2).await.expect("trims");
+    tx.emit(NOW, "vpc", "delete", "id").await.expect("writes");
+    assert_eq!(tx.newest_event().await.expect("reads"), 6, "numbers are not used again");
+}
