@@ -35,7 +35,6 @@ from scaleway_core.api import API
 from scaleway_core.utils import WaitForOptions
 
 RUN = f"sdk-{uuid.uuid4().hex[:8]}"
-PROVIDER_ASN_DEFAULT = 12876
 CIPHER = ConnectionCipher(
     encryption=ConnectionEncryption.AES256GCM,
     integrity=ConnectionIntegrity.SHA384,
@@ -192,11 +191,13 @@ class Slice(unittest.TestCase):
 
     def test_gateway(self):
         self.assertEqual(self.created_status, VpnGatewayStatus.PROVISIONING)
+        # Connections of other tests, just deleted, may still be being removed from its configuration.
+        settled = self.api.wait_for_vpn_gateway(gateway_id=self.gateway.id, options=waiting())
         state = self.extension.call("GET", f"/regions/{self.region}/vpn-gateways/{self.gateway.id}/state").json()
-        self.assertEqual(state["status"], self.gateway.status)
-        if self.gateway.status != VpnGatewayStatus.ACTIVE:
+        self.assertEqual(state["status"], settled.status)
+        if settled.status != VpnGatewayStatus.ACTIVE:
             # A service without a node says so.
-            self.assertEqual((self.gateway.status, state["reason"]["code"]), (VpnGatewayStatus.FAILED, "no_node"))
+            self.assertEqual((settled.status, state["reason"]["code"]), (VpnGatewayStatus.FAILED, "no_node"))
         types = self.api.list_vpn_gateway_types()
         self.assertIn("VGW-S", [kind.name for kind in types.gateway_types])
         listed = self.api.list_vpn_gateways(
@@ -208,7 +209,6 @@ class Slice(unittest.TestCase):
         )
         self.assertIn(self.gateway.id, [gateway.id for gateway in listed.gateways])
         self.assertEqual(self.api.list_vpn_gateways_all(name=RUN, page_size=1)[0].zone, self.gateway.zone)
-        settled = self.api.wait_for_vpn_gateway(gateway_id=self.gateway.id, options=waiting())
         renamed = self.api.update_vpn_gateway(gateway_id=settled.id, name=f"{RUN}-renamed")
         self.assertEqual(renamed.name, f"{RUN}-renamed")
         self.assertGreater(renamed.updated_at, renamed.created_at)

@@ -2,5 +2,6 @@
 
 mod connections;
 mod conventions;
+mod sdk;
 mod service;
 mod slice;

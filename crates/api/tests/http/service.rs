@@ -1,6 +1,7 @@
 //! A whole service in process: a real controller over a store in a temporary directory, and a node that acknowledges whatever it is told.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -74,6 +75,11 @@ impl Answer {
 
 impl Service {
     pub(crate) async fn start() -> Self {
+        Self::start_with_node(Duration::ZERO).await
+    }
+
+    /// With a node that takes `delay` for whatever it is told.
+    pub(crate) async fn start_with_node(delay: Duration) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let store = Store::open(&directory.path().join("causeway.db")).await.expect("a store");
         let settings = Settings {
@@ -93,7 +99,7 @@ impl Service {
         let bootstrap = controller.bootstrap().await.expect("a bootstrap").expect("the first start");
         let (controller_end, node_end) = causeway_fleet::in_process();
         controller.attach_node(controller_end);
-        tokio::spawn(agreeable_node(node_end));
+        tokio::spawn(agreeable_node(node_end, delay));
         let config = ApiConfig { regions: vec!["fr-par".to_owned()] };
         Self {
             router: causeway_api::router(controller, config),
@@ -139,8 +145,8 @@ impl Service {
     }
 }
 
-/// Reports everything as applied as soon as it is told.
-async fn agreeable_node(mut node: NodeEnd) {
+/// Reports everything as applied, `delay` after it is told.
+async fn agreeable_node(mut node: NodeEnd, delay: Duration) {
     let hello = FromNode::Hello {
         protocol: PROTOCOL,
         node: NodeId::random(),
@@ -152,6 +158,7 @@ async fn agreeable_node(mut node: NodeEnd) {
         return;
     }
     loop {
+        tokio::time::sleep(delay).await;
         let desired = Arc::clone(&node.desired.borrow_and_update());
         let gateways = desired.gateways.iter();
         let report = NodeReport {

@@ -1,0 +1,32 @@
+//! The official SDKs against the service, over HTTP.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+
+use crate::service::Service;
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "installs the official Python SDK from PyPI"]
+async fn the_official_python_sdk() {
+    let service = Service::start_with_node(Duration::from_millis(100)).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let serving = tokio::spawn(causeway_api::serve(listener, service.router.clone(), std::future::pending()));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/sdk/python/run");
+    let mut command = Command::new(script);
+    // What `operator.env` has.
+    command
+        .env("SCW_API_URL", url)
+        .env("SCW_ACCESS_KEY", &service.access_key)
+        .env("SCW_SECRET_KEY", &service.secret_key)
+        .env("SCW_DEFAULT_ORGANIZATION_ID", &service.organization_id)
+        .env("SCW_DEFAULT_PROJECT_ID", &service.project_id)
+        .env("SCW_DEFAULT_REGION", "fr-par")
+        .env("SCW_DEFAULT_ZONE", "fr-par-1");
+    let status = tokio::task::spawn_blocking(move || command.status()).await.expect("no panic").expect("a shell");
+    serving.abort();
+    assert!(status.success(), "the SDK's tests failed: {status}");
+}
