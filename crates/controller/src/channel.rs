@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use causeway_fleet::{ControllerEnd, FromNode, PROTOCOL};
 use causeway_model::observed::{ConnectionFacts, NodeReport};
 use causeway_model::status::NodeState;
-use causeway_model::{NodeId, Timestamp, VpnGatewayId};
+use causeway_model::{Error, NodeId, Timestamp, VpnGatewayId};
 use causeway_store::{ConnectionObserved, ConnectionRecord, GatewayObserved, GatewayRecord, Kind, Writer};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -39,7 +39,7 @@ impl Controller {
                 tracing::info!(%node, zone = hello.zone, version = hello.version, "node attached");
                 self.exchange(node, &mut end).await;
             }
-            Err(error) => tracing::error!(%node, zone = hello.zone, %error, "node refused"),
+            Err(error) => tracing::error!(%node, zone = hello.zone, ?error, "node refused"),
         }
         if self.with_sessions(|sessions| sessions.get(&node) == Some(&session) && sessions.remove(&node).is_some()) {
             match self.lose(node).await {
@@ -95,6 +95,10 @@ impl Controller {
 
     /// A node is there: it gets what waited for one in its zone.
     async fn register(&self, hello: &Hello) -> Result<()> {
+        if !self.zones().contains(&hello.zone) {
+            let help = format!("`{}` is none of this service's zones: {}", hello.zone, self.zones().join(", "));
+            return Err(Error::constraint("zone", help));
+        }
         let mut writer = self.inner.store.write().await?;
         let now = self.now();
         writer.register_node(hello.node, &hello.zone, hello.boot, &hello.version, now).await?;

@@ -328,12 +328,7 @@ impl Controller {
         paging(list)?;
         let mut reader = self.read().await?;
         let (records, total) = reader.connections(region, scope(caller), list, filter).await?;
-        let now = self.now();
-        let mut items = Vec::with_capacity(records.len());
-        for record in &records {
-            items.push(status::connection(&mut reader, record, now).await?);
-        }
-        Ok(Page { items, total })
+        Ok(Page { items: status::connections(&mut reader, &records, self.now()).await?, total })
     }
 
     /// Changes a connection's name, tags, initiation policy or proposals. A working tunnel stays up: new proposals count from the next

@@ -1,5 +1,7 @@
 //! From records to the views that the model's status functions take, and the stored copies of what they say.
 
+use std::collections::BTreeMap;
+
 use causeway_model::observed::Refusal;
 use causeway_model::reason::Fault;
 use causeway_model::status::{
@@ -120,17 +122,37 @@ pub(crate) async fn gateway(reader: &mut Reader, record: GatewayRecord, now: Tim
     Ok(VpnGatewayView { gateway: record.gateway, status })
 }
 
+/// Connections with their statuses. Each gateway is read once, however many of its connections there are.
+pub(crate) async fn connections(
+    reader: &mut Reader,
+    records: &[ConnectionRecord],
+    now: Timestamp,
+) -> Result<Vec<ConnectionStatuses>> {
+    let mut gateways: BTreeMap<VpnGatewayId, (GatewayRecord, Option<NodeRecord>)> = BTreeMap::new();
+    let mut views = Vec::with_capacity(records.len());
+    for connection in records {
+        let id = connection.connection.vpn_gateway_id;
+        if !gateways.contains_key(&id) {
+            let missing = || causeway_model::Error::Internal(format!("gateway {id} of a connection is missing"));
+            let gateway = reader.vpn_gateway(id).await?.ok_or_else(missing)?;
+            let node = node_of(reader, &gateway).await?;
+            gateways.insert(id, (gateway, node));
+        }
+        if let Some((gateway, node)) = gateways.get(&id) {
+            views.push(Seen { connection, gateway, node: node.as_ref(), now }.statuses());
+        }
+    }
+    Ok(views)
+}
+
 /// The connection with its statuses.
 pub(crate) async fn connection(
     reader: &mut Reader,
     record: &ConnectionRecord,
     now: Timestamp,
 ) -> Result<ConnectionStatuses> {
-    let id = record.connection.vpn_gateway_id;
-    let missing = || causeway_model::Error::Internal(format!("gateway {id} of a connection is missing"));
-    let gateway = reader.vpn_gateway(id).await?.ok_or_else(missing)?;
-    let node = node_of(reader, &gateway).await?;
-    Ok(Seen { connection: record, gateway: &gateway, node: node.as_ref(), now }.statuses())
+    let missing = || causeway_model::Error::Internal("a connection has no view".to_owned());
+    connections(reader, std::slice::from_ref(record), now).await?.pop().ok_or_else(missing)
 }
 
 /// Whether a copy of a status of this gateway or its connections is not what the tables say now.

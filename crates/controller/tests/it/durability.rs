@@ -83,6 +83,14 @@ async fn concurrent_changes_leave_references_and_allocations_consistent() {
     assert_eq!(ips.total, 4, "only the shared gateway has addresses");
     let secrets = controller.list_secrets(operator, REGION, &list(), &Default::default()).await.expect("listed");
     assert_eq!(secrets.total, connections.total, "deleted connections took their keys along");
+    // The filters look at the stored copies; what they find is derived anew.
+    for status in ConnectionStatus::ALL.iter().copied().filter(|status| *status != ConnectionStatus::Down) {
+        let filter = ConnectionFilter { statuses: vec![status], ..ConnectionFilter::default() };
+        let found = controller.list_connections(operator, REGION, &list(), &filter).await.expect("listed");
+        let derived = connections.items.iter().filter(|view| view.status == status).count();
+        assert_eq!(found.items.len(), derived, "{status}");
+        assert!(found.items.iter().all(|view| view.status == status), "{status}");
+    }
     node.abort();
 }
 
