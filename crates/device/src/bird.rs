@@ -100,12 +100,13 @@ fn session_section(
     add("  direct;");
     add(&format!("  hold time {};", timers.hold_time));
     if timers.hold_time > 0 {
-        add(&format!("  keepalive time {};", (timers.hold_time / 3).max(1)));
+        add("  # Shorter than the hold time asks for: a gateway that restarted is noticed when it refuses one.");
+        add(&format!("  keepalive time {};", (timers.hold_time / 3).clamp(1, 5)));
     }
     add("  connect delay time 1;");
     add("  connect retry time 2;");
     add("  error wait time 1, 10;");
-    add("  graceful restart off;");
+    add("  graceful restart aware;");
     add(&format!("  {channel} {{"));
     add(&format!("    import filter from_gateway_{channel};"));
     add("    import keep filtered;");
