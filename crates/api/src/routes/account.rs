@@ -12,6 +12,7 @@ use causeway_wire::document::extension::HealthDocument;
 use causeway_wire::error::ErrorResponse;
 use causeway_wire::query::Order;
 
+use super::{everything, window};
 use crate::App;
 use crate::answer::{Answer, json, not_offered};
 use crate::call::Call;
@@ -32,9 +33,13 @@ async fn project(call: Call) -> Answer {
 async fn list_projects(call: Call) -> Answer {
     let query = call.query();
     let page = query.list(Order::CREATED_NAME);
-    query.not_offered("project_ids");
+    let ids: Vec<ProjectId> = query.ids("project_ids");
     query.finish()?;
-    let projects = call.controller.list_projects(&call.caller, &page).await?;
+    let call = &call;
+    let fetch = |query| async move { call.controller.list_projects(&call.caller, &query).await };
+    let mut projects = everything(&page, fetch).await?;
+    projects.retain(|project| ids.is_empty() || ids.contains(&project.id));
+    let projects = window(projects, &page);
     let items = projects.items.into_iter().map(project_document).collect();
     json(&List::items_first("projects", items, projects.total))
 }

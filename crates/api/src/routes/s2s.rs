@@ -9,7 +9,7 @@ use causeway_wire::document::s2s::{
 };
 use causeway_wire::query::Order;
 
-use super::list;
+use super::{everything, list, window};
 use crate::App;
 use crate::answer::{Answer, Failure, json, no_content};
 use crate::call::Call;
@@ -219,10 +219,19 @@ async fn delete_customer_gateway(call: Call) -> Answer {
 
 async fn list_routing_policies(call: Call) -> Answer {
     let query = call.query();
-    let page = query.list(Order::CREATED_NAME);
-    query.not_offered("ipv6");
+    let (page, is_ipv6) = (query.list(Order::CREATED_NAME), query.boolean("ipv6"));
     query.finish()?;
-    let policies = call.controller.list_routing_policies(&call.caller, &call.region, &page).await?;
+    let call = &call;
+    let policies = match is_ipv6 {
+        None => call.controller.list_routing_policies(&call.caller, &call.region, &page).await?,
+        Some(is_ipv6) => {
+            let fetch =
+                |query| async move { call.controller.list_routing_policies(&call.caller, &call.region, &query).await };
+            let mut policies = everything(&page, fetch).await?;
+            policies.retain(|policy| policy.is_ipv6 == is_ipv6);
+            window(policies, &page)
+        }
+    };
     json(&list::<_, RoutingPolicyDocument>("routing_policies", policies))
 }
 

@@ -2,11 +2,12 @@
 
 use axum::Router;
 use axum::routing::{get, post};
-use causeway_model::{PrivateNetworkId, VpcId};
-use causeway_wire::document::vpc::{AclDocument, PrivateNetworkDocument, VpcDocument};
+use causeway_model::command::{ListQuery, OrderField, PrivateNetworkFilter};
+use causeway_model::{PrivateNetworkId, SubnetId, VpcId};
+use causeway_wire::document::vpc::{AclDocument, PrivateNetworkDocument, SubnetDocument, VpcDocument};
 use causeway_wire::query::Order;
 
-use super::list;
+use super::{everything, list, window};
 use crate::App;
 use crate::answer::{Answer, Failure, json, no_content, not_offered};
 use crate::call::Call;
@@ -27,7 +28,7 @@ pub(crate) fn routes() -> Router<App> {
         )
         // Always on.
         .route(&format!("{P}/private-networks/{{private_network_id}}/enable-dhcp"), post(private_network))
-        .route(&format!("{P}/subnets"), get(not_offered))
+        .route(&format!("{P}/subnets"), get(list_subnets))
         .route(&format!("{P}/routes-with-nexthop"), get(not_offered))
         .route(&format!("{P}/routes"), post(not_offered))
         .route(&format!("{P}/routes/{{route_id}}"), get(not_offered).patch(not_offered).delete(not_offered))
@@ -48,10 +49,18 @@ fn private_network_id(call: &Call) -> Result<PrivateNetworkId, Failure> {
 async fn list_vpcs(call: Call) -> Answer {
     let query = call.query();
     let page = query.list(Order::CREATED_NAME);
-    query.not_offered("is_default");
+    let (is_default, routing_enabled) = (query.boolean("is_default"), query.boolean("routing_enabled"));
     query.finish()?;
-    let vpcs = call.controller.list_vpcs(&call.caller, &call.region, &page).await?;
-    json(&list::<_, VpcDocument>("vpcs", vpcs))
+    if is_default.is_none() && routing_enabled.is_none() {
+        let vpcs = call.controller.list_vpcs(&call.caller, &call.region, &page).await?;
+        return json(&list::<_, VpcDocument>("vpcs", vpcs));
+    }
+    let call = &call;
+    let fetch = |query| async move { call.controller.list_vpcs(&call.caller, &call.region, &query).await };
+    let mut vpcs = everything(&page, fetch).await?;
+    // Routing is always on.
+    vpcs.retain(|vpc| is_default.is_none_or(|wanted| wanted == vpc.is_default) && routing_enabled != Some(false));
+    json(&list::<_, VpcDocument>("vpcs", window(vpcs, &page)))
 }
 
 async fn create_vpc(call: Call) -> Answer {
@@ -111,4 +120,27 @@ async fn update_private_network(call: Call) -> Answer {
 async fn delete_private_network(call: Call) -> Answer {
     call.controller.delete_private_network(&call.caller, &call.region, private_network_id(&call)?).await?;
     Ok(no_content())
+}
+
+/// The subnets of the networks that the caller sees, in the order of their networks' creation.
+async fn list_subnets(call: Call) -> Answer {
+    let query = call.query();
+    let page = query.list(Order::CREATED);
+    let filter = PrivateNetworkFilter { vpc_id: query.id("vpc_id"), ..PrivateNetworkFilter::default() };
+    let subnet_ids: Vec<SubnetId> = query.ids("subnet_ids");
+    query.finish()?;
+    // Subnets have neither names nor tags.
+    let networks = ListQuery { order: OrderField::CreatedAt, name: None, tags: Vec::new(), ..page.clone() };
+    let (call, filter) = (&call, &filter);
+    let fetch =
+        |query| async move { call.controller.list_private_networks(&call.caller, &call.region, &query, filter).await };
+    let networks = everything(&networks, fetch).await?;
+    let subnets = networks.iter().flat_map(|network| {
+        let subnets = network.subnets.iter();
+        subnets
+            .filter(|subnet| subnet_ids.is_empty() || subnet_ids.contains(&subnet.id))
+            .map(move |subnet| (network, subnet))
+    });
+    let documents = subnets.map(|(network, subnet)| SubnetDocument::new(network, subnet)).collect();
+    json(&list::<_, SubnetDocument>("subnets", window(documents, &page)))
 }

@@ -199,6 +199,8 @@ async fn lists() {
     let page = list("tags=A&tags=b&tags=c&page_size=2&page=2").await;
     assert_eq!((names(page.clone()), page["total_count"].as_u64()), (vec!["c".to_owned()], Some(3)));
     assert_eq!(names(list("page=1000").await), Vec::<String>::new());
+    assert_eq!(names(list("is_default=False&page_size=2&page=2").await), ["c"]);
+    assert_eq!(names(list("routing_enabled=false").await), Vec::<String>::new());
     let answer = service.get(&format!("{VPC}/vpcs?page=0&page_size=1001&order_by=size_asc&project_id=x")).await;
     let mut arguments: Vec<_> = answer.arguments().into_iter().map(|(name, _)| name).collect();
     arguments.sort_unstable();

@@ -163,6 +163,16 @@ async fn a_connection_with_its_key() {
     let gateway = service.get(&format!("{S2S}/vpn-gateways/{}", id(&tenant.gateway))).await.ok();
     assert_eq!(gateway["connection_ids"], json!([connection["id"]]));
 
+    for (is_ipv6, found) in [("false", 1), ("True", 0)] {
+        let policies = service.get(&format!("{S2S}/routing-policies?ipv6={is_ipv6}&name=r")).await.ok();
+        assert_eq!(policies["total_count"], found, "ipv6={is_ipv6}");
+    }
+    let subnets = service.get(&format!("{VPC}/subnets?vpc_id={}", id(&tenant.vpc))).await.ok();
+    assert_eq!(subnets, json!({"subnets": tenant.network["subnets"], "total_count": 2}));
+    let second = id(&tenant.network["subnets"][1]);
+    let subnets = service.get(&format!("{VPC}/subnets?subnet_ids={second}")).await.ok();
+    assert_eq!((&subnets["subnets"][0], &subnets["total_count"]), (&tenant.network["subnets"][1], &json!(1)));
+
     // The key, as clients read it.
     let secret = connection["secret_id"].as_str().expect("an id");
     let secret = format!("{SECRETS}/secrets/{secret}");
