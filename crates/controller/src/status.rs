@@ -1,6 +1,7 @@
 //! From records to the views that the model's status functions take, and the stored copies of what they say.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use causeway_model::observed::Refusal;
 use causeway_model::reason::Fault;
@@ -132,15 +133,16 @@ pub(crate) async fn connections(
     let mut views = Vec::with_capacity(records.len());
     for connection in records {
         let id = connection.connection.vpn_gateway_id;
-        if !gateways.contains_key(&id) {
-            let missing = || causeway_model::Error::Internal(format!("gateway {id} of a connection is missing"));
-            let gateway = reader.vpn_gateway(id).await?.ok_or_else(missing)?;
-            let node = node_of(reader, &gateway).await?;
-            gateways.insert(id, (gateway, node));
-        }
-        if let Some((gateway, node)) = gateways.get(&id) {
-            views.push(Seen { connection, gateway, node: node.as_ref(), now }.statuses());
-        }
+        let (gateway, node) = match gateways.entry(id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(free) => {
+                let missing = || causeway_model::Error::Internal(format!("gateway {id} of a connection is missing"));
+                let gateway = reader.vpn_gateway(id).await?.ok_or_else(missing)?;
+                let node = node_of(reader, &gateway).await?;
+                free.insert((gateway, node))
+            }
+        };
+        views.push(Seen { connection, gateway, node: node.as_ref(), now }.statuses());
     }
     Ok(views)
 }
