@@ -219,16 +219,16 @@ impl Api {
         self.must(Method::GET, &format!("{}/{path}", self.prefix("s2s-vpn/v1alpha1")), None).await
     }
 
-    /// Creates the VPC and a Private Network in it. Returns its id, the network's id and its subnets, IPv4 first.
+    /// Creates the VPC and a Private Network in it, with the IPv4 subnet `ipv4` or one of the service's choice. Returns its id, the network's id and its subnets, IPv4 first.
     ///
     /// # Errors
     /// A call failed.
-    pub async fn create_network(&self) -> Result<(String, String, Vec<String>)> {
+    pub async fn create_network(&self, ipv4: Option<&str>) -> Result<(String, String, Vec<String>)> {
         let vpc = self.create("vpc/v2", "vpcs", &json!({"name": "lab", "tags": []})).await?;
         let vpc = text(&vpc, "/id")?;
-        let network = self
-            .create("vpc/v2", "private-networks", &json!({"name": "lab", "tags": [], "vpc_id": vpc, "subnets": null}))
-            .await?;
+        let subnets = ipv4.map(|subnet| [subnet]);
+        let body = json!({"name": "lab", "tags": [], "vpc_id": vpc, "subnets": subnets});
+        let network = self.create("vpc/v2", "private-networks", &body).await?;
         let subnets = network
             .get("subnets")
             .and_then(Value::as_array)

@@ -273,7 +273,11 @@ exec sleep infinity
             self.run("iperf3", &["-c", target, "-t", &time, "-P", &parallel, "-J", "--connect-timeout", "3000"]).await;
         running.terminate(Duration::from_millis(300)).await;
         let document: serde_json::Value = serde_json::from_str(&output?.text()?).context("iperf3's answer")?;
-        document.pointer("/end/sum_received/bits_per_second").and_then(serde_json::Value::as_f64).context("no figure")
+        let figure = document.pointer("/end/sum_received/bits_per_second").and_then(serde_json::Value::as_f64);
+        figure.with_context(|| {
+            let error = document.get("error").and_then(serde_json::Value::as_str).unwrap_or("no figure in its answer");
+            format!("iperf3 from {} to {target}: {error}", self.role)
+        })
     }
 }
 

@@ -45,7 +45,7 @@ impl Scene {
 
     async fn order(lab: &mut Lab) -> Result<(Api, Site)> {
         let api = lab.start_service().await?;
-        let (vpc, network, subnets) = api.create_network().await?;
+        let (vpc, network, subnets) = api.create_network(None).await?;
         let gateway = text(&api.create_gateway(&network).await?, "id")?;
         api.wait_status("vpn-gateways", &gateway, "active", PATIENCE).await?;
         lab.attach_host(&network, &subnets).await?;

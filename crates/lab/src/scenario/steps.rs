@@ -67,7 +67,7 @@ pub(crate) async fn no_pings(lab: &Lab) -> Result<()> {
 /// the time from the order of the gateway to `active`.
 pub(crate) async fn order_gateway(lab: &mut Lab) -> Result<(Site, Duration)> {
     let api = lab.api()?;
-    let (vpc, network, subnets) = api.create_network().await?;
+    let (vpc, network, subnets) = api.create_network(None).await?;
     let begun = Instant::now();
     let gateway = api.create_gateway(&network).await?;
     let status = text(&gateway, "/status")?;
