@@ -37,7 +37,8 @@ const FIXED: [(HeaderName, HeaderValue); 5] = [
 pub(crate) async fn around(mut request: Request, next: Next) -> Response {
     let id = Uuid::new_v4();
     request.extensions_mut().insert(RequestId(id));
-    let span = tracing::debug_span!("request", %id, method = %request.method(), path = request.uri().path());
+    // Of the level of errors, so that the log has the id of a request that failed.
+    let span = tracing::error_span!("request", %id, method = %request.method(), path = request.uri().path());
     let start = Instant::now();
     let task = tokio::spawn(next.run(request).instrument(span.clone()));
     let mut response = match task.await {
