@@ -1,0 +1,199 @@
+//! The HTTP client: one request, one answer, bounded in time and size.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Uri};
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use crate::failure::{ApiError, Failure};
+
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long a call may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Octets of an answer at most: a page of a thousand objects is far below.
+const MAX_ANSWER: usize = 64 << 20;
+/// What RFC 3986 §2.3 leaves unreserved stays as it is.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// A path and its query, encoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target(String);
+
+impl Target {
+    /// A path of these segments.
+    pub(crate) fn new<'a>(segments: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut text = String::new();
+        for segment in segments {
+            text.push('/');
+            text.extend(utf8_percent_encode(segment, ENCODED));
+        }
+        Self(text)
+    }
+
+    /// With one more segment.
+    pub(crate) fn join(mut self, segment: &str) -> Self {
+        self.0.push('/');
+        self.0.extend(utf8_percent_encode(segment, ENCODED));
+        self
+    }
+
+    /// With one more parameter in the query. A name that comes twice is a list.
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
+        self.0.push(if self.0.contains('?') { '&' } else { '?' });
+        self.0.extend(utf8_percent_encode(name, ENCODED));
+        self.0.push('=');
+        self.0.extend(utf8_percent_encode(value, ENCODED));
+        self
+    }
+
+    /// As it goes over the wire.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A successful answer.
+pub(crate) struct Reply {
+    target: String,
+    /// The body; it may be a secret.
+    pub(crate) body: Zeroizing<Vec<u8>>,
+}
+
+impl Reply {
+    /// The body as a document.
+    pub(crate) fn json(&self) -> Result<Value, Failure> {
+        self.typed()
+    }
+
+    /// The body as what a command needs of it.
+    pub(crate) fn typed<T: serde::de::DeserializeOwned>(&self) -> Result<T, Failure> {
+        serde_json::from_slice(&self.body)
+            .map_err(|error| Failure::Answer { what: self.target.clone(), why: error.to_string() })
+    }
+}
+
+/// The API at one place with one key.
+pub(crate) struct Client {
+    http: HttpClient<HttpConnector, Full<Bytes>>,
+    base: String,
+    token: HeaderValue,
+}
+
+impl Client {
+    /// For the API at `url` (`http://host:port`, perhaps with a path in front) with this secret key.
+    pub(crate) fn new(url: &str, secret_key: &str) -> Result<Self, Failure> {
+        let wrong = |why: &'static str| Failure::Variable { name: "SCW_API_URL", why };
+        let parsed: Uri = url.parse().map_err(|_| wrong("is no URL"))?;
+        match parsed.scheme_str() {
+            Some("http") => {}
+            Some("https") => return Err(wrong("has the scheme https, which this program does not speak yet")),
+            _ => return Err(wrong("has to begin with http://")),
+        }
+        if parsed.authority().is_none() || parsed.query().is_some() {
+            return Err(wrong("has to be of the form http://HOST:PORT"));
+        }
+        let mut token = HeaderValue::from_str(secret_key)
+            .map_err(|_| Failure::Variable { name: "SCW_SECRET_KEY", why: "has characters that no key has" })?;
+        token.set_sensitive(true);
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(CONNECT));
+        connector.set_nodelay(true);
+        let http = HttpClient::builder(TokioExecutor::new()).build(connector);
+        Ok(Self { http, base: url.trim_end_matches('/').to_owned(), token })
+    }
+
+    /// One call. An error status is a [`Failure::Api`].
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        target: &Target,
+        body: Option<Zeroizing<Vec<u8>>>,
+    ) -> Result<Reply, Failure> {
+        let unreachable = |cause: String| Failure::Unreachable { url: self.base.clone(), cause };
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}{}", self.base, target.as_str()))
+            .header(ACCEPT, "application/json")
+            .header("x-auth-token", &self.token);
+        if body.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        // The buffer is wiped when the request has been written.
+        let body = body.map_or_else(Bytes::new, Bytes::from_owner);
+        let request = request.body(Full::new(body)).map_err(|error| unreachable(error.to_string()))?;
+        let exchange = async {
+            let response = self.http.request(request).await.map_err(|error| unreachable(chain(&error)))?;
+            let (head, mut incoming) = response.into_parts();
+            let mut body = Zeroizing::new(Vec::new());
+            while let Some(frame) = incoming.frame().await {
+                let frame = frame.map_err(|error| unreachable(chain(&error)))?;
+                let Some(data) = frame.data_ref() else { continue };
+                if body.len() + data.len() > MAX_ANSWER {
+                    let why = format!("it is longer than {MAX_ANSWER} octets");
+                    return Err(Failure::Answer { what: target.as_str().to_owned(), why });
+                }
+                body.extend_from_slice(data);
+            }
+            Ok((head, body))
+        };
+        let (head, body) = tokio::time::timeout(PATIENCE, exchange)
+            .await
+            .map_err(|_| unreachable(format!("no answer within {} s", PATIENCE.as_secs())))??;
+        if head.status.is_success() {
+            return Ok(Reply { target: target.as_str().to_owned(), body });
+        }
+        let request_id = head.headers.get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
+        Err(Failure::Api(Box::new(ApiError::new(head.status.as_u16(), &body, request_id))))
+    }
+}
+
+/// An error with its causes: the outermost alone says little ("client error (Connect)").
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_and_parameters_are_encoded() {
+        let target = Target::new(["vpc", "v2", "vpcs", "a/b?c é"]).with("name", "x&y=z +").with("tags", "a");
+        assert_eq!(target.as_str(), "/vpc/v2/vpcs/a%2Fb%3Fc%20%C3%A9?name=x%26y%3Dz%20%2B&tags=a");
+    }
+
+    #[test]
+    fn a_url_that_cannot_work_is_refused_before_any_call() {
+        for (url, part) in [
+            ("https://vpn.example.com", "https"),
+            ("ftp://vpn.example.com", "http://"),
+            ("vpn.example.com", "http://"),
+            ("http://h:1/?a=b", "HOST:PORT"),
+            ("http://a b", "no URL"),
+        ] {
+            let Err(error) = Client::new(url, "k") else { panic!("{url} was taken") };
+            assert!(error.to_string().contains(part), "{url}: {error}");
+        }
+        assert!(Client::new("http://127.0.0.1:8080/", "k\n").is_err());
+        assert!(Client::new("http://[::1]:8080/prefix/", "k").is_ok());
+    }
+}
