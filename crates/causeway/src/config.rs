@@ -8,7 +8,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use serde::Deserialize;
 
 /// The file's name in the data directory.
-pub const FILE: &str = "causeway.toml";
+pub(crate) const FILE: &str = "causeway.toml";
 
 /// What the first start writes.
 const DEFAULT: &str = r#"# Causeway. Every key can be overridden by the environment: CAUSEWAY_ + the key in capitals, its table first
@@ -61,30 +61,30 @@ const KEYS: &[&[&str]] = &[
 /// The whole file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Config {
+pub(crate) struct Config {
     /// API listener.
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// Region.
-    pub region: String,
+    pub(crate) region: String,
     /// Zones of the region.
-    pub zones: Vec<String>,
+    pub(crate) zones: Vec<String>,
     /// Whom tenants turn to; empty: nobody is named.
     #[serde(default)]
-    pub support_contact: String,
+    pub(crate) support_contact: String,
     /// Our AS number.
-    pub provider_asn: u32,
+    pub(crate) provider_asn: u32,
     /// Pools by zone.
     #[serde(default)]
-    pub public_pools: BTreeMap<String, Pools>,
+    pub(crate) public_pools: BTreeMap<String, Pools>,
     /// The node inside the process.
     #[serde(default)]
-    pub node: NodeSection,
+    pub(crate) node: NodeSection,
 }
 
 /// Public ranges of one zone.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Pools {
+pub(crate) struct Pools {
     /// IPv4 ranges.
     #[serde(default)]
     pub ipv4: Vec<Ipv4Net>,
@@ -96,7 +96,7 @@ pub struct Pools {
 /// Whether the process runs a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum NodeEnabled {
+pub(crate) enum NodeEnabled {
     /// If it can.
     #[default]
     Auto,
@@ -109,21 +109,21 @@ pub enum NodeEnabled {
 /// The node inside the process.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct NodeSection {
+pub(crate) struct NodeSection {
     /// Whether to run one.
     #[serde(default)]
-    pub enabled: NodeEnabled,
+    pub(crate) enabled: NodeEnabled,
     /// Its zone; empty: the first of `zones`.
     #[serde(default)]
-    pub zone: String,
+    pub(crate) zone: String,
     /// Its underlay interface; empty: a bridge of its own.
     #[serde(default)]
-    pub underlay: String,
+    pub(crate) underlay: String,
 }
 
 /// Why the configuration cannot be used. Every message names the key.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+pub(crate) enum ConfigError {
     /// The file cannot be read or written.
     #[error("{path}: {error}")]
     Io {
@@ -146,7 +146,7 @@ pub enum ConfigError {
 ///
 /// # Errors
 /// The directory cannot be written.
-pub fn write_default(dir: &Path) -> Result<bool, ConfigError> {
+pub(crate) fn write_default(dir: &Path) -> Result<bool, ConfigError> {
     let path = dir.join(FILE);
     if path.exists() {
         return Ok(false);
@@ -159,7 +159,7 @@ pub fn write_default(dir: &Path) -> Result<bool, ConfigError> {
 ///
 /// # Errors
 /// The first thing that is wrong, with the key and what it should be.
-pub fn load(dir: &Path, environment: &BTreeMap<String, String>) -> Result<Config, ConfigError> {
+pub(crate) fn load(dir: &Path, environment: &BTreeMap<String, String>) -> Result<Config, ConfigError> {
     let path = dir.join(FILE);
     let text = std::fs::read_to_string(&path).map_err(|error| ConfigError::Io { path: path.clone(), error })?;
     parse(&text, &path.display().to_string(), environment)
@@ -212,7 +212,10 @@ fn set(table: &mut toml::Table, key: &[&str], value: toml::Value) {
 /// What the types do not say.
 fn check(config: &Config) -> Result<(), String> {
     if !(1..=65534).contains(&config.provider_asn) {
-        return Err(format!("provider_asn: {} is not from 1 to 65534 (communities carry it in 16 bits)", config.provider_asn));
+        return Err(format!(
+            "provider_asn: {} is not from 1 to 65534 (communities carry it in 16 bits)",
+            config.provider_asn
+        ));
     }
     if config.region.is_empty() {
         return Err("region: must not be empty; for example \"fr-par\"".to_owned());
@@ -223,7 +226,10 @@ fn check(config: &Config) -> Result<(), String> {
     for zone in &config.zones {
         let number = zone.strip_prefix(config.region.as_str()).and_then(|rest| rest.strip_prefix('-'));
         if number.is_none_or(|number| number.parse::<u8>().is_err()) {
-            return Err(format!("zones: {zone:?} is not a zone of {}; they are named like {}-1", config.region, config.region));
+            return Err(format!(
+                "zones: {zone:?} is not a zone of {}; they are named like {}-1",
+                config.region, config.region
+            ));
         }
     }
     for zone in config.public_pools.keys() {
@@ -242,7 +248,7 @@ fn check(config: &Config) -> Result<(), String> {
 
 impl Config {
     /// The node's zone.
-    pub fn node_zone(&self) -> String {
+    pub(crate) fn node_zone(&self) -> String {
         if self.node.zone.is_empty() { self.zones.first().cloned().unwrap_or_default() } else { self.node.zone.clone() }
     }
 }
@@ -251,7 +257,7 @@ impl Config {
 ///
 /// # Errors
 /// The address is not a loopback address.
-pub fn check_listener(listen: SocketAddr) -> Result<(), String> {
+pub(crate) fn check_listener(listen: SocketAddr) -> Result<(), String> {
     if listen.ip().is_loopback() {
         return Ok(());
     }

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::config::Config;
 
 /// The directory, held by this process alone.
-pub struct DataDir {
+pub(crate) struct DataDir {
     path: PathBuf,
     _lock: File,
 }
@@ -26,7 +26,7 @@ impl DataDir {
     ///
     /// # Errors
     /// It cannot be made, or another process holds it.
-    pub fn open(path: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
         if !path.exists() {
             std::fs::DirBuilder::new()
                 .recursive(true)
@@ -50,7 +50,7 @@ impl DataDir {
     }
 
     /// Its path.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -58,7 +58,7 @@ impl DataDir {
     ///
     /// # Errors
     /// The file is readable by others, damaged, or missing beside a database that needs it.
-    pub fn master_key(&self, database: &Path) -> anyhow::Result<Kek> {
+    pub(crate) fn master_key(&self, database: &Path) -> anyhow::Result<Kek> {
         let path = self.path.join("master.key");
         if !path.exists() {
             if database.exists() {
@@ -73,14 +73,17 @@ impl DataDir {
         }
         let mode = std::fs::metadata(&path)?.permissions().mode();
         if mode & 0o077 != 0 {
-            bail!("{} can be read by others (mode {:o}); run: chmod 600 {}", path.display(), mode & 0o777, path.display());
+            bail!(
+                "{} can be read by others (mode {:o}); run: chmod 600 {}",
+                path.display(),
+                mode & 0o777,
+                path.display()
+            );
         }
         let mut bytes = Zeroizing::new(Vec::new());
         File::open(&path)?.read_to_end(&mut bytes)?;
-        let key: [u8; 32] = bytes
-            .as_slice()
-            .try_into()
-            .with_context(|| format!("{} must have exactly 32 octets", path.display()))?;
+        let key: [u8; 32] =
+            bytes.as_slice().try_into().with_context(|| format!("{} must have exactly 32 octets", path.display()))?;
         Ok(Kek::new(key))
     }
 
@@ -88,7 +91,7 @@ impl DataDir {
     ///
     /// # Errors
     /// The file cannot be read or written, or holds something else.
-    pub fn node_id(&self) -> anyhow::Result<NodeId> {
+    pub(crate) fn node_id(&self) -> anyhow::Result<NodeId> {
         let dir = self.path.join("node");
         std::fs::create_dir_all(&dir)?;
         let path = dir.join("id");
@@ -105,7 +108,7 @@ impl DataDir {
     ///
     /// # Errors
     /// The file cannot be read or written.
-    pub fn write_environment(
+    pub(crate) fn write_environment(
         &self,
         listen: SocketAddr,
         config: &Config,

@@ -27,7 +27,7 @@ const NODE_PATIENCE: Duration = Duration::from_secs(15);
 ///
 /// # Errors
 /// Whatever keeps it from serving, with the remedy where there is one.
-pub async fn serve(
+pub(crate) async fn serve(
     dir: &Path,
     listen: Option<SocketAddr>,
     environment: &BTreeMap<String, String>,
@@ -57,7 +57,7 @@ pub async fn serve(
     let node = start_node(&config, &data, &controller, &shutdown)?;
     let api = tokio::spawn(causeway_api::serve(
         listener,
-        causeway_api::router(controller.clone(), ApiConfig { regions: vec![config.region.clone()] }),
+        causeway_api::router(controller.clone(), ApiConfig { regions: vec![controller.region().to_owned()] }),
         shutdown.clone().cancelled_owned(),
     ));
     say(&format!("serving http://{address}; clients: . {}", environment_file.display()))?;
@@ -103,7 +103,9 @@ fn start_node(
     shutdown: &CancellationToken,
 ) -> anyhow::Result<Option<JoinHandle<anyhow::Result<()>>>> {
     if config.node.enabled == NodeEnabled::No {
-        say("no gateway node in this process (node.enabled = \"no\"): gateways stay provisioning and then failed unless another node serves the zone")?;
+        say(
+            "no gateway node in this process (node.enabled = \"no\"): gateways stay provisioning and then failed unless another node serves the zone",
+        )?;
         return Ok(None);
     }
     let obstacles = causeway_node::obstacles();
