@@ -42,6 +42,8 @@ enum Command {
         #[command(subcommand)]
         command: LabCommand,
     },
+    #[command(flatten)]
+    Resource(causeway_cli::Command),
 }
 
 #[derive(Subcommand)]
@@ -83,6 +85,7 @@ fn main() -> ExitCode {
         Command::Serve { data, listen } => runtime.block_on(serve::serve(&data, listen, &environment())),
         Command::Check { dir } => check(&dir),
         Command::Lab { command } => runtime.block_on(lab(command)),
+        Command::Resource(command) => return runtime.block_on(causeway_cli::run(command)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
