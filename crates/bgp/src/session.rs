@@ -113,6 +113,14 @@ impl Session {
         self.stop(now, fault, Some(&Notification::shutdown(reason)));
     }
 
+    /// The peer may have begun anew: says something that it answers with a reset if it knows nothing of the session, which ends
+    /// it at once instead of after the hold time. Does nothing to a session that is well, or not up.
+    pub fn probe(&mut self) {
+        if let Some(up) = self.up {
+            self.send(up, codec::keepalive());
+        }
+    }
+
     /// Sets what may be accepted and announced. The session is not touched: what the peer announced is judged anew, and what it was
     /// told is corrected.
     pub fn set_policy(&mut self, _now: Instant, policy: Policy) {
