@@ -1,6 +1,7 @@
 //! The node's own namespace: the underlay with the public addresses, and the bridges of Private Networks.
 
-use std::net::IpAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, UdpSocket};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -14,47 +15,82 @@ use crate::ownership::{Ledger, Thing};
 
 /// The bridge that the node makes when no underlay interface is named.
 const OWN_UNDERLAY: &str = "cw-underlay";
+/// Octets of a packet on an interface that is not known.
+const ETHERNET_MTU: u32 = 1500;
 /// A public address is announced at once and again after these delays: frames get lost, and a neighbour may be starting.
 const ANNOUNCE_AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
+
+/// The underlay interface as it is at present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Underlay {
+    index: u32,
+    mtu: u32,
+}
 
 /// What is shared by everything that the node runs.
 pub(crate) struct Host {
     /// Netlink in the node's own namespace.
-    pub(crate) netlink: Netlink,
-    /// The underlay interface.
-    pub(crate) underlay: String,
-    /// Its MTU, octets.
-    pub(crate) underlay_mtu: u32,
-    underlay_index: u32,
+    netlink: Netlink,
+    /// The underlay interface, by name.
+    underlay: String,
+    /// `None` while it does not exist.
+    present: Mutex<Option<Underlay>>,
     namespace: Namespace,
     ledger: Mutex<Ledger>,
 }
 
 impl Host {
     /// Opens the host, and removes what a killed predecessor left behind: namespaces and public addresses. Bridges stay, since hosts
-    /// may be attached to them; those that are not wanted any more go with the first configuration.
+    /// may be attached to them; those that are not wanted any more go with the first configuration. The underlay need not be there yet:
+    /// see [`Self::watch_underlay`].
     pub(crate) async fn open(state_dir: &Path, underlay: &str) -> Result<Self, SetupError> {
         let step = |item: &str| SetupError::at::<causeway_linux::Error>(item);
         let netlink = Netlink::current().map_err(step("netlink"))?;
         let namespace = Namespace::current().map_err(step("the node's namespace"))?;
-        let mut ledger = Ledger::open(state_dir).map_err(SetupError::at("the list of things made in the kernel"))?;
-        sweep(&netlink, &mut ledger).await?;
-        let name = if underlay.is_empty() { OWN_UNDERLAY } else { underlay };
-        if underlay.is_empty() && netlink.find_link(name).await.map_err(step("underlay"))?.is_none() {
-            ledger.add(Thing::Bridge(name.to_owned())).map_err(SetupError::at("underlay"))?;
-            netlink.create_bridge(name).await.map_err(step("underlay"))?;
-        }
+        let ledger = Ledger::open(state_dir).map_err(SetupError::at("the list of things made in the kernel"))?;
+        let underlay = if underlay.is_empty() { OWN_UNDERLAY } else { underlay }.to_owned();
+        let host = Self { netlink, underlay, present: Mutex::default(), namespace, ledger: Mutex::new(ledger) };
+        let bridges = host.things(|thing| matches!(thing, Thing::Bridge(_)));
+        // What cannot be removed now is tried again with every configuration, and stands in nobody's way but its own.
+        host.keep(&bridges.into_iter().collect()).await;
+        Ok(host)
+    }
+
+    /// Netlink in the node's own namespace.
+    pub(crate) const fn netlink(&self) -> &Netlink {
+        &self.netlink
+    }
+
+    /// MTU of the underlay, octets; Ethernet's while it is not there.
+    pub(crate) fn underlay_mtu(&self) -> u32 {
+        self.present().map_or(ETHERNET_MTU, |present| present.mtu)
+    }
+
+    fn present(&self) -> Option<Underlay> {
+        *self.present.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at the underlay interface, which may come, go and change while the node runs. Whether anything changed since the last look.
+    pub(crate) async fn watch_underlay(&self) -> Result<bool, SetupError> {
+        let found = self.find_underlay().await;
+        let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *present, found.as_ref().ok().copied());
+        found.map(|found| before != Some(found))
+    }
+
+    async fn find_underlay(&self) -> Result<Underlay, SetupError> {
+        let name = &self.underlay;
         let item = format!("underlay interface {name}");
-        let link = netlink.link(name).await.map_err(step(&item))?;
-        netlink.set_up(link.index, true).await.map_err(step(&item))?;
-        Ok(Self {
-            netlink,
-            underlay: name.to_owned(),
-            underlay_mtu: link.mtu,
-            underlay_index: link.index,
-            namespace,
-            ledger: Mutex::new(ledger),
-        })
+        let step = || SetupError::at::<causeway_linux::Error>(&item);
+        if name == OWN_UNDERLAY && self.netlink.find_link(name).await.map_err(step())?.is_none() {
+            self.record(Thing::Bridge(name.clone())).map_err(SetupError::at(&item))?;
+            self.netlink.create_bridge(name).await.map_err(step())?;
+        }
+        let link = self.netlink.link(name).await.map_err(step())?;
+        if !link.up {
+            self.netlink.set_up(link.index, true).await.map_err(step())?;
+        }
+        Ok(Underlay { index: link.index, mtu: link.mtu })
     }
 
     /// Puts `thing` on the list of what a later start may have to remove.
@@ -69,41 +105,97 @@ impl Host {
         }
     }
 
-    /// Makes a namespace that forwards, on the list.
-    pub(crate) fn make_namespace(&self, name: &str) -> Result<Namespace, SetupError> {
-        let item = format!("namespace {name}");
-        self.record(Thing::Namespace(name.to_owned())).map_err(SetupError::at(&item))?;
-        let namespace = Namespace::create(name).map_err(SetupError::at(&item))?;
-        sysctl::apply(&namespace, &sysctl::forwarding()).map_err(SetupError::at(&item))?;
-        Ok(namespace)
+    fn is_ours(&self, thing: &Thing) -> bool {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner).things().any(|other| other == thing)
     }
 
-    /// Removes a namespace and takes it off the list.
+    fn things(&self, which: impl Fn(&Thing) -> bool) -> Vec<Thing> {
+        let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        ledger.things().filter(|thing| which(thing)).cloned().collect()
+    }
+
+    /// Makes a namespace that forwards, on the list. One that is there already is somebody else's and stays as it is.
+    pub(crate) fn make_namespace(&self, name: &str) -> Result<Namespace, SetupError> {
+        let item = format!("namespace {name}");
+        let thing = Thing::Namespace(name.to_owned());
+        if Namespace::exists(name) {
+            let left = self.is_ours(&thing);
+            let error = if left { "an earlier one cannot be removed" } else { "somebody else has one of that name" };
+            return Err(SetupError { item, error: error.to_owned() });
+        }
+        self.record(thing).map_err(SetupError::at(&item))?;
+        let made = Namespace::create(name).and_then(|namespace| {
+            sysctl::apply(&namespace, &sysctl::forwarding())?;
+            Ok(namespace)
+        });
+        made.inspect_err(|_| self.remove_namespace(name)).map_err(SetupError::at(&item))
+    }
+
+    /// Removes a namespace of ours and takes it off the list.
     pub(crate) fn remove_namespace(&self, name: &str) {
+        let thing = Thing::Namespace(name.to_owned());
+        if !self.is_ours(&thing) {
+            return;
+        }
         match Namespace::delete(name) {
-            Ok(()) => self.forget(&Thing::Namespace(name.to_owned())),
-            Err(error) => {
-                tracing::warn!(%error, namespace = name, "cannot remove a namespace; the next start tries again")
-            }
+            Ok(()) => self.forget(&thing),
+            Err(error) => tracing::warn!(%error, namespace = name, "cannot remove a namespace; tried again later"),
         }
     }
 
-    /// Puts a public address on the underlay.
-    pub(crate) async fn add_public_address(&self, address: IpAddr) -> Result<(), SetupError> {
-        let item = format!("underlay address {address}");
-        let net = host_net(address);
-        self.record(Thing::Address { interface: self.underlay.clone(), address: net })
-            .map_err(SetupError::at(&item))?;
-        let options = AddressOptions { no_prefix_route: true, no_dad: true };
-        self.netlink.ensure_address(self.underlay_index, net, options).await.map_err(SetupError::at(&item))
+    /// A public address as a thing on the list.
+    pub(crate) fn public_address(&self, address: IpAddr) -> Thing {
+        Thing::Address { interface: self.underlay.clone(), address: host_net(address) }
     }
 
-    /// Takes a public address away.
+    /// Puts a public address on the underlay. One that the operator has put there is used as it is, and is never taken away.
+    pub(crate) async fn add_public_address(&self, address: IpAddr) -> Result<(), SetupError> {
+        let Some(Underlay { index, .. }) = self.present() else {
+            let (item, error) = (format!("underlay interface {}", self.underlay), "it does not exist".to_owned());
+            return Err(SetupError { item, error });
+        };
+        let item = format!("underlay address {address}");
+        let step = || SetupError::at::<causeway_linux::Error>(&item);
+        let thing = self.public_address(address);
+        if self.netlink.addresses(index).await.map_err(step())?.iter().any(|net| net.addr() == address) {
+            return Ok(());
+        }
+        if UdpSocket::bind((address, 0)).is_ok() {
+            let holder = self.holder_of(address).await.unwrap_or_else(|| "another interface".to_owned());
+            return Err(SetupError { item, error: format!("it is on {holder} already") });
+        }
+        self.record(thing.clone()).map_err(SetupError::at(&item))?;
+        let options = AddressOptions { no_prefix_route: true, no_dad: true };
+        let added = self.netlink.ensure_address(index, host_net(address), options).await;
+        added.inspect_err(|_| self.forget(&thing)).map_err(step())
+    }
+
+    /// Those of `addresses` that the underlay does not have.
+    pub(crate) async fn missing(&self, mut addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, SetupError> {
+        let Some(Underlay { index, .. }) = self.present() else { return Ok(Vec::new()) };
+        if !addresses.is_empty() {
+            let item = format!("underlay interface {}", self.underlay);
+            let there = self.netlink.addresses(index).await.map_err(SetupError::at(&item))?;
+            addresses.retain(|address| !there.iter().any(|net| net.addr() == *address));
+        }
+        Ok(addresses)
+    }
+
+    /// The interface that has `address`, for people to read.
+    async fn holder_of(&self, address: IpAddr) -> Option<String> {
+        for link in self.netlink.links().await.ok()? {
+            if self.netlink.addresses(link.index).await.ok()?.iter().any(|net| net.addr() == address) {
+                return Some(link.name);
+            }
+        }
+        None
+    }
+
+    /// Takes a public address away, if this node has put it there.
     pub(crate) async fn remove_public_address(&self, address: IpAddr) {
-        let net = host_net(address);
-        match self.netlink.remove_address(self.underlay_index, net).await {
-            Ok(()) => self.forget(&Thing::Address { interface: self.underlay.clone(), address: net }),
-            Err(error) => tracing::warn!(%error, "cannot remove a public address; the next start tries again"),
+        let thing = self.public_address(address);
+        if self.is_ours(&thing) {
+            self.remove(&thing).await;
         }
     }
 
@@ -127,73 +219,68 @@ impl Host {
         });
     }
 
-    /// Makes the bridge of a Private Network if it is not there.
-    pub(crate) async fn ensure_bridge(&self, name: &str) -> Result<u32, SetupError> {
+    /// The bridge of a Private Network: the named one, which has to exist, or one that the node makes.
+    pub(crate) async fn ensure_bridge(&self, name: &str, make: bool) -> Result<u32, SetupError> {
         let item = format!("bridge {name}");
         let step = || SetupError::at::<causeway_linux::Error>(&item);
-        if self.netlink.find_link(name).await.map_err(step())?.is_none() {
-            self.record(Thing::Bridge(name.to_owned())).map_err(SetupError::at(&item))?;
+        let thing = Thing::Bridge(name.to_owned());
+        if make && self.netlink.find_link(name).await.map_err(step())?.is_none() {
+            self.record(thing.clone()).map_err(SetupError::at(&item))?;
             self.netlink.create_bridge(name).await.map_err(step())?;
+        }
+        let link = self.netlink.link(name).await.map_err(step())?;
+        if link.kind.as_deref() != Some("bridge") {
+            let kind = link.kind.unwrap_or_else(|| "device".to_owned());
+            return Err(SetupError { item, error: format!("a {kind} has that name") });
+        }
+        if self.is_ours(&thing) {
             sysctl::layer_two_only(name).and_then(|settings| sysctl::apply_here(&settings)).map_err(step())?;
         }
-        let index = self.netlink.index(name).await.map_err(step())?;
-        self.netlink.set_up(index, true).await.map_err(step())?;
-        Ok(index)
+        if !link.up {
+            self.netlink.set_up(link.index, true).await.map_err(step())?;
+        }
+        Ok(link.index)
     }
 
-    /// Removes the bridges on the list that are not among `wanted`.
-    pub(crate) async fn keep_bridges(&self, wanted: &[String]) {
-        let surplus: Vec<Thing> = {
-            let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-            ledger
-                .things()
-                .filter(|thing| match thing {
-                    Thing::Bridge(name) => name != &self.underlay && !wanted.contains(name),
-                    Thing::Namespace(_) | Thing::Address { .. } => false,
-                })
-                .cloned()
-                .collect()
+    /// Removes everything on the list that is not among `wanted`. Whether all of that is gone.
+    pub(crate) async fn keep(&self, wanted: &BTreeSet<Thing>) -> bool {
+        let own = Thing::Bridge(self.underlay.clone());
+        let mut clean = true;
+        for thing in self.things(|thing| !wanted.contains(thing) && *thing != own) {
+            clean &= self.remove(&thing).await;
+        }
+        clean
+    }
+
+    /// Removes a thing of ours and takes it off the list. Whether it is gone.
+    async fn remove(&self, thing: &Thing) -> bool {
+        let removed = match thing {
+            Thing::Namespace(name) => Namespace::delete(name),
+            Thing::Bridge(name) => self.netlink.delete_link_by_name(name).await.map(drop),
+            Thing::Address { interface, address } => match self.netlink.find_link(interface).await {
+                Ok(Some(link)) => self.netlink.remove_address(link.index, *address).await,
+                Ok(None) => Ok(()),
+                Err(error) => Err(error),
+            },
         };
-        for thing in surplus {
-            let Thing::Bridge(name) = &thing else { continue };
-            match self.netlink.delete_link_by_name(name).await {
-                Ok(_) => self.forget(&thing),
-                Err(error) => tracing::warn!(%error, bridge = %name, "cannot remove a bridge"),
+        match removed {
+            Ok(()) => self.forget(thing),
+            Err(error) => {
+                tracing::warn!(%error, ?thing, "cannot be removed; tried again later");
+                return false;
             }
         }
+        true
     }
 
     /// Removes everything on the list that is still there: the orderly end.
     pub(crate) async fn close(&self) {
-        self.keep_bridges(&[]).await;
-        if self.underlay == OWN_UNDERLAY && self.netlink.delete_link_by_name(OWN_UNDERLAY).await.is_ok() {
-            self.forget(&Thing::Bridge(OWN_UNDERLAY.to_owned()));
+        self.keep(&BTreeSet::new()).await;
+        let own = Thing::Bridge(self.underlay.clone());
+        if self.is_ours(&own) {
+            self.remove(&own).await;
         }
     }
-}
-
-/// Removes namespaces and addresses of a predecessor.
-async fn sweep(netlink: &Netlink, ledger: &mut Ledger) -> Result<(), SetupError> {
-    let left: Vec<Thing> = ledger.things().cloned().collect();
-    for thing in left {
-        match &thing {
-            Thing::Namespace(name) => {
-                Namespace::delete(name).map_err(SetupError::at(&format!("namespace {name} of an earlier run")))?;
-            }
-            Thing::Address { interface, address } => {
-                if let Ok(Some(link)) = netlink.find_link(interface).await {
-                    netlink
-                        .remove_address(link.index, *address)
-                        .await
-                        .map_err(SetupError::at(&format!("address {address} of an earlier run")))?;
-                }
-            }
-            Thing::Bridge(_) => continue,
-        }
-        tracing::info!(?thing, "removed what an earlier run left behind");
-        ledger.remove(&thing).map_err(SetupError::at("the list of things made in the kernel"))?;
-    }
-    Ok(())
 }
 
 /// `address` as a /32 or /128.

@@ -3,12 +3,13 @@
 //! ```text
 //!  controller ── desired state ──▶ Node ──▶ Gateway (one actor each): IKE, BGP sessions, its namespace
 //!             ◀──── reports ──────  │  └──▶ VpcRouter (one for each VPC): its namespace
-//!                                   └─ Host: underlay, bridges;  Datapath: the packet threads
+//!                                   └─ Host: underlay, bridges;  Datapath: the packet threads ──▶ Directory ──▶ Gateway
 //! ```
 //!
 //! Only this crate touches the kernel (through `linux`, `tun` and `datapath`); nothing here decides a status.
 
 mod clock;
+mod dispatch;
 mod error;
 mod gateway;
 mod host;

@@ -25,6 +25,10 @@ pub(crate) const PORT: u16 = 179;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Messages waiting for a slow peer; beyond that the connection is given up (RFC 9687's send-hold timer acts earlier).
 const WRITE_QUEUE: usize = 1024;
+/// A write that takes longer is given up with its connection; the machine has given up on the peer by then (RFC 9687).
+const WRITE_PATIENCE: Duration = Duration::from_secs(600);
+/// A session gets this long for its last word.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_millis(200);
 /// Changes are published at most this often, so that a full table does not become a snapshot for each UPDATE.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -43,7 +47,9 @@ pub(crate) enum Command {
     Policy(Policy),
     /// The peer connected to our port.
     Incoming(TcpStream),
-    /// Close with this text (RFC 8203), then end.
+    /// Find out at once whether the peer still knows the session.
+    Probe,
+    /// Close with this text (RFC 9003), then end.
     Shutdown(&'static str),
 }
 
@@ -86,11 +92,23 @@ impl SessionHandle {
         let _ = self.commands.send(command).await;
     }
 
-    /// Ends the session with a word to the peer.
-    pub(crate) async fn shutdown(self, text: &'static str) {
-        self.send(Command::Shutdown(text)).await;
-        // The task ends by itself once the word is on its way; give it a moment before drop aborts it.
-        let _ = tokio::time::timeout(Duration::from_millis(200), self.commands.closed()).await;
+    /// Whether the task has ended, which it does by itself only when something went wrong.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    /// Ends sessions with a word to the peer, all at the same time.
+    pub(crate) async fn shutdown(sessions: Vec<(Self, &'static str)>) {
+        for (session, text) in &sessions {
+            session.send(Command::Shutdown(text)).await;
+        }
+        // A task ends by itself once the word is on its way; give them a moment before drop aborts them.
+        let ended = async {
+            for (session, _) in &sessions {
+                session.commands.closed().await;
+            }
+        };
+        let _ = tokio::time::timeout(SHUTDOWN_PATIENCE, ended).await;
     }
 }
 
@@ -202,6 +220,7 @@ impl SessionTask {
                             self.touch();
                         }
                         Some(Command::Incoming(stream)) => self.accept(stream),
+                        Some(Command::Probe) => self.session.probe(),
                         Some(Command::Shutdown(text)) => {
                             self.session.shutdown(now, text);
                             self.drain();
@@ -338,8 +357,9 @@ impl SessionTask {
         let taken = Arc::clone(&unsent);
         tokio::spawn(async move {
             while let Some(bytes) = queue.recv().await {
-                if write.write_all(&bytes).await.is_err() {
-                    return;
+                match tokio::time::timeout(WRITE_PATIENCE, write.write_all(&bytes)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) | Err(_) => return,
                 }
                 taken.fetch_sub(bytes.len(), Ordering::Relaxed);
             }

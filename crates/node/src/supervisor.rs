@@ -6,31 +6,35 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use causeway_datapath::{Datapath, DatapathConfig, Event as PathEvent, IkeDatagram};
+use causeway_datapath::{Datapath, DatapathConfig};
 use causeway_fleet::{FromNode, NodeEnd, PROTOCOL};
 use causeway_model::desired::{GatewayDesired, NodeDesired, VpcDesired};
 use causeway_model::observed::{GatewayFacts, NodeReport, Refusal};
-use causeway_model::{ConnectionId, NodeId, VpcId, VpnGatewayId};
+use causeway_model::{NodeId, VpcId, VpnGatewayId};
 use ipnet::IpNet;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::dispatch::Directory;
 use crate::error::SetupError;
-use crate::gateway::{Command, Gateway, GatewayHandle, GatewayReport, Surroundings};
+use crate::gateway::{Gateway, GatewayHandle, GatewayReport, RETRY_FIRST, RETRY_LIMIT, Surroundings, Wanted};
 use crate::host::Host;
+use crate::ownership::Thing;
 use crate::routes;
-use crate::vpc::{VpcRouter, bridge_name};
+use crate::vpc::{Trouble, VpcRouter, bridge_name};
 
-/// A gateway gets this long to close in order.
+/// Gateways that stop together get this long to close in order.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
-/// Reports are gathered this long.
+/// Reports are gathered this long,
 const REPORT_DELAY: Duration = Duration::from_millis(5);
-/// Nothing to say is said this often.
+/// and are at least this far apart.
+const REPORT_INTERVAL: Duration = Duration::from_millis(50);
+/// Routes are chosen again at most this often.
+const ROUTES_INTERVAL: Duration = Duration::from_millis(50);
+/// Nothing to say is said this often; the underlay is looked at, too.
 const KEEPALIVE: Duration = Duration::from_secs(2);
-/// What was refused is tried again after this long.
-const RETRY: Duration = Duration::from_secs(5);
 
 /// What a node is.
 #[derive(Clone, Debug)]
@@ -50,7 +54,7 @@ pub struct NodeConfig {
 /// Runs the node until `shutdown`, then closes everything in order.
 ///
 /// # Errors
-/// The host is not fit: no netlink, no underlay interface, packet threads cannot start, or the controller's end is gone.
+/// The host is not fit: no netlink, packet threads cannot start; or the controller's end is gone.
 pub async fn run(config: NodeConfig, end: NodeEnd, shutdown: CancellationToken) -> Result<(), SetupError> {
     let host = Host::open(&config.state_dir, &config.underlay).await?;
     let (datapath, ike) = Datapath::start(DatapathConfig::default()).map_err(SetupError::at("packet threads"))?;
@@ -61,6 +65,8 @@ pub async fn run(config: NodeConfig, end: NodeEnd, shutdown: CancellationToken) 
         });
     };
     let (reports_tx, reports) = mpsc::channel(256);
+    // One message for each run of a gateway's actor, and those are started one after the other with back-off.
+    let (ended_tx, ended) = mpsc::unbounded_channel();
     let hello = FromNode::Hello {
         protocol: PROTOCOL,
         node: config.id,
@@ -68,103 +74,142 @@ pub async fn run(config: NodeConfig, end: NodeEnd, shutdown: CancellationToken) 
         zone: config.zone,
         version: config.version,
     };
-    let node = Node {
+    let directory = Arc::<Directory>::default();
+    let around = Surroundings { datapath: Arc::new(datapath), reports: reports_tx, ended: ended_tx };
+    let dispatcher = tokio::spawn(Arc::clone(&directory).serve(ike, path_events));
+    let now = Instant::now();
+    let mut node = Node {
         host,
-        datapath: Arc::new(datapath),
+        around,
+        directory,
         desired: Arc::new(NodeDesired::default()),
         routers: BTreeMap::new(),
+        troubles: BTreeMap::new(),
+        underlay_trouble: None,
         gateways: BTreeMap::new(),
-        by_address: BTreeMap::new(),
-        reports_tx,
+        incarnations: 0,
+        unrouted: BTreeSet::new(),
+        routes_at: now,
         report_at: None,
+        reported: now,
         retry_at: None,
+        retry_delay: RETRY_FIRST,
+        troubled: now,
     };
-    node.run(hello, end, ike, path_events, reports, shutdown).await
+    let result = node.serve(hello, end, reports, ended, &shutdown).await;
+    node.close().await;
+    dispatcher.abort();
+    result
 }
 
 struct Entry {
     desired: GatewayDesired,
     handle: Option<GatewayHandle>,
     namespace: String,
+    /// Public addresses that this gateway holds sockets on.
+    bound: BTreeSet<IpAddr>,
     refused: Option<Refusal>,
     report: Option<GatewayReport>,
 }
 
 struct Node {
     host: Host,
-    datapath: Arc<Datapath>,
+    around: Surroundings,
+    directory: Arc<Directory>,
     desired: Arc<NodeDesired>,
     routers: BTreeMap<VpcId, VpcRouter>,
+    /// What of each VPC's router is not in place.
+    troubles: BTreeMap<VpcId, Vec<Trouble>>,
+    underlay_trouble: Option<SetupError>,
     gateways: BTreeMap<VpnGatewayId, Entry>,
-    by_address: BTreeMap<IpAddr, VpnGatewayId>,
-    reports_tx: mpsc::Sender<GatewayReport>,
+    /// Runs of actors so far.
+    incarnations: u64,
+    /// VPCs whose routes have to be chosen again, and when the next choice may be made.
+    unrouted: BTreeSet<VpcId>,
+    routes_at: Instant,
     report_at: Option<Instant>,
+    reported: Instant,
     retry_at: Option<Instant>,
+    retry_delay: Duration,
+    /// When something was refused last.
+    troubled: Instant,
 }
 
 impl Node {
-    async fn run(
-        mut self,
+    async fn serve(
+        &mut self,
         hello: FromNode,
         mut end: NodeEnd,
-        mut ike: mpsc::Receiver<IkeDatagram>,
-        mut path_events: mpsc::Receiver<PathEvent>,
         mut reports: mpsc::Receiver<GatewayReport>,
-        shutdown: CancellationToken,
+        mut ended: mpsc::UnboundedReceiver<(VpnGatewayId, u64)>,
+        shutdown: &CancellationToken,
     ) -> Result<(), SetupError> {
         let gone = || SetupError { item: "channel to the controller".to_owned(), error: "it is closed".to_owned() };
         end.reports.send(hello).await.map_err(|_| gone())?;
         let mut keepalive = tokio::time::interval(KEEPALIVE);
+        keepalive.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let far = Duration::from_secs(3600);
-        let result = loop {
+        loop {
             let now = Instant::now();
             tokio::select! {
-                () = shutdown.cancelled() => break Ok(()),
+                () = shutdown.cancelled() => return Ok(()),
                 changed = end.desired.changed() => {
-                    if changed.is_err() {
-                        break Err(gone());
-                    }
+                    changed.map_err(|_| gone())?;
                     self.desired = Arc::clone(&end.desired.borrow_and_update());
+                    self.retry_delay = RETRY_FIRST;
                     self.reconcile().await;
                 }
-                Some(datagram) = ike.recv() => self.ike(datagram),
-                Some(event) = path_events.recv() => self.path(event),
-                Some(report) = reports.recv() => self.gateway_report(report).await,
+                Some(report) = reports.recv() => self.gateway_report(report),
+                Some((id, incarnation)) = ended.recv() => self.gateway_ended(id, incarnation).await,
+                () = sleep_until(self.routes_at.into()), if !self.unrouted.is_empty() => self.choose_routes().await,
                 () = sleep_until(self.report_at.unwrap_or(now + far).into()), if self.report_at.is_some() => {
-                    self.report_at = None;
-                    if end.reports.send(FromNode::Report(self.report())).await.is_err() {
-                        break Err(gone());
-                    }
+                    self.say(&end, FromNode::Report(self.report())).map_err(|()| gone())?;
                 }
                 () = sleep_until(self.retry_at.unwrap_or(now + far).into()), if self.retry_at.is_some() => {
-                    self.retry_at = None;
                     self.reconcile().await;
                 }
                 _ = keepalive.tick() => {
-                    if end.reports.send(FromNode::Keepalive).await.is_err() {
-                        break Err(gone());
-                    }
+                    self.watch_underlay().await;
+                    self.say(&end, FromNode::Keepalive).map_err(|()| gone())?;
                 }
             }
-        };
-        self.close().await;
-        result
+        }
+    }
+
+    /// Never waits: a controller that is slow gets the next report, which says the same and more. Fails if it is gone.
+    fn say(&mut self, end: &NodeEnd, word: FromNode) -> Result<(), ()> {
+        let is_report = matches!(word, FromNode::Report(_));
+        match end.reports.try_send(word) {
+            Ok(()) if is_report => {
+                self.report_at = None;
+                self.reported = Instant::now();
+            }
+            Err(mpsc::error::TrySendError::Full(_)) if is_report => {
+                self.report_at = Some(Instant::now() + REPORT_INTERVAL);
+            }
+            Ok(()) | Err(mpsc::error::TrySendError::Full(_)) => {}
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(()),
+        }
+        Ok(())
     }
 
     /// By level: whatever was skipped, the newest desired state is what counts.
     async fn reconcile(&mut self) {
+        self.retry_at = None;
         let desired = Arc::clone(&self.desired);
-        let wanted: BTreeSet<VpnGatewayId> = desired.gateways.iter().map(|gateway| gateway.id).collect();
-        let gone: Vec<VpnGatewayId> = self.gateways.keys().copied().filter(|id| !wanted.contains(id)).collect();
+        self.watch_underlay().await;
+        // What goes or moves goes first: others may get its addresses.
+        let stays = |id: &VpnGatewayId, entry: &Entry| {
+            desired.gateways.iter().any(|gateway| gateway.id == *id && same_place(&entry.desired, gateway))
+        };
+        let gone: Vec<VpnGatewayId> =
+            self.gateways.iter().filter(|(id, entry)| !stays(id, entry)).map(|(id, _)| *id).collect();
+        self.stop_gateways(&gone).await;
         for id in gone {
-            self.stop_gateway(id).await;
             self.gateways.remove(&id);
         }
         for vpc in &desired.vpcs {
-            if let Err(error) = self.apply_router(vpc).await {
-                tracing::warn!(%error, vpc = %vpc.id, "VPC router refused");
-                self.retry_soon();
-            }
+            self.apply_router(vpc).await;
         }
         for gateway in &desired.gateways {
             self.apply_gateway(gateway).await;
@@ -176,58 +221,118 @@ impl Node {
                 router.remove(&self.host).await;
             }
         }
-        let bridges: Vec<String> = desired.vpcs.iter().flat_map(|vpc| &vpc.networks).map(bridge_name).collect();
-        self.host.keep_bridges(&bridges).await;
+        self.troubles.retain(|id, _| desired.vpcs.iter().any(|vpc| vpc.id == *id));
+        if !self.host.keep(&self.things()).await {
+            self.retry_soon();
+        }
+        self.unrouted.extend(self.routers.keys());
         self.touch();
     }
 
-    async fn apply_router(&mut self, vpc: &VpcDesired) -> Result<(), SetupError> {
+    /// Everything in the kernel that the node has a use for.
+    fn things(&self) -> BTreeSet<Thing> {
+        let networks = self.desired.vpcs.iter().flat_map(|vpc| &vpc.networks);
+        let bridges =
+            networks.filter(|network| network.bridge.is_none()).map(|network| Thing::Bridge(bridge_name(network)));
+        let routers = self.routers.values().map(|router| Thing::Namespace(router.namespace().to_owned()));
+        let running = || self.gateways.values().filter(|entry| entry.handle.is_some());
+        let gateways = running().map(|entry| Thing::Namespace(entry.namespace.clone()));
+        let addresses = running().flat_map(|entry| &entry.bound).map(|address| self.host.public_address(*address));
+        bridges.chain(routers).chain(gateways).chain(addresses).collect()
+    }
+
+    async fn apply_router(&mut self, vpc: &VpcDesired) {
         if !self.routers.contains_key(&vpc.id) {
-            let router = VpcRouter::create(&self.host, vpc.id).await?;
-            self.routers.insert(vpc.id, router);
+            match VpcRouter::create(&self.host, vpc.id).await {
+                Ok(router) => drop(self.routers.insert(vpc.id, router)),
+                Err(error) => return self.router_trouble(vpc.id, vec![(None, error)]),
+            }
         }
-        match self.routers.get_mut(&vpc.id) {
-            Some(router) => router.apply(&self.host, vpc).await,
-            None => Ok(()),
+        if let Some(router) = self.routers.get_mut(&vpc.id) {
+            let troubles = router.apply(&self.host, vpc).await;
+            if !router.is_routed() {
+                self.retry_soon();
+            }
+            self.router_trouble(vpc.id, troubles);
         }
     }
 
-    async fn apply_gateway(&mut self, desired: &GatewayDesired) {
-        let moved = self.gateways.get(&desired.id).is_some_and(|entry| !same_place(&entry.desired, desired));
-        if moved {
-            self.stop_gateway(desired.id).await;
-            self.gateways.remove(&desired.id);
+    fn router_trouble(&mut self, vpc: VpcId, troubles: Vec<Trouble>) {
+        for (_, error) in &troubles {
+            tracing::warn!(%error, %vpc, "refused");
         }
-        let subnets = self.subnets(desired.vpc);
-        let entry = self.gateways.entry(desired.id).or_insert_with(|| Entry {
-            desired: desired.clone(),
-            handle: None,
-            namespace: format!("cwg-{}", desired.id.short()),
-            refused: None,
-            report: None,
-        });
-        entry.desired = desired.clone();
-        if let Some(handle) = &entry.handle {
-            let command = Command::Desired(Box::new(desired.clone()), subnets.clone());
-            if handle.commands.send(command).await.is_ok() {
-                return;
-            }
-            tracing::error!(gateway = %desired.id, "a gateway's task has ended; it is started again");
-            self.stop_gateway(desired.id).await;
-        }
-        if let Err(error) = self.start_gateway(desired, subnets).await {
-            tracing::warn!(%error, gateway = %desired.id, revision = desired.revision, "gateway refused");
-            self.stop_gateway(desired.id).await;
-            if let Some(entry) = self.gateways.get_mut(&desired.id) {
-                entry.refused = Some(error.refusal(desired.revision));
-            }
+        if troubles.is_empty() {
+            self.troubles.remove(&vpc);
+        } else {
+            self.troubles.insert(vpc, troubles);
             self.retry_soon();
         }
     }
 
+    /// What around a gateway is not in place: its network, its VPC's router, the underlay.
+    fn trouble(&self, desired: &GatewayDesired) -> Option<&SetupError> {
+        let router = self.troubles.get(&desired.vpc).into_iter().flatten();
+        let mut concerning = router.filter(|(network, _)| network.is_none_or(|network| network == desired.network));
+        let underlay = self.underlay_trouble.as_ref().filter(|_| !desired.public_addresses.is_empty());
+        concerning.next().map(|(_, error)| error).or(underlay)
+    }
+
+    async fn apply_gateway(&mut self, desired: &GatewayDesired) {
+        let entry = self.gateways.entry(desired.id).or_insert_with(|| Entry {
+            desired: desired.clone(),
+            handle: None,
+            namespace: format!("cwg-{}", desired.id.short()),
+            bound: BTreeSet::new(),
+            refused: None,
+            report: None,
+        });
+        entry.desired = desired.clone();
+        if entry.handle.is_some() {
+            self.push(desired.id);
+            return;
+        }
+        if let Err(error) = self.start_gateway(desired).await {
+            tracing::warn!(%error, gateway = %desired.id, revision = desired.revision, "gateway refused");
+            self.refuse_gateway(desired.id, &error).await;
+        }
+    }
+
+    /// Undoes what there is of a gateway, reports why, and tries again later.
+    async fn refuse_gateway(&mut self, id: VpnGatewayId, error: &SetupError) {
+        self.stop_gateways(&[id]).await;
+        if let Some(entry) = self.gateways.get_mut(&id) {
+            entry.refused = Some(error.refusal(entry.desired.revision));
+        }
+        self.retry_soon();
+        self.touch();
+    }
+
+    /// Tells a running gateway what shall run.
+    fn push(&self, id: VpnGatewayId) {
+        let Some(entry) = self.gateways.get(&id) else { return };
+        let Some(handle) = &entry.handle else { return };
+        let (vpc_subnets, underlay_mtu) = (self.subnets(entry.desired.vpc), self.host.underlay_mtu());
+        let connections = entry.desired.connections.iter().map(|connection| connection.id);
+        self.directory.put(id, entry.bound.iter().copied(), connections, handle.words.clone());
+        handle.wanted.send_if_modified(|wanted| {
+            let same = *wanted.desired == entry.desired
+                && (&wanted.vpc_subnets, wanted.underlay_mtu) == (&vpc_subnets, underlay_mtu);
+            if !same {
+                wanted.desired = Arc::new(entry.desired.clone());
+                wanted.vpc_subnets = vpc_subnets;
+                wanted.underlay_mtu = underlay_mtu;
+            }
+            !same
+        });
+    }
+
     /// Namespace, attachment, public addresses, sockets, actor.
-    async fn start_gateway(&mut self, desired: &GatewayDesired, subnets: Vec<IpNet>) -> Result<(), SetupError> {
+    async fn start_gateway(&mut self, desired: &GatewayDesired) -> Result<(), SetupError> {
         let id = desired.id;
+        if let Some(error) = self.trouble(desired) {
+            return Err(error.clone());
+        }
+        let vpc_subnets = self.subnets(desired.vpc);
         let Some(entry) = self.gateways.get_mut(&id) else { return Ok(()) };
         let Some(router) = self.routers.get_mut(&desired.vpc) else {
             return Err(SetupError {
@@ -238,55 +343,62 @@ impl Node {
         let namespace = self.host.make_namespace(&entry.namespace)?;
         router.attach(id, &namespace, desired.network, &desired.private_addresses).await?;
         for address in &desired.public_addresses {
-            self.host.add_public_address(*address).await?;
             let item = format!("IKE and ESP sockets on {address}");
-            self.datapath.bind(*address).map_err(SetupError::at(&item))?;
-            self.by_address.insert(*address, id);
+            self.host.add_public_address(*address).await?;
+            self.around.datapath.bind(*address).map_err(SetupError::at(&item))?;
+            entry.bound.insert(*address);
         }
-        let around = Surroundings {
-            datapath: Arc::clone(&self.datapath),
-            underlay_mtu: self.host.underlay_mtu,
-            reports: self.reports_tx.clone(),
+        let wanted = Wanted {
+            desired: Arc::new(desired.clone()),
+            vpc_subnets,
+            underlay_mtu: self.host.underlay_mtu(),
+            routes: BTreeMap::new(),
+            decisions: Arc::default(),
         };
-        entry.handle = Some(Gateway::start(desired.clone(), subnets, namespace, around)?);
+        self.incarnations += 1;
+        let handle = Gateway::start(self.incarnations, wanted, namespace, self.around.clone())?;
+        let connections = desired.connections.iter().map(|connection| connection.id);
+        self.directory.put(id, entry.bound.iter().copied(), connections, handle.words.clone());
+        entry.handle = Some(handle);
         entry.refused = None;
         self.host.announce(desired.public_addresses.clone()).await;
         Ok(())
     }
 
-    /// Undoes [`Self::start_gateway`], however far it came.
-    async fn stop_gateway(&mut self, id: VpnGatewayId) {
-        let Some(entry) = self.gateways.get_mut(&id) else { return };
-        if let Some(handle) = entry.handle.take() {
-            let (done, finished) = oneshot::channel();
-            let stop = async {
-                if handle.commands.send(Command::Stop(done)).await.is_ok() {
-                    let _ = finished.await;
-                }
-            };
-            if tokio::time::timeout(STOP_PATIENCE, stop).await.is_err() {
+    /// Undoes [`Self::start_gateway`], however far it came, for several gateways at the same time.
+    async fn stop_gateways(&mut self, ids: &[VpnGatewayId]) {
+        let deadline = Instant::now() + STOP_PATIENCE;
+        let mut stopping = Vec::new();
+        for id in ids {
+            if let Some(handle) = self.gateways.get_mut(id).and_then(|entry| entry.handle.take()) {
+                handle.stop();
+                stopping.push((*id, handle));
+            }
+        }
+        for (id, handle) in stopping {
+            if !handle.ended(deadline).await {
                 tracing::warn!(gateway = %id, "the gateway did not close in time");
             }
         }
-        entry.report = None;
-        let (addresses, vpc) = (entry.desired.public_addresses.clone(), entry.desired.vpc);
-        let namespace = entry.namespace.clone();
-        for address in addresses {
-            if self.by_address.get(&address) == Some(&id) {
-                self.by_address.remove(&address);
-                if let Err(error) = self.datapath.unbind(address) {
+        for id in ids {
+            let Some(entry) = self.gateways.get_mut(id) else { continue };
+            self.directory.remove(*id);
+            entry.report = None;
+            for address in std::mem::take(&mut entry.bound) {
+                if let Err(error) = self.around.datapath.unbind(address) {
                     tracing::warn!(%error, "cannot close the sockets of a public address");
                 }
+                self.host.remove_public_address(address).await;
             }
-            self.host.remove_public_address(address).await;
+            let vpc = entry.desired.vpc;
+            if let Some(router) = self.routers.get_mut(&vpc)
+                && let Err(error) = router.detach(*id).await
+            {
+                tracing::warn!(%error, gateway = %id, "cannot take a gateway off its router");
+            }
+            self.host.remove_namespace(&entry.namespace);
+            self.unrouted.insert(vpc);
         }
-        if let Some(router) = self.routers.get_mut(&vpc)
-            && let Err(error) = router.detach(id).await
-        {
-            tracing::warn!(%error, gateway = %id, "cannot take a gateway off its router");
-        }
-        self.host.remove_namespace(&namespace);
-        self.choose_routes(vpc).await;
     }
 
     fn subnets(&self, vpc: VpcId) -> Vec<IpNet> {
@@ -294,103 +406,162 @@ impl Node {
         networks.flat_map(|network| network.subnets.iter().copied()).collect()
     }
 
-    fn ike(&self, datagram: IkeDatagram) {
-        let gateway = self.by_address.get(&datagram.local.ip()).and_then(|id| self.gateways.get(id));
-        if let Some(handle) = gateway.and_then(|entry| entry.handle.as_ref()) {
-            // A full queue loses it, as the network might: IKE retransmits.
-            let _ = handle.commands.try_send(Command::Ike(datagram));
+    /// The underlay may come, go and change: gateways follow its MTU, and addresses that were lost are put back.
+    async fn watch_underlay(&mut self) {
+        let had_trouble = self.underlay_trouble.take();
+        let mtu = self.host.underlay_mtu();
+        match self.host.watch_underlay().await {
+            Ok(_) => self.restore_addresses().await,
+            Err(error) => self.underlay_trouble = Some(error),
+        }
+        if self.underlay_trouble != had_trouble {
+            match &self.underlay_trouble {
+                Some(error) => tracing::error!(%error, "the underlay is not in order"),
+                None => {
+                    tracing::info!("the underlay is in order again");
+                    // What was refused for it need not wait.
+                    self.retry_at = Some(Instant::now());
+                }
+            }
+            self.touch();
+        }
+        if self.host.underlay_mtu() != mtu {
+            for id in self.gateways.keys() {
+                self.push(*id);
+            }
         }
     }
 
-    fn path(&self, event: PathEvent) {
-        let concerns = |entry: &&Entry| match &event {
-            PathEvent::FirstInbound { tunnel, .. } | PathEvent::RemoteMoved { tunnel, .. } => has(entry, *tunnel),
-            PathEvent::Unreachable { local, .. } => entry.desired.public_addresses.contains(local),
+    async fn restore_addresses(&mut self) {
+        let bound: Vec<IpAddr> = self.gateways.values().flat_map(|entry| entry.bound.iter().copied()).collect();
+        let lost = match self.host.missing(bound).await {
+            Ok(lost) => lost,
+            Err(error) => {
+                self.underlay_trouble = Some(error);
+                return;
+            }
         };
-        if let Some(handle) = self.gateways.values().find(concerns).and_then(|entry| entry.handle.as_ref()) {
-            let _ = handle.commands.try_send(Command::Path(event));
+        let mut restored = Vec::new();
+        for address in lost {
+            match self.host.add_public_address(address).await {
+                Ok(()) => restored.push(address),
+                Err(error) => self.underlay_trouble = Some(error),
+            }
+        }
+        if !restored.is_empty() {
+            tracing::warn!(?restored, "public addresses had been taken from the underlay and are back");
+            self.host.announce(restored).await;
         }
     }
 
-    async fn gateway_report(&mut self, report: GatewayReport) {
-        let vpc = report.vpc;
-        let Some(entry) = self.gateways.get_mut(&report.gateway.id).filter(|entry| entry.handle.is_some()) else {
-            return;
-        };
-        let learned_before = entry.report.as_ref().map(|before| &before.learned);
-        let changed = learned_before != Some(&report.learned);
+    fn gateway_report(&mut self, report: GatewayReport) {
+        let current =
+            |entry: &&mut Entry| entry.handle.as_ref().is_some_and(|handle| handle.incarnation == report.incarnation);
+        let Some(entry) = self.gateways.get_mut(&report.gateway.id).filter(current) else { return };
+        if entry.report.as_ref().map(|before| &before.learned) != Some(&report.learned) {
+            self.unrouted.insert(report.vpc);
+        }
         entry.report = Some(report);
-        if changed {
-            self.choose_routes(vpc).await;
-        }
         self.touch();
     }
 
-    /// Routes of a VPC from everything that its gateways learned.
-    async fn choose_routes(&mut self, vpc: VpcId) {
-        let learned: Vec<routes::Learned> = self
+    /// An actor is gone. If nobody stopped it, it is started again.
+    async fn gateway_ended(&mut self, id: VpnGatewayId, incarnation: u64) {
+        let unexpected = self
             .gateways
-            .values()
-            .filter_map(|entry| entry.report.as_ref())
-            .filter(|report| report.vpc == vpc)
-            .flat_map(|report| report.learned.iter().cloned())
-            .collect();
-        let tables = routes::compute(&learned, &self.subnets(vpc));
-        if let Some(router) = self.routers.get_mut(&vpc)
-            && let Err(error) = router.set_learned(tables.router).await
-        {
-            tracing::warn!(%error, %vpc, "learned routes are not all in place");
+            .get(&id)
+            .and_then(|entry| entry.handle.as_ref())
+            .is_some_and(|handle| handle.incarnation == incarnation);
+        if unexpected {
+            let (item, error) = ("gateway's task".to_owned(), "it ended unexpectedly and is started again".to_owned());
+            let error = SetupError { item, error };
+            tracing::error!(%error, gateway = %id, "a gateway is down");
+            self.refuse_gateway(id, &error).await;
         }
-        let mut by_gateway = tables.gateways;
-        for (id, entry) in self.gateways.iter().filter(|(_, entry)| entry.desired.vpc == vpc) {
-            let Some(handle) = &entry.handle else { continue };
-            let table = by_gateway.remove(id).unwrap_or_default();
-            let _ = handle.commands.send(Command::Routes(table, tables.decisions.clone())).await;
+    }
+
+    /// Routes of the VPCs where something changed, from everything that their gateways learned.
+    async fn choose_routes(&mut self) {
+        self.routes_at = Instant::now() + ROUTES_INTERVAL;
+        for vpc in std::mem::take(&mut self.unrouted) {
+            let learned: Vec<routes::Learned> = self
+                .gateways
+                .values()
+                .filter_map(|entry| entry.report.as_ref())
+                .filter(|report| report.vpc == vpc)
+                .flat_map(|report| report.learned.iter().cloned())
+                .collect();
+            let tables = routes::compute(&learned, &self.subnets(vpc));
+            if let Some(router) = self.routers.get_mut(&vpc) {
+                let applied = router.set_learned(tables.router).await;
+                let routed = router.is_routed();
+                if let Err(error) = applied {
+                    tracing::warn!(%error, %vpc, "routes are not all in place");
+                }
+                if !routed {
+                    self.retry_soon();
+                }
+            }
+            let mut by_gateway = tables.gateways;
+            let decisions = Arc::new(tables.decisions);
+            for (id, entry) in self.gateways.iter().filter(|(_, entry)| entry.desired.vpc == vpc) {
+                let Some(handle) = &entry.handle else { continue };
+                let routes = by_gateway.remove(id).unwrap_or_default();
+                handle.wanted.send_if_modified(|wanted| {
+                    let same = wanted.routes == routes && wanted.decisions == decisions;
+                    if !same {
+                        wanted.routes = routes;
+                        wanted.decisions = Arc::clone(&decisions);
+                    }
+                    !same
+                });
+            }
         }
     }
 
     fn report(&self) -> NodeReport {
         let mut report = NodeReport { revision: self.desired.revision, ..NodeReport::default() };
         for (id, entry) in &self.gateways {
-            match (&entry.refused, &entry.report) {
-                (Some(refusal), _) => {
-                    let refused = Some(refusal.clone());
-                    report.gateways.push(GatewayFacts { id: *id, applied: 0, refused });
-                }
-                (None, Some(gateway)) => {
-                    report.gateways.push(gateway.gateway.clone());
-                    report.connections.extend(gateway.connections.iter().cloned());
-                }
-                (None, None) => report.gateways.push(GatewayFacts { id: *id, applied: 0, refused: None }),
+            let mut facts = GatewayFacts { id: *id, applied: 0, refused: entry.refused.clone() };
+            if let Some(gateway) = &entry.report {
+                facts = gateway.gateway.clone();
+                report.connections.extend(gateway.connections.iter().cloned());
             }
+            if facts.refused.is_none() {
+                facts.refused = self.trouble(&entry.desired).map(|error| error.refusal(entry.desired.revision));
+            }
+            report.gateways.push(facts);
         }
         report
     }
 
     fn touch(&mut self) {
         if self.report_at.is_none() {
-            self.report_at = Some(Instant::now() + REPORT_DELAY);
+            self.report_at = Some((self.reported + REPORT_INTERVAL).max(Instant::now() + REPORT_DELAY));
         }
     }
 
+    /// With back-off up to a minute (system.md §3, nodes, row 5); a new configuration begins anew.
     fn retry_soon(&mut self) {
-        self.retry_at = Some(Instant::now() + RETRY);
+        let now = Instant::now();
+        if now.saturating_duration_since(self.troubled) > 2 * RETRY_LIMIT {
+            self.retry_delay = RETRY_FIRST;
+        }
+        self.troubled = now;
+        if self.retry_at.is_none() {
+            self.retry_at = Some(now + self.retry_delay);
+            self.retry_delay = (self.retry_delay * 2).min(RETRY_LIMIT);
+        }
     }
 
-    async fn close(mut self) {
+    async fn close(&mut self) {
         let ids: Vec<VpnGatewayId> = self.gateways.keys().copied().collect();
-        for id in ids {
-            self.stop_gateway(id).await;
-        }
+        self.stop_gateways(&ids).await;
         for (_, router) in std::mem::take(&mut self.routers) {
             router.remove(&self.host).await;
         }
         self.host.close().await;
     }
-}
-
-fn has(entry: &Entry, connection: ConnectionId) -> bool {
-    entry.desired.connections.iter().any(|other| other.id == connection)
 }
 
 /// Whether nothing changed that only a new start can change.

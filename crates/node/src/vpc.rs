@@ -6,16 +6,16 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
-use causeway_linux::filter::{self, NetworkFilter, RouterFilter};
-use causeway_linux::{AddressOptions, Namespace, Netlink, NextHop, ROUTE_PROTOCOL, RouteSpec, VethEnd, sysctl};
+use causeway_linux::filter::{self, NetworkFilter, RouterFilter, Ruleset};
+use causeway_linux::{AddressOptions, Link, Namespace, Netlink, NextHop, ROUTE_PROTOCOL, RouteSpec, VethEnd, sysctl};
 use causeway_model::desired::{NetworkDesired, VpcDesired};
 use causeway_model::{PrivateNetworkId, VpcId, VpnGatewayId};
 use ipnet::IpNet;
 
 use crate::error::SetupError;
 use crate::host::{Host, host_net};
-use crate::ownership::Thing;
 
 /// The router's end of a gateway's pair.
 pub(crate) const ROUTER_LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
@@ -24,13 +24,20 @@ pub(crate) const GATEWAY_LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0
 /// The gateway's end of the pair, by name.
 pub(crate) const GATEWAY_LINK: &str = "vpc0";
 
+/// `nft` takes milliseconds.
+const FILTER_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Addresses of ours that must not make a route of their own.
 pub(crate) const BARE: AddressOptions = AddressOptions { no_prefix_route: true, no_dad: true };
 
 struct Network {
     port: String,
     index: u32,
+    addresses: Vec<IpNet>,
 }
+
+/// What could not be set up: of one Private Network, or of the router as a whole.
+pub(crate) type Trouble = (Option<PrivateNetworkId>, SetupError);
 
 struct GatewayLink {
     network: PrivateNetworkId,
@@ -47,6 +54,10 @@ pub(crate) struct VpcRouter {
     networks: BTreeMap<PrivateNetworkId, Network>,
     gateways: BTreeMap<VpnGatewayId, GatewayLink>,
     learned: BTreeMap<IpNet, Vec<VpnGatewayId>>,
+    /// Whether the last application of routes succeeded.
+    routed: bool,
+    /// The packet filter in force.
+    filter: RouterFilter,
 }
 
 /// The bridge of a Private Network.
@@ -71,7 +82,7 @@ impl VpcRouter {
         let item = format!("router of VPC {id}");
         let made = async {
             let netlink = Netlink::open(&namespace).map_err(SetupError::at(&item))?;
-            filter::apply(&namespace, &RouterFilter::default()).await.map_err(SetupError::at(&item))?;
+            apply_filter(&namespace, &item, &RouterFilter::default()).await?;
             Ok(netlink)
         };
         match made.await {
@@ -83,6 +94,8 @@ impl VpcRouter {
                 networks: BTreeMap::new(),
                 gateways: BTreeMap::new(),
                 learned: BTreeMap::new(),
+                routed: true,
+                filter: RouterFilter::default(),
             }),
             Err(error) => {
                 host.remove_namespace(&name);
@@ -91,8 +104,9 @@ impl VpcRouter {
         }
     }
 
-    /// Brings the Private Networks to what is desired.
-    pub(crate) async fn apply(&mut self, host: &Host, desired: &VpcDesired) -> Result<(), SetupError> {
+    /// Brings the Private Networks to what is desired, each as far as it goes.
+    pub(crate) async fn apply(&mut self, host: &Host, desired: &VpcDesired) -> Vec<Trouble> {
+        let mut troubles = Vec::new();
         let gone: Vec<PrivateNetworkId> = self
             .networks
             .keys()
@@ -100,52 +114,90 @@ impl VpcRouter {
             .filter(|id| !desired.networks.iter().any(|network| network.id == *id))
             .collect();
         for id in gone {
-            self.networks.remove(&id);
             let outer = outer_port(id);
-            host.netlink.delete_link_by_name(&outer).await.map_err(SetupError::at(&format!("port {outer}")))?;
+            match host.netlink().delete_link_by_name(&outer).await {
+                Ok(_) => drop(self.networks.remove(&id)),
+                Err(error) => troubles.push((Some(id), SetupError::at(&format!("port {outer}"))(error))),
+            }
         }
         for network in &desired.networks {
-            self.apply_network(host, network).await?;
+            if let Err(error) = self.apply_network(host, network).await {
+                troubles.push((Some(network.id), error));
+            }
         }
         let networks = desired.networks.iter().filter_map(|network| {
             let port = self.networks.get(&network.id)?.port.clone();
             Some(NetworkFilter { link: port, subnets: network.subnets.clone() })
         });
         let filter = RouterFilter { networks: networks.collect() };
-        let item = format!("packet filter of VPC {}", self.id);
-        filter::apply(&self.namespace, &filter).await.map_err(SetupError::at(&item))
+        if filter != self.filter {
+            match apply_filter(&self.namespace, &format!("packet filter of VPC {}", self.id), &filter).await {
+                Ok(()) => self.filter = filter,
+                Err(error) => troubles.push((None, error)),
+            }
+        }
+        if !self.routed
+            && let Err(error) = self.apply_routes().await
+        {
+            troubles.push((None, error));
+        }
+        troubles
     }
 
+    /// By level: a port that somebody took away is made again, one that lost its bridge is put back.
     async fn apply_network(&mut self, host: &Host, desired: &NetworkDesired) -> Result<(), SetupError> {
-        let bridge = bridge_name(desired);
-        let bridge_index = host.ensure_bridge(&bridge).await?;
+        let bridge = host.ensure_bridge(&bridge_name(desired), desired.bridge.is_none()).await?;
         let item = format!("Private Network {}", desired.id);
         let step = || SetupError::at::<causeway_linux::Error>(&item);
-        if !self.networks.contains_key(&desired.id) {
-            let (port, outer) = (format!("p-{}", desired.id.short()), outer_port(desired.id));
-            // A killed predecessor's router may still be on its way out of the kernel.
-            host.netlink.delete_link_by_name(&outer).await.map_err(step())?;
-            host.netlink
-                .create_veth(&VethEnd::new(&outer), &VethEnd::new(&port).within(&self.namespace))
-                .await
-                .map_err(step())?;
-            let outer_index = host.netlink.index(&outer).await.map_err(step())?;
-            sysctl::layer_two_only(&outer).and_then(|settings| sysctl::apply_here(&settings)).map_err(step())?;
-            host.netlink.set_master(outer_index, Some(bridge_index)).await.map_err(step())?;
-            let settings = sysctl::proxy_neighbours(&port).map_err(step())?;
-            sysctl::apply(&self.namespace, &settings).map_err(step())?;
-            let index = self.netlink.index(&port).await.map_err(step())?;
-            self.networks.insert(desired.id, Network { port, index });
-            self.netlink.set_up(index, true).await.map_err(step())?;
-            host.netlink.set_up(outer_index, true).await.map_err(step())?;
+        let outer_name = outer_port(desired.id);
+        let there = host.netlink().find_link(&outer_name).await.map_err(step())?;
+        let outer = match there.filter(|_| self.networks.contains_key(&desired.id)) {
+            Some(outer) => outer,
+            None => self.make_port(host, desired.id, &outer_name).await.map_err(step())?,
+        };
+        if outer.master != Some(bridge) {
+            host.netlink().set_master(outer.index, Some(bridge)).await.map_err(step())?;
         }
-        let Some(network) = self.networks.get(&desired.id) else { return Ok(()) };
+        if !outer.up {
+            host.netlink().set_up(outer.index, true).await.map_err(step())?;
+        }
+        let Some(network) = self.networks.get_mut(&desired.id) else { return Ok(()) };
+        self.netlink.set_up(network.index, true).await.map_err(step())?;
         let addresses: Vec<IpNet> = desired.subnets.iter().map(router_address).collect();
         let options = AddressOptions { no_prefix_route: false, no_dad: true };
         self.netlink.apply_addresses(network.index, &addresses, options).await.map_err(step())?;
-        let hosts: Vec<IpAddr> = addresses.iter().map(IpNet::addr).collect();
-        let link = self.netlink.link(&network.port).await.map_err(step())?;
-        causeway_linux::announce(&self.namespace, &link, &hosts).map_err(step())
+        if network.addresses != addresses {
+            let hosts: Vec<IpAddr> = addresses.iter().map(IpNet::addr).collect();
+            let link = self.netlink.link(&network.port).await.map_err(step())?;
+            causeway_linux::announce(&self.namespace, &link, &hosts).map_err(step())?;
+            network.addresses = addresses;
+        }
+        self.apply_proxies(desired.id).await
+    }
+
+    /// Makes the veth pair between the router and the bridge.
+    async fn make_port(
+        &mut self,
+        host: &Host,
+        id: PrivateNetworkId,
+        outer: &str,
+    ) -> Result<Link, causeway_linux::Error> {
+        let port = format!("p-{}", id.short());
+        self.networks.remove(&id);
+        // A killed predecessor's router may still be on its way out of the kernel.
+        host.netlink().delete_link_by_name(outer).await?;
+        host.netlink().create_veth(&VethEnd::new(outer), &VethEnd::new(&port).within(&self.namespace)).await?;
+        sysctl::apply_here(&sysctl::layer_two_only(outer)?)?;
+        sysctl::apply(&self.namespace, &sysctl::proxy_neighbours(&port)?)?;
+        let index = self.netlink.index(&port).await?;
+        let link = host.netlink().link(outer).await?;
+        self.networks.insert(id, Network { port, index, addresses: Vec::new() });
+        Ok(link)
+    }
+
+    /// The name of its namespace.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.name
     }
 
     /// Hangs a gateway's namespace on the router. The gateway's end is named [`GATEWAY_LINK`].
@@ -183,20 +235,24 @@ impl VpcRouter {
     pub(crate) async fn detach(&mut self, id: VpnGatewayId) -> Result<(), SetupError> {
         let Some(link) = self.gateways.remove(&id) else { return Ok(()) };
         let item = format!("attachment of gateway {id}");
-        self.netlink.delete_link_by_name(&gateway_port(id)).await.map_err(SetupError::at(&item))?;
+        let deleted = self.netlink.delete_link_by_name(&gateway_port(id)).await.map_err(SetupError::at(&item));
         for hops in self.learned.values_mut() {
             hops.retain(|gateway| *gateway != id);
         }
         self.learned.retain(|_, hops| !hops.is_empty());
-        if self.networks.contains_key(&link.network) {
-            self.apply_proxies(link.network).await?;
-        }
-        self.apply_routes().await
+        let proxies = self.apply_proxies(link.network).await;
+        let routes = self.apply_routes().await;
+        deleted.and(proxies).and(routes)
+    }
+
+    /// Whether every route is in place.
+    pub(crate) const fn is_routed(&self) -> bool {
+        self.routed
     }
 
     /// Installs what the gateways learned.
     pub(crate) async fn set_learned(&mut self, learned: BTreeMap<IpNet, Vec<VpnGatewayId>>) -> Result<(), SetupError> {
-        if self.learned == learned {
+        if self.learned == learned && self.routed {
             return Ok(());
         }
         self.learned = learned;
@@ -206,12 +262,11 @@ impl VpcRouter {
     /// Removes the router. Its gateways must be off.
     pub(crate) async fn remove(self, host: &Host) {
         for id in self.networks.keys() {
-            if let Err(error) = host.netlink.delete_link_by_name(&outer_port(*id)).await {
+            if let Err(error) = host.netlink().delete_link_by_name(&outer_port(*id)).await {
                 tracing::warn!(%error, "cannot remove a port");
             }
         }
         host.remove_namespace(&self.name);
-        host.forget(&Thing::Namespace(self.name));
     }
 
     async fn apply_proxies(&self, network: PrivateNetworkId) -> Result<(), SetupError> {
@@ -226,7 +281,7 @@ impl VpcRouter {
         self.netlink.apply_proxies(port.index, &addresses).await.map_err(SetupError::at(&item))
     }
 
-    async fn apply_routes(&self) -> Result<(), SetupError> {
+    async fn apply_routes(&mut self) -> Result<(), SetupError> {
         let hop = |link: &GatewayLink| NextHop::onlink(IpAddr::V6(GATEWAY_LINK_LOCAL), link.index);
         let own = self.gateways.values().flat_map(|link| {
             link.addresses.iter().map(move |address| RouteSpec::unicast(host_net(*address), vec![hop(link)]))
@@ -236,22 +291,47 @@ impl VpcRouter {
             RouteSpec::unicast(*prefix, hops)
         });
         let routes: Vec<RouteSpec> = own.chain(learned).collect();
-        apply_routes(&self.netlink, &format!("routes of VPC {}", self.id), &routes).await
+        self.routed = false;
+        let item = format!("routes of VPC {}", self.id);
+        let trouble = apply_routes(&self.netlink, &routes).await.map_err(SetupError::at(&item))?;
+        self.routed = trouble.is_empty();
+        let is_own = |prefix: &IpNet| {
+            self.gateways.values().flat_map(|link| &link.addresses).any(|address| host_net(*address) == *prefix)
+        };
+        let (own, learned): (Vec<_>, Vec<_>) = trouble.into_iter().partition(|(prefix, _)| is_own(prefix));
+        if !learned.is_empty() {
+            tracing::warn!(vpc = %self.id, routes = %join(&learned), "learned routes are not in place");
+        }
+        if own.is_empty() { Ok(()) } else { Err(SetupError { item, error: join(&own) }) }
     }
 }
 
-/// Applies `routes` as all of ours in the main table, and complains of those that are not in place.
-pub(crate) async fn apply_routes(netlink: &Netlink, item: &str, routes: &[RouteSpec]) -> Result<(), SetupError> {
-    let applied = netlink
-        .apply_routes(ROUTE_PROTOCOL, causeway_linux::route::MAIN_TABLE, routes)
-        .await
-        .map_err(SetupError::at(item))?;
-    if applied.is_complete() {
-        return Ok(());
+/// Applies a packet filter; a program that hangs is an error like any other.
+pub(crate) async fn apply_filter(
+    namespace: &Namespace,
+    item: &str,
+    filter: &(impl Ruleset + Sync),
+) -> Result<(), SetupError> {
+    match tokio::time::timeout(FILTER_PATIENCE, filter::apply(namespace, filter)).await {
+        Ok(applied) => applied.map_err(SetupError::at(item)),
+        Err(_) => Err(SetupError { item: item.to_owned(), error: "nft does not end".to_owned() }),
     }
-    let failed = applied.failed.iter().map(|(prefix, why)| format!("{prefix}: {why}"));
-    let foreign = applied.foreign.iter().map(|prefix| format!("{prefix}: somebody else's route is in its place"));
-    Err(SetupError { item: item.to_owned(), error: failed.chain(foreign).collect::<Vec<_>>().join("; ") })
+}
+
+/// Applies `routes` as all of ours in the main table. Returns those that are not in place, with the reason.
+pub(crate) async fn apply_routes(
+    netlink: &Netlink,
+    routes: &[RouteSpec],
+) -> Result<Vec<(IpNet, String)>, causeway_linux::Error> {
+    let applied = netlink.apply_routes(ROUTE_PROTOCOL, causeway_linux::route::MAIN_TABLE, routes).await?;
+    let foreign = applied.foreign.into_iter();
+    let foreign = foreign.map(|prefix| (prefix, "somebody else's route is in its place".to_owned()));
+    Ok(applied.failed.into_iter().chain(foreign).collect())
+}
+
+/// What [`apply_routes`] says, for people.
+pub(crate) fn join(trouble: &[(IpNet, String)]) -> String {
+    trouble.iter().map(|(prefix, why)| format!("{prefix}: {why}")).collect::<Vec<_>>().join("; ")
 }
 
 fn outer_port(network: PrivateNetworkId) -> String {

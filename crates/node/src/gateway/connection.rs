@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use causeway_bgp::{Policy, SessionConfig};
 use causeway_ike::{ChildId, Identity, PeerConfig, PeerKey};
-use causeway_model::desired::{BgpDesired, ConnectionDesired, TunnelDesired};
-use causeway_model::observed::{Refusal, TunnelFacts};
+use causeway_model::desired::{BgpDesired, ConnectionDesired, PolicyDesired, TunnelDesired};
+use causeway_model::observed::TunnelFacts;
 use causeway_model::{ConnectionId, Family};
 
 use super::tunnel::{Child, assumed_mtu, new_tunnel_facts};
@@ -33,11 +33,15 @@ pub(super) struct Connection {
     /// The tunnels that IKE knows.
     pub(super) peers: BTreeSet<Family>,
     pub(super) children: BTreeMap<ChildId, Child>,
-    /// The child that we send on.
+    /// The child of each tunnel that IKE has chosen to send on.
+    pub(super) active: BTreeMap<Family, ChildId>,
+    /// The one of them that we send on.
     pub(super) sending: Option<ChildId>,
+    /// From when on the IPv4 tunnel is preferred to the IPv6 one.
+    pub(super) ipv4_steady_at: Instant,
     pub(super) sessions: BTreeMap<Family, Bgp>,
+    /// The revision in force; 0 until one is.
     pub(super) applied: u64,
-    pub(super) refused: Option<Refusal>,
 }
 
 impl Connection {
@@ -55,28 +59,29 @@ pub(super) fn tun_name(id: ConnectionId) -> String {
 impl Gateway {
     pub(super) async fn apply_connection(&mut self, desired: ConnectionDesired) -> Result<(), SetupError> {
         let id = desired.id;
+        let locked = desired.locked || self.desired.locked;
+        let tunnels: &[TunnelDesired] = if locked { &[] } else { &desired.tunnels };
+        // Before anything changes: what cannot be is refused as a whole.
+        let peers = tunnels.iter().map(|tunnel| peer_config(tunnel, &desired)).collect::<Result<Vec<_>, _>>()?;
         if !self.connections.contains_key(&id) {
             self.make_connection(desired.clone()).await?;
         }
-        let locked = desired.locked || self.desired.locked;
-        let before = match self.connections.get_mut(&id) {
-            Some(connection) => std::mem::replace(&mut connection.desired, desired.clone()),
-            None => return Ok(()),
-        };
-        self.apply_inside(id).await?;
-        self.apply_peers(&before.tunnels, &desired, locked)?;
-        self.apply_sessions(&desired, locked).await;
+        // Sessions that do not go on say so while their addresses are still there.
+        self.end_sessions(&desired, locked).await;
         if let Some(connection) = self.connections.get_mut(&id) {
-            connection.applied = desired.revision;
-            connection.refused = None;
+            connection.desired = desired.clone();
         }
-        Ok(())
+        self.apply_inside(id).await?;
+        self.apply_peers(&desired, peers).await;
+        self.apply_mtu(id).await?;
+        self.apply_sessions(&desired, locked).await;
+        self.apply_listeners(id)
     }
 
     async fn make_connection(&mut self, desired: ConnectionDesired) -> Result<(), SetupError> {
         let id = desired.id;
         let tun = tun_name(id);
-        let mtu = assumed_mtu(&desired, self.around.underlay_mtu);
+        let mtu = assumed_mtu(&desired, self.underlay_mtu);
         let tun_index = self.make_tun(id, &tun, mtu).await?;
         let connection = Connection {
             tunnels: desired.tunnels.iter().map(|tunnel| new_tunnel_facts(tunnel, mtu)).collect(),
@@ -86,31 +91,35 @@ impl Gateway {
             mtu,
             peers: BTreeSet::new(),
             children: BTreeMap::new(),
+            active: BTreeMap::new(),
             sending: None,
+            ipv4_steady_at: Instant::now(),
             sessions: BTreeMap::new(),
             applied: 0,
-            refused: None,
         };
         self.connections.insert(id, connection);
         Ok(())
     }
 
-    /// Tells IKE which tunnels there shall be.
-    fn apply_peers(
-        &mut self,
-        before: &[TunnelDesired],
-        desired: &ConnectionDesired,
-        locked: bool,
-    ) -> Result<(), SetupError> {
+    /// Tells IKE which tunnels there shall be, and makes the facts those of these tunnels.
+    async fn apply_peers(&mut self, desired: &ConnectionDesired, peers: Vec<PeerConfig>) {
         let now = Instant::now();
-        let Some(connection) = self.connections.get_mut(&desired.id) else { return Ok(()) };
-        let wanted: &[TunnelDesired] = if locked { &[] } else { &desired.tunnels };
-        for tunnel in before {
-            if !wanted.iter().any(|other| other.family() == tunnel.family()) {
-                self.ike.remove_peer(now, PeerKey { connection: desired.id, family: tunnel.family() });
-                connection.peers.remove(&tunnel.family());
+        let id = desired.id;
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let gone = |family: &Family| !peers.iter().any(|peer| peer.key.family == *family);
+        for family in connection.peers.extract_if(.., gone) {
+            self.ike.remove_peer(now, PeerKey { connection: id, family });
+        }
+        for config in peers {
+            let key = config.key;
+            self.ike.set_peer(now, config);
+            if connection.peers.insert(key.family) {
+                self.ike.start(now, key);
             }
         }
+        // What that closes is still about the tunnels as they were.
+        self.drain_ike().await;
+        let Some(connection) = self.connections.get_mut(&id) else { return };
         connection.tunnels.retain(|facts| desired.tunnels.iter().any(|tunnel| tunnel.family() == facts.family));
         for tunnel in &desired.tunnels {
             match connection.tunnels.iter_mut().find(|facts| facts.family == tunnel.family()) {
@@ -119,47 +128,58 @@ impl Gateway {
                 None => connection.tunnels.push(new_tunnel_facts(tunnel, connection.mtu)),
             }
         }
-        for tunnel in wanted {
-            let key = PeerKey { connection: desired.id, family: tunnel.family() };
-            let config = peer_config(key, tunnel, desired)?;
-            self.ike.set_peer(now, config);
-            if connection.peers.insert(tunnel.family()) {
-                self.ike.start(now, key);
-            }
-        }
-        Ok(())
+        connection.tunnels.sort_by_key(|facts| facts.family);
     }
 
-    /// Starts, changes and ends sessions, and hands them their policy.
-    async fn apply_sessions(&mut self, desired: &ConnectionDesired, locked: bool) {
-        let router_id = self.router_id();
-        let local_asn = self.desired.asn;
-        let local_subnets = self.vpc_subnets.clone();
-        let Some(connection) = self.connections.get_mut(&desired.id) else { return };
+    /// The session that `desired` wants for `family`, if any.
+    fn wanted_session<'a>(
+        &self,
+        desired: &'a ConnectionDesired,
+        family: Family,
+        locked: bool,
+    ) -> Option<(&'a PolicyDesired, SessionConfig)> {
+        let bgp = desired.bgp.iter().find(|bgp| bgp.family() == family && !locked)?;
+        Some((bgp.policy.as_ref()?, session_config(bgp, self.desired.asn, self.router_id(), desired)))
+    }
+
+    /// Ends the sessions that are not wanted as they are.
+    async fn end_sessions(&mut self, desired: &ConnectionDesired, locked: bool) {
+        let mut ending = Vec::new();
         for family in Family::ALL {
-            let wanted = desired.bgp.iter().find(|bgp| bgp.family() == family && bgp.policy.is_some() && !locked);
-            let config = wanted.map(|bgp| session_config(bgp, local_asn, router_id, desired));
-            let running = connection.sessions.get(&family).map(|session| session.config);
-            if running.is_some()
-                && running != config
+            let wanted = self.wanted_session(desired, family, locked).map(|(_, config)| config);
+            let Some(connection) = self.connections.get_mut(&desired.id) else { return };
+            let keep = |session: &Bgp| Some(session.config) == wanted && !session.handle.is_finished();
+            if connection.sessions.get(&family).is_some_and(|session| !keep(session))
                 && let Some(session) = connection.sessions.remove(&family)
             {
-                let text = if config.is_some() { "configuration changed" } else { "routing policy detached" };
-                session.handle.shutdown(text).await;
+                let why = match wanted {
+                    _ if locked => "locked",
+                    Some(_) => "configuration changed",
+                    None => "routing policy detached",
+                };
+                ending.push((session.handle, why));
             }
-            let (Some(bgp), Some(config)) = (wanted, config) else { continue };
+        }
+        SessionHandle::shutdown(ending).await;
+    }
+
+    /// Starts sessions and hands them their policy.
+    async fn apply_sessions(&mut self, desired: &ConnectionDesired, locked: bool) {
+        for family in Family::ALL {
+            let Some((filters, config)) = self.wanted_session(desired, family, locked) else { continue };
+            let local_subnets = self.vpc_subnets.clone();
+            let Some(connection) = self.connections.get_mut(&desired.id) else { return };
             let up = connection.sending.is_some();
             let session = connection.sessions.entry(family).or_insert_with(|| {
                 let key = SessionKey { connection: desired.id, family };
                 let handle = SessionHandle::start(key, config, self.namespace.clone(), self.updates_tx.clone());
                 Bgp { config, handle, update: None }
             });
-            let filters = bgp.policy.clone().unwrap_or_default();
             let policy = Policy {
                 propagate: desired.propagate,
-                accept: filters.prefix_filter_in,
-                announce: filters.prefix_filter_out,
-                local_subnets: local_subnets.clone(),
+                accept: filters.prefix_filter_in.clone(),
+                announce: filters.prefix_filter_out.clone(),
+                local_subnets,
             };
             session.handle.send(session::Command::Policy(policy)).await;
             session.handle.send(session::Command::Enable(up)).await;
@@ -175,19 +195,37 @@ impl Gateway {
         }
     }
 
-    pub(super) async fn remove_connection(&mut self, id: ConnectionId, why: &'static str) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        for (_, session) in std::mem::take(&mut connection.sessions) {
-            session.handle.shutdown(why).await;
+    /// The peer began anew and may have forgotten its sessions: they ask it.
+    pub(super) async fn probe_sessions(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        for session in connection.sessions.values() {
+            session.handle.send(session::Command::Probe).await;
         }
-        let families: Vec<Family> = connection.desired.tunnels.iter().map(TunnelDesired::family).collect();
-        for family in families {
-            self.ike.remove_peer(Instant::now(), PeerKey { connection: id, family });
+    }
+
+    /// Sessions before tunnels, so that what they say arrives.
+    pub(super) async fn remove_connections(&mut self, ids: &[ConnectionId], why: &'static str) {
+        let mut ending = Vec::new();
+        for id in ids {
+            if let Some(connection) = self.connections.get_mut(id) {
+                let sessions = std::mem::take(&mut connection.sessions);
+                ending.extend(sessions.into_values().map(|session| (session.handle, why)));
+            }
+        }
+        SessionHandle::shutdown(ending).await;
+        for id in ids {
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            for family in std::mem::take(&mut connection.peers) {
+                self.ike.remove_peer(Instant::now(), PeerKey { connection: *id, family });
+            }
         }
         self.drain_ike().await;
-        self.connections.remove(&id);
-        if let Err(error) = self.around.datapath.remove_tunnel(id) {
-            tracing::warn!(%error, connection = %id, "cannot remove a tunnel");
+        for id in ids {
+            if self.connections.remove(id).is_some()
+                && let Err(error) = self.around.datapath.remove_tunnel(*id)
+            {
+                tracing::warn!(%error, connection = %id, "cannot remove a tunnel");
+            }
         }
         self.touch();
     }
@@ -229,7 +267,8 @@ impl Gateway {
     }
 }
 
-fn peer_config(key: PeerKey, tunnel: &TunnelDesired, desired: &ConnectionDesired) -> Result<PeerConfig, SetupError> {
+fn peer_config(tunnel: &TunnelDesired, desired: &ConnectionDesired) -> Result<PeerConfig, SetupError> {
+    let key = PeerKey { connection: desired.id, family: tunnel.family() };
     let remote_identity = match &desired.peer_identity {
         Some(text) => text.parse().map_err(SetupError::at("peer_identity"))?,
         None => Identity::Address(tunnel.peer),

@@ -3,20 +3,23 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
-use causeway_linux::filter::{self, ConnectionFilter, GatewayFilter};
+use causeway_linux::filter::{ConnectionFilter, GatewayFilter};
 use causeway_linux::{AddressOptions, NextHop, RouteSpec, sysctl};
 use causeway_model::{ConnectionId, Family};
 use causeway_tun::{Tun, TunOptions};
 use ipnet::IpNet;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 
 use super::connection::Connection;
+use super::tunnel::inside_mtu;
 use super::{Gateway, Incoming};
 use crate::error::SetupError;
 use crate::host::host_net;
 use crate::session::PORT;
-use crate::vpc::{BARE, GATEWAY_LINK, GATEWAY_LINK_LOCAL, ROUTER_LINK_LOCAL, apply_routes};
+use crate::vpc::{BARE, GATEWAY_LINK, GATEWAY_LINK_LOCAL, ROUTER_LINK_LOCAL, apply_filter, apply_routes, join};
 
 /// Peers that may wait to be accepted.
 const BACKLOG: i32 = 16;
@@ -70,33 +73,28 @@ impl Gateway {
             .map_err(SetupError::at(&format!("inside addresses of {}", connection.tun)))
     }
 
-    pub(super) async fn change_mtu(&mut self, id: ConnectionId, mtu: u32) -> Result<(), SetupError> {
-        let Some(connection) = self.connections.get_mut(&id) else { return Ok(()) };
+    /// Brings the MTU inside to what the tunnels leave. The MSS follows with the filter.
+    pub(super) async fn apply_mtu(&mut self, id: ConnectionId) -> Result<bool, SetupError> {
+        let Some(connection) = self.connections.get_mut(&id) else { return Ok(false) };
+        let mtu = inside_mtu(connection, self.underlay_mtu);
+        if mtu == connection.mtu {
+            return Ok(false);
+        }
         let item = format!("MTU of {}", connection.tun);
         self.netlink.set_mtu(connection.tun_index, mtu).await.map_err(SetupError::at(&item))?;
         connection.mtu = mtu;
         for facts in &mut connection.tunnels {
             facts.mtu = mtu;
         }
-        self.apply_filter().await
+        Ok(true)
     }
 
-    /// BGP listeners on exactly the inside addresses that have a session.
-    pub(super) fn apply_listeners(&mut self) -> Result<(), SetupError> {
-        let wanted: BTreeSet<IpAddr> = self
-            .connections
-            .values()
-            .flat_map(|connection| connection.sessions.values().map(|session| session.config.local))
-            .collect();
-        self.listeners.retain(|address, task| {
-            let keep = wanted.contains(address);
-            if !keep {
-                task.abort();
-            }
-            keep
-        });
+    /// BGP listeners on exactly the inside addresses of the connection that have a session.
+    pub(super) fn apply_listeners(&mut self, id: ConnectionId) -> Result<(), SetupError> {
+        let Some(connection) = self.connections.get(&id) else { return Ok(()) };
+        let wanted: BTreeSet<IpAddr> = connection.sessions.values().map(|session| session.config.local).collect();
         for address in wanted {
-            if self.listeners.contains_key(&address) {
+            if self.listeners.get(&address).is_some_and(|task| !task.is_finished()) {
                 continue;
             }
             let item = format!("BGP listener on {address}");
@@ -106,31 +104,26 @@ impl Gateway {
                 .map_err(SetupError::at(&item))?
                 .map_err(SetupError::at(&item))?;
             let listener = TcpListener::from_std(listener).map_err(SetupError::at(&item))?;
-            let incoming = self.incoming_tx.clone();
-            let task = tokio::spawn(async move {
-                loop {
-                    match listener.accept().await {
-                        Ok((stream, peer)) => {
-                            let word = Incoming { local: address, peer: peer.ip(), stream };
-                            if incoming.send(word).await.is_err() {
-                                return;
-                            }
-                        }
-                        // Out of descriptors, or the peer was gone before we looked: breathe, then go on.
-                        Err(error) => {
-                            tracing::debug!(%error, %address, "accept failed");
-                            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                        }
-                    }
-                }
-            });
+            let task = tokio::spawn(accept(listener, address, self.incoming_tx.clone()));
             self.listeners.insert(address, task.abort_handle());
         }
         Ok(())
     }
 
+    /// Closes the listeners that no session needs any more.
+    pub(super) fn drop_listeners(&mut self) {
+        let wanted: BTreeSet<IpAddr> = self
+            .connections
+            .values()
+            .flat_map(|connection| connection.sessions.values().map(|session| session.config.local))
+            .collect();
+        for (_, task) in self.listeners.extract_if(.., |address, _| !wanted.contains(address)) {
+            task.abort();
+        }
+    }
+
     /// Default deny, and what system.md §2.7 admits.
-    pub(super) async fn apply_filter(&self) -> Result<(), SetupError> {
+    pub(super) async fn apply_filter(&mut self) -> Result<(), SetupError> {
         let connections = self.connections.values().map(|connection| self.connection_filter(connection)).collect();
         let filter = GatewayFilter {
             vpc_link: GATEWAY_LINK.to_owned(),
@@ -138,7 +131,11 @@ impl Gateway {
             locked: self.desired.locked,
             connections,
         };
-        filter::apply(&self.namespace, &filter).await.map_err(SetupError::at("packet filter of the gateway"))
+        if self.filter.as_ref() != Some(&filter) {
+            apply_filter(&self.namespace, "packet filter of the gateway", &filter).await?;
+            self.filter = Some(filter);
+        }
+        Ok(())
     }
 
     fn connection_filter(&self, connection: &Connection) -> ConnectionFilter {
@@ -157,8 +154,10 @@ impl Gateway {
         }
     }
 
-    /// The VPC through its router, and what was learned through the tunnels.
-    pub(super) async fn apply_routes(&self) -> Result<(), SetupError> {
+    /// The VPC through its router, and what was learned through the tunnels. A learned route that the kernel does not take is no reason
+    /// to refuse the configuration: the peer chose it. It is tried again.
+    pub(super) async fn apply_routes(&mut self) -> Result<(), SetupError> {
+        self.routed = false;
         let item = format!("routes of gateway {}", self.id);
         let index = self.netlink.index(GATEWAY_LINK).await.map_err(SetupError::at(&item))?;
         let vpc = self.vpc_subnets.iter().map(|subnet| {
@@ -174,7 +173,31 @@ impl Gateway {
             (!hops.is_empty()).then(|| RouteSpec::unicast(*prefix, hops))
         });
         let routes: Vec<RouteSpec> = vpc.chain(learned).collect();
-        apply_routes(&self.netlink, &item, &routes).await
+        let trouble = apply_routes(&self.netlink, &routes).await.map_err(SetupError::at(&item))?;
+        self.routed = trouble.is_empty();
+        let is_own = |prefix: &IpNet| self.vpc_subnets.iter().any(|subnet| subnet.trunc() == *prefix);
+        let (own, learned): (Vec<_>, Vec<_>) = trouble.into_iter().partition(|(prefix, _)| is_own(prefix));
+        if !learned.is_empty() {
+            tracing::warn!(gateway = %self.id, routes = %join(&learned), "learned routes are not in place");
+        }
+        if own.is_empty() { Ok(()) } else { Err(SetupError { item, error: join(&own) }) }
+    }
+}
+
+async fn accept(listener: TcpListener, local: IpAddr, incoming: mpsc::Sender<Incoming>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                if incoming.send(Incoming { local, peer: peer.ip(), stream }).await.is_err() {
+                    return;
+                }
+            }
+            // Out of descriptors, or the peer was gone before we looked: breathe, then go on.
+            Err(error) => {
+                tracing::debug!(%error, address = %local, "accept failed");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
     }
 }
 

@@ -14,63 +14,95 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use causeway_crypto::SystemEntropy;
-use causeway_datapath::{Datapath, Event as PathEvent, IkeDatagram};
+use causeway_datapath::Datapath;
 use causeway_ike::{Endpoint, EndpointConfig};
+use causeway_linux::filter::GatewayFilter;
 use causeway_linux::{Namespace, Netlink};
 use causeway_model::desired::GatewayDesired;
 use causeway_model::observed::{Refusal, RouteDecision};
 use causeway_model::{ConnectionId, VpnGatewayId};
 use ipnet::IpNet;
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::sleep_until;
+use tokio_util::sync::CancellationToken;
 
+use crate::dispatch::{self, Word};
 use crate::error::SetupError;
 use crate::session::SessionUpdate;
 use connection::Connection;
 pub(crate) use report::GatewayReport;
 
-/// Messages waiting for the actor. IKE datagrams beyond that are dropped, as the network might.
-const QUEUE: usize = 512;
 /// Counters are looked at this often: for liveness, rekeying by packets and reports.
 const TICK: Duration = Duration::from_secs(1);
-/// Changes are gathered this long before they are reported.
+/// Changes are gathered this long before they are reported,
 const REPORT_DELAY: Duration = Duration::from_millis(5);
+/// and reports are at least this far apart: a peer that flaps its routes does not make a snapshot for each.
+const REPORT_INTERVAL: Duration = Duration::from_millis(50);
 /// Counters alone are reported this often.
 const COUNTER_REPORT: Duration = Duration::from_secs(5);
 /// A refused item is tried again after this long, doubling up to the limit (system.md §3, nodes, row 5).
-const RETRY_FIRST: Duration = Duration::from_secs(1);
-const RETRY_LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const RETRY_FIRST: Duration = Duration::from_secs(1);
+pub(crate) const RETRY_LIMIT: Duration = Duration::from_secs(60);
 
-/// To the actor.
-pub(crate) enum Command {
-    /// What shall run, and the VPC's subnets.
-    Desired(Box<GatewayDesired>, Vec<IpNet>),
-    /// An IKE message for one of the gateway's addresses.
-    Ike(IkeDatagram),
-    /// From the packet path.
-    Path(PathEvent),
-    /// Routes to install and what became of each learned one.
-    Routes(BTreeMap<IpNet, Vec<ConnectionId>>, BTreeMap<(ConnectionId, IpNet), RouteDecision>),
-    /// Close everything in order, then answer.
-    Stop(oneshot::Sender<()>),
+/// What became of each learned route of a VPC.
+pub(crate) type Decisions = BTreeMap<(ConnectionId, IpNet), RouteDecision>;
+
+/// What shall run, by level: the newest counts, and the node never waits for the actor to take it.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    /// The gateway.
+    pub(crate) desired: Arc<GatewayDesired>,
+    /// The subnets of its VPC.
+    pub(crate) vpc_subnets: Vec<IpNet>,
+    /// MTU of the underlay, octets.
+    pub(crate) underlay_mtu: u32,
+    /// Learned routes to install.
+    pub(crate) routes: BTreeMap<IpNet, Vec<ConnectionId>>,
+    /// What became of each learned route.
+    pub(crate) decisions: Arc<Decisions>,
 }
 
 /// The node's hold on a gateway.
 pub(crate) struct GatewayHandle {
-    /// To the actor.
-    pub(crate) commands: mpsc::Sender<Command>,
+    /// What shall run.
+    pub(crate) wanted: watch::Sender<Wanted>,
+    /// From the packet path.
+    pub(crate) words: mpsc::Sender<Word>,
+    /// Tells this run of the actor from others of the same gateway.
+    pub(crate) incarnation: u64,
+    stop: CancellationToken,
+    task: AbortHandle,
+}
+
+impl GatewayHandle {
+    /// Begins the orderly end.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Waits for the end, which comes at `deadline` at the latest. Whether it was an orderly one.
+    pub(crate) async fn ended(self, deadline: Instant) -> bool {
+        // The queue closes when the actor is dropped, after everything that it held was given back.
+        let in_time = tokio::time::timeout_at(deadline.into(), self.words.closed()).await.is_ok();
+        if !in_time {
+            self.task.abort();
+            self.words.closed().await;
+        }
+        in_time
+    }
 }
 
 /// What the actor needs from the node.
+#[derive(Clone)]
 pub(crate) struct Surroundings {
     /// The packet path.
     pub(crate) datapath: Arc<Datapath>,
-    /// MTU of the underlay, octets.
-    pub(crate) underlay_mtu: u32,
     /// To the node.
     pub(crate) reports: mpsc::Sender<GatewayReport>,
+    /// Where an end is noticed, an unexpected one too: one message for each run.
+    pub(crate) ended: mpsc::UnboundedSender<(VpnGatewayId, u64)>,
 }
 
 /// A TCP connection to port 179 of one of our inside addresses.
@@ -83,26 +115,37 @@ struct Incoming {
 /// The actor.
 pub(crate) struct Gateway {
     id: VpnGatewayId,
-    desired: GatewayDesired,
+    incarnation: u64,
+    desired: Arc<GatewayDesired>,
     vpc_subnets: Vec<IpNet>,
+    underlay_mtu: u32,
     namespace: Namespace,
     netlink: Netlink,
     around: Surroundings,
     ike: Endpoint,
     connections: BTreeMap<ConnectionId, Connection>,
     routes: BTreeMap<IpNet, Vec<ConnectionId>>,
-    decisions: BTreeMap<(ConnectionId, IpNet), RouteDecision>,
+    decisions: Arc<Decisions>,
+    /// The packet filter in force; `None` until there is one.
+    filter: Option<GatewayFilter>,
+    /// Whether the last application of routes succeeded.
+    routed: bool,
     listeners: BTreeMap<IpAddr, AbortHandle>,
     updates_tx: mpsc::Sender<SessionUpdate>,
     updates: mpsc::Receiver<SessionUpdate>,
     incoming_tx: mpsc::Sender<Incoming>,
     incoming: mpsc::Receiver<Incoming>,
-    commands: mpsc::Receiver<Command>,
+    wanted: watch::Receiver<Wanted>,
+    words: mpsc::Receiver<Word>,
+    stop: CancellationToken,
     applied: u64,
     refused: Option<Refusal>,
+    /// Connections of which the newest configuration was refused.
+    refusals: BTreeMap<ConnectionId, Refusal>,
     retry_at: Option<Instant>,
     retry_delay: Duration,
     report_at: Option<Instant>,
+    reported: Instant,
     counters_due: Instant,
 }
 
@@ -112,62 +155,70 @@ impl Gateway {
     /// # Errors
     /// The namespace cannot be spoken to.
     pub(crate) fn start(
-        desired: GatewayDesired,
-        vpc_subnets: Vec<IpNet>,
+        incarnation: u64,
+        wanted: Wanted,
         namespace: Namespace,
         around: Surroundings,
     ) -> Result<GatewayHandle, SetupError> {
         let netlink = Netlink::open(&namespace).map_err(SetupError::at("netlink of the gateway"))?;
-        let (commands_tx, commands) = mpsc::channel(QUEUE);
+        let (words_tx, words) = mpsc::channel(dispatch::QUEUE);
         let (updates_tx, updates) = mpsc::channel(64);
         let (incoming_tx, incoming) = mpsc::channel(16);
-        around.datapath.set_limits(desired.id, desired.bandwidth);
+        let stop = CancellationToken::new();
+        let now = Instant::now();
+        let (wanted_tx, wanted_rx) = watch::channel(wanted.clone());
         let gateway = Self {
-            id: desired.id,
-            desired,
-            vpc_subnets,
+            id: wanted.desired.id,
+            incarnation,
+            desired: wanted.desired,
+            vpc_subnets: wanted.vpc_subnets,
+            underlay_mtu: wanted.underlay_mtu,
             namespace,
             netlink,
             around,
             ike: Endpoint::new(EndpointConfig::default(), Box::new(SystemEntropy::new())),
             connections: BTreeMap::new(),
-            routes: BTreeMap::new(),
-            decisions: BTreeMap::new(),
+            routes: wanted.routes,
+            decisions: wanted.decisions,
+            filter: None,
+            routed: true,
             listeners: BTreeMap::new(),
             updates_tx,
             updates,
             incoming_tx,
             incoming,
-            commands,
+            wanted: wanted_rx,
+            words,
+            stop: stop.clone(),
             applied: 0,
             refused: None,
-            retry_at: Some(Instant::now()),
+            refusals: BTreeMap::new(),
+            retry_at: Some(now),
             retry_delay: RETRY_FIRST,
             report_at: None,
-            counters_due: Instant::now(),
+            reported: now,
+            counters_due: now,
         };
-        tokio::spawn(gateway.run());
-        Ok(GatewayHandle { commands: commands_tx })
+        let task = tokio::spawn(gateway.run()).abort_handle();
+        Ok(GatewayHandle { wanted: wanted_tx, words: words_tx, incarnation, stop, task })
     }
 
     async fn run(mut self) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let far = Duration::from_secs(3600);
+        let stop = self.stop.clone();
         loop {
             self.drain_ike().await;
             let now = Instant::now();
             let ike_at = self.ike.poll_timeout().map_or(now + far, |(at, _)| at);
             tokio::select! {
-                command = self.commands.recv() => match command {
-                    Some(Command::Stop(done)) => {
-                        self.close().await;
-                        let _ = done.send(());
-                        return;
-                    }
-                    Some(command) => self.command(command).await,
-                    None => return self.close().await,
+                () = stop.cancelled() => return self.close().await,
+                changed = self.wanted.changed() => match changed {
+                    Ok(()) => self.take_wanted().await,
+                    Err(_) => return self.close().await,
                 },
+                Some(word) = self.words.recv() => self.word(word),
                 Some(update) = self.updates.recv() => self.session_update(update),
                 Some(incoming) = self.incoming.recv() => self.session_incoming(incoming).await,
                 () = sleep_until(ike_at.into()) => self.ike.handle_timeout(Instant::now()),
@@ -178,33 +229,33 @@ impl Gateway {
         }
     }
 
-    async fn command(&mut self, command: Command) {
+    fn word(&mut self, word: Word) {
         let now = Instant::now();
-        match command {
-            Command::Desired(desired, vpc_subnets) => {
-                if *desired == self.desired && vpc_subnets == self.vpc_subnets && self.applied == desired.revision {
-                    return;
-                }
-                self.desired = *desired;
-                self.vpc_subnets = vpc_subnets;
-                self.retry_delay = RETRY_FIRST;
-                self.apply().await;
-            }
-            Command::Ike(datagram) => self.ike.handle_datagram(now, datagram.local, datagram.remote, &datagram.payload),
-            Command::Path(event) => self.path_event(now, event),
-            Command::Routes(routes, decisions) => {
-                self.decisions = decisions;
-                if self.routes != routes {
-                    self.routes = routes;
-                    if let Err(error) = self.apply_routes().await {
-                        tracing::warn!(%error, gateway = %self.id, "routes are not all in place");
-                        self.retry_soon();
-                    }
-                }
-                self.touch();
-            }
-            // Taken in `run`, which has to end.
-            Command::Stop(_) => {}
+        match word {
+            Word::Ike(datagram) => self.ike.handle_datagram(now, datagram.local, datagram.remote, &datagram.payload),
+            Word::Path(event) => self.path_event(now, event),
+        }
+    }
+
+    async fn take_wanted(&mut self) {
+        let Wanted { desired, vpc_subnets, underlay_mtu, routes, decisions } = self.wanted.borrow_and_update().clone();
+        let routes_changed = self.routes != routes;
+        if self.decisions != decisions {
+            self.decisions = decisions;
+            self.touch();
+        }
+        self.routes = routes;
+        let same = *desired == *self.desired && vpc_subnets == self.vpc_subnets && underlay_mtu == self.underlay_mtu;
+        if !same {
+            self.desired = desired;
+            self.vpc_subnets = vpc_subnets;
+            self.underlay_mtu = underlay_mtu;
+            self.retry_delay = RETRY_FIRST;
+            // Applies the routes, too.
+            self.apply().await;
+        } else if routes_changed && let Err(error) = self.apply_routes().await {
+            tracing::warn!(%error, gateway = %self.id, "routes are not all in place");
+            self.retry_soon();
         }
     }
 
@@ -213,20 +264,19 @@ impl Gateway {
         self.retry_at = None;
         let revision = self.desired.revision;
         self.around.datapath.set_limits(self.id, self.desired.bandwidth);
-        let mut trouble = false;
         match self.apply_gateway().await {
-            Ok(complete) => {
-                trouble |= !complete;
+            Ok(()) => {
                 self.refused = None;
                 self.applied = revision;
             }
             Err(error) => {
                 tracing::warn!(%error, gateway = %self.id, revision, "configuration refused");
                 self.refused = Some(error.refusal(revision));
-                trouble = true;
             }
         }
-        if trouble {
+        if self.refused.is_none() && self.refusals.is_empty() && self.routed {
+            self.retry_delay = RETRY_FIRST;
+        } else {
             self.retry_soon();
         }
         self.touch();
@@ -237,45 +287,66 @@ impl Gateway {
         self.retry_delay = (self.retry_delay * 2).min(RETRY_LIMIT);
     }
 
-    /// The steps in their order: what carries goes first, what admits traffic last. Returns whether every connection is in place.
-    async fn apply_gateway(&mut self) -> Result<bool, SetupError> {
+    /// The steps in their order: what carries goes first, what admits traffic last. What concerns a single connection is refused for that
+    /// one only.
+    async fn apply_gateway(&mut self) -> Result<(), SetupError> {
         self.apply_attachment().await?;
-        let gone: Vec<ConnectionId> = self
-            .connections
-            .keys()
-            .copied()
-            .filter(|id| !self.desired.connections.iter().any(|connection| connection.id == *id))
-            .collect();
-        for id in gone {
-            self.remove_connection(id, "connection deleted").await;
+        if self.filter.is_none() {
+            // Nothing is forwarded before the rules of each connection are in place.
+            self.apply_filter().await?;
         }
-        let mut complete = true;
-        for desired in self.desired.connections.clone() {
-            let (id, revision) = (desired.id, desired.revision);
-            if let Err(error) = self.apply_connection(desired).await {
-                tracing::warn!(%error, connection = %id, revision, "configuration refused");
-                complete = false;
-                if let Some(connection) = self.connections.get_mut(&id) {
-                    connection.refused = Some(error.refusal(revision));
-                }
+        let desired = Arc::clone(&self.desired);
+        let wanted = |id: &ConnectionId| desired.connections.iter().any(|connection| connection.id == *id);
+        let gone: Vec<ConnectionId> = self.connections.keys().copied().filter(|id| !wanted(id)).collect();
+        self.remove_connections(&gone, "connection deleted").await;
+        self.refusals.retain(|id, _| wanted(id));
+        for connection in &desired.connections {
+            match self.apply_connection(connection.clone()).await {
+                Ok(()) => drop(self.refusals.remove(&connection.id)),
+                Err(error) => self.refuse(connection.id, connection.revision, &error),
             }
         }
-        self.apply_listeners()?;
-        self.apply_filter().await?;
-        self.apply_routes().await?;
-        Ok(complete)
+        self.drop_listeners();
+        if let Err(error) = self.apply_filter().await {
+            // What is in force are the old rules: nobody's newer configuration is.
+            for connection in &desired.connections {
+                if self.connections.get(&connection.id).is_some_and(|known| known.applied != connection.revision) {
+                    self.refuse(connection.id, connection.revision, &error);
+                }
+            }
+            return Err(error);
+        }
+        for connection in &desired.connections {
+            if !self.refusals.contains_key(&connection.id)
+                && let Some(known) = self.connections.get_mut(&connection.id)
+            {
+                known.applied = connection.revision;
+            }
+        }
+        self.apply_routes().await
+    }
+
+    fn refuse(&mut self, id: ConnectionId, revision: u64, error: &SetupError) {
+        tracing::warn!(%error, connection = %id, revision, "configuration refused");
+        self.refusals.insert(id, error.refusal(revision));
     }
 
     /// Something changed that the controller should know.
     fn touch(&mut self) {
         if self.report_at.is_none() {
-            self.report_at = Some(Instant::now() + REPORT_DELAY);
+            self.report_at = Some((self.reported + REPORT_INTERVAL).max(Instant::now() + REPORT_DELAY));
         }
     }
 
     fn tick(&mut self) {
         let now = Instant::now();
         self.watch_traffic(now);
+        self.prefer(now);
+        let ended = |connection: &Connection| connection.sessions.values().any(|session| session.handle.is_finished());
+        if self.retry_at.is_none() && self.connections.values().any(ended) {
+            tracing::error!(gateway = %self.id, "a BGP session's task has ended; it is started again");
+            self.retry_soon();
+        }
         if now >= self.counters_due {
             self.counters_due = now + COUNTER_REPORT;
             self.touch();
@@ -284,12 +355,22 @@ impl Gateway {
 
     async fn close(&mut self) {
         let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
-        for id in ids {
-            self.remove_connection(id, "gateway stopped").await;
-        }
-        for (_, listener) in std::mem::take(&mut self.listeners) {
+        self.remove_connections(&ids, "gateway stopped").await;
+    }
+}
+
+/// However it ends: nothing that lives outside the actor outlives it.
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        for listener in self.listeners.values() {
             listener.abort();
         }
+        for id in self.connections.keys() {
+            // Fails only if there is none.
+            let _ = self.around.datapath.remove_tunnel(*id);
+        }
         self.around.datapath.remove_group(self.id);
+        // Fails only if the node is gone.
+        let _ = self.around.ended.send((self.id, self.incarnation));
     }
 }

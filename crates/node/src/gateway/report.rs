@@ -2,20 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Instant;
 
 use causeway_bgp::{LinkKind, Route, preference};
-use causeway_model::observed::{ConnectionFacts, GatewayFacts, ReceivedRoute, RouteDecision, TunnelFacts};
-use causeway_model::{ConnectionId, VpcId};
+use causeway_model::observed::{
+    ConnectionFacts, GatewayFacts, ReceivedRoute, RouteDecision, SessionFacts, TunnelFacts,
+};
+use causeway_model::{ConnectionId, Family, ReasonCode, VpcId};
 use ipnet::IpNet;
 use tokio::sync::mpsc;
 
 use super::Gateway;
 use super::connection::Connection;
 use crate::routes::Learned;
+use crate::session::SessionUpdate;
 
 /// What a gateway tells its node.
 #[derive(Clone, Debug)]
 pub(crate) struct GatewayReport {
+    /// Of which run of the actor this is.
+    pub(crate) incarnation: u64,
     pub(crate) vpc: VpcId,
     pub(crate) gateway: GatewayFacts,
     pub(crate) connections: Vec<ConnectionFacts>,
@@ -25,14 +31,29 @@ pub(crate) struct GatewayReport {
 impl Gateway {
     pub(super) fn report(&mut self) {
         self.report_at = None;
+        self.reported = Instant::now();
         let mut learned = Vec::new();
         for (id, connection) in &self.connections {
             learned.extend(self.learned(*id, connection));
         }
+        let mut connections: Vec<ConnectionFacts> =
+            self.connections.iter().map(|(id, connection)| self.facts(*id, connection)).collect();
+        // Those that could not even be begun.
+        let missing = self.refusals.iter().filter(|(id, _)| !self.connections.contains_key(id));
+        connections.extend(missing.map(|(id, refusal)| ConnectionFacts {
+            id: *id,
+            applied: 0,
+            refused: Some(refusal.clone()),
+            tunnels: Vec::new(),
+            sessions: Vec::new(),
+            received: Vec::new(),
+            announced: Vec::new(),
+        }));
         let report = GatewayReport {
+            incarnation: self.incarnation,
             vpc: self.desired.vpc,
             gateway: GatewayFacts { id: self.id, applied: self.applied, refused: self.refused.clone() },
-            connections: self.connections.iter().map(|(id, connection)| self.facts(*id, connection)).collect(),
+            connections,
             learned,
         };
         // Never waits: the node may be waiting for this gateway at this moment.
@@ -62,28 +83,52 @@ impl Gateway {
     }
 
     fn facts(&self, id: ConnectionId, connection: &Connection) -> ConnectionFacts {
+        // A session's last words may be older than the loss of the tunnel.
+        let carried = connection.sending.is_some();
         let updates = || connection.sessions.values().filter_map(|session| session.update.as_ref());
-        let received = updates()
+        let live = || updates().filter(|update| carried && update.facts.up);
+        let received = live()
             .flat_map(|update| &update.received)
             .map(|(route, verdict)| received_route(id, route, verdict.clone(), &self.decisions))
             .collect();
+        let session = |update: &SessionUpdate| {
+            let facts = update.facts.clone();
+            if carried || !facts.up {
+                return facts;
+            }
+            let since = connection.tunnels.iter().map(|tunnel| tunnel.since).max().unwrap_or(facts.since);
+            let fault = Some(ReasonCode::TunnelDown.into());
+            SessionFacts { up: false, since, fault, received: 0, accepted: 0, announced: 0, ..facts }
+        };
         ConnectionFacts {
             id,
             applied: connection.applied,
-            refused: connection.refused.clone(),
-            tunnels: connection.tunnels.iter().map(|facts| self.with_counters(id, facts)).collect(),
-            sessions: updates().map(|update| update.facts.clone()).collect(),
+            refused: self.refusals.get(&id).cloned(),
+            tunnels: self.tunnel_facts(id, connection),
+            sessions: updates().map(session).collect(),
             received,
-            announced: updates().flat_map(|update| update.announced.iter().copied()).collect(),
+            announced: live().flat_map(|update| update.announced.iter().copied()).collect(),
         }
     }
 
-    fn with_counters(&self, id: ConnectionId, facts: &TunnelFacts) -> TunnelFacts {
-        let mut facts = facts.clone();
-        if let Some(counters) = self.around.datapath.family_counters(id, facts.family) {
-            facts.counters = counters;
+    /// The tunnels with their counters. Packets that were dropped because no tunnel could take them count for the first. What the
+    /// packet filter drops is counted for the gateway as a whole and belongs to no single tunnel, so it is not here.
+    fn tunnel_facts(&self, id: ConnectionId, connection: &Connection) -> Vec<TunnelFacts> {
+        let datapath = &self.around.datapath;
+        let mut all = connection.tunnels.clone();
+        for facts in &mut all {
+            facts.counters = datapath.family_counters(id, facts.family).unwrap_or_default();
         }
-        facts
+        if let (Some(first), Some(total)) = (all.first_mut(), datapath.counters(id)) {
+            let families = Family::ALL.map(|family| datapath.family_counters(id, family).unwrap_or_default());
+            for (reason, packets) in total.drops {
+                let counted: u64 = families.iter().filter_map(|family| family.drops.get(&reason)).sum();
+                if packets > counted {
+                    *first.counters.drops.entry(reason).or_default() += packets - counted;
+                }
+            }
+        }
+        all
     }
 }
 

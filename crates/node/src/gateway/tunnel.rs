@@ -1,8 +1,9 @@
 //! What IKE decides, carried out: associations installed and removed on the packet path, and the facts of each tunnel kept.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use causeway_crypto::Secret;
 use causeway_datapath::{Event as PathEvent, Inbound, Outbound};
@@ -11,7 +12,7 @@ use causeway_ike::{ChildId, ChildSa, Event, IkeInfo, PeerKey};
 use causeway_model::desired::{ConnectionDesired, TunnelDesired};
 use causeway_model::observed::{ChildFacts, IkeFacts, TunnelCounters, TunnelFacts};
 use causeway_model::suite::Integrity;
-use causeway_model::{ConnectionId, Fault, Timestamp};
+use causeway_model::{ConnectionId, Family, Fault, Timestamp};
 
 use super::Gateway;
 use super::connection::Connection;
@@ -20,6 +21,9 @@ use crate::error::SetupError;
 
 /// IPv6 needs this much everywhere (RFC 8200 §5).
 const LEAST_MTU: u32 = 1280;
+
+/// An IPv4 tunnel that had been lost is sent on again after it was up for this long (system.md §1.1).
+const RETURN_AFTER: Duration = Duration::from_secs(30);
 
 /// Evidence of an attempt's fault: the code of what ended the tunnel before.
 const WENT_DOWN: &str = "went_down";
@@ -30,7 +34,7 @@ pub(super) struct Child {
     local: IpAddr,
     inbound_spi: u32,
     outbound: Outbound,
-    mtu: u32,
+    suite: EspSuite,
     facts: ChildFacts,
     seen: u64,
 }
@@ -52,19 +56,35 @@ pub(super) fn new_tunnel_facts(tunnel: &TunnelDesired, mtu: u32) -> TunnelFacts 
     }
 }
 
-/// The inside MTU until a cipher is negotiated: the least that any of the proposals leaves.
+/// What a tunnel leaves inside until a cipher is negotiated: the least with any of the proposals.
+fn assumed_tunnel_mtu(tunnel: &TunnelDesired, desired: &ConnectionDesired, underlay_mtu: u32) -> u32 {
+    let mtus = desired.esp_proposals.iter().map(|cipher| {
+        let integrity = (!cipher.encryption.is_aead()).then(|| cipher.integrity.unwrap_or(Integrity::Sha512));
+        inner_mtu(underlay_mtu, tunnel.family(), true, EspSuite::new(cipher.encryption, integrity))
+    });
+    mtus.min().unwrap_or(LEAST_MTU)
+}
+
+/// The inside MTU of a connection before any of its tunnels is up.
 pub(super) fn assumed_mtu(desired: &ConnectionDesired, underlay_mtu: u32) -> u32 {
+    let mtus = desired.tunnels.iter().map(|tunnel| assumed_tunnel_mtu(tunnel, desired, underlay_mtu));
+    mtus.min().unwrap_or(LEAST_MTU).max(LEAST_MTU)
+}
+
+/// The inside MTU: the lowest of the tunnels (system.md §1.1), also of one that is down at present, so that a change-over does not move it.
+pub(super) fn inside_mtu(connection: &Connection, underlay_mtu: u32) -> u32 {
     let of = |tunnel: &TunnelDesired| {
-        desired
-            .esp_proposals
-            .iter()
-            .map(|cipher| {
-                let integrity = (!cipher.encryption.is_aead()).then(|| cipher.integrity.unwrap_or(Integrity::Sha512));
-                inner_mtu(underlay_mtu, tunnel.family(), true, EspSuite::new(cipher.encryption, integrity))
-            })
-            .min()
+        let children = connection.children.values().filter(|child| child.peer.family == tunnel.family());
+        let negotiated = children.map(|child| inner_mtu(underlay_mtu, tunnel.family(), true, child.suite)).min();
+        negotiated.unwrap_or_else(|| assumed_tunnel_mtu(tunnel, &connection.desired, underlay_mtu))
     };
-    desired.tunnels.iter().filter_map(of).min().unwrap_or(LEAST_MTU).max(LEAST_MTU)
+    connection.desired.tunnels.iter().map(of).min().unwrap_or(LEAST_MTU).max(LEAST_MTU)
+}
+
+/// IPv4 first, unless it has not been up again for long enough.
+fn best(active: &BTreeMap<Family, ChildId>, ipv4_steady_at: Instant, now: Instant) -> Option<ChildId> {
+    let (ipv4, ipv6) = (active.get(&Family::Ipv4).copied(), active.get(&Family::Ipv6).copied());
+    if ipv6.is_some() && now < ipv4_steady_at { ipv6 } else { ipv4.or(ipv6) }
 }
 
 impl Gateway {
@@ -88,16 +108,21 @@ impl Gateway {
         match event {
             Event::IkeEstablished { peer, info } | Event::IkeRekeyed { peer, info } => self.ike_up(peer, info),
             Event::ChildInstalled { peer, child } => {
+                let first = child.rekeys == 0;
                 if let Err(error) = self.install(peer, child) {
                     tracing::error!(%error, connection = %peer.connection, "a Child SA could not be installed");
                 }
                 self.tunnel_changed(peer.connection).await;
+                if first {
+                    self.probe_sessions(peer.connection).await;
+                }
             }
             Event::ChildActivated { peer, child } => {
-                if let Some(connection) = self.connections.get_mut(&peer.connection) {
-                    connection.sending = Some(child);
+                let connection = self.connections.get_mut(&peer.connection);
+                if let Some(connection) = connection.filter(|connection| connection.children.contains_key(&child)) {
+                    connection.active.insert(peer.family, child);
+                    self.send_on_best(peer.connection);
                 }
-                self.send_on_best(peer.connection);
             }
             Event::ChildRemoved { peer, child } => self.remove_child(peer, child).await,
             Event::RemoteMoved { peer, remote } => {
@@ -150,7 +175,6 @@ impl Gateway {
 
     fn install(&mut self, peer: PeerKey, child: ChildSa) -> Result<(), SetupError> {
         let item = format!("Child SA {:#010x} of connection {}", child.inbound_spi, peer.connection);
-        let underlay_mtu = self.around.underlay_mtu;
         let Some(connection) = self.connections.get_mut(&peer.connection) else { return Ok(()) };
         let suite = EspSuite::new(child.suite.0, child.suite.1);
         let inbound = InboundSa::new(child.inbound_spi, suite, &keys(suite, &child.inbound_keymat))
@@ -167,21 +191,18 @@ impl Gateway {
             local,
             inbound_spi: child.inbound_spi,
             outbound,
-            mtu: inner_mtu(underlay_mtu, peer.family, true, suite).max(LEAST_MTU),
+            suite,
             facts: ChildFacts { suite: child.suite_text, established_at: now, rekeys: child.rekeys },
             seen: 0,
         };
-        connection.children.insert(child.id, entry);
-        let same_family = |id: &ChildId| connection.children.get(id).is_some_and(|other| other.peer == peer);
-        let takes_over = match &connection.sending {
-            None => true,
-            Some(current) => {
-                child.use_for_sending
-                    && (same_family(current) || !peer.family.is_ipv6() & other_is_ipv6(connection, current))
-            }
-        };
-        if takes_over {
-            connection.sending = Some(child.id);
+        let (id, family) = (child.id, peer.family);
+        let returns = connection.tunnels.iter().any(|facts| facts.family == family && facts.ever_up && !facts.up);
+        if family == Family::Ipv4 && returns && connection.active.contains_key(&Family::Ipv6) {
+            connection.ipv4_steady_at = Instant::now() + RETURN_AFTER;
+        }
+        connection.children.insert(id, entry);
+        if child.use_for_sending || !connection.active.contains_key(&family) {
+            connection.active.insert(family, id);
         }
         self.send_on_best(peer.connection);
         Ok(())
@@ -191,21 +212,32 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(&peer.connection) else { return };
         let Some(removed) = connection.children.remove(&child) else { return };
         self.around.datapath.remove_inbound(removed.local, removed.inbound_spi);
-        if connection.sending == Some(child) {
-            // IPv4 before IPv6, the newest of a family first.
-            connection.sending = connection
-                .children
-                .iter()
-                .min_by_key(|(id, child)| (child.peer.family, std::cmp::Reverse(id.0)))
-                .map(|(id, _)| *id);
+        if connection.active.get(&peer.family) == Some(&child) {
+            let rest = connection.children.iter().filter(|(_, child)| child.peer.family == peer.family);
+            match rest.map(|(id, _)| *id).max() {
+                Some(newest) => connection.active.insert(peer.family, newest),
+                None => connection.active.remove(&peer.family),
+            };
         }
         self.send_on_best(peer.connection);
         self.tunnel_changed(peer.connection).await;
     }
 
+    /// Goes back to IPv4 when its time has come.
+    pub(super) fn prefer(&mut self, now: Instant) {
+        let changes =
+            |connection: &Connection| connection.sending != best(&connection.active, connection.ipv4_steady_at, now);
+        let ids: Vec<ConnectionId> =
+            self.connections.iter().filter(|(_, connection)| changes(connection)).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.send_on_best(id);
+        }
+    }
+
     /// Points the packet path at the child that we send on.
     fn send_on_best(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.sending = best(&connection.active, connection.ipv4_steady_at, Instant::now());
         let child = connection.sending.and_then(|child| connection.children.get(&child));
         let outbound = child.map(|child| child.outbound.clone());
         if let Err(error) = self.around.datapath.set_outbound(id, outbound) {
@@ -223,11 +255,14 @@ impl Gateway {
                 note_child(facts, newest, now);
             }
         }
-        let negotiated = connection.children.values().map(|child| child.mtu).min();
-        if let Some(mtu) = negotiated.filter(|mtu| *mtu != connection.mtu)
-            && let Err(error) = self.change_mtu(id, mtu).await
-        {
-            tracing::warn!(%error, connection = %id, "the tunnel keeps its assumed MTU");
+        let adapted = match self.apply_mtu(id).await {
+            Ok(true) => self.apply_filter().await,
+            Ok(false) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = adapted {
+            tracing::warn!(%error, connection = %id, "the tunnel's MTU is not in force");
+            self.retry_soon();
         }
         self.enable_sessions(id).await;
     }
@@ -255,9 +290,13 @@ impl Gateway {
     /// Tells IKE what arrived and what was sent, for liveness and for rekeying by packets.
     pub(super) fn watch_traffic(&mut self, now: Instant) {
         for (id, connection) in &mut self.connections {
-            for child in connection.children.values_mut() {
+            for (child_id, child) in &mut connection.children {
                 let packets = self.around.datapath.inbound_packets(child.local, child.inbound_spi).unwrap_or(0);
                 if packets > child.seen {
+                    if child.seen == 0 {
+                        // The event for it may have found no room.
+                        self.ike.handle_inbound_on_child(now, *child_id);
+                    }
                     child.seen = packets;
                     self.ike.handle_inbound_traffic(now, child.peer);
                 }
@@ -285,10 +324,6 @@ fn remember_outage(facts: &TunnelFacts, attempt: Fault) -> Fault {
     attempt.with(WENT_DOWN, went)
 }
 
-fn other_is_ipv6(connection: &Connection, child: &ChildId) -> bool {
-    connection.children.get(child).is_some_and(|child| child.peer.family.is_ipv6())
-}
-
 fn newest_child(connection: &Connection, facts: &TunnelFacts) -> Option<ChildFacts> {
     let children = connection.children.iter().filter(|(_, child)| child.peer.family == facts.family);
     children.max_by_key(|(id, _)| id.0).map(|(_, child)| child.facts.clone())
@@ -312,6 +347,20 @@ mod tests {
     use causeway_model::ReasonCode;
 
     use super::*;
+
+    #[test]
+    fn ipv4_is_preferred_once_it_is_steady() {
+        let now = Instant::now();
+        let later = now + Duration::from_secs(1);
+        let (v4, v6) = (ChildId(7), ChildId(3));
+        let both = BTreeMap::from([(Family::Ipv4, v4), (Family::Ipv6, v6)]);
+        assert_eq!(best(&both, now, now), Some(v4));
+        assert_eq!(best(&both, later, now), Some(v6));
+        assert_eq!(best(&both, later, later), Some(v4));
+        assert_eq!(best(&BTreeMap::from([(Family::Ipv4, v4)]), later, now), Some(v4), "better than nothing");
+        assert_eq!(best(&BTreeMap::from([(Family::Ipv6, v6)]), now, now), Some(v6));
+        assert_eq!(best(&BTreeMap::new(), now, now), None);
+    }
 
     #[test]
     fn an_outage_keeps_its_cause_through_later_attempts() {

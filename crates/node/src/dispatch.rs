@@ -1,0 +1,140 @@
+//! From the packet path to the gateways: a task beside the node's main one, so that a gateway goes on answering its peers while the
+//! node is busy with others' configuration. It never waits.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use causeway_datapath::{Event as PathEvent, EventReceiver, IkeDatagram, IkeReceiver};
+use causeway_model::{ConnectionId, VpnGatewayId};
+use tokio::sync::mpsc;
+
+/// Words waiting for a gateway.
+pub(crate) const QUEUE: usize = 512;
+/// Room that IKE messages leave to events, which are not sent again by anybody.
+const KEPT_FOR_EVENTS: usize = QUEUE / 4;
+
+/// To a gateway.
+pub(crate) enum Word {
+    /// An IKE message for one of its addresses.
+    Ike(IkeDatagram),
+    /// From the packet path.
+    Path(PathEvent),
+}
+
+/// Who gets what.
+#[derive(Default)]
+pub(crate) struct Directory(RwLock<Entries>);
+
+#[derive(Default)]
+struct Entries {
+    gateways: HashMap<VpnGatewayId, mpsc::Sender<Word>>,
+    addresses: HashMap<IpAddr, VpnGatewayId>,
+    connections: HashMap<ConnectionId, VpnGatewayId>,
+}
+
+impl Directory {
+    /// Enters a gateway, in place of what it had here before.
+    pub(crate) fn put(
+        &self,
+        id: VpnGatewayId,
+        addresses: impl IntoIterator<Item = IpAddr>,
+        connections: impl IntoIterator<Item = ConnectionId>,
+        words: mpsc::Sender<Word>,
+    ) {
+        self.remove(id);
+        let mut entries = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        entries.gateways.insert(id, words);
+        entries.addresses.extend(addresses.into_iter().map(|address| (address, id)));
+        entries.connections.extend(connections.into_iter().map(|connection| (connection, id)));
+    }
+
+    /// Forgets a gateway.
+    pub(crate) fn remove(&self, id: VpnGatewayId) {
+        let mut entries = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        entries.gateways.remove(&id);
+        entries.addresses.retain(|_, owner| *owner != id);
+        entries.connections.retain(|_, owner| *owner != id);
+    }
+
+    /// Hands over until the packet path is gone.
+    pub(crate) async fn serve(self: Arc<Self>, mut ike: IkeReceiver, mut events: EventReceiver) {
+        loop {
+            tokio::select! {
+                datagram = ike.recv() => match datagram {
+                    Some(datagram) => self.ike(datagram),
+                    None => return,
+                },
+                event = events.recv() => match event {
+                    Some(event) => self.path(event),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    fn ike(&self, datagram: IkeDatagram) {
+        let entries = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let owner = entries.addresses.get(&datagram.local.ip()).and_then(|id| entries.gateways.get(id));
+        // A full queue loses it, as the network might: IKE retransmits.
+        if let Some(words) = owner.filter(|words| words.capacity() > KEPT_FOR_EVENTS) {
+            let _ = words.try_send(Word::Ike(datagram));
+        }
+    }
+
+    fn path(&self, event: PathEvent) {
+        let entries = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let (id, room) = match &event {
+            PathEvent::FirstInbound { tunnel, .. } | PathEvent::RemoteMoved { tunnel, .. } => {
+                (entries.connections.get(tunnel), 0)
+            }
+            // A hint that strangers can cause.
+            PathEvent::Unreachable { local, .. } => (entries.addresses.get(local), QUEUE / 2),
+        };
+        let owner = id.and_then(|id| entries.gateways.get(id));
+        if let Some(words) = owner.filter(|words| words.capacity() > room) {
+            let _ = words.try_send(Word::Path(event));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn datagram(local: &str) -> IkeDatagram {
+        IkeDatagram {
+            local: local.parse().expect("an address"),
+            remote: "203.0.113.1:500".parse().expect("an address"),
+            payload: vec![0; 28],
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_ike_leaves_room_for_events_and_other_gateways() {
+        let directory = Directory::default();
+        let (flooded, other) = (VpnGatewayId::random(), VpnGatewayId::random());
+        let connection = ConnectionId::random();
+        let (flooded_words, mut flooded_queue) = mpsc::channel(QUEUE);
+        let (other_words, mut other_queue) = mpsc::channel(QUEUE);
+        directory.put(flooded, [IpAddr::from([192, 0, 2, 1])], [connection], flooded_words);
+        directory.put(other, [IpAddr::from([192, 0, 2, 2])], [], other_words);
+        for _ in 0..2 * QUEUE {
+            directory.ike(datagram("192.0.2.1:500"));
+        }
+        directory.path(PathEvent::FirstInbound { tunnel: connection, spi: 256 });
+        directory.ike(datagram("192.0.2.2:500"));
+        directory.ike(datagram("192.0.2.3:500"));
+        let mut words = Vec::new();
+        while let Ok(word) = flooded_queue.try_recv() {
+            words.push(word);
+        }
+        assert_eq!(words.len(), QUEUE - KEPT_FOR_EVENTS + 1);
+        assert!(matches!(words.last(), Some(Word::Path(PathEvent::FirstInbound { spi: 256, .. }))));
+        assert!(matches!(other_queue.try_recv(), Ok(Word::Ike(_))));
+
+        directory.remove(other);
+        directory.ike(datagram("192.0.2.2:500"));
+        assert!(other_queue.try_recv().is_err());
+    }
+}
