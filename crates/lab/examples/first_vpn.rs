@@ -360,7 +360,7 @@ fn text(document: &Value, key: &str) -> Result<String> {
 fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
-    let pair = if values.len() % 2 == 0 { [middle.wrapping_sub(1), middle] } else { [middle, middle] };
+    let pair = if values.len().is_multiple_of(2) { [middle.wrapping_sub(1), middle] } else { [middle, middle] };
     pair.iter().map(|index| values.get(*index).copied().unwrap_or(f64::NAN)).sum::<f64>() / 2.0
 }
 

@@ -55,6 +55,8 @@ impl Capture {
     pub async fn start(machine: &Machine, interface: &str, file: PathBuf) -> Result<Self> {
         let log = file.with_extension("log");
         let path = file.display().to_string();
+        // The log of an earlier capture would say that this one listens.
+        let _ = std::fs::remove_file(&log);
         let arguments = ["-i", interface, "-n", "-U", "--immediate-mode", "-s", "128", "-Z", "root", "-w", &path];
         let running = machine.start("tcpdump", &arguments, &[], &log)?;
         crate::wait::eventually("tcpdump captures", Duration::from_secs(5), || async {
