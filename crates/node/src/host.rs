@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use causeway_linux::{AddressOptions, Namespace, Netlink, sysctl};
+use causeway_linux::{AddressOptions, Link, Namespace, Netlink, sysctl};
 use causeway_model::Family;
 use ipnet::IpNet;
 
@@ -17,7 +17,7 @@ use crate::ownership::{Ledger, Thing};
 const OWN_UNDERLAY: &str = "cw-underlay";
 /// Octets of a packet on an interface that is not known.
 const ETHERNET_MTU: u32 = 1500;
-/// A public address is announced at once and again after these delays: frames get lost, and a neighbour may be starting.
+/// An address is announced at once and again after these delays: frames get lost, and a neighbour may be starting.
 const ANNOUNCE_AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
 
 /// The underlay interface as it is at present.
@@ -208,15 +208,7 @@ impl Host {
                 return;
             }
         };
-        let namespace = self.namespace.clone();
-        tokio::spawn(async move {
-            for delay in [Duration::ZERO].into_iter().chain(ANNOUNCE_AGAIN) {
-                tokio::time::sleep(delay).await;
-                if let Err(error) = causeway_linux::announce(&namespace, &link, &addresses) {
-                    tracing::debug!(%error, "cannot announce public addresses");
-                }
-            }
-        });
+        announce(self.namespace.clone(), link, addresses);
     }
 
     /// The bridge of a Private Network: the named one, which has to exist, or one that the node makes.
@@ -281,6 +273,18 @@ impl Host {
             self.remove(&own).await;
         }
     }
+}
+
+/// Tells the neighbours on a link of `namespace` where `addresses` are, now and twice more.
+pub(crate) fn announce(namespace: Namespace, link: Link, addresses: Vec<IpAddr>) {
+    tokio::spawn(async move {
+        for delay in [Duration::ZERO].into_iter().chain(ANNOUNCE_AGAIN) {
+            tokio::time::sleep(delay).await;
+            if let Err(error) = causeway_linux::announce(&namespace, &link, &addresses) {
+                tracing::debug!(%error, link = link.name, "cannot announce addresses");
+            }
+        }
+    });
 }
 
 /// `address` as a /32 or /128.

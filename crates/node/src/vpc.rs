@@ -15,7 +15,7 @@ use causeway_model::{PrivateNetworkId, VpcId, VpnGatewayId};
 use ipnet::IpNet;
 
 use crate::error::SetupError;
-use crate::host::{Host, host_net};
+use crate::host::{Host, announce, host_net};
 
 /// The router's end of a gateway's pair.
 pub(crate) const ROUTER_LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
@@ -169,7 +169,7 @@ impl VpcRouter {
         if network.addresses != addresses {
             let hosts: Vec<IpAddr> = addresses.iter().map(IpNet::addr).collect();
             let link = self.netlink.link(&network.port).await.map_err(step())?;
-            causeway_linux::announce(&self.namespace, &link, &hosts).map_err(step())?;
+            announce(self.namespace.clone(), link, hosts);
             network.addresses = addresses;
         }
         self.apply_proxies(desired.id).await
@@ -186,7 +186,8 @@ impl VpcRouter {
         self.networks.remove(&id);
         // A killed predecessor's router may still be on its way out of the kernel.
         host.netlink().delete_link_by_name(outer).await?;
-        host.netlink().create_veth(&VethEnd::new(outer), &VethEnd::new(&port).within(&self.namespace)).await?;
+        let inner = VethEnd { mac: Some(router_mac(id)), ..VethEnd::new(&port).within(&self.namespace) };
+        host.netlink().create_veth(&VethEnd::new(outer), &inner).await?;
         sysctl::apply_here(&sysctl::layer_two_only(outer)?)?;
         sysctl::apply(&self.namespace, &sysctl::proxy_neighbours(&port)?)?;
         let index = self.netlink.index(&port).await?;
@@ -332,6 +333,13 @@ pub(crate) async fn apply_routes(
 /// What [`apply_routes`] says, for people.
 pub(crate) fn join(trouble: &[(IpNet, String)]) -> String {
     trouble.iter().map(|(prefix, why)| format!("{prefix}: {why}")).collect::<Vec<_>>().join("; ")
+}
+
+/// The router's Ethernet address on a Private Network: locally administered, and the same after every restart and on every node, so that
+/// what hosts remember stays true.
+fn router_mac(network: PrivateNetworkId) -> [u8; 6] {
+    let [a, b, c, d, e, ..] = network.0.into_bytes();
+    [0x02, a, b, c, d, e]
 }
 
 fn outer_port(network: PrivateNetworkId) -> String {

@@ -68,7 +68,7 @@ impl Gateway {
         }
         let updates = connection.sessions.values().filter_map(|session| session.update.as_ref());
         updates
-            .filter(|update| update.facts.up)
+            // Of a session that is down these are the ones that graceful restart keeps.
             .flat_map(|update| &update.accepted)
             .map(|route| Learned {
                 gateway: self.id,
@@ -86,14 +86,14 @@ impl Gateway {
         // A session's last words may be older than the loss of the tunnel.
         let carried = connection.sending.is_some();
         let updates = || connection.sessions.values().filter_map(|session| session.update.as_ref());
-        let live = || updates().filter(|update| carried && update.facts.up);
+        let live = || updates().filter(|_| carried);
         let received = live()
             .flat_map(|update| &update.received)
             .map(|(route, verdict)| received_route(id, route, verdict.clone(), &self.decisions))
             .collect();
         let session = |update: &SessionUpdate| {
             let facts = update.facts.clone();
-            if carried || !facts.up {
+            if carried || (!facts.up && facts.received == 0) {
                 return facts;
             }
             let since = connection.tunnels.iter().map(|tunnel| tunnel.since).max().unwrap_or(facts.since);
