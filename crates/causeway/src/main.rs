@@ -37,6 +37,12 @@ enum Command {
         #[arg(value_name = "DIR")]
         dir: PathBuf,
     },
+    /// Make another operator key and write it to DIR/operator.env; the service must be stopped
+    OperatorKey {
+        /// The data directory
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
     /// Build a VPN between network namespaces on this machine, with a real strongSwan + BIRD device (root only)
     Lab {
         #[command(subcommand)]
@@ -84,6 +90,7 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Serve { data, listen } => runtime.block_on(serve::serve(&data, listen, &environment())),
         Command::Check { dir } => check(&dir),
+        Command::OperatorKey { dir } => runtime.block_on(serve::operator_key(&dir, &environment())),
         Command::Lab { command } => runtime.block_on(lab(command)),
         Command::Resource(command) => return runtime.block_on(causeway_cli::run(command)),
     };

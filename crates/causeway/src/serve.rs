@@ -23,6 +23,9 @@ use crate::datadir::DataDir;
 /// The node gets this long to close its tunnels in order.
 const NODE_PATIENCE: Duration = Duration::from_secs(15);
 
+/// The database's name in the data directory.
+const DATABASE: &str = "causeway.db";
+
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
@@ -45,7 +48,7 @@ pub(crate) async fn serve(
         .with_context(|| format!("cannot listen on {}; choose another address with --listen", config.listen))?;
     let address = listener.local_addr()?;
 
-    let database = data.path().join("causeway.db");
+    let database = data.path().join(DATABASE);
     let kek = data.master_key(&database)?;
     let store = Store::open(&database).await.with_context(|| format!("database {}", database.display()))?;
     let controller = Controller::open(store, settings(&config), kek).await.context("cannot start the controller")?;
@@ -57,6 +60,7 @@ pub(crate) async fn serve(
     let node = start_node(&config, &data, &controller, &shutdown)?;
     let api = tokio::spawn(causeway_api::serve(
         listener,
+        None,
         causeway_api::router(controller.clone(), ApiConfig { regions: vec![controller.region().to_owned()] }),
         shutdown.clone().cancelled_owned(),
     ));
@@ -68,6 +72,24 @@ pub(crate) async fn serve(
     ended?;
     api.context("the API failed")?;
     say("stopped")
+}
+
+/// Makes another operator key while the service is stopped.
+///
+/// # Errors
+/// The data directory is in use, was never started, or cannot be written.
+pub(crate) async fn operator_key(dir: &Path, environment: &BTreeMap<String, String>) -> anyhow::Result<()> {
+    let data = DataDir::open(dir)?;
+    let database = data.path().join(DATABASE);
+    anyhow::ensure!(database.exists(), "{} holds no database; start the service there first", data.path().display());
+    let config = config::load(data.path(), environment)?;
+    let kek = data.master_key(&database)?;
+    let store = Store::open(&database).await.with_context(|| format!("database {}", database.display()))?;
+    let controller = Controller::open(store, settings(&config), kek).await.context("cannot open the database")?;
+    let key = controller.recover_operator_key().await.context("cannot make a key")?;
+    let path = data.write_environment(config.listen, &config, Some(&key))?;
+    controller.close().await;
+    say(&format!("wrote a new operator key to {}; earlier keys stay valid", path.display()))
 }
 
 /// Waits for a signal, or for the node to fail; then lets the node close.

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::access::{denied, operator, paging};
+use crate::unit::Unit;
 use crate::{Controller, Result, Service, Settings, key, platform};
 
 const REGION: &str = "region";
@@ -117,6 +118,24 @@ async fn fill(tx: &mut Writer, settings: &Settings, now: Timestamp) -> Result<()
     Ok(tx.insert_vpc(&vpc).await?)
 }
 
+/// Makes and commits an operator's key of the default project.
+async fn make_operator_key(mut unit: Unit<'_>, description: &str) -> Result<Bootstrap> {
+    let project = unit.setting(DEFAULT_PROJECT).await?.and_then(|text| text.parse().ok());
+    let project = project.ok_or_else(|| corrupt(DEFAULT_PROJECT))?;
+    let project = Reader::project(&mut unit, project).await?.ok_or_else(|| corrupt(DEFAULT_PROJECT))?;
+    let now = unit.now;
+    let made = make_key(&mut unit, Role::Operator, &project, description, now).await?;
+    unit.set_setting(BOOTSTRAPPED, &now.to_string()).await?;
+    let access_key = made.key.access_key;
+    unit.finish("create", "api_key", &access_key, &[]).await?;
+    Ok(Bootstrap {
+        access_key,
+        secret_key: made.secret_key,
+        organization_id: project.organization_id,
+        project_id: project.id,
+    })
+}
+
 /// A new key of `project`, and its secret.
 async fn make_key(
     tx: &mut Writer,
@@ -151,20 +170,17 @@ impl Controller {
         if unit.setting(BOOTSTRAPPED).await?.is_some() {
             return Ok(None);
         }
-        let project = unit.setting(DEFAULT_PROJECT).await?.and_then(|text| text.parse().ok());
-        let project = project.ok_or_else(|| corrupt(DEFAULT_PROJECT))?;
-        let project = Reader::project(&mut unit, project).await?.ok_or_else(|| corrupt(DEFAULT_PROJECT))?;
-        let now = unit.now;
-        let made = make_key(&mut unit, Role::Operator, &project, "operator key of the first start", now).await?;
-        unit.set_setting(BOOTSTRAPPED, &now.to_string()).await?;
-        let access_key = made.key.access_key;
-        unit.finish("create", "api_key", &access_key, &[]).await?;
-        Ok(Some(Bootstrap {
-            access_key,
-            secret_key: made.secret_key,
-            organization_id: project.organization_id,
-            project_id: project.id,
-        }))
+        make_operator_key(unit, "operator key of the first start").await.map(Some)
+    }
+
+    /// Another operator's key, for whoever holds the data directory and has lost the first one. The others stay valid.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn recover_operator_key(&self) -> Result<Bootstrap> {
+        let caller = platform(&self.inner.service);
+        let unit = self.unit(&caller, &self.inner.service.region).await?;
+        make_operator_key(unit, "operator key made at the data directory").await
     }
 
     /// Who has this secret key.
