@@ -291,3 +291,40 @@ pub(crate) fn announce(namespace: Namespace, link: Link, addresses: Vec<IpAddr>)
 pub(crate) fn host_net(address: IpAddr) -> IpNet {
     IpNet::new_assert(address, Family::of(address).max_prefix_len())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    #[ignore = "needs root"]
+    async fn what_others_made_is_neither_taken_nor_removed() {
+        let dir = std::env::temp_dir().join(format!("causeway-host-{}", std::process::id()));
+        let name = format!("cwnd-host-{}", std::process::id());
+        let host = Host::open(&dir, "cwnd-none").await.expect("a host without its underlay");
+        let theirs = Namespace::create(&name).expect("somebody else's namespace");
+        let refused = host.make_namespace(&name).expect_err("taken");
+        assert_eq!(refused.item, format!("namespace {name}"));
+        host.remove_namespace(&name);
+        assert!(Namespace::exists(&name), "not ours to remove");
+        assert!(host.things(|_| true).is_empty(), "nothing of ours on the list");
+        Namespace::delete(&name).expect("deleted");
+        drop(theirs);
+
+        // Ours is, by whoever runs next.
+        host.make_namespace(&name).expect("free now");
+        drop(host);
+        let next = Host::open(&dir, "cwnd-none").await.expect("the next start");
+        assert!(!Namespace::exists(&name));
+        assert!(next.things(|_| true).is_empty());
+
+        let error = next.watch_underlay().await.expect_err("there is none");
+        assert_eq!(error.item, "underlay interface cwnd-none");
+        let error = next.add_public_address(IpAddr::from([192, 0, 2, 1])).await.expect_err("nowhere to put it");
+        assert_eq!(error.item, "underlay interface cwnd-none");
+        let error = next.ensure_bridge("lo", true).await.expect_err("no bridge");
+        assert_eq!(error.item, "bridge lo");
+        assert!(next.ensure_bridge("cwnd-none", false).await.is_err(), "a named bridge is not made");
+        std::fs::remove_dir_all(&dir).expect("removed");
+    }
+}

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use causeway_bgp::{Action, ConnKind, ConnectError, Event, Policy, Route, Session, SessionConfig};
 use causeway_linux::Namespace;
 use causeway_model::observed::{RouteDecision, SessionFacts};
-use causeway_model::{ConnectionId, Family, Fault};
+use causeway_model::{ConnectionId, Family, Fault, Timestamp};
 use ipnet::IpNet;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -162,6 +162,8 @@ struct SessionTask {
     incoming: Option<Conn>,
     generation: u64,
     facts: SessionFacts,
+    /// [`Session::stale_until`], and the same by the wall clock.
+    stale_until: Option<(Instant, Timestamp)>,
     publish_at: Option<Instant>,
     published: Instant,
 }
@@ -200,6 +202,7 @@ impl SessionTask {
             incoming: None,
             generation: 0,
             facts,
+            stale_until: None,
             publish_at: Some(now),
             published: now,
         }
@@ -278,7 +281,7 @@ impl SessionTask {
             }
             self.touch();
         }
-        if self.session.fault() != self.facts.fault {
+        if self.fault() != self.facts.fault {
             self.touch();
         }
     }
@@ -399,11 +402,25 @@ impl SessionTask {
         }
     }
 
+    /// The machine's fault; if it keeps routes of a session that broke off (RFC 4724), with the time until which it does.
+    fn fault(&mut self) -> Option<Fault> {
+        let until = self.session.stale_until();
+        if self.stale_until.map(|(until, _)| until) != until {
+            let seconds = |until: Instant| until.saturating_duration_since(Instant::now()).as_secs();
+            let wall = |until| wall_clock().plus_seconds(i64::try_from(seconds(until)).unwrap_or(i64::MAX));
+            self.stale_until = until.map(|until| (until, wall(until)));
+        }
+        let fault = self.session.fault()?;
+        Some(match self.stale_until {
+            Some((_, until)) if !self.session.is_up() => fault.with("stale_until", until.to_string()),
+            _ => fault,
+        })
+    }
+
     fn publish(&mut self) {
         self.publish_at = None;
         self.published = Instant::now();
-        let fault: Option<Fault> = self.session.fault();
-        self.facts.fault = fault;
+        self.facts.fault = self.fault();
         let accepted: Vec<Route> = self.session.accepted_routes().cloned().collect();
         let received: Vec<(Route, RouteDecision)> =
             self.session.received().into_iter().map(|(route, verdict)| (route, verdict.decision())).collect();

@@ -31,6 +31,8 @@ const STOP_PATIENCE: Duration = Duration::from_secs(3);
 const REPORT_DELAY: Duration = Duration::from_millis(5);
 /// and are at least this far apart.
 const REPORT_INTERVAL: Duration = Duration::from_millis(50);
+/// Counters of several gateways are gathered this long.
+const COUNTER_DELAY: Duration = Duration::from_secs(1);
 /// Routes are chosen again at most this often.
 const ROUTES_INTERVAL: Duration = Duration::from_millis(50);
 /// Nothing to say is said this often; the underlay is looked at, too.
@@ -271,10 +273,14 @@ impl Node {
 
     /// What around a gateway is not in place: its network, its VPC's router, the underlay.
     fn trouble(&self, desired: &GatewayDesired) -> Option<&SetupError> {
+        let underlay = self.underlay_trouble.as_ref().filter(|_| !desired.public_addresses.is_empty());
+        self.inside_trouble(desired).or(underlay)
+    }
+
+    fn inside_trouble(&self, desired: &GatewayDesired) -> Option<&SetupError> {
         let router = self.troubles.get(&desired.vpc).into_iter().flatten();
         let mut concerning = router.filter(|(network, _)| network.is_none_or(|network| network == desired.network));
-        let underlay = self.underlay_trouble.as_ref().filter(|_| !desired.public_addresses.is_empty());
-        concerning.next().map(|(_, error)| error).or(underlay)
+        concerning.next().map(|(_, error)| error)
     }
 
     async fn apply_gateway(&mut self, desired: &GatewayDesired) {
@@ -329,7 +335,7 @@ impl Node {
     /// Namespace, attachment, public addresses, sockets, actor.
     async fn start_gateway(&mut self, desired: &GatewayDesired) -> Result<(), SetupError> {
         let id = desired.id;
-        if let Some(error) = self.trouble(desired) {
+        if let Some(error) = self.inside_trouble(desired) {
             return Err(error.clone());
         }
         let vpc_subnets = self.subnets(desired.vpc);
@@ -461,8 +467,9 @@ impl Node {
         if entry.report.as_ref().map(|before| &before.learned) != Some(&report.learned) {
             self.unrouted.insert(report.vpc);
         }
+        let delay = if report.only_counters { COUNTER_DELAY } else { REPORT_DELAY };
         entry.report = Some(report);
-        self.touch();
+        self.touch_within(delay);
     }
 
     /// An actor is gone. If nobody stopped it, it is started again.
@@ -536,8 +543,13 @@ impl Node {
     }
 
     fn touch(&mut self) {
-        if self.report_at.is_none() {
-            self.report_at = Some((self.reported + REPORT_INTERVAL).max(Instant::now() + REPORT_DELAY));
+        self.touch_within(REPORT_DELAY);
+    }
+
+    fn touch_within(&mut self, delay: Duration) {
+        let at = (self.reported + REPORT_INTERVAL).max(Instant::now() + delay);
+        if self.report_at.is_none_or(|other| at < other) {
+            self.report_at = Some(at);
         }
     }
 

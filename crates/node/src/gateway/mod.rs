@@ -40,6 +40,8 @@ const TICK: Duration = Duration::from_secs(1);
 const REPORT_DELAY: Duration = Duration::from_millis(5);
 /// and reports are at least this far apart: a peer that flaps its routes does not make a snapshot for each.
 const REPORT_INTERVAL: Duration = Duration::from_millis(50);
+/// An aborted actor ends at its next wait.
+const ABORT_PATIENCE: Duration = Duration::from_secs(1);
 /// Counters alone are reported this often.
 const COUNTER_REPORT: Duration = Duration::from_secs(5);
 /// A refused item is tried again after this long, doubling up to the limit (system.md §3, nodes, row 5).
@@ -88,7 +90,7 @@ impl GatewayHandle {
         let in_time = tokio::time::timeout_at(deadline.into(), self.words.closed()).await.is_ok();
         if !in_time {
             self.task.abort();
-            self.words.closed().await;
+            let _ = tokio::time::timeout(ABORT_PATIENCE, self.words.closed()).await;
         }
         in_time
     }
@@ -145,6 +147,8 @@ pub(crate) struct Gateway {
     retry_at: Option<Instant>,
     retry_delay: Duration,
     report_at: Option<Instant>,
+    /// Whether nothing but counters is to be reported.
+    only_counters: bool,
     reported: Instant,
     counters_due: Instant,
 }
@@ -196,6 +200,7 @@ impl Gateway {
             retry_at: Some(now),
             retry_delay: RETRY_FIRST,
             report_at: None,
+            only_counters: false,
             reported: now,
             counters_due: now,
         };
@@ -333,6 +338,7 @@ impl Gateway {
 
     /// Something changed that the controller should know.
     fn touch(&mut self) {
+        self.only_counters = false;
         if self.report_at.is_none() {
             self.report_at = Some((self.reported + REPORT_INTERVAL).max(Instant::now() + REPORT_DELAY));
         }
@@ -349,7 +355,10 @@ impl Gateway {
         }
         if now >= self.counters_due {
             self.counters_due = now + COUNTER_REPORT;
-            self.touch();
+            if self.report_at.is_none() {
+                self.report_at = Some(now);
+                self.only_counters = true;
+            }
         }
     }
 

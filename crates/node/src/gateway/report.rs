@@ -22,6 +22,8 @@ use crate::session::SessionUpdate;
 pub(crate) struct GatewayReport {
     /// Of which run of the actor this is.
     pub(crate) incarnation: u64,
+    /// Nothing but counters has changed since the last one.
+    pub(crate) only_counters: bool,
     pub(crate) vpc: VpcId,
     pub(crate) gateway: GatewayFacts,
     pub(crate) connections: Vec<ConnectionFacts>,
@@ -51,6 +53,7 @@ impl Gateway {
         }));
         let report = GatewayReport {
             incarnation: self.incarnation,
+            only_counters: self.only_counters,
             vpc: self.desired.vpc,
             gateway: GatewayFacts { id: self.id, applied: self.applied, refused: self.refused.clone() },
             connections,

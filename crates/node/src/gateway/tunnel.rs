@@ -1,7 +1,7 @@
 //! What IKE decides, carried out: associations installed and removed on the packet path, and the facts of each tunnel kept.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use causeway_esp::{EspKeys, EspSuite, InboundSa, OutboundSa, inner_mtu};
 use causeway_ike::{ChildId, ChildSa, Event, IkeInfo, PeerKey};
 use causeway_model::desired::{ConnectionDesired, TunnelDesired};
 use causeway_model::observed::{ChildFacts, IkeFacts, TunnelCounters, TunnelFacts};
+use causeway_model::reason::Layer;
 use causeway_model::suite::Integrity;
 use causeway_model::{ConnectionId, Family, Fault, Timestamp};
 
@@ -126,16 +127,10 @@ impl Gateway {
             }
             Event::ChildRemoved { peer, child } => self.remove_child(peer, child).await,
             Event::RemoteMoved { peer, remote } => {
-                let local = self.tunnel(peer).map(|facts| {
-                    if let Some(ike) = &mut facts.ike {
-                        ike.peer_endpoint = remote.to_string();
-                    }
-                    facts.local
-                });
-                if let Some(local) = local {
-                    // Fails only when the tunnel is gone, and then there is nothing to move.
-                    let _ = self.around.datapath.set_remote(peer.connection, local, remote);
+                if let Some(ike) = self.tunnel(peer).and_then(|facts| facts.ike.as_mut()) {
+                    ike.peer_endpoint = remote.to_string();
                 }
+                self.move_children(peer.connection, remote, |child| child.peer == peer);
             }
             Event::TunnelDown { peer, fault } => {
                 if let Some(facts) = self.tunnel(peer) {
@@ -169,6 +164,9 @@ impl Gateway {
 
     fn attempt_failed(&mut self, peer: PeerKey, fault: Fault) {
         if let Some(facts) = self.tunnel(peer).filter(|facts| !facts.up) {
+            if fault.code.layer() == Layer::Ike {
+                facts.ike = None;
+            }
             facts.fault = Some(remember_outage(facts, fault));
         }
     }
@@ -237,7 +235,11 @@ impl Gateway {
     /// Points the packet path at the child that we send on.
     fn send_on_best(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        connection.sending = best(&connection.active, connection.ipv4_steady_at, Instant::now());
+        let best = best(&connection.active, connection.ipv4_steady_at, Instant::now());
+        if best == connection.sending {
+            return;
+        }
+        connection.sending = best;
         let child = connection.sending.and_then(|child| connection.children.get(&child));
         let outbound = child.map(|child| child.outbound.clone());
         if let Err(error) = self.around.datapath.set_outbound(id, outbound) {
@@ -278,12 +280,21 @@ impl Gateway {
                 }
             }
             PathEvent::RemoteMoved { tunnel, spi, remote } => {
-                let Some(connection) = self.connections.get_mut(&tunnel) else { return };
-                for child in connection.children.values_mut().filter(|child| child.inbound_spi == spi) {
-                    child.outbound.remote = remote;
-                }
+                self.move_children(tunnel, remote, |child| child.inbound_spi == spi);
             }
             PathEvent::Unreachable { remote, .. } => self.ike.handle_unreachable(now, remote),
+        }
+    }
+
+    /// The peer is elsewhere: children that are sent on now or later are sent there.
+    fn move_children(&mut self, id: ConnectionId, remote: SocketAddr, which: impl Fn(&Child) -> bool) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        for (child_id, child) in connection.children.iter_mut().filter(|(_, child)| which(child)) {
+            child.outbound.remote = remote;
+            if connection.sending == Some(*child_id) {
+                // Fails only when the tunnel is gone, and then there is nothing to move.
+                let _ = self.around.datapath.set_remote(id, child.local, remote);
+            }
         }
     }
 
