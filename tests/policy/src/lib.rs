@@ -4,6 +4,7 @@
 pub mod advisory;
 pub mod licence;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -62,6 +63,34 @@ pub fn metadata() -> Result<Metadata> {
         .context("cargo metadata")?;
     ensure!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).context("the answer of cargo metadata")
+}
+
+/// Names of all packages that are built for any target, build scripts and tests included. [`metadata`] also lists optional packages that no
+/// feature turns on, since the lock file has room for them.
+///
+/// # Errors
+/// Cargo fails.
+pub fn built() -> Result<BTreeSet<String>> {
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "tree",
+            "--workspace",
+            "--target",
+            "all",
+            "--edges",
+            "all",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+            "--locked",
+        ])
+        .current_dir(root())
+        .output()
+        .context("cargo tree")?;
+    ensure!(output.status.success(), "cargo tree: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).context("the answer of cargo tree")?;
+    Ok(text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
 }
 
 /// The part of `deny.toml` that is enforced here.

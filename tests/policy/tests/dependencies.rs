@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
-use causeway_policy::{advisory, deny, licence, metadata};
+use causeway_policy::{advisory, built, deny, licence, metadata};
 
 #[test]
 fn licences_are_allowed() -> Result<()> {
@@ -30,10 +30,16 @@ fn sources_are_allowed_and_nothing_banned_is_there() -> Result<()> {
                 refused.push(format!("{} comes from {source}", package.name));
             }
         }
-        if deny.bans.deny.iter().any(|banned| banned.name == package.name) {
-            refused.push(format!("{} is banned", package.name));
-        }
     }
+    let built = built()?;
+    ensure!(built.contains("causeway") && built.contains("serde"), "cargo tree names what is built: {built:?}");
+    refused.extend(
+        deny.bans
+            .deny
+            .iter()
+            .filter(|banned| built.contains(&banned.name))
+            .map(|banned| format!("{} is banned", banned.name)),
+    );
     ensure!(refused.is_empty(), "against deny.toml:\n{}", refused.join("\n"));
     Ok(())
 }
