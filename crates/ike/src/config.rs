@@ -160,10 +160,18 @@ impl Identity {
     }
 }
 
+/// The longest identity that is shown as it came. It comes from a peer that has proven nothing yet.
+const MAX_SHOWN: usize = 255;
+
 impl fmt::Display for RawIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.data.len() > MAX_SHOWN {
+            return write!(f, "an identity of {} octets", self.data.len());
+        }
+        // Only what a reader sees as it is: no control characters, and none that turn or hide their neighbours.
+        let plain = |c: char| c.is_alphanumeric() || c.is_ascii_graphic() || c == ' ';
         let text = |f: &mut fmt::Formatter<'_>| match std::str::from_utf8(&self.data) {
-            Ok(text) if text.chars().all(|c| !c.is_control()) => f.write_str(text),
+            Ok(text) if text.chars().all(plain) => f.write_str(text),
             _ => write!(f, "{} octets that are no text", self.data.len()),
         };
         match self.kind {
@@ -205,6 +213,8 @@ pub struct EndpointConfig {
     pub half_open_timeout: Duration,
     /// Child SAs of one IKE SA, rekeyed ones included.
     pub max_children: usize,
+    /// IKE SAs of one peer, those included that only wait for their end. A peer that has the key is no reason to grow without end.
+    pub max_ike_sas: usize,
     /// First retransmission of a request after this; the interval doubles.
     pub retransmit_first: Duration,
     /// The interval's upper bound.
@@ -230,6 +240,7 @@ impl Default for EndpointConfig {
             max_half_open_per_source: 16,
             half_open_timeout: Duration::from_secs(30),
             max_children: 16,
+            max_ike_sas: 8,
             retransmit_first: Duration::from_millis(500),
             retransmit_cap: Duration::from_secs(2),
             attempt_timeout: Duration::from_secs(10),
@@ -269,5 +280,7 @@ mod tests {
         assert!(!address.matches(&raw(ID_FQDN, b"192.0.2.1")));
         assert_eq!(raw(ID_FQDN, b"192.0.2.1").to_string(), "the name 192.0.2.1");
         assert_eq!(raw(ID_IPV4_ADDR, &[1]).to_string(), "a malformed IPv4 address");
+        assert_eq!(raw(ID_FQDN, "x\u{202e}y".as_bytes()).to_string(), "5 octets that are no text");
+        assert_eq!(raw(ID_KEY_ID, &[0; 60_000]).to_string(), "an identity of 60000 octets");
     }
 }

@@ -30,6 +30,9 @@ pub struct IkeInfo {
     pub remote: SocketAddr,
     /// Rekeys since the first one of its line.
     pub rekeys: u32,
+    /// Position in [`crate::PeerConfig::psks`], as it is now, of the key that the peer proved: 0 is the newest. The list's
+    /// length if the key was taken off the list since. Rekeying does not use the key, so this is the last authentication's.
+    pub psk: usize,
 }
 
 /// A Child SA to install.
@@ -97,7 +100,8 @@ pub enum Event {
         /// The SA.
         child: ChildId,
     },
-    /// An authenticated message came from another address or port: send there.
+    /// An authenticated message came from another port of the peer's address: send there. Never another address: nobody vouches
+    /// that who sends from there wants what we would send.
     RemoteMoved {
         /// The tunnel.
         peer: PeerKey,

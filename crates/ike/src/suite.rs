@@ -84,6 +84,13 @@ pub(crate) fn allows_group(ciphers: &[Cipher], group: DhGroup, default: Option<D
     ciphers.iter().any(|cipher| cipher.dh_group.or(default) == Some(group))
 }
 
+/// Whether one of the proposals is `suite`.
+pub(crate) fn allows_ike(ciphers: &[Cipher], suite: IkeSuite) -> bool {
+    ike_offers(ciphers).iter().any(|offer| {
+        (offer.encryption, offer.group) == (suite.encryption, suite.group) && offer.hashes.contains(&suite.prf)
+    })
+}
+
 /// The SA payload of a request to make an IKE SA. `spi` is empty in IKE_SA_INIT.
 pub(crate) fn propose_ike(ciphers: &[Cipher], spi: &[u8]) -> Vec<Proposal> {
     number(ike_offers(ciphers).iter().map(|offer| {

@@ -17,7 +17,7 @@ pub(crate) const DELETE: u8 = 42;
 pub(crate) const TS_I: u8 = 44;
 pub(crate) const TS_R: u8 = 45;
 pub(crate) const SEALED: u8 = 46;
-/// 33 (SA) to 49 (GSPM) and 53 (SKF): payloads of the RFCs that an implementation need not act upon.
+/// Payloads of RFC 7296 itself, whose critical bit is ignored even where we do not act upon them (§2.5).
 const KNOWN: std::ops::RangeInclusive<u8> = 33..=48;
 
 /// More payloads than this in one message is an attack or a bug.

@@ -5,6 +5,7 @@ mod peers;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use causeway_crypto::Entropy;
@@ -14,7 +15,7 @@ use crate::codec::message::notify;
 use crate::codec::{Chain, DecodeError, Exchange, Header};
 use crate::config::{EndpointConfig, PeerConfig, PeerKey};
 use crate::event::{ChildId, Event, Transmit};
-use crate::sa::{Fate, IkeSa, InitRequest};
+use crate::sa::{Fate, IkeSa, InitRequest, Phase};
 
 use cookie::CookieJar;
 pub(crate) use peers::Peer;
@@ -61,6 +62,11 @@ impl Endpoint {
 
     /// Adds or updates a peer. Changed keys, proposals and timers take effect with the next exchange that needs them; changed
     /// addresses or identities close the tunnel and begin anew. A new peer only answers until [`Self::start`] is called for it.
+    ///
+    /// A tunnel outlives the key that authenticated it: rekeying uses no pre-shared key. So a key that is taken off the list admits
+    /// nobody any more, but ends nothing either. [`crate::IkeInfo::psk`] tells which key an SA rests on;
+    /// [`Self::reauthenticate`] moves the tunnel to the newest without an outage. To revoke a key at once: [`Self::remove_peer`],
+    /// then this with the remaining keys, then [`Self::start`].
     pub fn set_peer(&mut self, now: Instant, config: PeerConfig) {
         let key = config.key;
         let moved = self.peers.get(&key).is_some_and(|peer| {
@@ -76,7 +82,15 @@ impl Endpoint {
             );
         }
         match self.peers.get_mut(&key) {
-            Some(peer) => peer.reconfigure(config, moved, now),
+            Some(peer) => {
+                let old = Arc::clone(&peer.config);
+                for sa in self.sas.values_mut().filter(|sa| sa.peer == Some(key)) {
+                    let proven = old.psks.get(sa.psk);
+                    let position = proven.and_then(|proven| config.psks.iter().position(|psk| psk == proven));
+                    sa.psk = position.unwrap_or(config.psks.len());
+                }
+                peer.reconfigure(config, moved, now);
+            }
             None => {
                 self.peers.insert(key, Peer::new(config));
             }
@@ -99,6 +113,19 @@ impl Endpoint {
         if let Some(peer) = self.peers.get_mut(&key) {
             peer.started = true;
             peer.attempt_at = Some(now);
+        }
+        self.settle(now);
+    }
+
+    /// Authenticates the peer anew with the newest key, make before break: a second IKE SA with a Child SA of its own, and the old
+    /// one goes only after the new Child SA has carried traffic. Nothing happens if an attempt is under way already. If it fails,
+    /// [`Event::AttemptFailed`] says why, once, and the tunnel stays as it was. A peer that is down is tried once.
+    pub fn reauthenticate(&mut self, now: Instant, key: PeerKey) {
+        let under_way =
+            self.ike_sas(key).any(|(_, sa)| matches!(sa.phase, Phase::Initiating(_) | Phase::Authenticating(..)));
+        if self.peers.contains_key(&key) && !under_way {
+            let up = self.ike_sas(key).any(|(_, sa)| sa.phase.is_established() && sa.closing.is_none());
+            self.initiate(now, key, up);
         }
         self.settle(now);
     }
@@ -129,12 +156,21 @@ impl Endpoint {
         }
     }
 
-    /// Authenticated ESP came on this Child SA. Calls for the first packet are enough; it activates a Child SA that waits for that.
+    /// Authenticated ESP came on this Child SA. Calls for the first packet are enough; it activates a Child SA that waits for that,
+    /// and proves a reauthentication.
     pub fn handle_inbound_on_child(&mut self, now: Instant, child: ChildId) {
-        let waiting = |sa: &IkeSa| sa.child(child).is_some_and(|child| child.activate_at.is_some());
-        if let Some(spi) = self.sas.iter().find(|(_, sa)| waiting(sa)).map(|(spi, _)| *spi) {
+        let news = |sa: &IkeSa| sa.child(child).is_some_and(|child| child.activate_at.is_some() || !child.carried);
+        if let Some(spi) = self.sas.iter().find(|(_, sa)| news(sa)).map(|(spi, _)| *spi) {
             self.with_sa(spi, |endpoint, sa| {
-                endpoint.activate(sa, child);
+                sa.confirmed = true;
+                let entry = sa.child_mut(child);
+                let waits = entry.is_some_and(|entry| {
+                    entry.carried = true;
+                    entry.activate_at.is_some()
+                });
+                if waits {
+                    endpoint.activate(sa, child);
+                }
                 Fate::Keep
             });
         }

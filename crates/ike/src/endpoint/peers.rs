@@ -16,6 +16,9 @@ use crate::sa::{Farewell, Fate, IkeSa, Phase};
 /// A tunnel that was up for this long begins its back-off anew.
 const STABLE: Duration = Duration::from_secs(10);
 
+/// Pause between two failures that may be forged.
+const DOUBT_PAUSE: Duration = Duration::from_secs(1);
+
 /// One tunnel and what is known of it.
 pub(crate) struct Peer {
     pub(crate) config: Arc<PeerConfig>,
@@ -34,6 +37,8 @@ pub(crate) struct Peer {
     pub(crate) up_since: Option<Instant>,
     /// ICMP said so since the last message of the peer.
     pub(crate) unreachable: bool,
+    /// When the last failure was told that nobody vouches for.
+    doubted_at: Option<Instant>,
 }
 
 impl Peer {
@@ -48,6 +53,7 @@ impl Peer {
             sending: None,
             up_since: None,
             unreachable: false,
+            doubted_at: None,
         }
     }
 
@@ -116,7 +122,7 @@ impl Endpoint {
             if let Some(peer) = self.peers.get_mut(key) {
                 peer.attempt_at = None;
             }
-            self.initiate(now, *key);
+            self.initiate(now, *key, false);
         }
         !due.is_empty()
     }
@@ -143,12 +149,40 @@ impl Endpoint {
         }
     }
 
-    /// A failure that nobody vouches for, so that it may be forged: it counts for the peers that are down only.
-    pub(crate) fn doubtful_failure(&mut self, candidates: &[Arc<PeerConfig>], fault: impl Fn(&PeerConfig) -> Fault) {
+    /// A failure that nobody vouches for, so that it may be forged: it counts for the peers that are down only, and not more often
+    /// than [`DOUBT_PAUSE`], however many there are.
+    pub(crate) fn doubtful_failure(
+        &mut self,
+        now: Instant,
+        candidates: &[Arc<PeerConfig>],
+        fault: impl Fn(&PeerConfig) -> Fault,
+    ) {
         for config in candidates {
-            if self.peers.get(&config.key).is_some_and(|peer| peer.children.is_empty()) {
+            let Some(peer) = self.peers.get_mut(&config.key).filter(|peer| peer.children.is_empty()) else { continue };
+            if peer.doubted_at.is_none_or(|at| now.saturating_duration_since(at) >= DOUBT_PAUSE) {
+                peer.doubted_at = Some(now);
                 self.attempt_failed(config.key, fault(config), false);
             }
+        }
+    }
+
+    /// The IKE SAs of a peer, whatever their phase.
+    pub(crate) fn ike_sas(&self, key: PeerKey) -> impl Iterator<Item = (u64, &IkeSa)> {
+        self.sas.iter().filter(move |(_, sa)| sa.peer == Some(key)).map(|(spi, sa)| (*spi, sa))
+    }
+
+    /// Before one more IKE SA of a peer: beyond the limit the least useful one goes, without a word.
+    pub(crate) fn make_room(&mut self, now: Instant, key: PeerKey) {
+        while self.ike_sas(key).count() >= self.config.max_ike_sas.max(1) {
+            let useful = |sa: &IkeSa| sa.phase.is_established() && sa.closing.is_none() && !sa.children.is_empty();
+            let least = self.ike_sas(key).min_by_key(|(_, sa)| (useful(sa), sa.authenticated_at)).map(|(spi, _)| spi);
+            let Some(spi) = least else { return };
+            self.count("ike_sa_limit");
+            self.with_sa(spi, |endpoint, sa| {
+                let fault = Fault::new(ReasonCode::ClosedByUs).with("because", "the peer made too many IKE SAs");
+                endpoint.bury_children(now, sa, &fault);
+                Fate::Drop
+            });
         }
     }
 

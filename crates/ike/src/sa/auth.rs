@@ -1,10 +1,10 @@
 //! IKE_AUTH (RFC 7296 §1.2, §2.15): who the peer is, by a pre-shared key, and the first Child SA.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use causeway_crypto::constant_time_eq;
-use causeway_model::{Fault, Psk, ReasonCode};
+use causeway_model::{Fault, ReasonCode};
 
 use super::child::Installation;
 use super::window::Reply;
@@ -14,10 +14,12 @@ use crate::codec::message::{ID_I, ID_R, notify};
 use crate::codec::{Chain, Content, Exchange, RawIdentity};
 use crate::config::PeerConfig;
 use crate::event::Event;
-use crate::suite::{answer_esp, propose_esp};
+use crate::suite::{allows_ike, answer_esp, describe_ciphers, propose_esp};
 
 /// AUTH method: shared key message integrity code.
 const METHOD_PSK: u8 = 2;
+/// How long a reauthentication waits for traffic before the old SA may go without: longer than an IKE SA lives.
+const REAUTHENTICATION_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Endpoint {
     /// Our IKE_AUTH.
@@ -54,19 +56,28 @@ impl Endpoint {
         let (Some(id_i), Some((method, data))) = (&content.id_i, &content.auth) else {
             self.count("malformed");
             // Without AUTH the peer wants EAP, which this product does not offer.
-            self.doubtful_failure(&candidates, |_| {
+            self.doubtful_failure(now, &candidates, |_| {
                 Fault::new(ReasonCode::AuthenticationFailed).with("peer_wants", "another method than a pre-shared key")
             });
             return refuse();
         };
         let Some(config) = choose_peer(&candidates, id_i, content.id_r.as_ref()) else {
             self.count("identity_mismatch");
-            self.doubtful_failure(&candidates, |config| {
+            self.doubtful_failure(now, &candidates, |config| {
                 Fault::new(ReasonCode::IdentityMismatch).values(config.remote_identity.to_string(), id_i.to_string())
             });
             return refuse();
         };
-        let Some(psk) = verify(sa, &opening, true, &config, *method, data, &id_i.body) else {
+        if !sa.suite.is_some_and(|suite| allows_ike(&config.ike_proposals, suite)) {
+            // IKE_SA_INIT was answered for another peer between the same addresses, or before the proposals changed.
+            self.count("no_proposal_chosen");
+            self.doubtful_failure(now, &candidates, |config| {
+                let theirs = sa.suite.map(|suite| suite.to_string()).unwrap_or_default();
+                Fault::new(ReasonCode::NoProposalChosen).values(describe_ciphers(&config.ike_proposals), theirs)
+            });
+            return refuse();
+        }
+        let Some(position) = verify(sa, &opening, true, &config, *method, data, &id_i.body) else {
             self.count("authentication_failed");
             let mut fault = Fault::new(ReasonCode::AuthenticationFailed);
             if *method != METHOD_PSK {
@@ -75,7 +86,10 @@ impl Endpoint {
             self.attempt_failed(config.key, fault, false);
             return refuse();
         };
+        let Some(psk) = config.psks.get(position) else { return refuse() };
+        self.make_room(now, config.key);
         sa.peer = Some(config.key);
+        sa.psk = position;
         sa.asked_identity =
             content.id_r.as_ref().filter(|asked| !config.local_identity.matches(asked)).map(ToString::to_string);
         let identity = config.local_identity.body();
@@ -119,9 +133,11 @@ impl Endpoint {
                 Fault::new(ReasonCode::IdentityMismatch).values(config.remote_identity.to_string(), id_r.to_string());
             return self.reject_responder(now, sa, &config, fault);
         }
-        if verify(sa, &opening, false, &config, *method, data, &id_r.body).is_none() {
+        let Some(position) = verify(sa, &opening, false, &config, *method, data, &id_r.body) else {
             return self.reject_responder(now, sa, &config, Fault::new(ReasonCode::AuthenticationFailed));
-        }
+        };
+        sa.psk = position;
+        sa.confirmed = true;
         self.established(now, sa);
         if let Some(peer) = self.peers.get_mut(&config.key) {
             peer.psk = 0;
@@ -144,7 +160,7 @@ impl Endpoint {
     fn auth_refused(&mut self, now: Instant, sa: &IkeSa, config: &PeerConfig, content: &Content, psk: usize) -> Fate {
         let kind = content.error().map_or(0, |notify| notify.kind);
         let fault = match kind {
-            notify::AUTHENTICATION_FAILED if psk + 1 < config.psks.len() => {
+            notify::AUTHENTICATION_FAILED if psk + 1 < config.psks.len() && !sa.reauthenticates => {
                 self.count("older_psk_tried");
                 if let Some(peer) = self.peers.get_mut(&config.key) {
                     peer.psk = psk + 1;
@@ -157,14 +173,14 @@ impl Endpoint {
             notify::TS_UNACCEPTABLE => self.child_fault(config, ReasonCode::TsUnacceptable, None),
             _ => Fault::new(ReasonCode::MalformedMessage),
         };
-        self.attempt_failed(config.key, fault.with("peer_says", notify::name(kind)), sa.began_it);
+        self.attempt_failed(config.key, fault.with("peer_says", notify::name(kind)), !sa.reauthenticates);
         Fate::Drop
     }
 
     /// The responder did not prove to be the peer, but takes us for authenticated: say so (RFC 7296 §2.21.2).
     fn reject_responder(&mut self, now: Instant, sa: &mut IkeSa, config: &PeerConfig, fault: Fault) -> Fate {
         self.count(fault.code.as_str());
-        self.attempt_failed(config.key, fault, true);
+        self.attempt_failed(config.key, fault, !sa.reauthenticates);
         sa.phase = Phase::Established;
         sa.closing = Some(Farewell::NotAuthenticated);
         self.begin_close(now, sa);
@@ -217,6 +233,10 @@ impl Endpoint {
                     return Fate::Drop;
                 } else {
                     other.superseded_at = Some(now + grace);
+                    // Make before break: traffic proves the new one. A reauthentication of ours insists on it; a peer that began anew
+                    // may have nothing to send.
+                    let patience = if sa.reauthenticates { REAUTHENTICATION_WAIT } else { 15 * grace };
+                    other.traffic_until = Some(now + patience);
                 }
                 Fate::Keep
             });
@@ -224,10 +244,9 @@ impl Endpoint {
     }
 }
 
-/// Whether of two SAs one is ours and one the peer's, and ours was not yet established when the peer's IKE_SA_INIT came.
+/// Whether of two SAs one is ours and one the peer's, and either was begun before the other was established.
 fn crossed(a: &IkeSa, b: &IkeSa) -> bool {
-    let (ours, theirs) = if a.began_it { (a, b) } else { (b, a) };
-    ours.began_it != theirs.began_it && ours.authenticated_at > theirs.begun_at
+    a.began_it != b.began_it && a.authenticated_at > b.begun_at && b.authenticated_at > a.begun_at
 }
 
 /// The Child SA of IKE_AUTH takes its nonces from IKE_SA_INIT and has no key exchange of its own.
@@ -257,21 +276,21 @@ fn choose_peer(
     wished.or_else(|| named().next()).cloned()
 }
 
-/// The key that `data` was made with.
-fn verify<'a>(
+/// The position of the key that `data` was made with.
+fn verify(
     sa: &IkeSa,
     opening: &Opening,
     of_initiator: bool,
-    config: &'a PeerConfig,
+    config: &PeerConfig,
     method: u8,
     data: &[u8],
     identity: &[u8],
-) -> Option<&'a Psk> {
+) -> Option<usize> {
     let keys = sa.keys.as_ref().filter(|_| method == METHOD_PSK)?;
     let (message, nonce) =
         if of_initiator { (&opening.request, &opening.nonce_r) } else { (&opening.response, &opening.nonce_i) };
     config
         .psks
         .iter()
-        .find(|psk| constant_time_eq(keys.auth(of_initiator, psk.expose(), message, nonce, identity).slice(), data))
+        .position(|psk| constant_time_eq(keys.auth(of_initiator, psk.expose(), message, nonce, identity).slice(), data))
 }

@@ -159,6 +159,7 @@ impl Endpoint {
             replaced: false,
             activate_at: (!how.send && !how.initiator).then_some(now + ACTIVATE_AFTER),
             replaces: how.rekeys,
+            carried: false,
         });
         sa.childless_since = None;
         sa.next_child_at = None;

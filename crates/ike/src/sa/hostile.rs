@@ -26,6 +26,7 @@ struct Hostile {
     us: SocketAddr,
     peer: SocketAddr,
     keys: IkeKeys,
+    spi_i: u64,
     spi_r: u64,
     next_id: u32,
     request: Vec<u8>,
@@ -52,31 +53,38 @@ fn peer_config() -> PeerConfig {
     }
 }
 
+/// IKE_SA_INIT with curve25519.
+fn init_request(spi_i: u64, public: &[u8], nonce: &[u8]) -> Vec<u8> {
+    let mut chain = Chain::new();
+    chain.proposals(&propose_ike(&[Cipher::DEFAULT_IKE], &[]));
+    chain.exchange(31, public);
+    chain.push(NONCE, &[nonce]);
+    let exchange = Exchange::Init;
+    plain(Header { spi_i, spi_r: 0, next: 0, exchange, from_initiator: true, response: false, id: 0 }, &chain)
+}
+
 impl Hostile {
     /// After IKE_SA_INIT: it shares keys with the endpoint, but has proven nothing.
     fn connect() -> Self {
         let now = Instant::now();
-        let mut entropy = SeededEntropy::new(1);
         let mut endpoint = Endpoint::new(EndpointConfig::default(), Box::new(SeededEntropy::new(2)));
         endpoint.set_peer(now, peer_config());
+        Self::open(endpoint, now, SPI)
+    }
+
+    /// One more IKE_SA_INIT at the same endpoint.
+    fn connect_again(self) -> Self {
+        let Self { endpoint, now, spi_i, events, .. } = self;
+        Self { events, ..Self::open(endpoint, now, spi_i + 1) }
+    }
+
+    fn open(mut endpoint: Endpoint, now: Instant, spi_i: u64) -> Self {
         let (us, peer) = (SocketAddr::from(([192, 0, 2, 1], 500)), SocketAddr::from(([192, 0, 2, 2], 500)));
+        let mut entropy = SeededEntropy::new(spi_i);
         let exchange = KeyExchange::generate(DhGroup::Curve25519, &mut entropy).expect("a key pair");
         let mut nonce_i = vec![0; 32];
         entropy.fill(&mut nonce_i);
-        let mut chain = Chain::new();
-        chain.proposals(&propose_ike(&[Cipher::DEFAULT_IKE], &[]));
-        chain.exchange(31, exchange.public());
-        chain.push(NONCE, &[&nonce_i]);
-        let header = Header {
-            spi_i: SPI,
-            spi_r: 0,
-            next: 0,
-            exchange: Exchange::Init,
-            from_initiator: true,
-            response: false,
-            id: 0,
-        };
-        let request = plain(header, &chain);
+        let request = init_request(spi_i, exchange.public(), &nonce_i);
         endpoint.handle_datagram(now, us, peer, &request);
         let response = endpoint.poll_transmit().expect("an answer").payload;
         let (header, body) = Header::decode(&response).expect("a header");
@@ -84,16 +92,40 @@ impl Hostile {
         let suite = accept_ike(&[Cipher::DEFAULT_IKE], &content.proposals.expect("SA"), 0).expect("ours").suite;
         let shared = exchange.agree(&content.exchange.expect("KE").1).expect("a secret");
         let nonce_r = content.nonce.expect("a nonce");
-        let inputs =
-            Inputs { suite, nonce_i: &nonce_i, nonce_r: &nonce_r, spi_i: SPI, spi_r: header.spi_r, initiator: true };
+        let spi_r = header.spi_r;
+        let inputs = Inputs { suite, nonce_i: &nonce_i, nonce_r: &nonce_r, spi_i, spi_r, initiator: true };
         let keys = IkeKeys::first(inputs, &shared).expect("keys");
-        Self { endpoint, now, us, peer, keys, spi_r: header.spi_r, next_id: 1, request, nonce_r, events: Vec::new() }
+        Self { endpoint, now, us, peer, keys, spi_i, spi_r, next_id: 1, request, nonce_r, events: Vec::new() }
+    }
+
+    /// Rekeys the IKE SA and goes on with the new one, without deleting the old. The error, if it is refused.
+    fn rekey(&mut self) -> Result<(), u16> {
+        let spi_i = self.spi_i + (1 << 32);
+        let mut entropy = SeededEntropy::new(spi_i);
+        let exchange = KeyExchange::generate(DhGroup::Curve25519, &mut entropy).expect("a key pair");
+        let mut chain = Chain::new();
+        chain.proposals(&propose_ike(&[Cipher::DEFAULT_IKE], &spi_i.to_be_bytes()));
+        chain.push(NONCE, &[&[3; 32]]);
+        chain.exchange(31, exchange.public());
+        let content = self.ask(Exchange::CreateChild, &chain).expect("an answer");
+        if let Some(error) = content.error() {
+            return Err(error.kind);
+        }
+        let chosen = accept_ike(&[Cipher::DEFAULT_IKE], &content.proposals.expect("SA"), 8).expect("ours");
+        let shared = exchange.agree(&content.exchange.expect("KE").1).expect("a secret");
+        let spi_r = u64::from_be_bytes(chosen.spi.try_into().expect("eight octets"));
+        let nonce_r = content.nonce.expect("a nonce");
+        let inputs =
+            Inputs { suite: chosen.suite, nonce_i: &[3; 32], nonce_r: &nonce_r, spi_i, spi_r, initiator: true };
+        self.keys = self.keys.rekeyed(inputs, &shared).expect("keys");
+        (self.spi_i, self.spi_r, self.next_id) = (spi_i, spi_r, 0);
+        Ok(())
     }
 
     /// Sends one request; the answer, if there is one.
     fn ask(&mut self, exchange: Exchange, chain: &Chain) -> Option<Content> {
         let header = Header {
-            spi_i: SPI,
+            spi_i: self.spi_i,
             spi_r: self.spi_r,
             next: 0,
             exchange,
@@ -241,6 +273,153 @@ fn a_rekey_of_what_is_not_there_is_refused_as_the_rfc_says() {
 fn lowest_nonces_compare_as_octet_strings() {
     assert_eq!(lower(&[1, 255], &[2]), [1, 255]);
     assert_eq!(lower(&[1, 2], &[1]), [1]);
+}
+
+#[test]
+fn a_worthless_public_value_counts_against_the_limits_like_any_other() {
+    let mut hostile = Hostile::connect();
+    for number in 0..100u64 {
+        // The point of order one: both sides' shared secret is zero (RFC 8031 §2).
+        let request = init_request(number + 1, &[0; 32], &[1; 32]);
+        hostile.endpoint.handle_datagram(hostile.now, hostile.us, hostile.peer, &request);
+    }
+    // One half-open SA was there before.
+    assert_eq!((hostile.dropped("malformed"), hostile.dropped("cookie_demanded")), (3, 97));
+    let short = init_request(1000, &[9; 31], &[1; 32]);
+    let mut fresh = Hostile::connect();
+    fresh.endpoint.handle_datagram(fresh.now, fresh.us, fresh.peer, &short);
+    assert_eq!((fresh.dropped("malformed"), fresh.endpoint.sas.len()), (1, 1), "no key exchange is spent on it");
+    let later = hostile.now + Duration::from_secs(60);
+    hostile.endpoint.handle_timeout(later);
+    assert!(hostile.endpoint.sas.is_empty() && hostile.endpoint.inits.is_empty());
+}
+
+#[test]
+fn what_is_kept_of_a_stranger_is_small() {
+    let mut hostile = Hostile::connect();
+    let request = init_request(7, &[9; 32], &[1; 32]);
+    let mut chain = Chain::new();
+    (0..40).for_each(|_| chain.push(200, &[&[0; 1000]]));
+    let mut long = [&request[..], &chain.bytes].concat();
+    let length = u32::try_from(long.len()).expect("short").to_be_bytes();
+    long[24..28].copy_from_slice(&length);
+    hostile.endpoint.handle_datagram(hostile.now, hostile.us, hostile.peer, &long);
+    assert_eq!((hostile.dropped("oversized"), hostile.endpoint.sas.len()), (1, 1));
+}
+
+#[test]
+fn forged_refusals_are_told_once_in_a_while() {
+    let mut hostile = Hostile::connect();
+    let mut chain = Chain::new();
+    let weak = Cipher { dh_group: Some(DhGroup::Modp2048), ..Cipher::DEFAULT_IKE };
+    chain.proposals(&propose_ike(&[weak], &[]));
+    chain.exchange(14, &[1; 256]);
+    chain.push(NONCE, &[&[1; 32]]);
+    for number in 0..50 {
+        let header = Header { spi_i: number + 1, ..Header::decode(&hostile.request).expect("a header").0 };
+        let request = plain(header, &chain);
+        hostile.endpoint.handle_datagram(hostile.now, hostile.us, hostile.peer, &request);
+    }
+    let told = std::iter::from_fn(|| hostile.endpoint.poll_event()).count();
+    assert_eq!((told, hostile.dropped("no_proposal_chosen")), (1, 50));
+}
+
+#[test]
+fn ike_auth_comes_by_the_addresses_of_ike_sa_init() {
+    let mut hostile = Hostile::connect();
+    let mut other = peer_config();
+    other.key.connection = ConnectionId::random();
+    other.remote = [192, 0, 2, 3].into();
+    hostile.endpoint.set_peer(hostile.now, other);
+    hostile.peer.set_ip([192, 0, 2, 3].into());
+    assert_eq!(hostile.authenticate(b"right"), None);
+    assert_eq!(hostile.dropped("foreign_address"), 1);
+    // Another port is what a NAT makes of it.
+    hostile.peer = ([192, 0, 2, 2], 61_000).into();
+    assert!(hostile.authenticate(b"right").is_some_and(|answer| answer.auth.is_some()));
+}
+
+#[test]
+fn an_authenticated_peer_cannot_point_the_tunnel_at_others() {
+    let mut hostile = Hostile::connect();
+    hostile.authenticate(b"right").expect("an answer");
+    let moved =
+        |hostile: &Hostile| hostile.events.iter().filter(|event| matches!(event, Event::RemoteMoved { .. })).count();
+    hostile.peer = ([198, 51, 100, 9], 4500).into();
+    assert!(hostile.ask(Exchange::Informational, &Chain::new()).is_some(), "answered where it came from");
+    assert_eq!((moved(&hostile), hostile.dropped("foreign_address")), (0, 1));
+    hostile.endpoint.handle_timeout(hostile.now + Duration::from_secs(6));
+    let liveness = hostile.endpoint.poll_transmit().expect("a liveness check");
+    assert_eq!(liveness.remote, SocketAddr::from(([192, 0, 2, 2], 500)));
+    // Its own other ports it may use.
+    hostile.peer = ([192, 0, 2, 2], 61_000).into();
+    hostile.us.set_port(4500);
+    hostile.ask(Exchange::Informational, &Chain::new());
+    assert_eq!(moved(&hostile), 1);
+    hostile.us.set_port(500);
+    hostile.ask(Exchange::Informational, &Chain::new());
+    assert_eq!((moved(&hostile), hostile.dropped("foreign_address")), (1, 2), "but never back from the encapsulation");
+}
+
+#[test]
+fn one_peer_cannot_make_ike_sas_without_end() {
+    let limit = EndpointConfig::default().max_ike_sas;
+    let mut hostile = Hostile::connect();
+    for _ in 0..40 {
+        assert!(hostile.authenticate(b"right").is_some_and(|answer| answer.auth.is_some()));
+        assert!(hostile.endpoint.sas.len() <= limit);
+        hostile = hostile.connect_again();
+    }
+    assert_eq!(hostile.dropped("ike_sa_limit"), 40 - u64::try_from(limit).expect("small"));
+    let count = |wanted: fn(&Event) -> bool| hostile.events.iter().filter(|event| wanted(event)).count();
+    let installed = count(|event| matches!(event, Event::ChildInstalled { .. }));
+    let removed = count(|event| matches!(event, Event::ChildRemoved { .. }));
+    assert_eq!(installed - removed, limit);
+}
+
+#[test]
+fn one_peer_cannot_rekey_without_end() {
+    let limit = EndpointConfig::default().max_ike_sas;
+    let mut hostile = Hostile::connect();
+    hostile.authenticate(b"right").expect("an answer");
+    let outcomes: Vec<_> = (0..20).map(|_| hostile.rekey()).collect();
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), limit - 1);
+    assert_eq!(outcomes.last(), Some(&Err(notify::TEMPORARY_FAILURE)));
+    // A peer that does delete what it replaced, or waits, goes on.
+    hostile.now += super::REPLACED_WAIT;
+    let mut answered = hostile.ask(Exchange::Informational, &Chain::new());
+    answered.get_or_insert_default();
+    assert_eq!(hostile.rekey(), Ok(()));
+    assert!(!hostile.events.iter().any(|event| matches!(event, Event::TunnelDown { .. })));
+}
+
+#[test]
+fn a_suite_that_was_withdrawn_meanwhile_authenticates_nobody() {
+    let mut hostile = Hostile::connect();
+    let strong = Cipher { dh_group: Some(DhGroup::Ecp384), ..Cipher::DEFAULT_IKE };
+    hostile.endpoint.set_peer(hostile.now, PeerConfig { ike_proposals: vec![strong], ..peer_config() });
+    let answer = hostile.authenticate(b"right").expect("an answer");
+    assert!(answer.notify(notify::AUTHENTICATION_FAILED).is_some() && answer.auth.is_none());
+    assert!(hostile.failed(ReasonCode::NoProposalChosen));
+}
+
+#[test]
+fn an_answer_that_breaks_the_protocol_is_met_with_delete() {
+    let mut hostile = Hostile::connect();
+    hostile.authenticate(b"right").expect("an answer");
+    hostile.now += Duration::from_secs(6);
+    hostile.endpoint.handle_timeout(hostile.now);
+    let liveness = hostile.endpoint.poll_transmit().expect("a liveness check").payload;
+    let (header, _) = Header::decode(&liveness).expect("a header");
+    let mut chain = Chain::new();
+    chain.push(NONCE, &[&[1; 3]]);
+    let answer = Header { response: true, from_initiator: true, ..header };
+    let answer = hostile.keys.seal(answer, &chain).expect("sealed");
+    hostile.endpoint.handle_datagram(hostile.now, hostile.us, hostile.peer, &answer);
+    let farewell = hostile.endpoint.poll_transmit().expect("DELETE").payload;
+    let (header, _) = Header::decode(&farewell).expect("a header");
+    let (first, inner) = hostile.keys.open(&header, &farewell).expect("authentic");
+    assert_eq!(Content::decode(first, &inner).expect("payloads").deletes, [crate::codec::Delete::Ike]);
 }
 
 proptest! {

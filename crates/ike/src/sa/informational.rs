@@ -19,7 +19,7 @@ impl Endpoint {
             let key = sa.peer;
             let was_up = !sa.children.is_empty();
             self.bury_children(now, sa, &fault);
-            if let Some(key) = key.filter(|_| !was_up) {
+            if let Some(key) = key.filter(|_| !was_up && sa.phase.is_established()) {
                 self.attempt_failed(key, fault, sa.began_it);
             }
             return Reply::empty().last();

@@ -21,11 +21,14 @@ use crate::suite::{
 };
 
 const PORT_IKE: u16 = 500;
-const PORT_NAT: u16 = 4500;
+pub(crate) const PORT_NAT: u16 = 4500;
 /// Cookies and group changes that one attempt follows.
 const MAX_RESTARTS: u8 = 8;
 /// How long an attempt goes on after an error that nobody vouches for (RFC 7296 §2.21.1: it may be forged).
 const DOUBT: Duration = Duration::from_secs(1);
+
+/// A request to begin is kept until IKE_AUTH, which covers it. An offer of every suite there is takes a third of this.
+const MAX_INIT: usize = 16_384;
 
 /// An IKE_SA_INIT request as it came.
 pub(crate) struct InitRequest<'a> {
@@ -51,7 +54,7 @@ pub(crate) fn lower<'a>(a: &'a [u8], b: &'a [u8]) -> &'a [u8] {
 
 impl Endpoint {
     /// Begins an attempt.
-    pub(crate) fn initiate(&mut self, now: Instant, key: PeerKey) {
+    pub(crate) fn initiate(&mut self, now: Instant, key: PeerKey, reauthenticates: bool) {
         let Some(config) = self.peer_config(Some(key)) else { return };
         if let Some(peer) = self.peers.get_mut(&key) {
             peer.unreachable = false;
@@ -69,6 +72,7 @@ impl Endpoint {
         };
         let mut sa = IkeSa::new(now, true, (spi, 0), local, remote, Phase::Initiating(Box::new(initiating)));
         sa.peer = Some(key);
+        sa.reauthenticates = reauthenticates;
         let group = preferred_ike_group(&config.ike_proposals);
         self.send_init(now, &mut sa, &config, Some(group));
         sa.expires_at = Some(now + self.config.attempt_timeout);
@@ -205,7 +209,9 @@ impl Endpoint {
         sa.pending = None;
         sa.local.set_port(PORT_NAT);
         sa.remote.set_port(PORT_NAT);
-        let psk = sa.peer.and_then(|key| self.peers.get(&key)).map_or(0, |peer| peer.psk);
+        // A reauthentication is to prove the newest.
+        let peer = sa.peer.filter(|_| !sa.reauthenticates).and_then(|key| self.peers.get(&key));
+        let psk = peer.map_or(0, |peer| peer.psk);
         let child_spi = self.free_esp_spi(sa);
         sa.expires_at = Some(now + self.config.attempt_timeout);
         sa.phase = Phase::Authenticating(Box::new(opening), Box::new(Authenticating { child_spi, psk }));
@@ -233,6 +239,10 @@ impl Endpoint {
             self.count("unknown_peer");
             return;
         };
+        if request.message.len() > MAX_INIT {
+            self.count("oversized");
+            return;
+        }
         if self.repeat_init_answer(request) {
             return;
         }
@@ -257,7 +267,7 @@ impl Endpoint {
         }
         let Some(chosen) = choose_ike(&first.ike_proposals, proposals, 0) else {
             self.count("no_proposal_chosen");
-            self.doubtful_failure(&candidates, |config| {
+            self.doubtful_failure(now, &candidates, |config| {
                 Fault::new(ReasonCode::NoProposalChosen)
                     .values(describe_ciphers(&config.ike_proposals), describe_proposals(proposals))
             });
@@ -269,13 +279,21 @@ impl Endpoint {
             self.refuse_init(request, notify::INVALID_KE_PAYLOAD, &chosen.suite.group.iana().to_be_bytes());
             return;
         }
-        let agreed = KeyExchange::generate(chosen.suite.group, self.entropy.as_mut())
-            .and_then(|exchange| Ok((exchange.public().to_vec(), exchange.agree(public)?)));
-        let Ok((ours, shared)) = agreed else {
+        if public.len() != KeyExchange::public_len(chosen.suite.group) {
             self.count("malformed");
             return;
-        };
+        }
+        let agreed = KeyExchange::generate(chosen.suite.group, self.entropy.as_mut())
+            .and_then(|exchange| Ok((exchange.public().to_vec(), exchange.agree(public)?)));
         let spi = self.free_ike_spi();
+        let Ok((ours, shared)) = agreed else {
+            self.count("malformed");
+            // It cost us a key exchange all the same, so it counts against the limits, or it would go round the cookies.
+            let mut sa = IkeSa::new(now, false, (header.spi_i, spi), request.local, request.remote, Phase::Over);
+            sa.end(now);
+            self.remember_init(request, spi, sa);
+            return;
+        };
         let nonce_r = self.nonce();
         let mut chain = Chain::new();
         chain.proposals(&[answer_ike(chosen.suite, chosen.number, &[])]);
@@ -302,10 +320,15 @@ impl Endpoint {
         sa.suite = Some(chosen.suite);
         sa.expected_id = 1;
         sa.expires_at = Some(now + self.config.half_open_timeout);
-        sa.init_key = Some((request.remote.ip(), header.spi_i));
-        self.inits.insert((request.remote.ip(), header.spi_i), spi);
-        self.sas.insert(spi, sa);
+        self.remember_init(request, spi, sa);
         self.transmit(request.local, request.remote, response);
+    }
+
+    fn remember_init(&mut self, request: &InitRequest<'_>, spi: u64, mut sa: IkeSa) {
+        let key = (request.remote.ip(), request.header.spi_i);
+        sa.init_key = Some(key);
+        self.inits.insert(key, spi);
+        self.sas.insert(spi, sa);
     }
 
     /// Answers a retransmission of a request that is half-open already. Returns whether it was one.

@@ -14,13 +14,14 @@ mod tasks;
 mod window;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use causeway_crypto::KeyExchange;
 use causeway_model::Fault;
 
 use crate::codec::Exchange;
-use crate::config::PeerKey;
+use crate::config::{PeerConfig, PeerKey};
 use crate::event::{ChildId, IkeInfo};
 use crate::keys::IkeKeys;
 use crate::suite::{EspSuite, IkeSuite};
@@ -76,6 +77,14 @@ pub(crate) struct IkeSa {
     pub(crate) successor: Option<u64>,
     /// Another IKE SA of the peer is better; this one goes then.
     pub(crate) superseded_at: Option<Instant>,
+    /// Until then only a successor whose Child SA has carried traffic ends it.
+    pub(crate) traffic_until: Option<Instant>,
+    /// Something new came on it since it was established, so the peer knows that it was.
+    pub(crate) confirmed: bool,
+    /// Our attempt to replace an SA that works, by a fresh authentication.
+    pub(crate) reauthenticates: bool,
+    /// Position of the key that authenticated the peer.
+    pub(crate) psk: usize,
     pub(crate) childless_since: Option<Instant>,
     pub(crate) next_child_at: Option<Instant>,
     /// What went wrong on it last; becomes the reason if it dies of that.
@@ -187,6 +196,8 @@ pub(crate) struct RekeyRequest {
     pub(crate) exchange: KeyExchange,
     /// The IKE SA that the peer made meanwhile, and the lower nonce of that exchange.
     pub(crate) collision: Option<(u64, Vec<u8>)>,
+    /// What we offered from; the peer may be changed or removed before the answer comes.
+    pub(crate) config: Arc<PeerConfig>,
 }
 
 /// Our answer to the peer's last request.
@@ -222,6 +233,8 @@ pub(crate) struct Child {
     pub(crate) activate_at: Option<Instant>,
     /// The Child SA whose deletion activates it.
     pub(crate) replaces: Option<ChildId>,
+    /// Authentic traffic came on it.
+    pub(crate) carried: bool,
 }
 
 /// What became of an SA that was handled.
@@ -273,6 +286,10 @@ impl IkeSa {
             closing: None,
             successor: None,
             superseded_at: None,
+            traffic_until: None,
+            confirmed: false,
+            reauthenticates: false,
+            psk: 0,
             childless_since: None,
             next_child_at: None,
             fault: None,
@@ -287,6 +304,7 @@ impl IkeSa {
             initiator: self.initiator,
             remote: self.remote,
             rekeys: self.rekeys,
+            psk: self.psk,
         }
     }
 

@@ -1,5 +1,6 @@
 //! Rekeying the IKE SA (RFC 7296 §1.3.2, §2.8, §2.18) and its collisions (§2.8.2, §2.25.2).
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use causeway_crypto::KeyExchange;
@@ -35,7 +36,7 @@ impl Endpoint {
         chain.proposals(&propose_ike(&config.ike_proposals, &spi.to_be_bytes()));
         chain.push(NONCE, &[&nonce]);
         chain.exchange(group.iana(), exchange.public());
-        let request = RekeyRequest { spi, nonce, exchange, collision: None };
+        let request = RekeyRequest { spi, nonce, exchange, collision: None, config };
         self.request(now, sa, Exchange::CreateChild, &chain, Request::RekeyIke(Box::new(request)));
     }
 
@@ -53,7 +54,9 @@ impl Endpoint {
             Some(Request::RekeyIke(ours)) => ours.collision.is_some(),
             _ => false,
         };
-        if busy || sa.successor.is_some() {
+        // One short of the limit: `sa` itself is out of the map.
+        let crowded = self.ike_sas(config.key).count() + 1 >= self.config.max_ike_sas;
+        if busy || crowded || sa.successor.is_some() {
             self.count("temporary_failure");
             return Reply::error(notify::TEMPORARY_FAILURE, &[]);
         }
@@ -99,7 +102,7 @@ impl Endpoint {
         request: RekeyRequest,
         content: &Content,
     ) -> Fate {
-        let Some(config) = self.peer_config(sa.peer) else { return Fate::Keep };
+        let config = Arc::clone(&request.config);
         let rival = request.collision.filter(|(spi, _)| self.sas.get(spi).is_some_and(|sa| sa.phase.is_established()));
         let chosen = content.proposals.as_deref().and_then(|answer| accept_ike(&config.ike_proposals, answer, 8));
         let chosen = chosen.and_then(|chosen| Some((chosen.suite, ike_spi(&chosen.spi)?)));
@@ -115,6 +118,9 @@ impl Endpoint {
             let wanted = wanted.filter(|wanted| {
                 *wanted != group && allows_group(&config.ike_proposals, *wanted, Some(DhGroup::Curve25519))
             });
+            if sa.closing.is_some() {
+                return Fate::Keep;
+            }
             if wanted.is_some() {
                 self.start_rekey(now, sa, wanted);
             } else {
@@ -137,6 +143,13 @@ impl Endpoint {
         let mut heir = heir(now, sa, true, (request.spi, peer_spi), suite);
         heir.keys = Some(keys);
         self.begin_life(now, &mut heir);
+        if sa.closing.is_some() {
+            // The tunnel was closed while the answer was under way. The peer has the new SA, so it goes the way of the old one.
+            heir.closing = Some(Farewell::Delete);
+            self.begin_close(now, &mut heir);
+            self.sas.insert(request.spi, heir);
+            return Fate::Keep;
+        }
         // RFC 7296 §2.8.2: the SA made with the lowest of the four nonces is redundant, and its creator deletes it.
         let lost = rival.as_ref().is_some_and(|(_, theirs)| lower(&request.nonce, nonce_r) < theirs.as_slice());
         if lost {
@@ -194,6 +207,9 @@ fn heir(now: Instant, sa: &IkeSa, initiator: bool, spis: (u64, u64), suite: IkeS
     heir.began_it = sa.began_it;
     heir.lowest_nonce.clone_from(&sa.lowest_nonce);
     heir.superseded_at = sa.superseded_at;
+    heir.traffic_until = sa.traffic_until;
+    heir.confirmed = sa.confirmed;
+    heir.psk = sa.psk;
     heir.fault.clone_from(&sa.fault);
     heir.asked_identity.clone_from(&sa.asked_identity);
     // It is without Child SAs until it inherits; it must not make one of its own meanwhile.

@@ -168,13 +168,13 @@ impl Endpoint {
                 let claimed = initiating.fault.clone();
                 if let Some(key) = sa.peer {
                     let silence = self.silence(key, ReasonCode::PeerSilent);
-                    self.attempt_failed(key, claimed.unwrap_or(silence), true);
+                    self.attempt_failed(key, claimed.unwrap_or(silence), !sa.reauthenticates);
                 }
             }
             Phase::Authenticating(..) => {
                 if let Some(key) = sa.peer {
                     let fault = self.silence(key, ReasonCode::PeerSilentAfterInit);
-                    self.attempt_failed(key, fault, true);
+                    self.attempt_failed(key, fault, !sa.reauthenticates);
                 }
             }
             Phase::HalfOpen(_) => {
@@ -182,7 +182,7 @@ impl Endpoint {
                 // Only where the addresses name one peer: the identity is not known yet.
                 let candidates = self.candidates(sa.local, sa.remote);
                 if candidates.len() == 1 {
-                    self.doubtful_failure(&candidates, |_| {
+                    self.doubtful_failure(now, &candidates, |_| {
                         Fault::new(ReasonCode::PeerSilentAfterInit).with("peer", sa.remote.to_string())
                     });
                 }
@@ -234,8 +234,10 @@ impl Endpoint {
                     && other.superseded_at.is_none()
                     && !other.children.is_empty()
             };
+            let needs_traffic = sa.traffic_until.is_some_and(|until| now < until);
             // As its responder we do not know that the initiator has our answer until something comes on it.
-            let proven = |other: &IkeSa| other.initiator || other.last_input > other.authenticated_at;
+            let proven =
+                |other: &IkeSa| other.children.iter().any(|child| child.carried) || (other.confirmed && !needs_traffic);
             let mut successors = self.sas.values().filter(|other| better(other)).peekable();
             if successors.peek().is_some() {
                 if successors.any(proven) {

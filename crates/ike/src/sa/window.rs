@@ -7,7 +7,8 @@ use std::time::Instant;
 use causeway_crypto::sha256;
 use causeway_model::{Fault, ReasonCode};
 
-use super::{Answered, Fate, IkeSa, Pending, Phase, Request};
+use super::init::PORT_NAT;
+use super::{Answered, Farewell, Fate, IkeSa, Pending, Phase, Request};
 use crate::Endpoint;
 use crate::codec::message::notify;
 use crate::codec::{Chain, Content, DecodeError, Exchange, Header};
@@ -101,12 +102,16 @@ impl Endpoint {
             self.count("message_id");
             return Fate::Keep;
         }
+        if self.is_astray(sa, path) {
+            return Fate::Keep;
+        }
         let Some((first, inner)) = sa.keys.as_ref().and_then(|keys| keys.open(&header, message)) else {
             self.count("not_authentic");
             return Fate::Keep;
         };
         sa.expected_id = sa.expected_id.wrapping_add(1);
         sa.last_input = now;
+        sa.confirmed = sa.phase.is_established();
         self.follow(sa, path);
         let reply = match Content::decode(first, &inner) {
             Ok(content) => match header.exchange {
@@ -126,15 +131,24 @@ impl Endpoint {
                 Reply::error(notify::INVALID_SYNTAX, &[]).last()
             }
         };
-        self.respond(now, sa, header, message, reply)
+        self.respond(now, sa, path, header, message, reply)
     }
 
-    fn respond(&mut self, now: Instant, sa: &mut IkeSa, request: Header, message: &[u8], reply: Reply) -> Fate {
+    fn respond(
+        &mut self,
+        now: Instant,
+        sa: &mut IkeSa,
+        path: (SocketAddr, SocketAddr),
+        request: Header,
+        message: &[u8],
+        reply: Reply,
+    ) -> Fate {
         let header = Header { from_initiator: sa.initiator, response: true, next: 0, ..request };
         let Some(response) = sa.keys.as_mut().and_then(|keys| keys.seal(header, &reply.chain)) else {
             return Fate::Drop;
         };
-        self.transmit(sa.local, sa.remote, response.clone());
+        // RFC 7296 §2.11: to where the request came from, wherever that is.
+        self.transmit(path.0, path.1, response.clone());
         sa.answered = Some(Answered { digest: sha256(&[message]), response });
         if reply.ends {
             sa.end(now);
@@ -150,6 +164,9 @@ impl Endpoint {
         header: Header,
         message: &[u8],
     ) -> Fate {
+        if self.is_astray(sa, path) {
+            return Fate::Keep;
+        }
         let Some(pending) =
             sa.pending.take_if(|pending| pending.id == header.id && pending.exchange == header.exchange)
         else {
@@ -168,10 +185,19 @@ impl Endpoint {
             Err(error) => {
                 self.count("malformed");
                 self.malformed(now, sa, &error.to_string());
-                return Fate::Drop;
+                if !sa.phase.is_established() {
+                    return Fate::Drop;
+                }
+                // The peer does not know that it broke the protocol.
+                sa.closing = Some(Farewell::Delete);
+                self.begin_close(now, sa);
+                return Fate::Keep;
             }
         };
+        sa.confirmed = sa.phase.is_established();
         match pending.what {
+            // Closed while the answer was under way; the DELETE of the IKE SA takes the Child SA with it.
+            Request::Child(_) if sa.closing.is_some() => Fate::Keep,
             Request::Auth => self.on_auth_response(now, sa, content),
             Request::Child(request) => self.on_child_response(now, sa, *request, &content),
             Request::RekeyIke(request) => self.on_rekey_response(now, sa, *request, &content),
@@ -191,9 +217,27 @@ impl Endpoint {
         }
     }
 
-    /// RFC 7296 §2.23: an authentic message shows where the peer is now.
+    /// Whether a message of an SA that is not yet authenticated comes by other addresses than its IKE_SA_INIT did. Those chose the
+    /// peers that it may be, and their proposals.
+    fn is_astray(&mut self, sa: &IkeSa, (local, remote): (SocketAddr, SocketAddr)) -> bool {
+        let opening = matches!(sa.phase, Phase::HalfOpen(_) | Phase::Authenticating(..));
+        let astray = opening && (sa.local.ip(), sa.remote.ip()) != (local.ip(), remote.ip());
+        if astray {
+            self.count("foreign_address");
+        }
+        astray
+    }
+
+    /// RFC 7296 §2.23: an authentic message shows which port the peer's NAT uses now. Another address is not followed: the peer
+    /// could make us send a tunnel's traffic to whom it likes, and so could whoever sees a message and is quicker with it.
     fn follow(&mut self, sa: &mut IkeSa, (local, remote): (SocketAddr, SocketAddr)) {
         if (sa.local, sa.remote) == (local, remote) {
+            return;
+        }
+        // Once on the port of the encapsulation, an SA stays there.
+        let back = sa.local.port() == PORT_NAT && local.port() != PORT_NAT;
+        if back || (sa.local.ip(), sa.remote.ip()) != (local.ip(), remote.ip()) {
+            self.count("foreign_address");
             return;
         }
         let moved = sa.remote != remote && sa.phase.is_established();

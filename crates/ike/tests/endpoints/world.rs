@@ -49,6 +49,8 @@ pub(crate) struct World {
     apart_since: Option<Duration>,
     /// How long both ends may be up with nothing in common.
     pub(crate) patience: Duration,
+    /// Whether traffic is not sent, while IKE is.
+    pub(crate) silence_esp: bool,
     /// Ticks of simulated traffic.
     pub(crate) ticks: u64,
 }
@@ -110,6 +112,7 @@ impl World {
             overheard: None,
             apart_since: None,
             patience,
+            silence_esp: false,
             ticks: 0,
         }
     }
@@ -210,6 +213,9 @@ impl World {
     }
 
     fn traffic(&mut self) {
+        if self.silence_esp {
+            return;
+        }
         for end in 0..2 {
             let state = &mut self.ends[end];
             let child = state.sending.and_then(|id| state.children.get(&id)).filter(|_| state.powered);
