@@ -111,6 +111,11 @@ impl Failure {
         }
     }
 
+    /// Whether the object is changing and the same call works when it has done so.
+    pub(crate) fn is_transient(&self) -> bool {
+        matches!(self, Self::Api(error) if error.kind == "transient_state")
+    }
+
     /// Lines that go below the first.
     pub(crate) fn details(&self) -> Vec<String> {
         match self {
@@ -175,6 +180,9 @@ impl ApiError {
         let details = document.get("details").and_then(Value::as_array).into_iter().flatten().map(detail).collect();
         let mut hint = Some(field("help_message")).filter(|help| !help.is_empty());
         match kind.as_str() {
+            "not_found" if object == "unknown" => {
+                hint.get_or_insert_with(|| "this service does not offer that call".to_owned());
+            }
             "not_found" | "already_exists" | "out_of_stock" => add(&mut message, &object),
             "transient_state" => {
                 add(&mut message, &format!("{object} is {}", field("current_state")));

@@ -50,10 +50,11 @@ async fn run_with(command: Command, environment: &dyn Fn(&str) -> Option<String>
         Ok(()) => 0,
         Err(failure) if failure.is_closed_pipe() => 0,
         Err(failure) => {
-            // What was printed before comes before the error, also where both go to the same place.
-            let _ = session.console.out.flush();
             session.console.failure(&failure);
             failure.exit_code()
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,6 +73,8 @@ impl Console<'_> {
 
     /// A line that is no result. If nobody can read it any more, the work goes on.
     pub(crate) fn note(&mut self, text: &str) {
+        // Where both go to the same place, what was printed first comes first.
+        let _ = self.out.flush();
         let _ = writeln!(self.err, "{text}");
     }
 

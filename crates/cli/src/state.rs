@@ -50,7 +50,7 @@ pub(crate) fn head(object: &Value, state: &Value) -> Vec<Vec<String>> {
     }
     match (text(state, "/applied_revision"), text(state, "/desired_revision")) {
         (applied, desired) if !desired.is_empty() && applied != desired => {
-            row("revision", format!("{desired}, of which the node has {applied}"));
+            row("revision", format!("{desired} (the node has {applied})"));
         }
         (_, desired) => row("revision", desired),
     }

@@ -146,6 +146,24 @@ pub(crate) async fn until(
     }
 }
 
+/// Deletes an object; while it is changing and must not be deleted, tries again.
+pub(crate) async fn delete_when_settled(
+    session: &mut Session<'_>,
+    target: &Target,
+    limit: Duration,
+) -> Result<Value, Failure> {
+    let mut progress = Progress::new();
+    loop {
+        match session.delete(target).await {
+            Err(failure) if failure.is_transient() && !progress.is_over(limit) => {
+                progress.tell(session, failure.to_string());
+                progress.pause(limit).await;
+            }
+            result => return result,
+        }
+    }
+}
+
 /// Waits until the object is not there any more.
 pub(crate) async fn until_gone(
     session: &mut Session<'_>,

@@ -9,7 +9,7 @@ use crate::output::{Column, align, count, inline};
 use crate::session::{Api, Kind, Session, set, set_some, text};
 use crate::state::{bandwidth, head};
 use crate::text::printable;
-use crate::wait::{Goal, Wait, until, until_gone};
+use crate::wait::{Goal, Wait, delete_when_settled, until, until_gone};
 
 use super::network::NETWORK;
 
@@ -294,11 +294,12 @@ async fn delete(session: &mut Session<'_>, wanted: Delete) -> Result<(), Failure
     }
     for gateway in found {
         let target = session.object(&GATEWAY, &text(&gateway, "/id"));
-        let answer = session.delete(&target).await?;
         if let Some(limit) = wanted.wait.limit() {
+            let answer = delete_when_settled(session, &target, limit).await?;
             until_gone(session, &GATEWAY, &target, &label(&gateway), limit).await?;
             session.done(&format!("deleted VPN gateway {}", label(&gateway)), &answer)?;
         } else {
+            let answer = session.delete(&target).await?;
             session.done(&format!("deleting VPN gateway {}", label(&gateway)), &answer)?;
         }
     }

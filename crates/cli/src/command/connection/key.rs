@@ -24,7 +24,7 @@ pub(super) async fn print(session: &mut Session<'_>, wanted: Psk) -> Result<(), 
     let key = access(session, &secret, &revision).await?;
     let key = match wanted.format {
         KeyFormat::Raw => key,
-        KeyFormat::Base64 => Zeroizing::new(STANDARD.encode(&*key).into_bytes()),
+        KeyFormat::Base64 => base64_line(&key),
     };
     if let Some(path) = &wanted.output_file {
         write_private(path, &key)?;
@@ -36,12 +36,24 @@ pub(super) async fn print(session: &mut Session<'_>, wanted: Psk) -> Result<(), 
         "this is the pre-shared key of {}, in clear ({place}); whoever has it can be the device",
         label(&connection)
     )));
-    if session.is_table() {
+    if session.is_table() && wanted.format == KeyFormat::Raw {
         print_data(session, &key)
+    } else if session.is_table() {
+        Ok(session.console.verbatim(&key)?)
     } else {
         let text = String::from_utf8_lossy(&key);
+        let text = if wanted.format == KeyFormat::Raw { &*text } else { text.trim_end() };
         session.show(&json!({"secret_id": secret, "secret_revision": revision, "pre_shared_key": text}))
     }
+}
+
+/// The room is there from the start, so that no copy is left behind.
+fn base64_line(key: &[u8]) -> Zeroizing<Vec<u8>> {
+    let text = Zeroizing::new(STANDARD.encode(key));
+    let mut line = Zeroizing::new(Vec::with_capacity(text.len() + 1));
+    line.extend_from_slice(text.as_bytes());
+    line.push(b'\n');
+    line
 }
 
 /// Writes a file that only its owner can read. One that is there already keeps nothing of its content, but gets these rights first.
