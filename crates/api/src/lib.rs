@@ -8,6 +8,7 @@ mod call;
 mod headers;
 mod routes;
 mod serve;
+mod tls;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use axum::routing::get;
 use causeway_controller::Controller;
 
 pub use serve::serve;
+pub use tls::{TlsConfig, TlsError};
 
 /// What the HTTP face has to be told.
 #[derive(Clone, Debug)]

@@ -34,7 +34,7 @@ async fn one_connection_carries_many_requests_and_ends_with_the_service() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let (stop, stopped) = oneshot::channel::<()>();
-    let serving = tokio::spawn(causeway_api::serve(listener, service.router.clone(), async {
+    let serving = tokio::spawn(causeway_api::serve(listener, None, service.router.clone(), async {
         let _ = stopped.await;
     }));
     let mut stream = TcpStream::connect(address).await.expect("a connection");
@@ -73,7 +73,7 @@ async fn nonsense_is_refused_and_the_next_client_is_served() {
     let service = Service::start().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
-    let serving = tokio::spawn(causeway_api::serve(listener, service.router.clone(), std::future::pending()));
+    let serving = tokio::spawn(causeway_api::serve(listener, None, service.router.clone(), std::future::pending()));
     let long = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(200_000));
     for nonsense in ["\x16\x03\x01\x02\x00\x01\x00\x01\r\n\r\n", "GET\r\n\r\n", long.as_str()] {
         let mut stream = TcpStream::connect(address).await.expect("a connection");

@@ -5,3 +5,4 @@ mod conventions;
 mod sdk;
 mod service;
 mod slice;
+mod tls;

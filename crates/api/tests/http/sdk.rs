@@ -14,7 +14,7 @@ async fn the_official_python_sdk() {
     let service = Service::start_with_node(Duration::from_millis(100)).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
-    let serving = tokio::spawn(causeway_api::serve(listener, service.router.clone(), std::future::pending()));
+    let serving = tokio::spawn(causeway_api::serve(listener, None, service.router.clone(), std::future::pending()));
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/sdk/python/run");
     let mut command = Command::new(script);
     // What `operator.env` has.
