@@ -171,6 +171,11 @@ impl Node {
                     self.reconcile().await;
                 }
                 _ = keepalive.tick() => {
+                    if let Some(dead) = self.around.datapath.heartbeats().iter().find(|beat| !beat.running) {
+                        // Nothing is forwarded any more, so whoever runs this process has to start it again.
+                        let item = format!("packet thread {}", dead.thread);
+                        return Err(SetupError { item, error: "it has ended".to_owned() });
+                    }
                     self.watch_underlay().await;
                     self.say(&end, FromNode::Keepalive).map_err(|()| gone())?;
                 }
