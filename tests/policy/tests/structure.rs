@@ -42,7 +42,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// What tests may use in addition.
 const TESTS_MAY_USE: &[(&str, &[&str])] = &[
-    ("ike", &["netsim"]),
+    ("ike", &["esp", "netsim"]),
     ("bgp", &["netsim"]),
     ("api", &["crypto", "fleet", "store"]),
     ("lab", &["device", "model"]),

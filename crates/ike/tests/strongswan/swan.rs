@@ -1,5 +1,6 @@
 //! A charon in a namespace of its own, and an [`Endpoint`] on real sockets in another.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -15,6 +16,9 @@ use causeway_model::{ConnectionId, Family, Psk};
 
 pub(crate) const OURS: &str = "10.98.0.1";
 pub(crate) const THEIRS: &str = "10.98.0.2";
+/// The same over IPv6.
+pub(crate) const OURS_6: &str = "fd98::1";
+pub(crate) const THEIRS_6: &str = "fd98::2";
 pub(crate) const SECRET: &str = "psk-0123456789";
 
 /// Two connected namespaces, a charon in one of them; everything goes with it.
@@ -27,6 +31,8 @@ pub(crate) struct Lab {
 
 /// What charon shall be configured with.
 pub(crate) struct Swan<'a> {
+    /// Ours and charon's.
+    pub(crate) addresses: (&'a str, &'a str),
     pub(crate) ike: &'a str,
     pub(crate) esp: &'a str,
     pub(crate) secret: &'a str,
@@ -42,6 +48,7 @@ pub(crate) struct Swan<'a> {
 impl Default for Swan<'_> {
     fn default() -> Self {
         Self {
+            addresses: (OURS, THEIRS),
             ike: "aes256gcm16-prfsha384-curve25519",
             esp: "aes256gcm16-curve25519",
             secret: SECRET,
@@ -71,8 +78,9 @@ impl Lab {
             run("ip", &["-n", namespace, "link", "set", "lo", "up"]);
         }
         run("ip", &["-n", &ours, "link", "add", "e0", "type", "veth", "peer", "name", "e0", "netns", &theirs]);
-        for (namespace, address) in [(&ours, OURS), (&theirs, THEIRS)] {
+        for (namespace, address, address_6) in [(&ours, OURS, OURS_6), (&theirs, THEIRS, THEIRS_6)] {
             run("ip", &["-n", namespace, "addr", "add", &format!("{address}/24"), "dev", "e0"]);
+            run("ip", &["-n", namespace, "addr", "add", &format!("{address_6}/64"), "dev", "e0", "nodad"]);
             run("ip", &["-n", namespace, "link", "set", "e0", "up"]);
         }
         let directory = tempfile::tempdir().expect("a directory");
@@ -145,13 +153,21 @@ swanctl {{ socket = unix://{dir}/vici.sock
         }
     }
 
+    /// Gives charon's end of the tunnel an inside address, with the other end of its /30 for us.
+    pub(crate) fn inside(&self, address: &str) {
+        for key in ["net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.ipsec0.rp_filter=0"] {
+            run("ip", &["netns", "exec", &self.theirs, "sysctl", "-qw", key]);
+        }
+        run("ip", &["-n", &self.theirs, "addr", "add", &format!("{address}/30"), "dev", "ipsec0"]);
+    }
+
     /// Loads one connection `t1` with one child `c1`.
     pub(crate) fn load(&self, swan: &Swan<'_>) {
         let text = format!(
             "connections {{ t1 {{
   version = 2
-  local_addrs = {THEIRS}
-  remote_addrs = {OURS}
+  local_addrs = {}
+  remote_addrs = {}
   proposals = {}
   mobike = no
   {}
@@ -169,6 +185,8 @@ swanctl {{ socket = unix://{dir}/vici.sock
 }} }}
 secrets {{ ike1 {{ secret = \"{}\" }} }}
 ",
+            swan.addresses.1,
+            swan.addresses.0,
             swan.ike,
             swan.connection,
             swan.local_id,
@@ -239,6 +257,9 @@ pub(crate) struct Us {
     pub(crate) endpoint: Endpoint,
     pub(crate) key: PeerKey,
     sockets: [UdpSocket; 2],
+    remote: IpAddr,
+    /// ESP that came, oldest first.
+    pub(crate) esp: VecDeque<Vec<u8>>,
     /// Every event so far.
     pub(crate) events: Vec<Event>,
     /// Whether datagrams are lost both ways.
@@ -263,10 +284,10 @@ pub(crate) fn config(ike: Cipher, esp: Cipher) -> PeerConfig {
 
 /// A socket of the namespace that this thread is in. A process that another thread is about to start may hold the last one's
 /// socket for a moment.
-fn bind(port: u16) -> UdpSocket {
+fn bind(address: IpAddr, port: u16) -> UdpSocket {
     let deadline = Instant::now() + Duration::from_secs(2);
     loop {
-        match UdpSocket::bind((OURS, port)) {
+        match UdpSocket::bind((address, port)) {
             Ok(socket) => {
                 socket.set_nonblocking(true).expect("non-blocking");
                 return socket;
@@ -281,11 +302,12 @@ fn bind(port: u16) -> UdpSocket {
 
 impl Us {
     pub(crate) fn new(config: PeerConfig) -> Self {
-        let sockets = [500, 4500].map(bind);
+        let sockets = [500, 4500].map(|port| bind(config.local, port));
+        let remote = config.remote;
         let mut endpoint = Endpoint::new(EndpointConfig::default(), Box::new(SystemEntropy::new()));
         let key = config.key;
         endpoint.set_peer(Instant::now(), config);
-        Self { endpoint, key, sockets, events: Vec::new(), deaf: false }
+        Self { endpoint, key, sockets, remote, esp: VecDeque::new(), events: Vec::new(), deaf: false }
     }
 
     pub(crate) fn start(&mut self) {
@@ -338,7 +360,8 @@ impl Us {
         }
     }
 
-    fn turn(&mut self) {
+    /// Does what is due, and takes what came.
+    pub(crate) fn turn(&mut self) {
         self.endpoint.handle_timeout(Instant::now());
         self.flush();
         let mut idle = true;
@@ -352,7 +375,7 @@ impl Us {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-                    self.endpoint.handle_unreachable(Instant::now(), THEIRS.parse().expect("address"));
+                    self.endpoint.handle_unreachable(Instant::now(), self.remote);
                 }
                 Err(error) => panic!("receiving: {error}"),
             }
@@ -368,9 +391,15 @@ impl Us {
             return;
         }
         let message = if local.port() == 4500 { datagram.strip_prefix(&[0; 4]) } else { Some(datagram) };
-        if let Some(message) = message {
-            self.endpoint.handle_datagram(Instant::now(), local, remote, message);
+        match message {
+            Some(message) => self.endpoint.handle_datagram(Instant::now(), local, remote, message),
+            None => self.esp.push_back(datagram.to_vec()),
         }
+    }
+
+    /// Sends an ESP packet, encapsulated.
+    pub(crate) fn send_esp(&self, remote: SocketAddr, packet: &[u8]) {
+        self.sockets[1].send_to(packet, remote).expect("sent");
     }
 
     fn flush(&mut self) {

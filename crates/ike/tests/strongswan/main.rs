@@ -2,6 +2,8 @@
 //!
 //! `cargo test -p causeway-ike --test strongswan -- --ignored`
 
+mod interop;
+mod packets;
 mod swan;
 
 use std::time::Duration;
