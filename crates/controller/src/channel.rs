@@ -95,11 +95,12 @@ impl Controller {
 
     /// A node is there: it gets what waited for one in its zone.
     async fn register(&self, hello: &Hello) -> Result<()> {
-        if !self.zones().contains(&hello.zone) {
-            let help = format!("`{}` is none of this service's zones: {}", hello.zone, self.zones().join(", "));
+        let mut writer = self.inner.store.write().await?;
+        let zones = writer.zones().await?;
+        if !zones.contains(&hello.zone) {
+            let help = format!("`{}` is none of this service's zones: {}", hello.zone, zones.join(", "));
             return Err(Error::constraint("zone", help));
         }
-        let mut writer = self.inner.store.write().await?;
         let now = self.now();
         writer.register_node(hello.node, &hello.zone, hello.boot, &hello.version, now).await?;
         for record in writer.unplaced_gateways(&hello.zone).await? {

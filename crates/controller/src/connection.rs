@@ -22,8 +22,9 @@ use crate::access::{checked, paging, referenced, scope};
 use crate::customer::own_address;
 use crate::gateway::{GATEWAY, changeable, may_lock};
 use crate::interconnect::{self, Pair};
+use crate::quota::QuotaResource;
 use crate::unit::Unit;
-use crate::{Controller, Result, status};
+use crate::{Controller, Result, catalogue, status};
 
 const CONNECTION: &str = "connection";
 
@@ -252,8 +253,8 @@ impl Controller {
                 return Err(own_address(address));
             }
         }
-        let types = &self.inner.service.gateway_types;
-        let quota = types.iter().find(|gateway_type| gateway_type.name == gateway.gateway_type);
+        unit.within_quota(project.id, QuotaResource::Connections).await?;
+        let quota = catalogue::gateway_type(&mut unit, region, &gateway.gateway_type).await?;
         let quota = quota.map_or(0, |gateway_type| u64::from(gateway_type.allowed_connections));
         let current = u64::try_from(gateway.connection_ids.len()).unwrap_or(u64::MAX);
         if current >= quota {

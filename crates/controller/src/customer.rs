@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use crate::access::Intent::{self, Read, Write};
 use crate::access::{checked, paging, scope};
+use crate::quota::QuotaResource;
 use crate::{Controller, Result};
 
 const CUSTOMER: &str = "customer_gateway";
@@ -103,6 +104,7 @@ impl Controller {
     ) -> Result<CustomerGateway> {
         let mut unit = self.unit(caller, region).await?;
         let project = unit.project(new.meta.project_id, CUSTOMER).await?;
+        unit.within_quota(project.id, QuotaResource::CustomerGateways).await?;
         let gateway = CustomerGateway {
             id: CustomerGatewayId::random(),
             meta: unit.meta(&project, new.meta),
@@ -237,6 +239,7 @@ impl Controller {
     ) -> Result<RoutingPolicy> {
         let mut unit = self.unit(caller, region).await?;
         let project = unit.project(new.meta.project_id, POLICY).await?;
+        unit.within_quota(project.id, QuotaResource::RoutingPolicies).await?;
         let policy = RoutingPolicy {
             id: RoutingPolicyId::random(),
             meta: unit.meta(&project, new.meta),

@@ -12,8 +12,9 @@ use causeway_store::{GatewayRecord, Kind, Project, Reader};
 use crate::access::Intent::{self, Read, Write};
 use crate::access::{checked, denied, paging, referenced, scope};
 use crate::ipam::{From, subnet_of};
+use crate::quota::QuotaResource;
 use crate::unit::Unit;
-use crate::{Controller, Result, status};
+use crate::{Controller, Result, catalogue, status};
 
 pub(crate) const GATEWAY: &str = "vpn_gateway";
 
@@ -187,8 +188,9 @@ impl Controller {
     ) -> Result<VpnGatewayView> {
         let mut unit = self.unit(caller, region).await?;
         let project = unit.project(new.meta.project_id, GATEWAY).await?;
+        let zones = unit.zones().await?;
         let mut errors = ArgumentErrors::new();
-        let types = &self.inner.service.gateway_types;
+        let types = unit.gateway_types(region).await?;
         let gateway_type = types.iter().find(|gateway_type| gateway_type.name == new.gateway_type);
         if gateway_type.is_none() {
             let names: Vec<&str> = types.iter().map(|gateway_type| gateway_type.name.as_str()).collect();
@@ -198,12 +200,13 @@ impl Controller {
             errors.push("public_config", Required, "a gateway needs a public address of at least one family");
         }
         if let Some(zone) = &new.zone
-            && !self.inner.service.zones.contains(zone)
+            && !zones.contains(zone)
         {
-            errors.push("zone", Constraint, format!("there are: {}", self.inner.service.zones.join(", ")));
+            errors.push("zone", Constraint, format!("there are: {}", zones.join(", ")));
         }
         errors.finish()?;
         let gateway_type = gateway_type.ok_or_else(|| Error::Internal("no gateway type".to_owned()))?;
+        unit.within_quota(project.id, QuotaResource::VpnGateways).await?;
         let network = unit.private_network(new.private_network_id).await?;
         let of = |network: &PrivateNetwork| network.meta.project_id;
         let network = referenced(project.id, network, of, "private_network", new.private_network_id)?;
@@ -341,8 +344,7 @@ impl Controller {
         for id in ids.flatten() {
             addresses.extend(reader.ip(id).await?);
         }
-        let types = &self.inner.service.gateway_types;
-        let bandwidth = types.iter().find(|gateway_type| gateway_type.name == gateway.gateway_type);
+        let bandwidth = catalogue::gateway_type(&mut reader, region, &gateway.gateway_type).await?;
         Ok(GatewayState {
             status,
             reason: fault.map(|fault| fault.explain(Some(record.pending_since.unwrap_or(gateway.meta.updated_at)))),

@@ -19,6 +19,27 @@ const SERVICE_ULA: &str = "service_ula";
 const DEFAULT_PROJECT: &str = "default_project";
 const BOOTSTRAPPED: &str = "bootstrapped";
 
+const KEY: &str = "api_key";
+const PROJECT: &str = "project";
+
+/// Characters of a project's name and of a free text at most.
+const MAX_NAME: usize = 64;
+const MAX_TEXT: usize = 200;
+
+fn check_text(field: &str, text: &str) -> Result<()> {
+    if text.chars().count() <= MAX_TEXT {
+        return Ok(());
+    }
+    Err(Error::constraint(field, format!("at most {MAX_TEXT} characters")))
+}
+
+fn check_project(name: &str, description: &str) -> Result<()> {
+    if !(1..=MAX_NAME).contains(&name.chars().count()) {
+        return Err(Error::constraint("name", format!("1 to {MAX_NAME} characters")));
+    }
+    check_text("description", description)
+}
+
 /// What the first start has to hand to the operator. The secret is shown this once.
 pub struct Bootstrap {
     /// Public name of the operator's key.
@@ -29,6 +50,19 @@ pub struct Bootstrap {
     pub organization_id: OrganizationId,
     /// The default project, to which the key belongs.
     pub project_id: ProjectId,
+}
+
+/// What an operator asks for with a new key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRequest {
+    /// What it may do.
+    pub role: Role,
+    /// Its project.
+    pub project_id: ProjectId,
+    /// Free text, at most 200 characters.
+    pub description: String,
+    /// From when on it is refused; `None`: never.
+    pub expires_at: Option<Timestamp>,
 }
 
 /// A key that was just made. The secret is shown this once.
@@ -54,10 +88,8 @@ pub(crate) async fn seed(store: &Store, settings: &Settings, now: Timestamp) -> 
     let ula = tx.setting(SERVICE_ULA).await?.and_then(|text| u64::from_str_radix(&text, 16).ok());
     let [_, _, ula @ ..] = ula.ok_or_else(|| corrupt(SERVICE_ULA))?.to_be_bytes();
     let service = Service {
-        zones: tx.zones().await?,
         provider_asn: provider_asn.ok_or_else(|| corrupt(PROVIDER_ASN))?,
         support_contact: tx.setting(SUPPORT_CONTACT).await?,
-        gateway_types: tx.gateway_types(&region).await?,
         ula,
         region,
     };
@@ -80,15 +112,16 @@ async fn fill(tx: &mut Writer, settings: &Settings, now: Timestamp) -> Result<()
     for (position, zone) in (0..).zip(&settings.zones) {
         tx.insert_zone(&zone.name, &settings.region, position, &zone.public_pools).await?;
     }
-    for (position, gateway_type) in (0..).zip(&settings.gateway_types) {
+    for (position, offer) in (0..).zip(&settings.gateway_types) {
         let gateway_type = GatewayType {
-            name: gateway_type.name.clone(),
-            bandwidth: gateway_type.bandwidth,
-            allowed_connections: gateway_type.allowed_connections,
+            name: offer.name.clone(),
+            bandwidth: offer.bandwidth,
+            allowed_connections: offer.allowed_connections,
             zones: settings.zones.iter().map(|zone| zone.name.clone()).collect(),
             region: settings.region.clone(),
         };
         tx.insert_gateway_type(&gateway_type, position).await?;
+        tx.set_gateway_type_price(&offer.name, offer.price_per_hour).await?;
     }
     // As in the public service, the default project has its organization's id.
     let id = Uuid::new_v4();
@@ -124,7 +157,7 @@ async fn make_operator_key(mut unit: Unit<'_>, description: &str) -> Result<Boot
     let project = project.ok_or_else(|| corrupt(DEFAULT_PROJECT))?;
     let project = Reader::project(&mut unit, project).await?.ok_or_else(|| corrupt(DEFAULT_PROJECT))?;
     let now = unit.now;
-    let made = make_key(&mut unit, Role::Operator, &project, description, now).await?;
+    let made = make_key(&mut unit, Role::Operator, &project, description, None, now).await?;
     unit.set_setting(BOOTSTRAPPED, &now.to_string()).await?;
     let access_key = made.key.access_key;
     unit.finish("create", "api_key", &access_key, &[]).await?;
@@ -142,6 +175,7 @@ async fn make_key(
     role: Role,
     project: &Project,
     description: &str,
+    expires_at: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<NewApiKey> {
     let secret_key = Zeroizing::new(Uuid::new_v4().to_string());
@@ -152,7 +186,7 @@ async fn make_key(
         organization_id: project.organization_id,
         description: description.to_owned(),
         created_at: now,
-        expires_at: None,
+        expires_at,
         revoked_at: None,
     };
     tx.insert_api_key(&key, &sha256(&[secret_key.as_bytes()])).await?;
@@ -235,13 +269,111 @@ impl Controller {
         project: ProjectId,
         description: String,
     ) -> Result<NewApiKey> {
-        operator(caller, "write", "api_key")?;
-        let mut unit = self.unit(caller, &self.inner.service.region).await?;
-        let project = unit.project(Some(project), "api_key").await?;
+        self.issue_api_key(caller, KeyRequest { role, project_id: project, description, expires_at: None }).await
+    }
+
+    /// Makes a key of a project that may have an end; operators only.
+    ///
+    /// # Errors
+    /// [`Error::PermissionsDenied`], [`Error::NotFound`], [`Error::InvalidArguments`].
+    pub async fn issue_api_key(&self, caller: &Caller, request: KeyRequest) -> Result<NewApiKey> {
+        operator(caller, "write", KEY)?;
+        let KeyRequest { role, project_id, description, expires_at } = request;
+        let mut unit = self.unit(caller, self.region()).await?;
         let now = unit.now;
-        let made = make_key(&mut unit, role, &project, &description, now).await?;
-        unit.finish("create", "api_key", &made.key.access_key, &[("role", format!("{role:?}"))]).await?;
+        check_text("description", &description)?;
+        if expires_at.is_some_and(|time| time <= now) {
+            return Err(Error::constraint("expires_at", "has to be in the future"));
+        }
+        let project = unit.project(Some(project_id), KEY).await?;
+        let made = make_key(&mut unit, role, &project, &description, expires_at, now).await?;
+        let details = [("role", format!("{role:?}")), ("project_id", project_id.to_string())];
+        unit.finish("create", KEY, &made.key.access_key, &details).await?;
         Ok(made)
+    }
+
+    /// Keys without their secrets; operators only.
+    ///
+    /// # Errors
+    /// [`Error::PermissionsDenied`], or if the paging is out of bounds.
+    pub async fn list_api_keys(
+        &self,
+        caller: &Caller,
+        list: &ListQuery,
+        role: Option<Role>,
+        include_revoked: bool,
+    ) -> Result<Page<ApiKey>> {
+        operator(caller, "read", KEY)?;
+        paging(list)?;
+        let (items, total) = self.read().await?.api_keys(list, role, include_revoked).await?;
+        Ok(Page { items, total })
+    }
+
+    /// Revokes a key: it is refused from now on. Operators only.
+    ///
+    /// # Errors
+    /// [`Error::PermissionsDenied`], [`Error::NotFound`], [`Error::PreconditionFailed`] if no operator could get in any more.
+    pub async fn revoke_api_key(&self, caller: &Caller, access_key: &str) -> Result<ApiKey> {
+        operator(caller, "write", KEY)?;
+        let mut unit = self.unit(caller, self.region()).await?;
+        let missing = || Error::NotFound { resource: "access_key", id: access_key.to_owned() };
+        let key = Reader::api_key(&mut unit, access_key).await?.ok_or_else(missing)?;
+        if key.revoked_at.is_some() {
+            return Ok(key);
+        }
+        let now = unit.now;
+        let live = key.expires_at.is_none_or(|time| time > now);
+        if key.role == Role::Operator && live && unit.live_keys(Role::Operator, now).await? < 2 {
+            let help = "it is the last operator's key; create another one first".to_owned();
+            return Err(Error::PreconditionFailed { precondition: "resource_still_in_use", help });
+        }
+        Writer::revoke_api_key(&mut unit, access_key, now).await?;
+        let key = Reader::api_key(&mut unit, access_key).await?.ok_or_else(missing)?;
+        unit.finish("revoke", KEY, access_key, &[]).await?;
+        Ok(key)
+    }
+
+    /// Changes a project's name and description; operators only.
+    ///
+    /// # Errors
+    /// [`Error::PermissionsDenied`], [`Error::NotFound`], [`Error::InvalidArguments`].
+    pub async fn update_project(
+        &self,
+        caller: &Caller,
+        id: ProjectId,
+        name: Option<String>,
+        description: Option<String>,
+    ) -> Result<Project> {
+        operator(caller, "write", PROJECT)?;
+        let mut unit = self.unit(caller, self.region()).await?;
+        let mut project = unit.project(Some(id), PROJECT).await?;
+        project.name = name.unwrap_or(project.name);
+        project.description = description.unwrap_or(project.description);
+        project.updated_at = unit.now;
+        check_project(&project.name, &project.description)?;
+        unit.set_project(id, &project.name, &project.description, project.updated_at).await?;
+        unit.finish("update", PROJECT, id, &[("name", project.name.clone())]).await?;
+        Ok(project)
+    }
+
+    /// Deletes an empty project; operators only. What it was billed for stays on record.
+    ///
+    /// # Errors
+    /// [`Error::PermissionsDenied`], [`Error::NotFound`], [`Error::PreconditionFailed`].
+    pub async fn delete_project(&self, caller: &Caller, id: ProjectId) -> Result<()> {
+        operator(caller, "write", PROJECT)?;
+        let mut unit = self.unit(caller, self.region()).await?;
+        unit.project(Some(id), PROJECT).await?;
+        let refused = |help: String| Err(Error::PreconditionFailed { precondition: "resource_still_in_use", help });
+        if unit.setting(DEFAULT_PROJECT).await?.is_some_and(|default| default == id.to_string()) {
+            return refused("the default project stays".to_owned());
+        }
+        let (objects, keys) = unit.project_contents(id).await?;
+        if objects + keys > 0 {
+            return refused(format!("the project has {objects} objects and {keys} keys; delete and revoke them first"));
+        }
+        Writer::delete_project(&mut unit, id).await?;
+        unit.finish("delete", PROJECT, id, &[]).await
     }
 
     /// A project.
@@ -278,7 +410,8 @@ impl Controller {
     /// # Errors
     /// [`Error::PermissionsDenied`].
     pub async fn create_project(&self, caller: &Caller, name: String, description: String) -> Result<Project> {
-        operator(caller, "write", "project")?;
+        operator(caller, "write", PROJECT)?;
+        check_project(&name, &description)?;
         let mut unit = self.unit(caller, &self.inner.service.region).await?;
         let project = Project {
             id: ProjectId::random(),
@@ -290,7 +423,7 @@ impl Controller {
             updated_at: unit.now,
         };
         unit.insert_project(&project).await?;
-        unit.finish("create", "project", project.id, &[("name", project.name.clone())]).await?;
+        unit.finish("create", PROJECT, project.id, &[("name", project.name.clone())]).await?;
         Ok(project)
     }
 

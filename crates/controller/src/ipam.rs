@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use crate::access::Intent::{self, Read, Write};
 use crate::access::{checked, paging, referenced, scope};
 use crate::address::{is_bookable, lowest_free};
+use crate::quota::QuotaResource;
 use crate::unit::Unit;
 use crate::{Controller, Result};
 
@@ -118,6 +119,7 @@ impl Controller {
     pub async fn book_ip(&self, caller: &Caller, region: &str, new: NewIp) -> Result<Ip> {
         let mut unit = self.unit(caller, region).await?;
         let project = unit.project(new.project_id, IP).await?;
+        unit.within_quota(project.id, QuotaResource::Ips).await?;
         let family = Family::from_is_ipv6(new.is_ipv6);
         if new.address.is_some_and(|address| Family::of(address) != family) {
             return Err(Error::constraint("address", format!("not an {family} address, as `is_ipv6` asks for")));
@@ -143,8 +145,9 @@ impl Controller {
                 From::Subnet(id, subnet.subnet)
             }
             NewIpSource::Zonal(zone) => {
-                if !self.inner.service.zones.contains(&zone) {
-                    let zones = self.inner.service.zones.join(", ");
+                let zones = unit.zones().await?;
+                if !zones.contains(&zone) {
+                    let zones = zones.join(", ");
                     return Err(Error::constraint("source.zonal", format!("unknown zone; there are: {zones}")));
                 }
                 From::Zone(zone)

@@ -6,6 +6,7 @@
 
 mod access;
 mod address;
+mod catalogue;
 mod channel;
 mod clock;
 mod connection;
@@ -18,28 +19,33 @@ mod jobs;
 mod key;
 mod network;
 mod psk;
+mod quota;
 mod render;
 mod secret;
 mod status;
 mod unit;
+mod usage;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use causeway_crypto::envelope::Kek;
 use causeway_crypto::{Entropy, SystemEntropy};
-use causeway_model::resource::{Caller, GatewayType};
+use causeway_model::resource::Caller;
 use causeway_model::{Error, Timestamp};
 use causeway_store::{Reader, Store};
 use ipnet::IpNet;
 use tokio::sync::watch;
 
+pub use catalogue::{GatewayTypeChange, GatewayTypeOffer, PublicPool, Zone};
 pub use causeway_device::FORMATS as DEVICE_FORMATS;
 pub use causeway_store::{ApiKey, Project};
 pub use clock::{Clock, SystemClock};
 pub use connection::ConnectionRoutes;
-pub use identity::{Bootstrap, NewApiKey};
+pub use identity::{Bootstrap, KeyRequest, NewApiKey};
+pub use quota::{Quota, QuotaResource};
 pub use secret::AccessedSecret;
+pub use usage::{UsageQuery, UsageRecord};
 
 /// What every use case returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -77,20 +83,27 @@ pub struct GatewayTypeSettings {
     pub bandwidth: u64,
     /// Connections at most.
     pub allowed_connections: u32,
+    /// Millionths of the currency.
+    pub price_per_hour: u64,
 }
 
 impl Settings {
     /// VGW-S, VGW-M and VGW-L.
     #[must_use]
     pub fn default_gateway_types() -> Vec<GatewayTypeSettings> {
-        [("VGW-S", 1_000_000_000, 10), ("VGW-M", 2_500_000_000, 50), ("VGW-L", 10_000_000_000, 200)]
-            .into_iter()
-            .map(|(name, bandwidth, allowed_connections)| GatewayTypeSettings {
-                name: name.to_owned(),
-                bandwidth,
-                allowed_connections,
-            })
-            .collect()
+        [
+            ("VGW-S", 1_000_000_000, 10, 50_000),
+            ("VGW-M", 2_500_000_000, 50, 150_000),
+            ("VGW-L", 10_000_000_000, 200, 500_000),
+        ]
+        .into_iter()
+        .map(|(name, bandwidth, allowed_connections, price_per_hour)| GatewayTypeSettings {
+            name: name.to_owned(),
+            bandwidth,
+            allowed_connections,
+            price_per_hour,
+        })
+        .collect()
     }
 }
 
@@ -98,10 +111,8 @@ impl Settings {
 #[derive(Debug)]
 pub(crate) struct Service {
     pub(crate) region: String,
-    pub(crate) zones: Vec<String>,
     pub(crate) provider_asn: u32,
     pub(crate) support_contact: Option<String>,
-    pub(crate) gateway_types: Vec<GatewayType>,
     /// The /48 of this service (RFC 4193) that IPv6 interconnection subnets come from.
     pub(crate) ula: [u8; 6],
 }
@@ -158,12 +169,6 @@ impl Controller {
     #[must_use]
     pub fn region(&self) -> &str {
         &self.inner.service.region
-    }
-
-    /// The zones, the preferred one first.
-    #[must_use]
-    pub fn zones(&self) -> &[String] {
-        &self.inner.service.zones
     }
 
     /// Our AS number: the one that new gateways get.

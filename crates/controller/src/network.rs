@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use crate::access::Intent::{self, Read, Write};
 use crate::access::{checked, paging, referenced, scope};
 use crate::address::{free_ipv4_subnet, free_ipv6_subnet, overlap};
+use crate::quota::QuotaResource;
 use crate::{Controller, Result};
 
 const VPC: &str = "vpc";
@@ -74,6 +75,7 @@ impl Controller {
     pub async fn create_vpc(&self, caller: &Caller, region: &str, new: NewVpc) -> Result<Vpc> {
         let mut unit = self.unit(caller, region).await?;
         let project = unit.project(new.meta.project_id, VPC).await?;
+        unit.within_quota(project.id, QuotaResource::Vpcs).await?;
         let meta = unit.meta(&project, new.meta);
         let vpc = Vpc { id: VpcId::random(), meta, is_default: false, private_network_count: 0 };
         unit.insert_vpc(&vpc).await?;
@@ -139,6 +141,7 @@ impl Controller {
     ) -> Result<PrivateNetwork> {
         let mut unit = self.unit(caller, region).await?;
         let project = unit.project(new.meta.project_id, NETWORK).await?;
+        unit.within_quota(project.id, QuotaResource::PrivateNetworks).await?;
         let vpc_id = match new.vpc_id {
             Some(id) => referenced(project.id, unit.vpc(id).await?, |vpc| vpc.meta.project_id, VPC, id)?.id,
             None => {

@@ -11,7 +11,7 @@ use causeway_model::{Error, Family, NodeId, PrivateNetworkId, VpcId};
 use causeway_store::{ConnectionRecord, GatewayRecord, Reader};
 
 use crate::connection::policy_desired;
-use crate::{Controller, Result};
+use crate::{Controller, Result, catalogue};
 
 impl Controller {
     /// Everything that a node shall run, at its newest revision.
@@ -81,8 +81,7 @@ impl Controller {
         for connection in reader.connection_records(gateway.id).await? {
             connections.push(self.render_connection(reader, &connection, gateway.locked).await?);
         }
-        let types = &self.inner.service.gateway_types;
-        let bandwidth = types.iter().find(|gateway_type| gateway_type.name == gateway.gateway_type);
+        let bandwidth = catalogue::gateway_type(reader, self.region(), &gateway.gateway_type).await?;
         Ok(GatewayDesired {
             id: gateway.id,
             vpc,

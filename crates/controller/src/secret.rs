@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::access::Intent::{self, Read, Write};
 use crate::access::{checked, denied, paging, scope};
+use crate::quota::QuotaResource;
 use crate::unit::Unit;
 use crate::{Controller, Result, key};
 
@@ -121,6 +122,7 @@ impl Controller {
     pub async fn create_secret(&self, caller: &Caller, region: &str, new: NewSecret) -> Result<Secret> {
         let mut unit = self.unit(caller, region).await?;
         let project = unit.project(new.meta.project_id, SECRET).await?;
+        unit.within_quota(project.id, QuotaResource::Secrets).await?;
         let secret = Secret {
             id: SecretId::random(),
             meta: unit.meta(&project, new.meta),

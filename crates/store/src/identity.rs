@@ -73,7 +73,7 @@ fn project(row: &SqliteRow) -> Result<Project> {
     })
 }
 
-fn api_key(row: &SqliteRow) -> Result<ApiKey> {
+pub(crate) fn api_key(row: &SqliteRow) -> Result<ApiKey> {
     Ok(ApiKey {
         access_key: row.text("access_key")?,
         role: row.word("role")?,

@@ -14,6 +14,7 @@ mod gateway;
 mod identity;
 mod list;
 mod network;
+mod operator;
 mod row;
 mod secret;
 
@@ -32,6 +33,7 @@ pub use fleet::{ConnectionObserved, GatewayObserved, NodeRecord};
 pub use gateway::GatewayRecord;
 pub use identity::{ApiKey, Pool, Project};
 pub use list::{Kind, Scope};
+pub use operator::UsageRow;
 pub use secret::{SecretRecord, StoredVersion};
 
 use row::{RowExt, blob};

@@ -4,4 +4,5 @@ mod connections;
 mod durability;
 mod gateways;
 mod harness;
+mod operator;
 mod rules;

@@ -1,0 +1,166 @@
+//! How much a project may have.
+
+use std::fmt;
+use std::str::FromStr;
+
+use causeway_model::error::ArgumentReason;
+use causeway_model::resource::Caller;
+use causeway_model::{Error, ProjectId};
+
+use crate::access::operator;
+use crate::unit::Unit;
+use crate::{Controller, Result};
+
+/// A kind of objects that is limited per project. Addresses that a gateway brought along and secrets that a connection owns do not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum QuotaResource {
+    /// VPCs.
+    Vpcs,
+    /// Private Networks.
+    PrivateNetworks,
+    /// VPN gateways.
+    VpnGateways,
+    /// Connections.
+    Connections,
+    /// Customer gateways.
+    CustomerGateways,
+    /// Routing policies.
+    RoutingPolicies,
+    /// Addresses that were booked.
+    Ips,
+    /// Secrets.
+    Secrets,
+}
+
+impl QuotaResource {
+    /// Every kind.
+    pub const ALL: [Self; 8] = [
+        Self::Vpcs,
+        Self::PrivateNetworks,
+        Self::VpnGateways,
+        Self::Connections,
+        Self::CustomerGateways,
+        Self::RoutingPolicies,
+        Self::Ips,
+        Self::Secrets,
+    ];
+
+    /// The word in the API and in the store.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Vpcs => "vpcs",
+            Self::PrivateNetworks => "private_networks",
+            Self::VpnGateways => "vpn_gateways",
+            Self::Connections => "connections",
+            Self::CustomerGateways => "customer_gateways",
+            Self::RoutingPolicies => "routing_policies",
+            Self::Ips => "ips",
+            Self::Secrets => "secrets",
+        }
+    }
+
+    /// What a project may have unless the operator says otherwise.
+    #[must_use]
+    pub const fn default_quota(self) -> u64 {
+        match self {
+            Self::VpnGateways => 50,
+            Self::Vpcs => 100,
+            Self::PrivateNetworks => 500,
+            Self::CustomerGateways => 500,
+            Self::Connections | Self::RoutingPolicies | Self::Ips | Self::Secrets => 1000,
+        }
+    }
+}
+
+impl fmt::Display for QuotaResource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for QuotaResource {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|resource| resource.as_str() == text).ok_or_else(|| {
+            let help = format!("there are: {}", Self::ALL.map(Self::as_str).join(", "));
+            let name = "resource".to_owned();
+            Error::InvalidArguments(vec![causeway_model::error::ArgumentError {
+                name,
+                reason: ArgumentReason::Unknown,
+                help,
+            }])
+        })
+    }
+}
+
+/// A project's quota for a kind of objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// The kind.
+    pub resource: QuotaResource,
+    /// At most.
+    pub quota: u64,
+    /// Now.
+    pub used: u64,
+    /// Whether the operator has left it as it is by default.
+    pub is_default: bool,
+}
+
+async fn quota(reader: &mut causeway_store::Reader, project: ProjectId, resource: QuotaResource) -> Result<Quota> {
+    let (set, used) = reader.quota(project, resource.as_str()).await?;
+    let quota = set.unwrap_or(resource.default_quota());
+    Ok(Quota { resource, quota, used, is_default: set.is_none() })
+}
+
+impl Unit<'_> {
+    /// Refuses one more object of a kind than the project may have.
+    pub(crate) async fn within_quota(&mut self, project: ProjectId, resource: QuotaResource) -> Result<()> {
+        let Quota { quota, used, .. } = quota(self, project, resource).await?;
+        if used < quota {
+            return Ok(());
+        }
+        Err(Error::QuotasExceeded { resource: resource.to_string(), quota, current: used })
+    }
+}
+
+impl Controller {
+    /// A project's quotas: its tenants and operators.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn quotas(&self, caller: &Caller, project: ProjectId) -> Result<Vec<Quota>> {
+        self.project(caller, project).await?;
+        let mut reader = self.read().await?;
+        let mut quotas = Vec::with_capacity(QuotaResource::ALL.len());
+        for resource in QuotaResource::ALL {
+            quotas.push(quota(&mut reader, project, resource).await?);
+        }
+        Ok(quotas)
+    }
+
+    /// Sets a project's quota; `None`: the default again. What is there already stays, even beyond it. Operators only.
+    ///
+    /// # Errors
+    /// [`Error::PermissionsDenied`], [`Error::NotFound`], [`Error::InvalidArguments`].
+    pub async fn set_quota(
+        &self,
+        caller: &Caller,
+        project: ProjectId,
+        resource: QuotaResource,
+        limit: Option<u64>,
+    ) -> Result<Quota> {
+        operator(caller, "write", "quota")?;
+        if limit.is_some_and(|limit| i64::try_from(limit).is_err()) {
+            return Err(Error::constraint("quota", "too large"));
+        }
+        let mut unit = self.unit(caller, self.region()).await?;
+        let project = unit.project(Some(project), "quota").await?.id;
+        unit.set_quota(project, resource.as_str(), limit).await?;
+        let set = quota(&mut unit, project, resource).await?;
+        let details = [("resource", resource.to_string()), ("quota", set.quota.to_string())];
+        unit.finish("set_quota", "project", project, &details).await?;
+        Ok(set)
+    }
+}
