@@ -1,6 +1,7 @@
 //! From octets to what the session understands, and back. The only file that speaks `rustbgpd-wire`.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use bytes::Bytes;
 use causeway_model::Family;
@@ -15,8 +16,14 @@ pub(crate) const MAX_MESSAGE: usize = 4096;
 const HEADER: usize = 19;
 /// Longest AS path and longest community list that is kept. Beyond any real path; it bounds what one peer can make us hold.
 const MAX_LIST: usize = 255;
+/// The attribute flag that makes its length two octets long (RFC 4271 §4.3).
+const EXTENDED: u8 = 0x10;
 /// The 2-octet AS number that stands for a longer one (RFC 6793 §9).
 const AS_TRANS: u16 = 23456;
+/// The restart time that we offer, in seconds: how long the peer may keep our routes after TCP broke. A restart of the program takes
+/// two or three seconds until its tunnels and sessions are back, and nothing is forwarded meanwhile. A peer that has another way to
+/// the VPC should take it soon after that, which the default of most devices, two minutes, would prevent.
+const RESTART_TIME: u16 = 10;
 /// Octets of prefixes in one UPDATE that we send; leaves room for header and attributes.
 const MAX_NLRI: usize = 3400;
 
@@ -45,6 +52,24 @@ pub(crate) struct Open {
     pub(crate) refresh: bool,
     /// Unicast families offered; none named means IPv4 (RFC 4760 §8).
     pub(crate) families: Vec<Family>,
+    /// Graceful restart, if it is offered.
+    pub(crate) restart: Option<Restart>,
+}
+
+/// The peer's graceful restart capability (RFC 4724 §3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Restart {
+    /// How long the peer takes to be back, as it says: up to 4,095 s.
+    pub(crate) time: Duration,
+    /// The unicast families listed, each with its F bit: whether forwarding went on while the peer restarted.
+    families: Vec<(Family, bool)>,
+}
+
+impl Restart {
+    /// The F bit of `family`; `None` if the peer does not list it.
+    pub(crate) fn forwarding(&self, family: Family) -> Option<bool> {
+        self.families.iter().find(|(listed, _)| *listed == family).map(|(_, forwarding)| *forwarding)
+    }
 }
 
 /// A NOTIFICATION in either direction.
@@ -71,6 +96,7 @@ impl Notification {
     pub(crate) const BAD_HOLD_TIME: u8 = note::open_subcode::UNACCEPTABLE_HOLD_TIME;
     pub(crate) const UNSUPPORTED_CAPABILITY: u8 = note::open_subcode::UNSUPPORTED_CAPABILITY;
     pub(crate) const SHUTDOWN: u8 = note::cease_subcode::ADMINISTRATIVE_SHUTDOWN;
+    pub(crate) const REJECTED: u8 = note::cease_subcode::CONNECTION_REJECTED;
     pub(crate) const COLLISION: u8 = note::cease_subcode::CONNECTION_COLLISION_RESOLUTION;
 
     pub(crate) const fn new(code: u8, subcode: u8) -> Self {
@@ -199,7 +225,21 @@ fn understand_open(open: &wire::OpenMessage) -> Open {
         four_octet: open.capabilities.iter().any(|capability| matches!(capability, Capability::FourOctetAs { .. })),
         refresh: open.capabilities.contains(&Capability::RouteRefresh),
         families,
+        restart: open.capabilities.iter().rev().find_map(understand_restart),
     }
+}
+
+/// The last one counts: of several capabilities, and of several entries for one family (RFC 4724 §3).
+fn understand_restart(capability: &Capability) -> Option<Restart> {
+    let Capability::GracefulRestart { restart_time, families: listed, .. } = capability else { return None };
+    let entry = |family: Family| {
+        let entry = listed.iter().rev().find(|entry| is_ours(entry.afi, entry.safi, family))?;
+        Some((family, entry.forwarding_preserved))
+    };
+    Some(Restart {
+        time: Duration::from_secs(u64::from(*restart_time)),
+        families: Family::ALL.into_iter().filter_map(entry).collect(),
+    })
 }
 
 const fn afi(family: Family) -> Afi {
@@ -215,8 +255,8 @@ pub(crate) fn multiprotocol_capability(family: Family) -> [u8; 6] {
     [1, 4, afi[0], afi[1], 0, Safi::Unicast as u8]
 }
 
-/// Our OPEN.
-pub(crate) fn open(local_asn: u32, hold_time: u16, router_id: Ipv4Addr, family: Family) -> Vec<u8> {
+/// Our OPEN. `restarted`: nothing was up since the program started (the R bit of RFC 4724 §3).
+pub(crate) fn open(local_asn: u32, hold_time: u16, router_id: Ipv4Addr, family: Family, restarted: bool) -> Vec<u8> {
     encode(&wire::Message::Open(wire::OpenMessage {
         version: 4,
         my_as: u16::try_from(local_asn).unwrap_or(AS_TRANS),
@@ -225,6 +265,17 @@ pub(crate) fn open(local_asn: u32, hold_time: u16, router_id: Ipv4Addr, family: 
         capabilities: vec![
             Capability::MultiProtocol { afi: afi(family), safi: Safi::Unicast },
             Capability::RouteRefresh,
+            Capability::GracefulRestart {
+                restart_state: restarted,
+                notification: false,
+                restart_time: RESTART_TIME,
+                // Our routes vanish from the kernel with the program, so the F bit stays clear.
+                families: vec![wire::GracefulRestartFamily {
+                    afi: afi(family),
+                    safi: Safi::Unicast,
+                    forwarding_preserved: false,
+                }],
+            },
             Capability::FourOctetAs { asn: local_asn },
         ],
     }))
@@ -263,18 +314,20 @@ pub(crate) struct Update {
     pub(crate) attributes: Attributes,
     /// Some attribute was malformed and the announcements were turned into withdrawals (RFC 7606 §2).
     pub(crate) treated_as_withdraw: Option<String>,
+    /// The peer has now sent everything that it had when the session came up (RFC 4724 §2).
+    pub(crate) end_of_rib: bool,
 }
 
 /// Parses with the revised error handling of RFC 7606. `Err` only for what must reset the session.
 pub(crate) fn parse_update(
-    message: &wire::UpdateMessage,
+    original: &wire::UpdateMessage,
     family: Family,
     four_octet: bool,
 ) -> Result<Update, ProtocolError> {
     let message = wire::UpdateMessage {
-        withdrawn_routes: message.withdrawn_routes.clone(),
-        path_attributes: without_foreign_families(&message.path_attributes, family),
-        nlri: message.nlri.clone(),
+        withdrawn_routes: original.withdrawn_routes.clone(),
+        path_attributes: without_foreign_families(&original.path_attributes, family),
+        nlri: original.nlri.clone(),
     };
     let parsed = message.parse_revised(four_octet, false, false, &[])?;
     let mut disposition = parsed.malformed.iter().map(|attribute| attribute.disposition).max();
@@ -349,11 +402,25 @@ pub(crate) fn parse_update(
             _ => {}
         }
     }
+    let end_of_rib = disposition.is_none() && is_end_of_rib(original, family);
     let treated_as_withdraw = (disposition == Some(ErrorDisposition::TreatAsWithdraw)).then_some(detail);
     if treated_as_withdraw.is_some() {
         withdrawn.extend(announced.drain(..).map(|(prefix, _)| prefix));
     }
-    Ok(Update { withdrawn, announced, attributes, treated_as_withdraw })
+    Ok(Update { withdrawn, announced, attributes, treated_as_withdraw, end_of_rib })
+}
+
+/// RFC 4724 §2: an UPDATE without anything ends IPv4, one with nothing but an empty MP_UNREACH_NLRI ends the family that it names.
+fn is_end_of_rib(message: &wire::UpdateMessage, family: Family) -> bool {
+    let [_, _, high, low, _, safi] = multiprotocol_capability(family);
+    message.withdrawn_routes.is_empty()
+        && message.nlri.is_empty()
+        && match *message.path_attributes {
+            [] => family == Family::Ipv4,
+            [flags, 15, 3, ref value @ ..] if flags & EXTENDED == 0 => value == [high, low, safi],
+            [flags, 15, 0, 3, ref value @ ..] if flags & EXTENDED != 0 => value == [high, low, safi],
+            _ => false,
+        }
 }
 
 fn is_ours(theirs: Afi, safi: Safi, family: Family) -> bool {
@@ -363,7 +430,6 @@ fn is_ours(theirs: Afi, safi: Safi, family: Family) -> bool {
 /// Leaves out MP_REACH_NLRI and MP_UNREACH_NLRI of families that were not negotiated, so that the decoders of EVPN, FlowSpec and the
 /// like never see what this peer sends. Stops at the first attribute that is not framed well: the parser judges it.
 fn without_foreign_families(attributes: &Bytes, family: Family) -> Bytes {
-    const EXTENDED: u8 = 0x10;
     let ours = [(afi(family) as u16).to_be_bytes()[0], (afi(family) as u16).to_be_bytes()[1], Safi::Unicast as u8];
     let mut kept = Vec::with_capacity(attributes.len());
     let mut rest: &[u8] = attributes;

@@ -174,6 +174,8 @@ struct Entry {
     sequence: u64,
     over_limit: bool,
     verdict: Verdict,
+    /// From a session that broke off; the peer has not said yet whether it still holds (RFC 4724 §4.2).
+    stale: bool,
 }
 
 /// The peer's announcements before policy, each with its verdict.
@@ -228,7 +230,8 @@ impl AdjRibIn {
 
     fn insert(&mut self, mut route: Route, policy: Option<&Policy>) -> bool {
         let prefix = route.prefix;
-        let (sequence, over_limit) = if let Some(held) = self.routes.get(&prefix) {
+        let (sequence, over_limit) = if let Some(held) = self.routes.get_mut(&prefix) {
+            held.stale = false;
             let received_at = std::mem::replace(&mut route.received_at, held.route.received_at);
             if route == held.route {
                 return false;
@@ -248,7 +251,7 @@ impl AdjRibIn {
         }
         let verdict = self.judge.verdict(&route, over_limit, policy);
         self.accepted += usize::from(verdict.is_accepted());
-        if let Some(old) = self.routes.insert(prefix, Entry { route, sequence, over_limit, verdict }) {
+        if let Some(old) = self.routes.insert(prefix, Entry { route, sequence, over_limit, verdict, stale: false }) {
             self.accepted -= usize::from(old.verdict.is_accepted());
         }
         true
@@ -280,6 +283,32 @@ impl AdjRibIn {
             self.accepted += usize::from(entry.verdict.is_accepted());
         }
         changed
+    }
+
+    /// The session broke off: what it held is stale now. What was stale already goes, so that nothing outlives two restarts in a row
+    /// (RFC 4724 §4.2). Whether anything went.
+    pub(crate) fn make_stale(&mut self, policy: Option<&Policy>) -> bool {
+        let changed = self.remove_stale(policy);
+        for entry in self.routes.values_mut() {
+            entry.stale = true;
+        }
+        self.lost = false;
+        changed
+    }
+
+    /// Forgets what is stale. Whether there was anything.
+    pub(crate) fn remove_stale(&mut self, policy: Option<&Policy>) -> bool {
+        let stale: Vec<IpNet> =
+            self.routes.iter().filter(|(_, entry)| entry.stale).map(|(prefix, _)| *prefix).collect();
+        for prefix in &stale {
+            self.remove(prefix, policy);
+        }
+        !stale.is_empty()
+    }
+
+    /// How many are stale.
+    pub(crate) fn stale(&self) -> usize {
+        self.routes.values().filter(|entry| entry.stale).count()
     }
 
     /// Forgets everything. Whether there was anything.

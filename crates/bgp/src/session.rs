@@ -1,7 +1,9 @@
 //! The session: up to two connections, the timers between them, collision, policy, and what the caller has to do and to know.
 
+mod facts;
+mod restart;
+
 use std::collections::{BTreeSet, VecDeque};
-use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use causeway_model::{Family, Fault, ReasonCode};
@@ -10,8 +12,9 @@ use ipnet::IpNet;
 use crate::codec::{self, Announcer, Message, Notification, Open, ProtocolError};
 use crate::connection::{Connection, Phase};
 use crate::fault;
-use crate::rib::{self, AdjRibIn, Judge, Policy, Route, Verdict};
-use crate::types::{Action, ConnKind, ConnectError, Counters, Event, SessionConfig, State};
+use crate::rib::{self, AdjRibIn, Judge, Policy};
+use crate::types::{Action, ConnKind, ConnectError, Counters, Event, SessionConfig};
+use restart::Stale;
 
 /// How long one attempt to connect may take. The kernel repeats the SYN after 1 s and 3 s, so this sees both answers.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
@@ -47,6 +50,9 @@ pub struct Session {
     flaps: u32,
     fault: Fault,
     fault_at: Instant,
+    /// It has not been up yet, and the peer may remember the session of a process before this one.
+    fresh: bool,
+    stale: Option<Stale>,
     adj_in: AdjRibIn,
     adj_out: BTreeSet<IpNet>,
     refresh_asked: bool,
@@ -78,6 +84,8 @@ impl Session {
             flaps: 0,
             fault: ReasonCode::TunnelDown.into(),
             fault_at: now,
+            fresh: true,
+            stale: None,
             adj_in: AdjRibIn::new(judge, config.max_prefixes),
             adj_out: BTreeSet::new(),
             refresh_asked: false,
@@ -154,7 +162,8 @@ impl Session {
     }
 
     /// TCP is established. A second incoming connection replaces the first, whose socket the caller drops: a peer that connects
-    /// again has given the first one up (RFC 4271 §6.8 leaves that to us where the first is Established).
+    /// again has given the first one up (RFC 4271 §6.8 leaves that to us where the first is Established). It replaces our own
+    /// connection too if the session over that one is older than a collision can be and graceful restart is negotiated.
     pub fn handle_connected(&mut self, now: Instant, kind: ConnKind) {
         if kind == ConnKind::Outgoing {
             if self.connecting.take().is_none() {
@@ -163,6 +172,8 @@ impl Session {
             }
         } else if self.connections[kind.index()].is_some() {
             self.lost(now, kind, "replaced by a new connection of the peer");
+        } else if self.accepts_incoming(now) {
+            self.give_way(now);
         }
         if let Some(up) = self.up {
             // Late in a collision, or the peer has forgotten the session: then this draws a reset, which ends it at once.
@@ -176,7 +187,7 @@ impl Session {
         self.retry_at = None;
         self.connections[kind.index()] = Some(Connection::new(now));
         let SessionConfig { local_asn, hold_time, router_id, family, .. } = self.config;
-        self.send(kind, codec::open(local_asn, hold_time, router_id, family));
+        self.send(kind, codec::open(local_asn, hold_time, router_id, family, self.fresh));
     }
 
     /// An attempt to connect failed.
@@ -232,6 +243,7 @@ impl Session {
             (self.connecting.map(|since| since + CONNECT_WAIT), "connect"),
             (self.retry_at, "connect_retry"),
             (self.refresh_at.filter(|_| self.refresh_asked), "route_refresh"),
+            (self.stale_until(), "stale_routes"),
         ];
         let connections = self.connections.iter().flatten().flat_map(|connection| {
             [
@@ -275,9 +287,12 @@ impl Session {
         if self.refresh_asked && due(self.refresh_at) {
             self.answer_refresh(now);
         }
+        if due(self.stale_until()) {
+            self.drop_stale();
+        }
     }
 
-    // === what the caller reads ===
+    // === what the caller does next ===
 
     /// What to do next.
     pub fn poll_action(&mut self) -> Option<Action> {
@@ -287,115 +302,6 @@ impl Session {
     /// What happened since.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
-    }
-
-    /// The configuration.
-    #[must_use]
-    pub const fn config(&self) -> &SessionConfig {
-        &self.config
-    }
-
-    /// The policy in force; `None` until one is set.
-    #[must_use]
-    pub const fn policy(&self) -> Option<&Policy> {
-        self.policy.as_ref()
-    }
-
-    /// The state.
-    #[must_use]
-    pub fn state(&self) -> State {
-        let furthest = self.connections.iter().flatten().map(|connection| connection.phase).max();
-        match furthest {
-            Some(Phase::Established) => State::Established,
-            Some(Phase::OpenConfirm) => State::OpenConfirm,
-            Some(Phase::OpenSent) => State::OpenSent,
-            None if self.connecting.is_some() => State::Connect,
-            None if self.enabled => State::Active,
-            None => State::Idle,
-        }
-    }
-
-    /// Whether it is Established.
-    #[must_use]
-    pub const fn is_up(&self) -> bool {
-        self.up.is_some()
-    }
-
-    /// Since when it is up or down.
-    #[must_use]
-    pub const fn since(&self) -> Instant {
-        self.since
-    }
-
-    /// While down, why; while up, what is not as it should be.
-    #[must_use]
-    pub fn fault(&self) -> Option<Fault> {
-        if self.up.is_none() {
-            return Some(self.fault.clone());
-        }
-        self.adj_in.exceeded().then(|| {
-            Fault::new(ReasonCode::MaxPrefixesExceeded).values(self.adj_in.limit().to_string(), self.adj_in.at_least())
-        })
-    }
-
-    /// Routes that passed everything, in order of their prefixes. Empty while down.
-    pub fn accepted_routes(&self) -> impl Iterator<Item = &Route> {
-        self.adj_in.accepted_routes()
-    }
-
-    /// Everything that the peer announced, with what became of it.
-    #[must_use]
-    pub fn received(&self) -> Vec<(Route, Verdict)> {
-        self.adj_in.all().map(|(route, verdict)| (route.clone(), verdict.clone())).collect()
-    }
-
-    /// What the peer was told. Empty while down.
-    pub fn announced(&self) -> impl Iterator<Item = &IpNet> {
-        self.adj_out.iter()
-    }
-
-    /// Prefixes received.
-    #[must_use]
-    pub fn received_count(&self) -> u32 {
-        count(self.adj_in.received())
-    }
-
-    /// Prefixes accepted.
-    #[must_use]
-    pub fn accepted_count(&self) -> u32 {
-        count(self.adj_in.accepted())
-    }
-
-    /// Prefixes announced.
-    #[must_use]
-    pub fn announced_count(&self) -> u32 {
-        count(self.adj_out.len())
-    }
-
-    /// Times it left Established.
-    #[must_use]
-    pub const fn flaps(&self) -> u32 {
-        self.flaps
-    }
-
-    /// Hold time agreed with the peer, in seconds; `None` while down.
-    #[must_use]
-    pub fn negotiated_hold_time(&self) -> Option<u64> {
-        let connection = self.connections[self.up?.index()].as_ref()?;
-        Some(connection.hold_time.as_secs())
-    }
-
-    /// The peer's BGP identifier; `None` while down.
-    #[must_use]
-    pub fn peer_router_id(&self) -> Option<Ipv4Addr> {
-        let connection = self.connections[self.up?.index()].as_ref()?;
-        connection.open.as_ref().map(|open| open.router_id)
-    }
-
-    /// Counters.
-    #[must_use]
-    pub const fn counters(&self) -> Counters {
-        self.counters
     }
 
     // === messages ===
@@ -472,6 +378,7 @@ impl Session {
         };
         if let Some((fault, notification)) = refusal {
             self.counters.protocol_errors += 1;
+            self.drop_stale();
             self.close(now, kind, fault, Some(&notification));
             self.strike(now);
             return;
@@ -482,6 +389,7 @@ impl Session {
         if let Some(connection) = self.connections[kind.index()].as_mut() {
             connection.negotiate(now, config.hold_time, open);
             self.send(kind, codec::keepalive());
+            self.stop_connecting();
         }
     }
 
@@ -510,6 +418,7 @@ impl Session {
             .map(|open| open.asn);
         let fault = fault::notified(notification, self.config.local_asn, self.config.peer_asn, theirs);
         let collision = fault.code == ReasonCode::BgpCollision;
+        self.refused(notification);
         self.close(now, kind, fault, None);
         if !collision {
             self.strike(now);
@@ -518,6 +427,7 @@ impl Session {
 
     fn protocol_error(&mut self, now: Instant, kind: ConnKind, error: &ProtocolError) {
         self.counters.protocol_errors += 1;
+        self.drop_stale();
         self.close(now, kind, fault::protocol(error), Some(&error.notification));
         self.strike(now);
     }
@@ -528,16 +438,16 @@ impl Session {
             let cease = Notification::new(Notification::CEASE, Notification::COLLISION);
             self.close(now, kind.other(), Fault::new(ReasonCode::BgpCollision), Some(&cease));
         }
-        if self.connecting.take().is_some() {
-            self.actions.push_back(Action::Close(ConnKind::Outgoing));
-        }
+        self.stop_connecting();
         self.up = Some(kind);
         self.since = now;
         self.attempts = 0;
         self.retry_at = None;
         self.refresh_asked = false;
         self.refresh_at = None;
+        self.fresh = false;
         self.events.push_back(Event::Up);
+        self.resume(kind);
         self.announce_all(kind);
         if !self.adj_out.is_empty() {
             self.routes_changed();
@@ -549,6 +459,9 @@ impl Session {
         let changed = self.adj_in.apply(now, update, self.policy.as_ref());
         if changed {
             self.routes_changed();
+        }
+        if update.end_of_rib {
+            self.drop_stale();
         }
         let refresh = self.connections[kind.index()]
             .as_ref()
@@ -619,6 +532,14 @@ impl Session {
         }
     }
 
+    /// Gives our own attempt up: one of the peer's has won, or nothing is wanted any more. A peer that negotiated graceful restart would
+    /// take a connection that gets through this late for a restart of ours.
+    fn stop_connecting(&mut self) {
+        if self.connecting.take().is_some() {
+            self.actions.push_back(Action::Close(ConnKind::Outgoing));
+        }
+    }
+
     fn retry_later(&mut self, now: Instant) {
         if self.enabled && self.connecting.is_none() && self.connections.iter().all(Option::is_none) {
             let wait = RETRY_FIRST.saturating_mul(1 << self.attempts.min(4)).min(RETRY_MAX);
@@ -643,8 +564,9 @@ impl Session {
     fn lost(&mut self, now: Instant, kind: ConnKind, how: &str) {
         let Some(phase) = self.connections[kind.index()].as_ref().map(|connection| connection.phase) else { return };
         let fault = Fault::new(ReasonCode::BgpConnectionLost).with("state", phase.as_str()).with("cause", how);
+        let keep = self.restart_time(kind);
         self.connections[kind.index()] = None;
-        self.connection_gone(now, kind, fault);
+        self.connection_gone(now, kind, fault, keep);
     }
 
     /// Ends a connection, telling the peer if `notification` is given.
@@ -656,16 +578,17 @@ impl Session {
             self.send(kind, notification.encode());
         }
         self.actions.push_back(Action::Close(kind));
-        self.connection_gone(now, kind, fault);
+        self.connection_gone(now, kind, fault, Duration::ZERO);
     }
 
-    fn connection_gone(&mut self, now: Instant, kind: ConnKind, fault: Fault) {
+    /// `keep`: how long its routes may outlive it.
+    fn connection_gone(&mut self, now: Instant, kind: ConnKind, fault: Fault, keep: Duration) {
         let last = self.connections.iter().all(Option::is_none) && self.connecting.is_none();
         if self.up == Some(kind) {
             if now.saturating_duration_since(self.since) >= STABLE {
                 self.strikes = 0;
             }
-            self.went_down(now, fault);
+            self.went_down(now, fault, keep);
         } else if self.up.is_none() && (last || fault::is_specific(fault.code)) {
             self.not_up(now, fault);
         }
@@ -675,9 +598,7 @@ impl Session {
     fn stop(&mut self, now: Instant, fault: Fault, notification: Option<&Notification>) {
         self.enabled = false;
         self.retry_at = None;
-        if self.connecting.take().is_some() {
-            self.actions.push_back(Action::Close(ConnKind::Outgoing));
-        }
+        self.stop_connecting();
         for kind in ConnKind::BOTH {
             if self.connections[kind.index()].take().is_some() {
                 if let Some(notification) = notification {
@@ -687,22 +608,23 @@ impl Session {
             }
         }
         if self.up.is_some() {
-            self.went_down(now, fault);
+            self.went_down(now, fault, Duration::ZERO);
         } else {
+            self.drop_stale();
             self.replace_fault(now, fault);
         }
     }
 
-    fn went_down(&mut self, now: Instant, fault: Fault) {
+    fn went_down(&mut self, now: Instant, fault: Fault, keep: Duration) {
         self.up = None;
         self.since = now;
         self.flaps = self.flaps.saturating_add(1);
         self.refresh_asked = false;
+        let changed = self.keep_routes(now, keep) | !std::mem::take(&mut self.adj_out).is_empty();
         self.fault = fault.clone();
         self.fault_at = now;
-        self.events.push_back(Event::Down(fault));
-        let had_routes = self.adj_in.clear() | !std::mem::take(&mut self.adj_out).is_empty();
-        if had_routes {
+        self.events.push_back(Event::Down(self.with_stale(fault)));
+        if changed {
             self.routes_changed();
         }
     }
@@ -730,8 +652,4 @@ impl Session {
             self.events.push_back(Event::RoutesChanged);
         }
     }
-}
-
-fn count(number: usize) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
 }

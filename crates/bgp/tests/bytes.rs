@@ -1,172 +1,24 @@
-//! What a peer can send: every octet here is built by hand, so that no codec of ours vouches for itself.
+//! What a peer can send, octet by octet.
 
-use std::net::{IpAddr, Ipv4Addr};
-use std::time::{Duration, Instant};
+mod peer;
 
-use causeway_bgp::{Action, ConnKind, Event, Policy, Session, SessionConfig, State, Verdict};
+use std::time::Duration;
+
+use causeway_bgp::{Action, ConnKind, Event, Policy, State, Verdict};
 use causeway_model::observed::RouteDecision;
 use causeway_model::{Family, ReasonCode};
+use peer::{
+    OURS, Peer, THEIRS, as4, attribute, attributes, keepalive, message, mp, open, open_with, path, plain, update,
+};
 use proptest::prelude::*;
 
-const OURS: u32 = 64512;
-const THEIRS: u32 = 65001;
-
-fn config(family: Family) -> SessionConfig {
-    let (local, peer): (IpAddr, IpAddr) = match family {
-        Family::Ipv4 => ([169, 254, 0, 1].into(), [169, 254, 0, 2].into()),
-        Family::Ipv6 => ("fd00::1".parse().expect("an address"), "fd00::2".parse().expect("an address")),
-    };
-    SessionConfig {
-        family,
-        local_asn: OURS,
-        peer_asn: THEIRS,
-        router_id: Ipv4Addr::new(10, 0, 0, 1),
-        local,
-        peer,
-        hold_time: 60,
-        max_prefixes: 100,
-    }
-}
-
-fn message(kind: u8, body: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(19 + body.len()).expect("short enough");
-    [&[0xff; 16][..], &length.to_be_bytes(), &[kind], body].concat()
-}
-
-fn mp(afi: u8) -> Vec<u8> {
-    vec![1, 4, 0, afi, 0, 1]
-}
-
-fn as4(asn: u32) -> Vec<u8> {
-    [&[65, 4][..], &asn.to_be_bytes()].concat()
-}
-
-fn open_with(my_as: u16, hold: u16, id: [u8; 4], capabilities: &[Vec<u8>]) -> Vec<u8> {
-    let capabilities = capabilities.concat();
-    let mut body = vec![4];
-    body.extend(my_as.to_be_bytes());
-    body.extend(hold.to_be_bytes());
-    body.extend(id);
-    if capabilities.is_empty() {
-        body.push(0);
-    } else {
-        let length = u8::try_from(capabilities.len()).expect("short enough");
-        body.extend([length + 2, 2, length]);
-        body.extend(capabilities);
-    }
-    message(1, &body)
-}
-
-fn open() -> Vec<u8> {
-    open_with(65001, 90, [10, 0, 0, 2], &[mp(1), mp(2), vec![2, 0], as4(THEIRS)])
-}
-
-fn keepalive() -> Vec<u8> {
-    message(4, &[])
-}
-
-fn update(withdrawn: &[u8], attributes: &[u8], nlri: &[u8]) -> Vec<u8> {
-    let length = |part: &[u8]| u16::try_from(part.len()).expect("short enough").to_be_bytes();
-    message(2, &[&length(withdrawn)[..], withdrawn, &length(attributes), attributes, nlri].concat())
-}
-
-fn attribute(flags: u8, kind: u8, value: &[u8]) -> Vec<u8> {
-    [&[flags, kind, u8::try_from(value.len()).expect("short enough")], value].concat()
-}
-
-fn path(asns: &[u32]) -> Vec<u8> {
-    let mut value = vec![2, u8::try_from(asns.len()).expect("short enough")];
-    value.extend(asns.iter().flat_map(|asn| asn.to_be_bytes()));
-    attribute(0x40, 2, &value)
-}
-
-fn attributes(asns: &[u32], next_hop: [u8; 4]) -> Vec<u8> {
-    [attribute(0x40, 1, &[0]), path(asns), attribute(0x40, 3, &next_hop)].concat()
-}
-
-fn plain() -> Vec<u8> {
-    attributes(&[THEIRS], [169, 254, 0, 2])
-}
-
-struct Peer {
-    now: Instant,
-    session: Session,
-    events: Vec<Event>,
-    sent: Vec<Vec<u8>>,
-    closed: bool,
-}
-
-impl Peer {
-    /// A session whose connection from the peer is there.
-    fn connected(family: Family) -> Self {
-        let now = Instant::now();
-        let mut session = Session::new(config(family), now);
-        session.set_policy(
-            now,
-            Policy {
-                propagate: true,
-                accept: vec!["0.0.0.0/0".parse().expect("a prefix"), "::/0".parse().expect("a prefix")],
-                ..Policy::default()
-            },
-        );
-        session.set_enabled(now, true);
-        session.handle_connected(now, ConnKind::Incoming);
-        let mut peer = Self { now, session, events: Vec::new(), sent: Vec::new(), closed: false };
-        peer.drain();
-        peer
-    }
-
-    fn established(family: Family) -> Self {
-        let mut peer = Self::connected(family);
-        peer.bytes(&open());
-        peer.bytes(&keepalive());
-        assert!(peer.session.is_up());
-        peer.sent.clear();
-        peer
-    }
-
-    fn drain(&mut self) {
-        while let Some(action) = self.session.poll_action() {
-            match action {
-                Action::Send(ConnKind::Incoming, octets) => self.sent.push(octets),
-                Action::Close(ConnKind::Incoming) => self.closed = true,
-                _ => {}
-            }
-        }
-        self.events.extend(std::iter::from_fn(|| self.session.poll_event()));
-    }
-
-    fn bytes(&mut self, octets: &[u8]) {
-        self.session.handle_bytes(self.now, ConnKind::Incoming, octets);
-        self.drain();
-    }
-
-    /// Code and subcode of the NOTIFICATION sent last.
-    fn notification(&self) -> Option<(u8, u8)> {
-        let last = self.sent.last().filter(|octets| octets[18] == 3)?;
-        Some((last[19], last[20]))
-    }
-
-    fn fault(&self) -> ReasonCode {
-        self.session.fault().expect("a fault").code
-    }
-
-    fn prefixes(&self) -> Vec<String> {
-        self.session.accepted_routes().map(|route| route.prefix.to_string()).collect()
-    }
-
-    fn verdict(&self) -> Verdict {
-        let received = self.session.received();
-        assert_eq!(received.len(), 1, "{received:?}");
-        received[0].1.clone()
-    }
-}
-
 #[test]
-fn our_open_offers_exactly_one_family_route_refresh_and_four_octets() {
+fn our_open_offers_exactly_one_family_route_refresh_graceful_restart_and_four_octets() {
     let peer = Peer::connected(Family::Ipv6);
-    let capabilities = [mp(2), vec![2, 0], as4(OURS)].concat();
-    let body = [&[4, 0xfc, 0x00, 0, 60, 10, 0, 0, 1, 16, 2, 14][..], &capabilities].concat();
+    // Restarted (R), 10 s, IPv6 unicast without forwarding state (F).
+    let restart = vec![64, 6, 0x80, 10, 0, 2, 1, 0x00];
+    let capabilities = [mp(2), vec![2, 0], restart, as4(OURS)].concat();
+    let body = [&[4, 0xfc, 0x00, 0, 60, 10, 0, 0, 1, 24, 2, 22][..], &capabilities].concat();
     assert_eq!(peer.sent, [message(1, &body)]);
 }
 

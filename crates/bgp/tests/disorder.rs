@@ -42,7 +42,7 @@ fn call() -> impl Strategy<Value = Call> {
         6 => kind().prop_map(Call::Connected),
         1 => prop_oneof![Just(ConnectError::Refused), Just(ConnectError::TimedOut)].prop_map(Call::ConnectFailed),
         1 => kind().prop_map(Call::Closed),
-        12 => (kind(), 0_usize..7).prop_map(|(kind, message)| Call::Message(kind, message)),
+        12 => (kind(), 0_usize..10).prop_map(|(kind, message)| Call::Message(kind, message)),
         1 => (kind(), prop::collection::vec(any::<u8>(), 0..40)).prop_map(|(kind, octets)| Call::Garbage(kind, octets)),
         1 => (kind(), 0_usize..3).prop_map(|(kind, unsent)| Call::Unsent(kind, unsent)),
         2 => (0_u64..100_000).prop_map(Call::Pass),
@@ -55,9 +55,15 @@ fn message(kind: u8, body: &[u8]) -> Vec<u8> {
     [&[0xff; 16][..], &length.to_be_bytes(), &[kind], body].concat()
 }
 
-fn messages() -> [Vec<u8>; 7] {
+fn messages() -> [Vec<u8>; 10] {
     let open = |asn: u8| {
         let body = [4, 0xfd, asn, 0, 9, 10, 0, 0, 2, 14, 2, 12, 1, 4, 0, 1, 0, 1, 65, 4, 0, 0, 0xfd, asn];
+        message(1, &body)
+    };
+    // Graceful restart for IPv4, 40 s.
+    let graceful = |forwarding: u8| {
+        let mut body = vec![4, 0xfd, 0xe9, 0, 9, 10, 0, 0, 2, 22, 2, 20, 1, 4, 0, 1, 0, 1, 65, 4, 0, 0, 0xfd, 0xe9];
+        body.extend([64, 6, 0, 40, 0, 1, 1, forwarding]);
         message(1, &body)
     };
     let attributes = [0x40, 1, 1, 0, 0x40, 2, 6, 2, 1, 0, 0, 0xfd, 0xe9, 0x40, 3, 4, 169, 254, 100, 2];
@@ -70,6 +76,10 @@ fn messages() -> [Vec<u8>; 7] {
         message(2, &[0, 4, 24, 192, 168, 7, 0, 0]),
         message(3, &[6, 7]),
         message(5, &[0, 1, 0, 1]),
+        graceful(0),
+        graceful(0x80),
+        // End-of-RIB.
+        message(2, &[0; 4]),
     ]
 }
 
@@ -115,8 +125,15 @@ impl Checker {
         assert_eq!(self.session.state() == State::Established, self.session.is_up());
         assert_eq!(self.session.accepted_routes().count(), self.session.accepted_count() as usize);
         if !self.session.is_up() {
-            assert_eq!((self.session.received_count(), self.session.announced_count()), (0, 0));
-            assert!(self.session.fault().is_some());
+            assert_eq!(self.session.announced_count(), 0);
+            assert_eq!(self.session.received_count(), self.session.stale_count());
+            let fault = self.session.fault().expect("a fault");
+            assert_eq!(fault.evidence.contains_key("stale_routes"), self.session.stale_count() > 0);
+        }
+        // What is left of a session needs a tunnel and has an end.
+        if self.session.stale_count() > 0 {
+            assert!(self.session.state() != State::Idle);
+            assert!(self.session.stale_until().is_some_and(|until| until <= self.now + Duration::from_secs(120)));
         }
         // Whoever is enabled and not up has a way on: a connection, an attempt, or a time to try again.
         if self.session.state() != State::Idle && !self.session.is_up() {
@@ -180,6 +197,8 @@ enum Trouble {
     Enable(usize, bool),
     Shutdown(usize),
     Policy(usize, bool),
+    Kill(usize),
+    Close(usize),
 }
 
 fn trouble() -> impl Strategy<Value = (Trouble, u64)> {
@@ -189,6 +208,8 @@ fn trouble() -> impl Strategy<Value = (Trouble, u64)> {
         (0_usize..2, any::<bool>()).prop_map(|(side, on)| Trouble::Enable(side, on)),
         (0_usize..2).prop_map(Trouble::Shutdown),
         (0_usize..2, any::<bool>()).prop_map(|(side, on)| Trouble::Policy(side, on)),
+        (0_usize..2).prop_map(Trouble::Kill),
+        (0_usize..2).prop_map(Trouble::Close),
     ];
     (what, prop_oneof![0_u64..40, 0_u64..3000, 0_u64..90_000])
 }
@@ -218,6 +239,8 @@ proptest! {
                 Trouble::Listen(side, on) => net.listening[side] = on,
                 Trouble::Enable(side, on) => net.set_enabled(side, on),
                 Trouble::Shutdown(side) => net.sides[side].shutdown(now, "trouble"),
+                Trouble::Kill(side) => net.kill(side),
+                Trouble::Close(side) => net.close(side),
                 Trouble::Policy(side, propagate) => {
                     net.set_policy(side, causeway_bgp::Policy { propagate, ..open_policy(SUBNETS[side]) });
                 }

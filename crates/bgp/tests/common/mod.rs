@@ -1,4 +1,5 @@
 //! Two sessions on a simulated network in virtual time.
+#![allow(dead_code, reason = "no test uses all of it")]
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -113,6 +114,24 @@ impl Net {
 
     pub(crate) fn set_enabled(&mut self, side: usize, enabled: bool) {
         self.sides[side].set_enabled(self.now, enabled);
+    }
+
+    /// The process behind `side` dies and is started again, without policy and not enabled; its connections are never closed.
+    pub(crate) fn kill(&mut self, side: usize) {
+        self.sides[side] = Session::new(*self.sides[side].config(), self.now);
+        for opener in 0..2 {
+            self.alive[opener][side] = false;
+        }
+    }
+
+    /// The same, but its kernel closes the connections.
+    pub(crate) fn close(&mut self, side: usize) {
+        for opener in 0..2 {
+            if self.alive[opener][side] {
+                self.put(opener, 1 - side, self.generation[opener], Packet::Fin);
+            }
+        }
+        self.kill(side);
     }
 
     pub(crate) fn prefixes(&self, side: usize) -> Vec<String> {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::tcp::{Daemon, Namespaces, Speaker, both_up, during, enable, policy, run, set_policy, until};
+use crate::tcp::{Daemon, Namespaces, Speaker, both_up, during, enable, kill, policy, run, set_policy, until};
 use causeway_bgp::{LinkKind, Policy, Verdict, preference};
 use causeway_model::{Family, ReasonCode};
 
@@ -38,9 +38,14 @@ impl Bird {
     }
 
     fn start(&self) -> Daemon {
+        self.start_with(&[])
+    }
+
+    fn start_with(&self, options: &[&str]) -> Daemon {
         let path = |name: &str| format!("{}/{name}", self.directory);
         let _ = std::fs::remove_file(path("bird.ctl"));
-        let arguments = ["-f", "-c", &path("bird.conf"), "-s", &path("bird.ctl"), "-P", &path("bird.pid")];
+        let (conf, ctl, pid) = (path("bird.conf"), path("bird.ctl"), path("bird.pid"));
+        let arguments = [&["-f", "-c", &conf, "-s", &ctl, "-P", &pid], options].concat();
         let daemon = Daemon::start(&self.namespace, "bird", &arguments, Path::new(&path("bird.log")));
         let start = Instant::now();
         while std::os::unix::net::UnixStream::connect(path("bird.ctl")).is_err() {
@@ -185,4 +190,78 @@ fn bird() {
     let log = std::fs::read_to_string(Path::new(&bird.directory).join("bird.log")).expect("the log");
     assert!(log.contains("routing policy detached"), "{log}");
     drop(daemon);
+}
+
+/// As [`configuration`], with graceful restart as the service's own device configurations have it.
+fn graceful() -> String {
+    configuration(65001, 64512)
+        .replace("template bgp customer {", "template bgp customer { graceful restart on; graceful restart time 30;")
+}
+
+#[test]
+#[ignore = "needs root, bird and network namespaces"]
+fn bird_graceful_restart() {
+    let Some(namespace) = std::env::var("CWBGP_DEVICE").ok() else {
+        return Namespaces::new("gr").reenter("bird::bird_graceful_restart");
+    };
+    let bird = Bird { namespace, directory: std::env::var("CWBGP_DIRECTORY").expect("set with the other") };
+    std::fs::write(Path::new(&bird.directory).join("bird.conf"), graceful()).expect("the configuration");
+    let complete = |speakers: &[Speaker; 2]| {
+        both_up(speakers) && speakers[0].prefixes() == ["192.168.7.0/24"] && speakers[1].prefixes() == ["fd20:7::/48"]
+    };
+    let ours_at_bird = || {
+        let shown = bird.birdc("show route");
+        shown.contains("10.1.0.0/24") && shown.contains("fd10::/64")
+    };
+
+    let daemon = bird.start();
+    let mut speakers = [Speaker::new(Family::Ipv4), Speaker::new(Family::Ipv6)];
+    set_policy(&mut speakers, &policy());
+    enable(&mut speakers, true);
+    until(&mut speakers, "up", complete);
+    until(&mut speakers, "our routes", |_| ours_at_bird());
+    // Longer than a collision can last, on either side.
+    during(&mut speakers, 2500);
+    assert!(speakers.iter().all(|speaker| speaker.session.flaps() == 0));
+
+    // Our process is killed with its tunnel, so that BIRD hears nothing of it; then it starts again.
+    for round in 0..3 {
+        kill(&mut speakers);
+        std::thread::sleep(Duration::from_millis(1500));
+        let shown = bird.birdc("show protocols");
+        assert_eq!(shown.matches("Established").count(), 2, "{shown}");
+        set_policy(&mut speakers, &policy());
+        enable(&mut speakers, true);
+        let took = until(&mut speakers, "up after our restart", complete);
+        assert!(took < Duration::from_secs(2), "round {round}: {took:?}");
+        let took = until(&mut speakers, "our routes after our restart", |_| ours_at_bird());
+        assert!(took < Duration::from_secs(2), "round {round}: {took:?}");
+        during(&mut speakers, 2500);
+        assert!(speakers.iter().all(|speaker| speaker.session.flaps() == 0), "round {round}");
+    }
+
+    // BIRD is killed, and recovers its own routes: none of ours is withdrawn in the meantime.
+    for speaker in &mut speakers {
+        speaker.log.clear();
+    }
+    drop(daemon);
+    until(&mut speakers, "killed", |speakers| speakers.iter().all(|speaker| !speaker.session.is_up()));
+    assert_eq!((speakers[0].prefixes(), speakers[1].prefixes().len()), (vec!["192.168.7.0/24".to_owned()], 1));
+    assert_eq!(speakers[0].fault().evidence["stale_routes"], "2");
+    let daemon = bird.start_with(&["-R"]);
+    let start = Instant::now();
+    while !(both_up(&speakers) && speakers.iter().all(|speaker| speaker.session.stale_until().is_none())) {
+        during(&mut speakers, 1);
+        assert_eq!((speakers[0].prefixes().len(), speakers[1].prefixes().len()), (1, 1), "{:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(25), "{:?}", speakers[0].session.fault());
+    }
+    assert!(speakers.iter().all(|speaker| speaker.session.flaps() == 1));
+
+    // It does not come back: 30 s. The tunnel goes first, and takes everything along at once.
+    drop(daemon);
+    until(&mut speakers, "killed again", |speakers| speakers.iter().all(|speaker| !speaker.session.is_up()));
+    during(&mut speakers, 1000);
+    assert_eq!((speakers[0].prefixes().len(), speakers[1].prefixes().len()), (1, 1));
+    enable(&mut speakers, false);
+    assert!(speakers.iter().all(|speaker| speaker.prefixes().is_empty() && speaker.session.stale_until().is_none()));
 }

@@ -167,6 +167,17 @@ impl Speaker {
         }
     }
 
+    fn forget(&mut self) {
+        for (_, stream) in self.sockets.iter_mut().filter_map(Option::take) {
+            // So that nothing is left that would send its FIN again later.
+            socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("a socket option");
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        self.attempt += 1;
+        self.session = Session::new(*self.session.config(), Instant::now());
+        self.log.clear();
+    }
+
     fn adopt(&mut self, kind: ConnKind, stream: TcpStream) {
         self.generation += 1;
         let generation = self.generation;
@@ -266,6 +277,17 @@ impl Speaker {
     pub(crate) fn fault(&self) -> Fault {
         self.session.fault().expect("a fault")
     }
+}
+
+/// What the peer sees if this process is killed together with its tunnel and started again: connections end without a FIN or a reset,
+/// and sessions begin that know nothing of the ones before.
+pub(crate) fn kill(speakers: &mut [Speaker; 2]) {
+    run("nft", &["add table inet cwbgp; add chain inet cwbgp out { type filter hook output priority 0; }"]);
+    run("nft", &["add rule inet cwbgp out tcp flags & (fin|rst) != 0 drop"]);
+    speakers.iter_mut().for_each(Speaker::forget);
+    // The readers let go of their handles.
+    thread::sleep(Duration::from_millis(200));
+    run("nft", &["delete table inet cwbgp"]);
 }
 
 /// Runs both until `condition` holds; how long that took.
