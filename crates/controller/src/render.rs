@@ -131,6 +131,7 @@ impl Controller {
             ike_proposals: or_default(&connection.ikev2_ciphers, Cipher::DEFAULT_IKE),
             esp_proposals: or_default(&connection.esp_ciphers, Cipher::DEFAULT_ESP),
             psks,
+            reauthenticate: 0,
             peer_asn: customer.asn,
             bgp,
             propagate: connection.route_propagation_enabled,

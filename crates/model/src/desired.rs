@@ -88,6 +88,9 @@ pub struct ConnectionDesired {
     pub esp_proposals: Vec<Cipher>,
     /// Keys accepted, the newest first: that one is tried first when initiating.
     pub psks: Vec<Psk>,
+    /// Grows each time the tenant asks to prove the newest key now: tunnels that are up are authenticated anew, make before break.
+    #[serde(default)]
+    pub reauthenticate: u64,
     /// The customer's AS number.
     pub peer_asn: u32,
     /// One entry per family that has an interconnection subnet.

@@ -103,6 +103,10 @@ pub struct IkeFacts {
     pub rekeys: u32,
     /// The peer's outside endpoint as seen (address:port).
     pub peer_endpoint: String,
+    /// Which of [`crate::desired::ConnectionDesired::psks`] in force the peer proved at the last authentication: 0 is the newest, the list's length
+    /// a key that was taken off it since.
+    #[serde(default)]
+    pub psk: u32,
 }
 
 /// An installed Child SA.

@@ -8,7 +8,7 @@ use causeway_bgp::{Policy, SessionConfig};
 use causeway_ike::{ChildId, Identity, PeerConfig, PeerKey};
 use causeway_model::desired::{BgpDesired, ConnectionDesired, PolicyDesired, TunnelDesired};
 use causeway_model::observed::TunnelFacts;
-use causeway_model::{ConnectionId, Family};
+use causeway_model::{ConnectionId, Family, Psk};
 
 use super::tunnel::{Child, assumed_mtu, new_tunnel_facts};
 use super::{Gateway, Incoming};
@@ -32,6 +32,10 @@ pub(super) struct Connection {
     pub(super) tunnels: Vec<TunnelFacts>,
     /// The tunnels that IKE knows.
     pub(super) peers: BTreeSet<Family>,
+    /// The key that each tunnel's peer proved last; its place in the list of keys is looked up when it is reported.
+    pub(super) proved: BTreeMap<Family, Psk>,
+    /// The last [`ConnectionDesired::reauthenticate`] that was acted upon.
+    pub(super) reauthenticated: u64,
     pub(super) children: BTreeMap<ChildId, Child>,
     /// The child of each tunnel that IKE has chosen to send on.
     pub(super) active: BTreeMap<Family, ChildId>,
@@ -83,6 +87,8 @@ impl Gateway {
         let tun = tun_name(id);
         let mtu = assumed_mtu(&desired, self.underlay_mtu);
         let tun_index = self.make_tun(id, &tun, mtu).await?;
+        // What was asked before this node had the connection is fulfilled by its first authentication.
+        let reauthenticated = desired.reauthenticate;
         let connection = Connection {
             tunnels: desired.tunnels.iter().map(|tunnel| new_tunnel_facts(tunnel, mtu)).collect(),
             desired,
@@ -90,6 +96,8 @@ impl Gateway {
             tun_index,
             mtu,
             peers: BTreeSet::new(),
+            proved: BTreeMap::new(),
+            reauthenticated,
             children: BTreeMap::new(),
             active: BTreeMap::new(),
             sending: None,
@@ -115,6 +123,12 @@ impl Gateway {
             self.ike.set_peer(now, config);
             if connection.peers.insert(key.family) {
                 self.ike.start(now, key);
+            }
+        }
+        if connection.reauthenticated < desired.reauthenticate {
+            connection.reauthenticated = desired.reauthenticate;
+            for family in connection.peers.iter().copied() {
+                self.ike.reauthenticate(now, PeerKey { connection: id, family });
             }
         }
         // What that closes is still about the tunnels as they were.

@@ -121,6 +121,11 @@ impl Gateway {
         let mut all = connection.tunnels.clone();
         for facts in &mut all {
             facts.counters = datapath.family_counters(id, facts.family).unwrap_or_default();
+            if let (Some(ike), Some(key)) = (&mut facts.ike, connection.proved.get(&facts.family)) {
+                let psks = &connection.desired.psks;
+                let place = psks.iter().position(|psk| psk == key).unwrap_or(psks.len());
+                ike.psk = u32::try_from(place).unwrap_or(u32::MAX);
+            }
         }
         if let (Some(first), Some(total)) = (all.first_mut(), datapath.counters(id)) {
             let families = Family::ALL.map(|family| datapath.family_counters(id, family).unwrap_or_default());

@@ -148,6 +148,12 @@ impl Gateway {
     }
 
     fn ike_up(&mut self, peer: PeerKey, info: IkeInfo) {
+        if let Some(connection) = self.connections.get_mut(&peer.connection) {
+            match connection.desired.psks.get(info.psk) {
+                Some(psk) => connection.proved.insert(peer.family, psk.clone()),
+                None => connection.proved.remove(&peer.family),
+            };
+        }
         let Some(facts) = self.tunnel(peer) else { return };
         let established_at = match &facts.ike {
             Some(ike) if info.rekeys > ike.rekeys => ike.established_at,
@@ -159,6 +165,7 @@ impl Gateway {
             initiator: info.initiator,
             rekeys: info.rekeys,
             peer_endpoint: info.remote.to_string(),
+            psk: u32::try_from(info.psk).unwrap_or(u32::MAX),
         });
     }
 
