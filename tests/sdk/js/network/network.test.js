@@ -1,0 +1,247 @@
+// The official JavaScript SDK (sdk-client 1.3.3) against a running service: s2s-vpn, vpc and ipam.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+
+import { Errors } from '@scaleway/sdk-client';
+
+import {
+  bad, cipher, classic, client, customer, esp, failure, ips, lock, missing, policy, removeGateway, request, run, settled, stranger, vpcs, vpn,
+  withConnection,
+} from './lab.js';
+
+let vpc, network, gateway;
+
+before(async () => {
+  vpc = await vpcs.createVPC({ name: run, tags: ['js'], enableRouting: false });
+  network = await vpcs.createPrivateNetwork({
+    name: run, vpcId: vpc.id, subnets: ['10.78.0.0/24'], defaultRoutePropagationEnabled: false,
+  });
+  gateway = await vpn.createVpnGateway({ name: run, gatewayType: 'VGW-S', privateNetworkId: network.id, tags: ['js', run] });
+  assert.equal(gateway.status, 'provisioning');
+  gateway = await settled(gateway.id);
+});
+
+after(async () => {
+  await removeGateway(gateway.id, Errors.ResourceNotFoundError);
+  await vpcs.deletePrivateNetwork({ privateNetworkId: network.id });
+  await vpcs.deleteVPC({ vpcId: vpc.id });
+  assert.deepEqual(bad, []);
+});
+
+test('gateway types, page by page', async () => {
+  const types = await vpn.listVpnGatewayTypes({ pageSize: 1 }).all();
+  const small = types.find((type) => type.name === 'VGW-S');
+  assert.ok(small.bandwidth > 0 && small.allowedConnections > 0);
+  assert.equal((await vpn.listVpnGatewayTypes()).totalCount, types.length);
+});
+
+test('VPC, Private Network and addresses', async () => {
+  const read = await vpcs.getVPC({ vpcId: vpc.id });
+  assert.equal(read.routingEnabled, true);
+  assert.equal(read.privateNetworkCount, 1);
+  assert.ok(read.createdAt instanceof Date && !Number.isNaN(read.createdAt.getTime()));
+  assert.deepEqual((await vpcs.updateVPC({ vpcId: vpc.id, tags: ['a', 'b'] })).tags, ['a', 'b']);
+  assert.deepEqual((await vpcs.listVPCs({ name: run }).all()).map(({ id }) => id), [vpc.id]);
+  assert.equal((await vpcs.getPrivateNetwork({ privateNetworkId: network.id })).subnets[0].subnet, '10.78.0.0/24');
+  assert.equal((await vpcs.listPrivateNetworks({ vpcId: vpc.id })).totalCount, 1);
+  assert.equal((await vpcs.listSubnets({ vpcId: vpc.id, pageSize: 1 }).all()).length, 2);
+  const attached = await ips.listIPs({ resourceId: gateway.id, attached: true, pageSize: 1 }).all();
+  assert.equal(attached.length, 4);
+  assert.ok(attached.every(({ resource }) => resource.type === 'vpn_gateway'));
+  const booked = await ips.bookIP({ source: { privateNetworkId: network.id }, isIpv6: false, tags: ['t'] });
+  assert.equal(booked.source.subnetId, network.subnets[0].id);
+  assert.deepEqual((await ips.updateIP({ ipId: booked.id, tags: ['u'] })).tags, ['u']);
+  assert.equal((await ips.getIP({ ipId: booked.id })).address, booked.address);
+  await ips.releaseIP({ ipId: booked.id });
+  await failure(ips.getIP({ ipId: booked.id }), Errors.ResourceNotFoundError, 404);
+});
+
+test('gateway', async () => {
+  const read = await vpn.getVpnGateway({ gatewayId: gateway.id });
+  assert.equal(read.zone, client.settings.defaultZone);
+  assert.equal(read.projectId, client.settings.defaultProjectId);
+  assert.ok(read.publicConfig.ipamIpv4Id && read.publicConfig.ipamIpv6Id && read.ipamPrivateIpv4Id);
+  assert.equal(read.privateConfig, undefined);
+  await settled(gateway.id);
+  const changed = await vpn.updateVpnGateway({ gatewayId: gateway.id, name: `${run} renamed` });
+  assert.deepEqual([changed.name, changed.tags], [`${run} renamed`, ['js', run]]);
+  const filters = {
+    name: run, tags: ['js'], gatewayTypes: ['VGW-S'], privateNetworkIds: [network.id], orderBy: 'type_desc', projectId: read.projectId,
+    statuses: ['active', 'configuring', 'failed'],
+  };
+  assert.deepEqual((await vpn.listVpnGateways(filters).all()).map(({ id }) => id), [gateway.id]);
+  assert.equal((await vpn.listVpnGateways({ ...filters, gatewayTypes: ['VGW-L'] })).totalCount, 0);
+});
+
+test('customer gateway', async (t) => {
+  const made = await customer(t, '203.0.113.10');
+  assert.deepEqual([made.publicIpv4, made.publicIpv6, made.asn], ['203.0.113.10', undefined, 65020]);
+  const changed = await vpn.updateCustomerGateway({ gatewayId: made.id, ipv6Public: '2001:db8:fffe::10', asn: 4200000002 });
+  assert.deepEqual([changed.publicIpv4, changed.publicIpv6, changed.asn], ['203.0.113.10', '2001:db8:fffe::10', 4200000002]);
+  assert.deepEqual(await vpn.getCustomerGateway({ gatewayId: made.id }), changed);
+  const listed = await vpn.listCustomerGateways({ name: run, tags: [run], orderBy: 'name_asc' });
+  assert.deepEqual(listed.gateways, [changed]);
+});
+
+test('routing policies, page by page', async (t) => {
+  const made = [await policy(t), await policy(t, true), await policy(t), await policy(t), await policy(t)];
+  const ids = made.map(({ id }) => id);
+  const all = await vpn.listRoutingPolicies({ tags: [run], pageSize: 2 }).all();
+  assert.deepEqual(all.map(({ id }) => id), ids);
+  const pages = [];
+  for await (const page of vpn.listRoutingPolicies({ tags: [run], pageSize: 2, orderBy: 'created_at_desc' })) pages.push(page);
+  assert.deepEqual(pages.flat().map((found) => found.id ?? found), ids.toReversed());
+  assert.deepEqual((await vpn.listRoutingPolicies({ tags: [run], ipv6: true })).routingPolicies, [made[1]]);
+  const order = ['10.99.0.0/16', '10.97.0.0/16'];
+  const changed = await vpn.updateRoutingPolicy({ routingPolicyId: ids[0], prefixFilterIn: order });
+  assert.deepEqual([changed.prefixFilterIn, changed.prefixFilterOut], [order, ['10.78.0.0/24']]);
+  assert.deepEqual(await vpn.getRoutingPolicy({ routingPolicyId: ids[0] }), changed);
+});
+
+test('connection', async (t) => {
+  const [peer, rules, other] = [await customer(t, '203.0.113.11'), await policy(t), await policy(t)];
+  const wanted = request(gateway.id, peer, {
+    bgpConfigIpv4: { routingPolicyId: rules.id, privateIp: '169.254.210.1/30', peerPrivateIp: '169.254.210.2/30' },
+  });
+  await withConnection(wanted, async (made) => {
+    const connectionId = made.id;
+    assert.equal(made.status, 'ready');
+    assert.deepEqual([made.tunnelStatus, made.tunnelStatusIpv4, made.bgpStatusIpv4, made.bgpStatusIpv6],
+      ['down', 'unknown_tunnel_status', 'down', 'disabled']);
+    assert.deepEqual(made.bgpSessionIpv4,
+      { routingPolicyId: rules.id, privateIp: '169.254.210.1/30', peerPrivateIp: '169.254.210.2/30' });
+    assert.equal(made.bgpSessionIpv6, undefined);
+    assert.deepEqual([made.ikev2Ciphers, made.espCiphers], [[cipher], [{ ...esp, integrity: undefined }, classic]]);
+    assert.equal(made.secretRevision, 1);
+    const listed = await vpn.listConnections({
+      vpnGatewayIds: [gateway.id], customerGatewayIds: [peer.id], routingPolicyIds: [rules.id], isIpv6: false,
+      routePropagationEnabled: false, statuses: ['down'], name: run, tags: [run], orderBy: 'status_desc',
+    }).all();
+    assert.deepEqual(listed.map(({ id }) => id), [connectionId]);
+    const changed = await vpn.updateConnection({ connectionId, name: `${run} 2`, espCiphers: [classic] });
+    assert.deepEqual([changed.name, changed.espCiphers, changed.ikev2Ciphers, changed.initiationPolicy],
+      [`${run} 2`, [classic], [cipher], 'customer_gateway']);
+    assert.equal((await vpn.enableRoutePropagation({ connectionId })).routePropagationEnabled, true);
+    assert.equal((await vpn.disableRoutePropagation({ connectionId })).routePropagationEnabled, false);
+    const set = await vpn.setRoutingPolicy({ connectionId, routingPolicyV4: other.id });
+    assert.equal(set.bgpSessionIpv4.routingPolicyId, other.id);
+    const detached = await vpn.detachRoutingPolicy({ connectionId, routingPolicyV4: other.id });
+    assert.equal(detached.bgpStatusIpv4, 'disabled');
+    const renewed = await vpn.renewConnectionPsk({ connectionId });
+    assert.equal(renewed.connection.id, connectionId);
+    assert.equal(renewed.preSharedKey, '');
+    assert.equal((await vpn.getConnection({ connectionId })).secretRevision, renewed.connection.secretRevision);
+    await vpn.deleteConnection({ connectionId });
+    await failure(vpn.getConnection({ connectionId }), Errors.ResourceNotFoundError, 404);
+  });
+});
+
+test('invalid_arguments', async () => {
+  const error = await failure(
+    vpn.createCustomerGateway({ name: '', asn: 0, ipv4Public: 'nonsense' }), Errors.InvalidArgumentsError, 400);
+  const details = Object.fromEntries(error.details.map(({ argumentName, reason }) => [argumentName, reason]));
+  assert.deepEqual(details, { name: 'required', asn: 'constraint', ipv4_public: 'format' });
+  assert.ok(error.details.every(({ helpMessage }) => helpMessage));
+});
+
+test('denied_authentication', async () => {
+  const error = await failure(stranger.listConnections(), Errors.DeniedAuthenticationError, 401);
+  assert.deepEqual([error.method, error.reason], ['api_key', 'not_found']);
+});
+
+test('not_found', async () => {
+  for (const [resource, attempt] of [
+    ['vpn_gateway', () => vpn.getVpnGateway({ gatewayId: missing })],
+    ['connection', () => vpn.getConnection({ connectionId: missing })],
+    ['customer_gateway', () => vpn.getCustomerGateway({ gatewayId: missing })],
+    ['routing_policy', () => vpn.getRoutingPolicy({ routingPolicyId: missing })],
+    ['vpc', () => vpcs.getVPC({ vpcId: missing })],
+    ['private_network', () => vpcs.getPrivateNetwork({ privateNetworkId: missing })],
+    ['ip', () => ips.getIP({ ipId: missing })],
+  ]) {
+    const error = await failure(attempt(), Errors.ResourceNotFoundError, 404);
+    assert.deepEqual([error.resource, error.resourceId], [resource, missing]);
+  }
+});
+
+test('precondition_failed and already_exists', async (t) => {
+  const [peer, rules] = [await customer(t, '203.0.113.12'), await policy(t)];
+  const wanted = request(gateway.id, peer, { bgpConfigIpv4: { routingPolicyId: rules.id } });
+  await withConnection(wanted, async (made) => {
+    await settled(gateway.id);
+    for (const attempt of [
+      () => vpn.deleteVpnGateway({ gatewayId: gateway.id }),
+      () => vpn.deleteCustomerGateway({ gatewayId: peer.id }),
+      () => vpn.deleteRoutingPolicy({ routingPolicyId: rules.id }),
+      () => vpcs.deletePrivateNetwork({ privateNetworkId: network.id }),
+      () => vpcs.deleteVPC({ vpcId: vpc.id }),
+    ]) {
+      const error = await failure(attempt(), Errors.PreconditionFailedError, 412);
+      assert.equal(error.precondition, 'resource_still_in_use');
+    }
+    const error = await failure(vpn.createConnection(wanted), Errors.AlreadyExistsError, 409);
+    assert.deepEqual([error.resource, error.resourceId], ['connection', made.id]);
+  });
+});
+
+test('locked', async (t) => {
+  await withConnection(request(gateway.id, await customer(t, '203.0.113.13')), async ({ id }) => {
+    await lock(`/connections/${id}/lock`, 'a test');
+    try {
+      assert.equal((await vpn.getConnection({ connectionId: id })).status, 'locked');
+      const error = await failure(vpn.enableRoutePropagation({ connectionId: id }), Errors.ResourceLockedError, 423);
+      assert.deepEqual([error.resource, error.resourceId], ['connection', id]);
+    } finally {
+      await lock(`/connections/${id}/unlock`);
+    }
+  });
+});
+
+test('quotas_exceeded', async (t) => {
+  const types = await vpn.listVpnGatewayTypes().all();
+  const limit = types.find(({ name }) => name === 'VGW-S').allowedConnections;
+  const peers = [];
+  for (let index = 0; index <= limit; index += 1) peers.push(await customer(t, `203.0.113.${100 + index}`));
+  const nest = async (index) => {
+    if (index < limit) return withConnection(request(gateway.id, peers[index]), () => nest(index + 1));
+    const error = await failure(vpn.createConnection(request(gateway.id, peers[index])), Errors.QuotasExceededError, 403);
+    assert.deepEqual([error.list[0].quota, error.list[0].current], [limit, limit]);
+    assert.ok(error.list[0].resource);
+  };
+  await nest(0);
+});
+
+test('transient_state', async () => {
+  for (let attempt = 0; attempt < 5; attempt += 1) {
+    const made = await vpn.createVpnGateway({ name: `${run} transient`, gatewayType: 'VGW-S', privateNetworkId: network.id });
+    // A fast node may be done before the call arrives; then it succeeds and the next attempt is due.
+    const error = await vpn.deleteVpnGateway({ gatewayId: made.id }).then(() => null, (caught) => caught);
+    if (error === null) {
+      await failure(vpn.waitForVpnGateway({ gatewayId: made.id }, { timeout: 90 }), Errors.ResourceNotFoundError, 404);
+      continue;
+    }
+    await removeGateway(made.id, Errors.ResourceNotFoundError);
+    assert.equal(error.constructor, Errors.TransientStateError);
+    assert.deepEqual([error.status, error.resource, error.resourceId], [409, 'vpn_gateway', made.id]);
+    assert.ok(['provisioning', 'configuring'].includes(error.currentState));
+    return;
+  }
+  assert.fail('five gateways were active before they could be deleted');
+});
+
+test('out_of_stock', async () => {
+  const small = await vpcs.createPrivateNetwork({
+    name: `${run} small`, vpcId: vpc.id, subnets: ['10.81.0.0/29'], defaultRoutePropagationEnabled: false,
+  });
+  const booked = [];
+  try {
+    await failure((async () => {
+      for (let index = 0; index < 9; index += 1) {
+        booked.push(await ips.bookIP({ source: { privateNetworkId: small.id }, isIpv6: false }));
+      }
+    })(), Errors.OutOfStockError, 503);
+  } finally {
+    for (const { id } of booked) await ips.releaseIP({ ipId: id });
+    await vpcs.deletePrivateNetwork({ privateNetworkId: small.id });
+  }
+});
