@@ -88,9 +88,6 @@ pub struct ConnectionDesired {
     pub esp_proposals: Vec<Cipher>,
     /// Keys accepted, the newest first: that one is tried first when initiating.
     pub psks: Vec<Psk>,
-    /// Grows each time the tenant asks to prove the newest key now: tunnels that are up are authenticated anew, make before break.
-    #[serde(default)]
-    pub reauthenticate: u64,
     /// The customer's AS number.
     pub peer_asn: u32,
     /// One entry per family that has an interconnection subnet.
@@ -101,6 +98,12 @@ pub struct ConnectionDesired {
     pub locked: bool,
     /// Timers and limits.
     pub timers: Timers,
+    /// Grows whenever both sides shall prove the current key: a new IKE SA, made before the old one ends.
+    #[serde(default)]
+    pub reauthenticate: u64,
+    /// Grows whenever an earlier key is revoked: an IKE SA that was authenticated with a key outside `psks` ends.
+    #[serde(default)]
+    pub revocations: u64,
 }
 
 /// The outside of one tunnel.

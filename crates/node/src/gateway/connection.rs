@@ -36,6 +36,8 @@ pub(super) struct Connection {
     pub(super) proved: BTreeMap<Family, Psk>,
     /// The last [`ConnectionDesired::reauthenticate`] that was acted upon.
     pub(super) reauthenticated: u64,
+    /// The last [`ConnectionDesired::revocations`] that was acted upon.
+    pub(super) revoked: u64,
     pub(super) children: BTreeMap<ChildId, Child>,
     /// The child of each tunnel that IKE has chosen to send on.
     pub(super) active: BTreeMap<Family, ChildId>,
@@ -88,7 +90,7 @@ impl Gateway {
         let mtu = assumed_mtu(&desired, self.underlay_mtu);
         let tun_index = self.make_tun(id, &tun, mtu).await?;
         // What was asked before this node had the connection is fulfilled by its first authentication.
-        let reauthenticated = desired.reauthenticate;
+        let (reauthenticated, revoked) = (desired.reauthenticate, desired.revocations);
         let connection = Connection {
             tunnels: desired.tunnels.iter().map(|tunnel| new_tunnel_facts(tunnel, mtu)).collect(),
             desired,
@@ -98,6 +100,7 @@ impl Gateway {
             peers: BTreeSet::new(),
             proved: BTreeMap::new(),
             reauthenticated,
+            revoked,
             children: BTreeMap::new(),
             active: BTreeMap::new(),
             sending: None,
@@ -117,6 +120,15 @@ impl Gateway {
         let gone = |family: &Family| !peers.iter().any(|peer| peer.key.family == *family);
         for family in connection.peers.extract_if(.., gone) {
             self.ike.remove_peer(now, PeerKey { connection: id, family });
+        }
+        if connection.revoked < desired.revocations {
+            connection.revoked = desired.revocations;
+            // Only a key that is not accepted any more ends what it made; the peer has to come back with one that is.
+            let proved = &connection.proved;
+            let stale = |family: &Family| proved.get(family).is_some_and(|key| !desired.psks.contains(key));
+            for family in connection.peers.extract_if(.., stale) {
+                self.ike.remove_peer(now, PeerKey { connection: id, family });
+            }
         }
         for config in peers {
             let key = config.key;

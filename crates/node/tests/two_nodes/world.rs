@@ -387,6 +387,7 @@ fn desired(me: u8, outside: Outside) -> NodeDesired {
         esp_proposals: vec![Cipher::DEFAULT_ESP],
         psks: vec![serde_json::from_value(serde_json::json!(b"only for this test".to_vec())).expect("a key")],
         reauthenticate: 0,
+        revocations: 0,
         peer_asn: 64512 + u32::from(other),
         bgp: bgp.collect(),
         propagate: true,
