@@ -29,9 +29,13 @@
 //! ```
 //!
 //! The dialect is narrow on purpose: external BGP with one configured neighbour, one unicast family per session, four-octet AS
-//! numbers, route refresh, revised error handling (RFC 7606), default deny (RFC 8212), send hold time (RFC 9687). Graceful restart is
-//! not offered: without BFD it keeps the routes of a dead tunnel for the restart time, and the gateway must withdraw them at once.
-//! Extended messages are not offered either, so no message is longer than 4,096 octets.
+//! numbers, route refresh, revised error handling (RFC 7606), default deny (RFC 8212), send hold time (RFC 9687). Extended
+//! messages are not offered, so no message is longer than 4,096 octets.
+//!
+//! Graceful restart (RFC 4724) has two sides. Ours: the capability says that we take 10 s and preserve nothing, which makes the peer
+//! accept our new connection at once instead of defending a session that died with the process. The peer's: when TCP breaks without
+//! a NOTIFICATION, its routes stay ([`Session::accepted_routes`] while down) until its End-of-RIB after it came back, or
+//! [`Session::stale_until`]. `set_enabled(false)` ends them at once: the tunnel, not the restart time, says whether there is a way.
 //!
 //! The codec is `rustbgpd-wire`; none of its types leave this crate.
 

@@ -5,10 +5,10 @@ mod peer;
 
 use std::time::{Duration, Instant};
 
-use causeway_bgp::{Action, ConnKind, Event, Policy, Session, State};
+use causeway_bgp::{Action, ConnKind, ConnectError, Event, Policy, Session, State};
 use causeway_model::{Family, Fault, ReasonCode};
 use common::Net;
-use peer::{OURS, Peer, THEIRS, as4, attributes, keepalive, message, mp, open, open_with, plain, update};
+use peer::{Peer, THEIRS, as4, attributes, keepalive, message, mp, open, open_with, plain, update};
 
 /// The restart time that the hand-built peer offers.
 const TIME: Duration = Duration::from_secs(30);
@@ -70,7 +70,7 @@ impl Peer {
         while let Some((at, _)) = self.session.poll_timeout().filter(|(at, _)| *at <= end) {
             self.now = at.max(self.now);
             self.session.handle_timeout(self.now);
-            self.session.handle_connect_failed(self.now, causeway_bgp::ConnectError::Refused);
+            self.session.handle_connect_failed(self.now, ConnectError::Refused);
             self.drain();
         }
         self.now = end;
@@ -403,8 +403,6 @@ fn the_restart_bit_is_set_until_the_session_was_up_once() {
     peer.session.set_enabled(peer.now, true);
     peer.back(&graceful(0));
     assert_eq!(restart_bits(&peer), [true, true, false, false, false]);
-    let family = message(1, &[]).len();
-    assert!(peer.sent[0].len() > family && peer.sent[0].windows(4).any(|part| part == OURS.to_be_bytes()));
 }
 
 #[test]
@@ -436,20 +434,20 @@ fn up() -> Net {
 
 #[test]
 fn a_killed_speaker_is_back_within_a_few_round_trips_of_its_start() {
-    for side in 0..2 {
+    for (side, subnets) in SUBNETS.into_iter().enumerate() {
         let mut net = up();
         net.kill(side);
         net.run(Duration::from_secs(4));
         // The other one has noticed nothing.
         let other = 1 - side;
-        assert_eq!((net.sides[other].is_up(), net.prefixes(other).len()), (true, SUBNETS[side].len()));
-        net.set_policy(side, common::open_policy(SUBNETS[side]));
+        assert_eq!((net.sides[other].is_up(), net.prefixes(other).len()), (true, subnets.len()));
+        net.set_policy(side, common::open_policy(subnets));
         net.set_enabled(side, true);
         net.run_ms(60);
         assert!(net.both_up(), "{:?}", net.log);
         assert_eq!(
             (net.prefixes(other), net.sides[other].flaps()),
-            (SUBNETS[side].iter().map(ToString::to_string).collect(), 1)
+            (subnets.iter().map(ToString::to_string).collect(), 1)
         );
         assert_eq!(net.prefixes(side), SUBNETS[other]);
     }

@@ -106,7 +106,18 @@ fn session_section(
     add("  connect delay time 1;");
     add("  connect retry time 2;");
     add("  error wait time 1, 10;");
-    add("  graceful restart aware;");
+    add(
+        "  # After a restart of either side's daemon, connect anew at once instead of waiting for the old session's end.",
+    );
+    add(
+        "  # The gateway keeps this device's routes for this time while BIRD is away, as long as the tunnel is up. BIRD keeps the",
+    );
+    add(
+        "  # gateway's for the time that the gateway says (10 s), and not at all once the hold time has run out: neither hides a",
+    );
+    add("  # dead tunnel for long.");
+    add("  graceful restart on;");
+    add("  graceful restart time 30;");
     add(&format!("  {channel} {{"));
     add(&format!("    import filter from_gateway_{channel};"));
     add("    import keep filtered;");
