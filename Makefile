@@ -1,5 +1,5 @@
 # `make demo` shows the product, `make test` checks it. Both work from a clean clone on Debian 12 or newer.
-.PHONY: demo test build fmt lint clean-labs
+.PHONY: demo test interop build fmt lint clean-labs
 
 # SCENARIO=first   which story to tell; KEEP=1   leave the lab running and print what to try
 demo:
@@ -7,6 +7,10 @@ demo:
 
 test:
 	@scripts/test
+
+# Every suite and group against strongSwan (docs/interop.md). Needs root.
+interop:
+	cargo test --locked -p causeway-ike --test strongswan -- --ignored --nocapture the_whole_matrix
 
 build:
 	cargo build --locked --workspace

@@ -3,7 +3,7 @@
 use causeway_crypto::{Opener, Prf, Sealer, Secret, Suite, SuiteError};
 
 use crate::codec::header::HEADER_LEN;
-use crate::codec::message::SEALED;
+use crate::codec::message::{FRAGMENT, SEALED};
 use crate::codec::{Chain, Header, length_field};
 use crate::suite::{EspSuite, IkeSuite};
 
@@ -97,20 +97,53 @@ impl IkeKeys {
     }
 
     /// A whole message whose only payload is the encrypted `chain` (RFC 7296 §3.14).
-    pub(crate) fn seal(&mut self, mut header: Header, chain: &Chain) -> Option<Vec<u8>> {
+    pub(crate) fn seal(&mut self, header: Header, chain: &Chain) -> Option<Vec<u8>> {
+        self.seal_payload(header, SEALED, chain.first, &[], &chain.bytes)
+    }
+
+    /// The same as one message if that has at most `limit` octets, as fragments of at most that otherwise (RFC 7383 §2.5).
+    pub(crate) fn seal_fragments(&mut self, header: Header, chain: &Chain, limit: usize) -> Option<Vec<Vec<u8>>> {
+        let suite = self.sealer.suite();
+        let fixed = HEADER_LEN + 4 + suite.iv_len() + suite.icv_len();
+        // Padding and its length.
+        let tail = suite.block_len();
+        if fixed + chain.bytes.len() + tail <= limit {
+            return Some(vec![self.seal(header, chain)?]);
+        }
+        let room = limit.checked_sub(fixed + FRAGMENT_FIELDS + tail).filter(|room| *room > 0)?;
+        let total = u16::try_from(chain.bytes.len().div_ceil(room)).ok()?;
+        let parts = chain.bytes.chunks(room).zip(1..=total);
+        parts
+            .map(|(part, number)| {
+                let fields = [number.to_be_bytes(), total.to_be_bytes()].concat();
+                let first = if number == 1 { chain.first } else { 0 };
+                self.seal_payload(header, FRAGMENT, first, &fields, part)
+            })
+            .collect()
+    }
+
+    fn seal_payload(
+        &mut self,
+        mut header: Header,
+        kind: u8,
+        first: u8,
+        fields: &[u8],
+        plaintext: &[u8],
+    ) -> Option<Vec<u8>> {
         let suite = self.sealer.suite();
         let (iv_len, icv_len, block) = (suite.iv_len(), suite.icv_len(), suite.block_len());
-        let padding = (block - (chain.bytes.len() + 1) % block) % block;
-        let inner = chain.bytes.len() + padding + 1;
-        let payload = 4 + iv_len + inner + icv_len;
-        header.next = SEALED;
+        let padding = (block - (plaintext.len() + 1) % block) % block;
+        let inner = plaintext.len() + padding + 1;
+        let payload = 4 + fields.len() + iv_len + inner + icv_len;
+        header.next = kind;
         let mut message = Vec::with_capacity(HEADER_LEN + payload);
         message.extend_from_slice(&header.encode(HEADER_LEN + payload));
-        message.extend_from_slice(&[chain.first, 0]);
+        message.extend_from_slice(&[first, 0]);
         message.extend_from_slice(&length_field(payload));
+        message.extend_from_slice(fields);
         let aad_len = message.len();
         message.resize(aad_len + iv_len, 0);
-        message.extend_from_slice(&chain.bytes);
+        message.extend_from_slice(plaintext);
         message.resize(message.len() + padding, 0);
         message.push(u8::try_from(padding).ok()?);
         message.resize(message.len() + icv_len, 0);
@@ -127,11 +160,23 @@ impl IkeKeys {
     /// The decrypted chain of a message whose only payload is SK: type of the first payload, and the octets.
     /// `None`: not authentic, or not of that form.
     pub(crate) fn open(&self, header: &Header, message: &[u8]) -> Option<(u8, Vec<u8>)> {
-        let suite = self.opener.suite();
-        if header.next != SEALED {
+        (header.next == SEALED).then(|| self.open_payload(message, 0)).flatten()
+    }
+
+    /// One fragment of a chain (RFC 7383 §2.5); `None` as for [`Self::open`].
+    pub(crate) fn open_fragment(&self, header: &Header, message: &[u8]) -> Option<Fragment> {
+        let fields = message.get(HEADER_LEN + 4..)?.first_chunk::<FRAGMENT_FIELDS>()?;
+        let [number, total] = [[fields[0], fields[1]], [fields[2], fields[3]]].map(u16::from_be_bytes);
+        if header.next != FRAGMENT || number == 0 || number > total {
             return None;
         }
-        let (aad, rest) = message.split_at_checked(HEADER_LEN + 4)?;
+        let (first, part) = self.open_payload(message, FRAGMENT_FIELDS)?;
+        Some(Fragment { number, total, first, part })
+    }
+
+    fn open_payload(&self, message: &[u8], fields: usize) -> Option<(u8, Vec<u8>)> {
+        let suite = self.opener.suite();
+        let (aad, rest) = message.split_at_checked(HEADER_LEN + 4 + fields)?;
         let [first, _, high, low] = *aad.get(HEADER_LEN..)?.first_chunk::<4>()?;
         if usize::from(u16::from_be_bytes([high, low])) + HEADER_LEN != message.len() {
             return None;
@@ -144,6 +189,19 @@ impl IkeKeys {
         data.truncate(data.len().checked_sub(padding)?);
         Some((first, data))
     }
+}
+
+/// Octets of a fragment's number and of how many there are.
+const FRAGMENT_FIELDS: usize = 4;
+
+/// An authentic fragment.
+pub(crate) struct Fragment {
+    /// From 1 to `total`.
+    pub(crate) number: u16,
+    pub(crate) total: u16,
+    /// Type of the chain's first payload; of the first fragment only.
+    pub(crate) first: u8,
+    pub(crate) part: Vec<u8>,
 }
 
 #[cfg(test)]
@@ -197,6 +255,36 @@ mod tests {
             }
             let cut = &message[..flip.index(message.len())];
             prop_assert_eq!(responder.open(&read, cut), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn fragments_are_short_and_make_the_whole_again(length in 0usize..5000, limit in 200usize..1500, suite in 0usize..9) {
+            let (mut initiator, responder) = pair(Encryption::ALL[suite]);
+            let mut chain = Chain::new();
+            chain.push(40, &[&vec![7; length]]);
+            let messages = initiator.seal_fragments(header(), &chain, limit).expect("sealed");
+            prop_assert!(messages.iter().all(|message| message.len() <= limit));
+            let mut whole = Vec::new();
+            for (position, message) in messages.iter().enumerate() {
+                let (read, _) = Header::decode(message).expect("a header");
+                if let Some((first, inner)) = responder.open(&read, message) {
+                    prop_assert_eq!((messages.len(), first), (1, chain.first));
+                    whole = inner;
+                } else {
+                    let fragment = responder.open_fragment(&read, message).expect("authentic");
+                    prop_assert_eq!(usize::from(fragment.number), position + 1);
+                    prop_assert_eq!(usize::from(fragment.total), messages.len());
+                    prop_assert_eq!(fragment.first, if position == 0 { chain.first } else { 0 });
+                    whole.extend_from_slice(&fragment.part);
+                    // Its number is authenticated.
+                    let mut altered = message.clone();
+                    altered[HEADER_LEN + 5] ^= 1;
+                    prop_assert!(responder.open_fragment(&read, &altered).is_none());
+                }
+            }
+            prop_assert_eq!(whole, chain.bytes);
         }
     }
 

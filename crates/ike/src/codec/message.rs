@@ -17,6 +17,8 @@ pub(crate) const DELETE: u8 = 42;
 pub(crate) const TS_I: u8 = 44;
 pub(crate) const TS_R: u8 = 45;
 pub(crate) const SEALED: u8 = 46;
+/// Encrypted fragment (RFC 7383 §2.5).
+pub(crate) const FRAGMENT: u8 = 53;
 /// Payloads of RFC 7296 itself, whose critical bit is ignored even where we do not act upon them (§2.5).
 const KNOWN: std::ops::RangeInclusive<u8> = 33..=48;
 
@@ -44,6 +46,7 @@ pub(crate) mod notify {
     pub(crate) const NAT_DETECTION_DESTINATION_IP: u16 = 16389;
     pub(crate) const COOKIE: u16 = 16390;
     pub(crate) const REKEY_SA: u16 = 16393;
+    pub(crate) const FRAGMENTATION_SUPPORTED: u16 = 16430;
 
     /// The RFC's name of an error, for evidence.
     pub(crate) fn name(kind: u16) -> String {
@@ -174,7 +177,7 @@ impl Content {
             }
             TS_I => once(&mut self.ts_i, kind, selectors::decode(body)?),
             TS_R => once(&mut self.ts_r, kind, selectors::decode(body)?),
-            SEALED => Err(DecodeError::Value("nested encrypted payload")),
+            SEALED | FRAGMENT => Err(DecodeError::Value("nested encrypted payload")),
             other if critical && !KNOWN.contains(&other) => Err(DecodeError::UnknownCritical(other)),
             _ => Ok(()),
         }

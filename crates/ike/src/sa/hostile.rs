@@ -404,6 +404,39 @@ fn a_suite_that_was_withdrawn_meanwhile_authenticates_nobody() {
 }
 
 #[test]
+fn what_is_collected_of_fragments_is_bounded_and_only_of_the_message_that_is_awaited() {
+    let mut hostile = Hostile::connect();
+    hostile.endpoint.sas.values_mut().for_each(|sa| sa.fragments = true);
+    let mut chain = Chain::new();
+    (0..60).for_each(|_| chain.push(200, &[&[0; 1000]]));
+    let header = Header {
+        spi_i: SPI,
+        spi_r: hostile.spi_r,
+        next: 0,
+        exchange: Exchange::Auth,
+        from_initiator: true,
+        response: false,
+        id: 1,
+    };
+    let held = |hostile: &Hostile| hostile.endpoint.sas.values().map(super::IkeSa::collected).sum::<usize>();
+    // Too many pieces; then large ones.
+    for limit in [600, 2000] {
+        let messages = hostile.keys.seal_fragments(header, &chain, limit).expect("sealed");
+        for message in &messages {
+            hostile.endpoint.handle_datagram(hostile.now, hostile.us, hostile.peer, message);
+            assert!(held(&hostile) <= 16_384);
+        }
+    }
+    assert!(hostile.dropped("not_authentic") > 100);
+    let later = hostile.keys.seal_fragments(Header { id: 9, ..header }, &chain, 2000).expect("sealed");
+    let before = (held(&hostile), hostile.dropped("message_id"));
+    hostile.endpoint.handle_datagram(hostile.now, hostile.us, hostile.peer, &later[0]);
+    assert_eq!((held(&hostile), hostile.dropped("message_id")), (before.0, before.1 + 1));
+    assert!(hostile.authenticate(b"right").is_some_and(|answer| answer.auth.is_some()), "and the SA is as it was");
+    assert_eq!(held(&hostile), 0);
+}
+
+#[test]
 fn an_answer_that_breaks_the_protocol_is_met_with_delete() {
     let mut hostile = Hostile::connect();
     hostile.authenticate(b"right").expect("an answer");

@@ -95,6 +95,7 @@ impl Endpoint {
         chain.exchange(exchange.group().iana(), exchange.public());
         chain.push(NONCE, &[&initiating.nonce]);
         add_nat_detection(&mut chain, sa.spi_i, 0);
+        chain.notify(notify::FRAGMENTATION_SUPPORTED, &[]);
         let header = Header {
             spi_i: sa.spi_i,
             spi_r: 0,
@@ -107,7 +108,7 @@ impl Endpoint {
         let message = plain(header, &chain);
         initiating.message.clone_from(&message);
         sa.next_id = 0;
-        self.begin_request(now, sa, Exchange::Init, message, Request::Init);
+        self.begin_request(now, sa, Exchange::Init, vec![message], Request::Init);
     }
 
     /// The answer to our IKE_SA_INIT. Nothing in it is authentic, so nothing in it can end the attempt by itself.
@@ -206,6 +207,7 @@ impl Endpoint {
         sa.keys = Some(keys);
         sa.suite = Some(chosen.suite);
         sa.spi_r = header.spi_r;
+        sa.fragments = content.notify(notify::FRAGMENTATION_SUPPORTED).is_some();
         sa.pending = None;
         sa.local.set_port(PORT_NAT);
         sa.remote.set_port(PORT_NAT);
@@ -300,6 +302,10 @@ impl Endpoint {
         chain.exchange(chosen.suite.group.iana(), &ours);
         chain.push(NONCE, &[&nonce_r]);
         add_nat_detection(&mut chain, header.spi_i, spi);
+        let fragments = content.notify(notify::FRAGMENTATION_SUPPORTED).is_some();
+        if fragments {
+            chain.notify(notify::FRAGMENTATION_SUPPORTED, &[]);
+        }
         let response = plain(Header { spi_r: spi, next: SA, from_initiator: false, response: true, ..header }, &chain);
         let inputs = Inputs {
             suite: chosen.suite,
@@ -319,6 +325,7 @@ impl Endpoint {
         sa.keys = Some(keys);
         sa.suite = Some(chosen.suite);
         sa.expected_id = 1;
+        sa.fragments = fragments;
         sa.expires_at = Some(now + self.config.half_open_timeout);
         self.remember_init(request, spi, sa);
         self.transmit(request.local, request.remote, response);

@@ -5,6 +5,7 @@
 
 mod auth;
 mod child;
+mod fragments;
 #[cfg(test)]
 mod hostile;
 mod informational;
@@ -65,6 +66,9 @@ pub(crate) struct IkeSa {
     /// The id of the peer's next request.
     pub(crate) expected_id: u32,
     pub(crate) answered: Option<Answered>,
+    /// Both ends announced that they take fragments.
+    pub(crate) fragments: bool,
+    pub(crate) assembly: Option<fragments::Assembly>,
     pub(crate) children: Vec<Child>,
     /// When something authentic and new came last.
     pub(crate) last_input: Instant,
@@ -160,7 +164,8 @@ pub(crate) struct Authenticating {
 pub(crate) struct Pending {
     pub(crate) id: u32,
     pub(crate) exchange: Exchange,
-    pub(crate) message: Vec<u8>,
+    /// The message, or its fragments.
+    pub(crate) messages: Vec<Vec<u8>>,
     pub(crate) sent_at: Instant,
     pub(crate) resend_at: Instant,
     pub(crate) interval: Duration,
@@ -202,9 +207,10 @@ pub(crate) struct RekeyRequest {
 
 /// Our answer to the peer's last request.
 pub(crate) struct Answered {
-    /// SHA-256 of the request: only the same octets get the same answer.
+    /// SHA-256 of the request or its first fragment: only the same octets get the same answer.
     pub(crate) digest: [u8; 32],
-    pub(crate) response: Vec<u8>,
+    /// The message, or its fragments.
+    pub(crate) response: Vec<Vec<u8>>,
 }
 
 /// What to say when we delete an IKE SA.
@@ -279,6 +285,8 @@ impl IkeSa {
             pending: None,
             expected_id: 0,
             answered: None,
+            fragments: false,
+            assembly: None,
             children: Vec::new(),
             last_input: now,
             rekey_at: None,

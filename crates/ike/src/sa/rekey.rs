@@ -209,6 +209,7 @@ fn heir(now: Instant, sa: &IkeSa, initiator: bool, spis: (u64, u64), suite: IkeS
     heir.superseded_at = sa.superseded_at;
     heir.traffic_until = sa.traffic_until;
     heir.confirmed = sa.confirmed;
+    heir.fragments = sa.fragments;
     heir.psk = sa.psk;
     heir.fault.clone_from(&sa.fault);
     heir.asked_identity.clone_from(&sa.asked_identity);

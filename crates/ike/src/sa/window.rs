@@ -7,6 +7,7 @@ use std::time::Instant;
 use causeway_crypto::sha256;
 use causeway_model::{Fault, ReasonCode};
 
+use super::fragments::{MAX_WHOLE, Unsealed};
 use super::init::PORT_NAT;
 use super::{Answered, Farewell, Fate, IkeSa, Pending, Phase, Request};
 use crate::Endpoint;
@@ -39,6 +40,14 @@ impl Reply {
     pub(crate) const fn last(mut self) -> Self {
         self.ends = true;
         self
+    }
+}
+
+impl IkeSa {
+    /// Seals a message, in fragments if it is long and the peer takes them.
+    fn seal(&mut self, header: Header, chain: &Chain) -> Option<Vec<Vec<u8>>> {
+        let limit = if self.fragments { MAX_WHOLE } else { usize::MAX };
+        self.keys.as_mut()?.seal_fragments(header, chain, limit)
     }
 }
 
@@ -80,9 +89,10 @@ impl Endpoint {
         let repeated =
             |answered: &&Answered| header.id.wrapping_add(1) == sa.expected_id && answered.digest == sha256(&[message]);
         if let Some(answered) = sa.answered.as_ref().filter(repeated) {
-            let response = answered.response.clone();
             self.count("retransmission");
-            self.transmit(path.0, path.1, response);
+            for response in answered.response.clone() {
+                self.transmit(path.0, path.1, response);
+            }
             return Fate::Keep;
         }
         let welcome = match (&sa.phase, header.exchange) {
@@ -105,9 +115,13 @@ impl Endpoint {
         if self.is_astray(sa, path) {
             return Fate::Keep;
         }
-        let Some((first, inner)) = sa.keys.as_ref().and_then(|keys| keys.open(&header, message)) else {
-            self.count("not_authentic");
-            return Fate::Keep;
+        let (first, inner, digest) = match sa.unseal(&header, message) {
+            Unsealed::Whole(first, inner, digest) => (first, inner, digest),
+            Unsealed::Part => return Fate::Keep,
+            Unsealed::Bad => {
+                self.count("not_authentic");
+                return Fate::Keep;
+            }
         };
         sa.expected_id = sa.expected_id.wrapping_add(1);
         sa.last_input = now;
@@ -131,7 +145,7 @@ impl Endpoint {
                 Reply::error(notify::INVALID_SYNTAX, &[]).last()
             }
         };
-        self.respond(now, sa, path, header, message, reply)
+        self.respond(now, sa, path, header, digest, reply)
     }
 
     fn respond(
@@ -140,16 +154,16 @@ impl Endpoint {
         sa: &mut IkeSa,
         path: (SocketAddr, SocketAddr),
         request: Header,
-        message: &[u8],
+        digest: [u8; 32],
         reply: Reply,
     ) -> Fate {
         let header = Header { from_initiator: sa.initiator, response: true, next: 0, ..request };
-        let Some(response) = sa.keys.as_mut().and_then(|keys| keys.seal(header, &reply.chain)) else {
-            return Fate::Drop;
-        };
+        let Some(response) = sa.seal(header, &reply.chain) else { return Fate::Drop };
         // RFC 7296 §2.11: to where the request came from, wherever that is.
-        self.transmit(path.0, path.1, response.clone());
-        sa.answered = Some(Answered { digest: sha256(&[message]), response });
+        for message in response.clone() {
+            self.transmit(path.0, path.1, message);
+        }
+        sa.answered = Some(Answered { digest, response });
         if reply.ends {
             sa.end(now);
         }
@@ -173,10 +187,15 @@ impl Endpoint {
             self.count("unexpected_response");
             return Fate::Keep;
         };
-        let Some((first, inner)) = sa.keys.as_ref().and_then(|keys| keys.open(&header, message)) else {
-            sa.pending = Some(pending);
-            self.count("not_authentic");
-            return Fate::Keep;
+        let (first, inner) = match sa.unseal(&header, message) {
+            Unsealed::Whole(first, inner, _) => (first, inner),
+            unfinished => {
+                sa.pending = Some(pending);
+                if matches!(unfinished, Unsealed::Bad) {
+                    self.count("not_authentic");
+                }
+                return Fate::Keep;
+            }
         };
         sa.last_input = now;
         self.follow(sa, path);
@@ -259,8 +278,8 @@ impl Endpoint {
             response: false,
             id: sa.next_id,
         };
-        if let Some(message) = sa.keys.as_mut().and_then(|keys| keys.seal(header, chain)) {
-            self.begin_request(now, sa, exchange, message, what);
+        if let Some(messages) = sa.seal(header, chain) {
+            self.begin_request(now, sa, exchange, messages, what);
         }
     }
 
@@ -270,15 +289,17 @@ impl Endpoint {
         now: Instant,
         sa: &mut IkeSa,
         exchange: Exchange,
-        message: Vec<u8>,
+        messages: Vec<Vec<u8>>,
         what: Request,
     ) {
         let interval = self.config.retransmit_first;
-        self.transmit(sa.local, sa.remote, message.clone());
+        for message in messages.clone() {
+            self.transmit(sa.local, sa.remote, message);
+        }
         sa.pending = Some(Pending {
             id: sa.next_id,
             exchange,
-            message,
+            messages,
             sent_at: now,
             resend_at: now + interval,
             interval,
@@ -295,7 +316,8 @@ impl Endpoint {
         }
         pending.interval = (pending.interval * 2).min(self.config.retransmit_cap);
         pending.resend_at = now + pending.interval;
-        let message = pending.message.clone();
-        self.transmit(sa.local, sa.remote, message);
+        for message in pending.messages.clone() {
+            self.transmit(sa.local, sa.remote, message);
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Two of our endpoints against each other in a simulated network.
 
 mod behaviour;
+mod fragmentation;
 mod reauthentication;
 mod simulation;
 mod world;

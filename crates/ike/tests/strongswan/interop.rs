@@ -249,3 +249,43 @@ fn another_pfs_group_shows_at_the_rekey_only_and_has_a_name() {
     assert_eq!(us.endpoint.drops().get("child_no_proposal_chosen"), Some(&2));
     path.ping(&mut us);
 }
+
+#[test]
+#[ignore = "needs root, strongSwan and network namespaces"]
+fn long_messages_travel_in_fragments_both_ways() {
+    let lab = Lab::with_fragments("frag", 576);
+    lab.inside(&THEIRS_INSIDE.to_string());
+    // Enough on either side's list that IKE_AUTH does not fit one packet; only the last of each is common.
+    let hash = |encryption: Encryption| (!encryption.is_aead()).then_some(Integrity::Sha512);
+    let suites = Encryption::ALL.iter().filter(|encryption| **encryption != Encryption::Aes256Gcm);
+    let ours = suites.flat_map(|suite| DhGroup::ALL.iter().rev().map(|group| cipher(*suite, hash(*suite), *group)));
+    let mut peer = config(Cipher::DEFAULT_IKE, Cipher::DEFAULT_ESP);
+    peer.esp_proposals = ours.chain([Cipher::DEFAULT_ESP]).collect();
+    let hashes = ["sha256", "sha384"].iter().flat_map(|hash| {
+        ["aes128", "aes192", "aes256", "camellia128", "camellia192", "camellia256"]
+            .map(|suite| format!("{suite}-{hash}"))
+    });
+    let theirs: Vec<String> =
+        hashes.flat_map(|suite| ["modp2048", "ecp256", "ecp521"].map(|group| format!("{suite}-{group}"))).collect();
+    let esp = format!("{},aes256gcm16-curve25519", theirs.join(","));
+    lab.load(&Swan { esp: &esp, ..Swan::default() });
+
+    let mut us = Us::new(peer.clone());
+    us.start();
+    let child = us.wait_child();
+    assert_eq!(child.suite_text, "aes256gcm");
+    Path::new(&child).ping(&mut us);
+    us.endpoint.remove_peer(Instant::now(), us.key);
+    us.settle(&lab, |listed| !listed.contains("t1"));
+    drop(us);
+
+    let mut us = Us::new(peer);
+    let swanctl = lab.swanctl_later(&["-i", "--child", "c1", "--timeout", "10"]);
+    let child = us.wait_child();
+    assert_eq!(child.suite_text, "aes256gcm");
+    Path::new(&child).ping(&mut us);
+    swanctl.wait_with_output().expect("swanctl ends");
+    let log = lab.log();
+    assert!(log.contains("received fragment #1 of "), "ours came in pieces");
+    assert!(log.contains("splitting IKE message "), "and its own left in pieces");
+}

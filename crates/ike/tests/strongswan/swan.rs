@@ -27,6 +27,7 @@ pub(crate) struct Lab {
     theirs: String,
     directory: tempfile::TempDir,
     charon: Option<Child>,
+    fragment_size: u16,
 }
 
 /// What charon shall be configured with.
@@ -71,6 +72,11 @@ fn run(program: &str, arguments: &[&str]) -> String {
 impl Lab {
     /// Namespaces `cwike-<name>-a` (this thread enters it) and `-b` with a running charon.
     pub(crate) fn new(name: &str) -> Self {
+        Self::with_fragments(name, 1280)
+    }
+
+    /// The same; charon splits what is longer than `size` octets of IP.
+    pub(crate) fn with_fragments(name: &str, size: u16) -> Self {
         let (ours, theirs) = (format!("cwike-{name}-a"), format!("cwike-{name}-b"));
         for namespace in [&ours, &theirs] {
             let _ = Command::new("ip").args(["netns", "del", namespace]).stderr(Stdio::null()).status();
@@ -84,7 +90,7 @@ impl Lab {
             run("ip", &["-n", namespace, "link", "set", "e0", "up"]);
         }
         let directory = tempfile::tempdir().expect("a directory");
-        let mut lab = Self { ours, theirs, directory, charon: None };
+        let mut lab = Self { ours, theirs, directory, charon: None, fragment_size: size };
         lab.start_charon();
         lab.enter();
         lab
@@ -121,6 +127,7 @@ impl Lab {
   interfaces_ignore = ipsec0,ipsec1,lo
   routing_table = 220
   routing_table_prio = 40000
+  fragment_size = {}
   retransmit_timeout = 0.5
   retransmit_base = 1.5
   retransmit_tries = 4
@@ -134,7 +141,8 @@ impl Lab {
 }}
 swanctl {{ socket = unix://{dir}/vici.sock
 }}
-"
+",
+            self.fragment_size
         );
         fs::write(self.path("strongswan.conf"), text).expect("written");
         let _ = fs::remove_file(self.path("vici.sock"));
