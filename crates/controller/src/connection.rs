@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use causeway_device::{DeviceInput, FORMATS, Names};
 use causeway_model::command::{ConnectionFilter, ListQuery, NewBgp, NewConnection, Page, PolicyChange, Rename};
-use causeway_model::desired::{PolicyDesired, Timers, TunnelDesired};
+use causeway_model::desired::{PolicyDesired, TunnelDesired};
 use causeway_model::error::ArgumentErrors;
 use causeway_model::error::ArgumentReason::{Constraint, Unknown};
 use causeway_model::observed::ReceivedRoute;
@@ -39,12 +39,17 @@ pub struct ConnectionRoutes {
     pub observed_at: Option<Timestamp>,
 }
 
-async fn find(reader: &mut Reader, caller: &Caller, intent: Intent, id: ConnectionId) -> Result<ConnectionRecord> {
+pub(crate) async fn find(
+    reader: &mut Reader,
+    caller: &Caller,
+    intent: Intent,
+    id: ConnectionId,
+) -> Result<ConnectionRecord> {
     let record = reader.connection_by_id(id).await?;
     checked(caller, intent, record, |record| record.connection.meta.project_id, CONNECTION, id)
 }
 
-async fn gateway_of(reader: &mut Reader, record: &ConnectionRecord) -> Result<GatewayRecord> {
+pub(crate) async fn gateway_of(reader: &mut Reader, record: &ConnectionRecord) -> Result<GatewayRecord> {
     let id = record.connection.vpn_gateway_id;
     let missing = || Error::Internal(format!("VPN gateway {id} is missing"));
     reader.vpn_gateway(id).await?.ok_or_else(missing)
@@ -78,7 +83,7 @@ pub(crate) async fn public_address(
     }
 }
 
-fn peer_address(customer: &CustomerGateway, family: Family) -> Option<IpAddr> {
+pub(crate) fn peer_address(customer: &CustomerGateway, family: Family) -> Option<IpAddr> {
     match family {
         Family::Ipv4 => customer.public_ipv4.map(IpAddr::V4),
         Family::Ipv6 => customer.public_ipv6.map(IpAddr::V6),
@@ -270,6 +275,7 @@ impl Controller {
                 return Err(duplicate(tunnel, existing));
             }
         }
+        unit.agree(None, &outside, &new.ikev2_ciphers, "ikev2_ciphers").await?;
 
         let id = ConnectionId::random();
         let (secret_id, secret_revision, owns_secret) = match new.secret {
@@ -361,6 +367,8 @@ impl Controller {
         let changed = *connection != old;
         unit.rename(Kind::Connection, id.0, &mut connection.meta, rename).await?;
         if changed {
+            let tunnels = unit.tunnels(id).await?;
+            unit.agree(Some(id), &tunnels, &connection.ikev2_ciphers, "ikev2_ciphers").await?;
             unit.set_connection(connection).await?;
             unit.bump_connections(&[id]).await?;
         }
@@ -559,7 +567,7 @@ impl Controller {
             policy_v4,
             policy_v6,
             vpc_subnets: reader.vpc_subnets(network.vpc_id).await?,
-            timers: Timers::default(),
+            timers: record.timers,
             generated_for: Names { vpn_gateway: gateway.meta.name, customer_gateway: customer.meta.name },
             connection,
         };

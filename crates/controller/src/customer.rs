@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use crate::access::Intent::{self, Read, Write};
 use crate::access::{checked, paging, scope};
+use crate::options::tunnel_identity;
 use crate::quota::QuotaResource;
 use crate::{Controller, Result};
 
@@ -196,11 +197,16 @@ impl Controller {
                     let Some(peer) = moved.iter().find(|peer| peer.is_ipv6() == tunnel.peer.is_ipv6()) else {
                         continue;
                     };
-                    let tunnel = Tunnel { peer: *peer, ..tunnel };
+                    let Some(record) = unit.connection_by_id(*connection).await? else { continue };
+                    let identity = tunnel_identity(record.connection.peer_identity.as_deref(), *peer);
+                    let tunnel = Tunnel { peer: *peer, identity, ..tunnel };
                     if let Some(other) = unit.connection_with_tunnel(&tunnel).await? {
                         return Err(crate::connection::duplicate(&tunnel, other));
                     }
-                    unit.set_tunnel_peer(*connection, *peer).await?;
+                    let field = if peer.is_ipv6() { "ipv6_public" } else { "ipv4_public" };
+                    let ciphers = &record.connection.ikev2_ciphers;
+                    unit.agree(Some(*connection), std::slice::from_ref(&tunnel), ciphers, field).await?;
+                    unit.set_tunnel_peer(*connection, *peer, tunnel.identity.as_deref()).await?;
                 }
             }
         }

@@ -97,6 +97,8 @@ impl Controller {
         }
         for id in due.expired {
             writer.delete_previous_key(id).await?;
+            // What the earlier key authenticated goes on; the current one is proven beside it.
+            writer.count_reauthentication(id).await?;
             writer.bump_connection(id, now).await?;
             let Some(connection) = writer.connection_by_id(id).await? else { continue };
             let Some(gateway) = writer.vpn_gateway(connection.connection.vpn_gateway_id).await? else { continue };

@@ -16,7 +16,7 @@ use crate::unit::Unit;
 use crate::{Controller, Result, key, secret};
 
 /// Seconds for which the old key is accepted beside the new one.
-pub(crate) const OVERLAP: i64 = 24 * 3600;
+pub(crate) const OVERLAP: u32 = 24 * 3600;
 
 /// Octets of a tenant's own key at most: what every device's configuration can carry is far less.
 const MAX_KEY: usize = 1024;
@@ -122,7 +122,7 @@ impl Unit<'_> {
         };
         let key: Zeroizing<Vec<u8>> = self.controller.open_version(&stored)?;
         let data = self.controller.inner.kek.seal(&previous_context(id), &key);
-        let until = self.now.plus_seconds(OVERLAP);
+        let until = self.now.plus_seconds(record.psk_overlap.unwrap_or(OVERLAP).into());
         Ok(self.set_previous_key(id, &PreviousKey { data, until }).await?)
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use causeway_model::desired::{
-    BgpDesired, ConnectionDesired, GatewayDesired, NetworkDesired, NodeDesired, Timers, TunnelDesired, VpcDesired,
+    BgpDesired, ConnectionDesired, GatewayDesired, NetworkDesired, NodeDesired, TunnelDesired, VpcDesired,
 };
 use causeway_model::resource::InitiationPolicy;
 use causeway_model::suite::Cipher;
@@ -131,12 +131,13 @@ impl Controller {
             ike_proposals: or_default(&connection.ikev2_ciphers, Cipher::DEFAULT_IKE),
             esp_proposals: or_default(&connection.esp_ciphers, Cipher::DEFAULT_ESP),
             psks,
-            reauthenticate: 0,
             peer_asn: customer.asn,
             bgp,
             propagate: connection.route_propagation_enabled,
             locked: connection.locked || gateway_locked,
-            timers: Timers::default(),
+            timers: record.timers,
+            reauthenticate: record.reauthentications,
+            revocations: record.revocations,
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use causeway_model::observed::Refusal;
+use causeway_model::observed::{Refusal, TunnelFacts};
 use causeway_model::reason::Fault;
 use causeway_model::status::{
     ConnectionView, GatewayView, NodeState, NodeView, Placement, TunnelStatus, bgp_status, connection_status,
@@ -30,6 +30,20 @@ fn node_view(node: &NodeRecord, now: Timestamp) -> NodeView {
 /// The refusal that is about the newest revision; older ones are history.
 fn current(refusal: Option<&Refusal>, revision: u64) -> Option<Refusal> {
     refusal.filter(|refusal| refusal.revision == revision).cloned()
+}
+
+/// Whether the peer has yet to prove a connection's current key: an earlier one made what is up, or was in force at the last report.
+fn psk_unproven(record: &ConnectionRecord) -> bool {
+    let observed = record.observed.as_ref();
+    let mut proved = observed.into_iter().flat_map(|observed| &observed.facts.tunnels).filter(|tunnel| tunnel.up);
+    let newest_in_force = observed.is_some_and(|observed| observed.applied_revision == record.config_revision);
+    let current = |tunnel: &TunnelFacts| tunnel.ike.as_ref().is_some_and(|ike| ike.psk == 0);
+    let earlier = |tunnel: &TunnelFacts| tunnel.ike.as_ref().is_some_and(|ike| ike.psk > 0);
+    match proved.clone().next() {
+        Some(_) if proved.clone().any(earlier) => true,
+        Some(_) if newest_in_force && proved.all(|tunnel| current(tunnel)) => false,
+        _ => record.has_previous_key,
+    }
 }
 
 /// A gateway as its table sees it.
@@ -74,7 +88,7 @@ impl Seen<'_> {
             ever_up: observed.is_some_and(|observed| observed.ever_up),
             sessions: observed.map_or(&[], |observed| &observed.facts.sessions),
             propagation: record.connection.route_propagation_enabled,
-            psk_unproven: record.has_previous_key,
+            psk_unproven: psk_unproven(record),
         })
     }
 

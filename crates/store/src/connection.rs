@@ -29,6 +29,14 @@ pub struct ConnectionRecord {
     pub observed: Option<ConnectionObserved>,
     /// Whether a previous key is still accepted.
     pub has_previous_key: bool,
+    /// Timers and limits.
+    pub timers: causeway_model::desired::Timers,
+    /// Seconds for which a replaced key is accepted; `None`: the default.
+    pub psk_overlap: Option<u32>,
+    /// How often it was asked to reauthenticate.
+    pub reauthentications: u64,
+    /// How often an earlier key was revoked.
+    pub revocations: u64,
 }
 
 /// What tells one tunnel from all others.
@@ -112,6 +120,10 @@ impl Reader {
             status: row.word("status")?,
             observed: self.connection_observed(id).await?,
             has_previous_key: more.flag("previous")?,
+            timers: crate::options::timers(row)?,
+            psk_overlap: row.opt_number("psk_overlap")?,
+            reauthentications: row.number("reauthentications")?,
+            revocations: row.number("revocations")?,
         })
     }
 
@@ -322,9 +334,13 @@ impl Writer {
                 self.insert_bgp_session(connection, family, session).await?;
             }
         }
+        self.insert_tunnels(connection.id, tunnels).await
+    }
+
+    pub(crate) async fn insert_tunnels(&mut self, id: ConnectionId, tunnels: &[Tunnel]) -> Result<()> {
         for tunnel in tunnels {
             sqlx::query("INSERT INTO tunnel (connection_id, is_ipv6, local, peer, identity) VALUES (?, ?, ?, ?, ?)")
-                .bind(blob(connection.id.0))
+                .bind(blob(id.0))
                 .bind(tunnel.local.is_ipv6())
                 .bind(address_blob(tunnel.local))
                 .bind(address_blob(tunnel.peer))
@@ -414,9 +430,10 @@ impl Writer {
     ///
     /// # Errors
     /// If another connection has that tunnel.
-    pub async fn set_tunnel_peer(&mut self, id: ConnectionId, peer: IpAddr) -> Result<()> {
-        sqlx::query("UPDATE tunnel SET peer = ? WHERE connection_id = ? AND is_ipv6 = ?")
+    pub async fn set_tunnel_peer(&mut self, id: ConnectionId, peer: IpAddr, identity: Option<&str>) -> Result<()> {
+        sqlx::query("UPDATE tunnel SET peer = ?, identity = ? WHERE connection_id = ? AND is_ipv6 = ?")
             .bind(address_blob(peer))
+            .bind(identity.unwrap_or_default())
             .bind(blob(id.0))
             .bind(peer.is_ipv6())
             .execute(self.connection())

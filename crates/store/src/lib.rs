@@ -15,6 +15,7 @@ mod identity;
 mod list;
 mod network;
 mod operator;
+mod options;
 mod row;
 mod secret;
 

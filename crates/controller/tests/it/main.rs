@@ -5,4 +5,5 @@ mod durability;
 mod gateways;
 mod harness;
 mod operator;
+mod options;
 mod rules;

@@ -1,6 +1,6 @@
 //! Projects, keys, quotas, the catalogue, and what is billed.
 
-use causeway_controller::{GatewayTypeChange, GatewayTypeOffer, KeyRequest, QuotaResource, UsageQuery};
+use causeway_controller::{GatewayTypeChange, GatewayTypeOffer, KeyRequest, OptionsChange, QuotaResource, UsageQuery};
 use causeway_model::command::{NewIp, NewIpSource, NewPublicAddress, NewSecret, NewVpc, PolicyChange, Rename};
 use causeway_model::resource::{Caller, GatewayType, Role};
 use causeway_model::{Family, Timestamp};
@@ -44,7 +44,7 @@ async fn keys_end_and_are_revoked() {
     let all = controller.list_api_keys(operator, &list(), None, false).await.expect("listed");
     assert_eq!(all.total, 3);
     let support = controller.list_api_keys(operator, &list(), Some(Role::Support), false).await.expect("listed");
-    assert_eq!(support.items, [made.key.clone()]);
+    assert_eq!(support.items, std::slice::from_ref(&made.key));
     let revoked = controller.revoke_api_key(operator, &made.key.access_key).await.expect("revoked");
     assert!(revoked.revoked_at.is_some());
     assert_eq!(controller.revoke_api_key(operator, &made.key.access_key).await.expect("again"), revoked);
@@ -301,10 +301,14 @@ async fn nobody_sees_another_project() {
         c.device_configuration(f, REGION, connection, None),
         c.update_connection(f, REGION, connection, none(), None, None, None),
         c.set_route_propagation(f, REGION, connection, false),
-        c.set_routing_policy(f, REGION, change.clone()),
-        c.detach_routing_policy(f, REGION, change.clone()),
+        c.set_routing_policy(f, REGION, change),
+        c.detach_routing_policy(f, REGION, change),
         c.renew_psk(f, REGION, connection, true),
         c.change_psk(f, REGION, connection, secret, None),
+        c.connection_options(f, REGION, connection),
+        c.update_connection_options(f, REGION, connection, OptionsChange::default()),
+        c.reauthenticate(f, REGION, connection),
+        c.revoke_previous_psk(f, REGION, connection),
         c.delete_connection(f, REGION, connection),
         c.project(f, owner.project_id),
         c.quotas(f, owner.project_id),

@@ -1,0 +1,359 @@
+//! What the public API has no word for: a connection's tunnels, expected identity, timers and limits (wire-ext.md §1).
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use causeway_model::desired::Timers;
+use causeway_model::error::ArgumentErrors;
+use causeway_model::error::ArgumentReason::{Constraint, Format};
+use causeway_model::resource::{Caller, Tunnels};
+use causeway_model::suite::Cipher;
+use causeway_model::view::ConnectionStatuses;
+use causeway_model::{ConnectionId, Error};
+use causeway_store::{ConnectionRecord, Kind, Tunnel};
+
+use crate::access::Intent::Read;
+use crate::connection::{duplicate, find, gateway_of, peer_address, public_address};
+use crate::unit::Unit;
+use crate::{Controller, Result, psk};
+
+/// A connection's options. Times are seconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionOptions {
+    /// Its tunnels.
+    pub tunnels: Tunnels,
+    /// The identity that the peer has to prove; `None`: its address.
+    pub peer_identity: Option<String>,
+    /// IKE SA lifetime, 900 to 86,400.
+    pub ike_lifetime: u32,
+    /// Child SA lifetime, 300 to 28,800 and not above that of the IKE SA.
+    pub child_lifetime: u32,
+    /// Child SA lifetime in packets sent, 2^20 to 2^31.
+    pub child_packets: u64,
+    /// Silence before a liveness check, 1 to 300.
+    pub dpd_delay: u32,
+    /// From the check to the verdict, 3 to 300.
+    pub dpd_timeout: u32,
+    /// BGP hold time: 0 (none), or 3 to 3,600.
+    pub hold_time: u16,
+    /// Prefixes accepted at most per session, 1 to 10,000.
+    pub max_prefixes: u32,
+    /// For how long a replaced key is accepted, 0 to 604,800.
+    pub psk_overlap: u32,
+}
+
+/// What to change; `None`: leave it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OptionsChange {
+    /// See [`ConnectionOptions::tunnels`].
+    pub tunnels: Option<Tunnels>,
+    /// `Some(None)`: the peer's address again.
+    pub peer_identity: Option<Option<String>>,
+    /// See [`ConnectionOptions::ike_lifetime`].
+    pub ike_lifetime: Option<u32>,
+    /// See [`ConnectionOptions::child_lifetime`].
+    pub child_lifetime: Option<u32>,
+    /// See [`ConnectionOptions::child_packets`].
+    pub child_packets: Option<u64>,
+    /// See [`ConnectionOptions::dpd_delay`].
+    pub dpd_delay: Option<u32>,
+    /// See [`ConnectionOptions::dpd_timeout`].
+    pub dpd_timeout: Option<u32>,
+    /// See [`ConnectionOptions::hold_time`].
+    pub hold_time: Option<u16>,
+    /// See [`ConnectionOptions::max_prefixes`].
+    pub max_prefixes: Option<u32>,
+    /// See [`ConnectionOptions::psk_overlap`].
+    pub psk_overlap: Option<u32>,
+    /// The request asks for BGP MD5, which is refused.
+    pub md5: bool,
+    /// The request asks for GTSM, which is refused.
+    pub gtsm: bool,
+    /// The request asks for BFD, which is refused.
+    pub bfd: bool,
+}
+
+fn options(record: &ConnectionRecord) -> ConnectionOptions {
+    let timers = record.timers;
+    ConnectionOptions {
+        tunnels: record.connection.tunnels,
+        peer_identity: record.connection.peer_identity.clone(),
+        ike_lifetime: timers.ike_lifetime,
+        child_lifetime: timers.child_lifetime,
+        child_packets: timers.child_packets,
+        dpd_delay: timers.dpd_delay,
+        dpd_timeout: timers.dpd_timeout,
+        hold_time: timers.hold_time,
+        max_prefixes: timers.max_prefixes,
+        psk_overlap: record.psk_overlap.unwrap_or(psk::OVERLAP),
+    }
+}
+
+fn within(errors: &mut ArgumentErrors, field: &str, value: u64, range: RangeInclusive<u64>) {
+    if !range.contains(&value) {
+        errors.push(field, Constraint, format!("must be {} to {}", range.start(), range.end()));
+    }
+}
+
+fn check(options: &ConnectionOptions, change: &OptionsChange) -> Result<()> {
+    let mut errors = ArgumentErrors::new();
+    within(&mut errors, "lifetimes.ike", options.ike_lifetime.into(), 900..=86_400);
+    within(&mut errors, "lifetimes.child", options.child_lifetime.into(), 300..=28_800);
+    if options.child_lifetime > options.ike_lifetime {
+        errors.push("lifetimes.child", Constraint, "must not be above `lifetimes.ike`");
+    }
+    within(&mut errors, "lifetimes.child_packets", options.child_packets, 1 << 20..=1 << 31);
+    within(&mut errors, "dpd.delay", options.dpd_delay.into(), 1..=300);
+    within(&mut errors, "dpd.timeout", options.dpd_timeout.into(), 3..=300);
+    if options.hold_time != 0 && !(3..=3600).contains(&options.hold_time) {
+        errors.push("bgp.hold_time", Constraint, "must be 0 (none) or 3 to 3600");
+    }
+    within(&mut errors, "bgp.max_prefixes", options.max_prefixes.into(), 1..=10_000);
+    within(&mut errors, "psk_overlap", options.psk_overlap.into(), 0..=7 * 86_400);
+    for (asked, field) in [(change.md5, "bgp.md5_secret_id"), (change.gtsm, "bgp.gtsm"), (change.bfd, "bgp.bfd")] {
+        if asked {
+            errors.push(field, Constraint, "not offered by this version; leave it out");
+        }
+    }
+    if let Some(text) = &options.peer_identity
+        && canonical(text).is_none()
+    {
+        let help =
+            "an IP address, a name, an e-mail address, or `keyid:` and a key id, of at most 255 printable octets";
+        errors.push("peer_identity", Format, help);
+    }
+    errors.finish()
+}
+
+/// The one spelling of an identity, so that two of them are the same exactly when their texts are (RFC 7296 §3.5).
+fn canonical(text: &str) -> Option<String> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(address.to_string());
+    }
+    if text.is_empty() || text.len() > 255 || !text.bytes().all(|octet| octet.is_ascii_graphic()) {
+        return None;
+    }
+    if let Some(key) = text.strip_prefix("keyid:") {
+        let Some(digits) = key.strip_prefix("0x") else {
+            return (!key.is_empty()).then(|| text.to_owned());
+        };
+        let digits = digits.as_bytes();
+        if digits.is_empty() || digits.len() % 2 == 1 {
+            return None;
+        }
+        let octets: Option<Vec<u8>> = digits
+            .chunks(2)
+            .map(|pair| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok()))
+            .collect();
+        return match String::from_utf8(octets?) {
+            Ok(key) if key.bytes().all(|octet| octet.is_ascii_graphic()) && !key.starts_with("0x") => {
+                Some(format!("keyid:{key}"))
+            }
+            _ => Some(text.to_ascii_lowercase()),
+        };
+    }
+    let lower = text.to_ascii_lowercase();
+    match lower.strip_prefix('@') {
+        None => Some(lower),
+        Some("") => None,
+        // Without the sign these would be taken for something else.
+        Some(name) if name.parse::<IpAddr>().is_ok() || name.contains('@') || name.starts_with("keyid:") => Some(lower),
+        Some(name) => Some(name.to_owned()),
+    }
+}
+
+/// What the store tells tunnels apart by: the peer's own address is what is expected anyway.
+pub(crate) fn tunnel_identity(expected: Option<&str>, peer: IpAddr) -> Option<String> {
+    expected.filter(|text| text.parse() != Ok(peer)).map(str::to_owned)
+}
+
+impl Unit<'_> {
+    /// The identity is known only in `IKE_AUTH`, so connections that share both addresses must have equal IKE proposals.
+    pub(crate) async fn agree(
+        &mut self,
+        own: Option<ConnectionId>,
+        tunnels: &[Tunnel],
+        ciphers: &[Cipher],
+        field: &str,
+    ) -> Result<()> {
+        let effective =
+            |ciphers: &[Cipher]| if ciphers.is_empty() { vec![Cipher::DEFAULT_IKE] } else { ciphers.to_vec() };
+        for tunnel in tunnels {
+            for other in self.connections_between(tunnel.local, tunnel.peer).await? {
+                let Some(record) = self.connection_by_id(other).await? else { continue };
+                if Some(other) != own && effective(&record.connection.ikev2_ciphers) != effective(ciphers) {
+                    let help = format!(
+                        "connection {other} is between the same addresses ({} and {}), so both need equal `ikev2_ciphers`",
+                        tunnel.local, tunnel.peer
+                    );
+                    return Err(Error::constraint(field, help));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The outsides of a connection's tunnels, if nothing is in their way.
+    async fn outside(&mut self, record: &ConnectionRecord, options: &ConnectionOptions) -> Result<Vec<Tunnel>> {
+        let connection = &record.connection;
+        let gateway = gateway_of(self, record).await?.gateway;
+        let customer = self.customer_gateway(connection.customer_gateway_id).await?;
+        let customer = customer.ok_or_else(|| Error::Internal("a connection has no customer gateway".to_owned()))?;
+        let mut outside = Vec::with_capacity(2);
+        for family in options.tunnels.families().iter().copied() {
+            let local = public_address(self, &gateway, family).await?;
+            let (Some(local), Some(peer)) = (local, peer_address(&customer, family)) else {
+                let help = format!("one of the two gateways has no public {family} address");
+                return Err(Error::constraint("tunnels", help));
+            };
+            let identity = tunnel_identity(options.peer_identity.as_deref(), peer);
+            let tunnel = Tunnel { local, peer, identity };
+            if let Some(other) = self.connection_with_tunnel(&tunnel).await?
+                && other != connection.id
+            {
+                return Err(duplicate(&tunnel, other));
+            }
+            outside.push(tunnel);
+        }
+        Ok(outside)
+    }
+}
+
+impl Controller {
+    /// A connection's options.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn connection_options(
+        &self,
+        caller: &Caller,
+        region: &str,
+        id: ConnectionId,
+    ) -> Result<ConnectionOptions> {
+        self.in_region(region)?;
+        Ok(options(&find(&mut self.read().await?, caller, Read, id).await?))
+    }
+
+    /// Changes a connection's options. A working tunnel that is still wanted stays up.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::InvalidArguments`], [`Error::AlreadyExists`] if another connection has such a tunnel,
+    /// [`Error::Locked`], [`Error::TransientState`].
+    pub async fn update_connection_options(
+        &self,
+        caller: &Caller,
+        region: &str,
+        id: ConnectionId,
+        change: OptionsChange,
+    ) -> Result<ConnectionOptions> {
+        let mut unit = self.unit(caller, region).await?;
+        let record = unit.changeable_connection(id).await?;
+        let old = options(&record);
+        let mut new = old.clone();
+        new.tunnels = change.tunnels.unwrap_or(new.tunnels);
+        if let Some(identity) = &change.peer_identity {
+            new.peer_identity.clone_from(identity);
+        }
+        new.ike_lifetime = change.ike_lifetime.unwrap_or(new.ike_lifetime);
+        new.child_lifetime = change.child_lifetime.unwrap_or(new.child_lifetime);
+        new.child_packets = change.child_packets.unwrap_or(new.child_packets);
+        new.dpd_delay = change.dpd_delay.unwrap_or(new.dpd_delay);
+        new.dpd_timeout = change.dpd_timeout.unwrap_or(new.dpd_timeout);
+        new.hold_time = change.hold_time.unwrap_or(new.hold_time);
+        new.max_prefixes = change.max_prefixes.unwrap_or(new.max_prefixes);
+        new.psk_overlap = change.psk_overlap.unwrap_or(new.psk_overlap);
+        check(&new, &change)?;
+        new.peer_identity = new.peer_identity.as_deref().and_then(canonical);
+        if new == old {
+            return Ok(old);
+        }
+        if (new.tunnels, &new.peer_identity) != (old.tunnels, &old.peer_identity) {
+            let outside = unit.outside(&record, &new).await?;
+            unit.agree(Some(id), &outside, &record.connection.ikev2_ciphers, "tunnels").await?;
+            unit.set_tunnels(&record.connection, new.tunnels, new.peer_identity.as_deref(), &outside).await?;
+        }
+        let timers = Timers {
+            ike_lifetime: new.ike_lifetime,
+            child_lifetime: new.child_lifetime,
+            child_packets: new.child_packets,
+            dpd_delay: new.dpd_delay,
+            dpd_timeout: new.dpd_timeout,
+            hold_time: new.hold_time,
+            max_prefixes: new.max_prefixes,
+        };
+        let overlap = Some(new.psk_overlap).filter(|seconds| *seconds != psk::OVERLAP);
+        unit.set_connection_options(id, &timers, overlap).await?;
+        let now = unit.now;
+        unit.touch(Kind::Connection, id.0, now).await?;
+        unit.bump_connections(&[id]).await?;
+        let details = [("before", format!("{old:?}")), ("after", format!("{new:?}"))];
+        unit.finish_connection("update_options", id, &details).await?;
+        Ok(new)
+    }
+
+    /// Makes both sides prove the current key now: a new IKE SA is made before the old one ends.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Locked`], [`Error::TransientState`].
+    pub async fn reauthenticate(&self, caller: &Caller, region: &str, id: ConnectionId) -> Result<ConnectionStatuses> {
+        let mut unit = self.unit(caller, region).await?;
+        unit.changeable_connection(id).await?;
+        unit.count_reauthentication(id).await?;
+        unit.bump_connections(&[id]).await?;
+        unit.finish_connection("reauthenticate", id, &[]).await
+    }
+
+    /// Ends the overlap window now: the earlier key is refused, and what it authenticated ends. Nothing happens without an earlier key.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Locked`], [`Error::TransientState`].
+    pub async fn revoke_previous_psk(
+        &self,
+        caller: &Caller,
+        region: &str,
+        id: ConnectionId,
+    ) -> Result<ConnectionStatuses> {
+        let mut unit = self.unit(caller, region).await?;
+        let record = unit.changeable_connection(id).await?;
+        if record.has_previous_key {
+            unit.delete_previous_key(id).await?;
+            unit.count_revocation(id).await?;
+            unit.bump_connections(&[id]).await?;
+        }
+        unit.finish_connection("revoke_previous_psk", id, &[]).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_has_one_spelling() {
+        let same = [
+            ("2001:DB8::0:1", "2001:db8::1"),
+            ("Site.Example.NET", "site.example.net"),
+            ("@site.example.net", "site.example.net"),
+            ("@192.0.2.1", "@192.0.2.1"),
+            ("Admin@Example.net", "admin@example.net"),
+            ("keyid:0x4142", "keyid:AB"),
+            ("keyid:AB", "keyid:AB"),
+            ("keyid:0xFF00", "keyid:0xff00"),
+        ];
+        for (text, expected) in same {
+            assert_eq!(canonical(text).as_deref(), Some(expected), "{text}");
+            assert_eq!(canonical(expected).as_deref(), Some(expected), "{text}");
+        }
+        for text in ["", "@", "a b", "keyid:", "keyid:0x", "keyid:0xf", "keyid:0xzz", &"x".repeat(256)] {
+            assert_eq!(canonical(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_peers_own_address_is_no_other_identity() {
+        let peer: IpAddr = [192, 0, 2, 1].into();
+        assert_eq!(tunnel_identity(Some("192.0.2.1"), peer), None);
+        assert_eq!(tunnel_identity(Some("192.0.2.2"), peer), Some("192.0.2.2".to_owned()));
+        assert_eq!(tunnel_identity(None, peer), None);
+    }
+}
