@@ -357,6 +357,25 @@ class Slice(unittest.TestCase):
             self.assertIn(connection.bgp_session_ipv4.peer_private_ip.split("/")[0], answer.text)
         self.assertIn("strongswan-bird", [form["name"] for form in formats])
 
+    # Lists
+
+    def test_all_pages(self):
+        policies = [self.policy(is_ipv6=index == 1).id for index in range(5)]
+        customers = [self.customer(f"198.51.100.{40 + index}") for index in range(5)]
+        connections = [self.connection(customer).id for customer in customers]
+        for listed, made in (
+            (self.api.list_routing_policies_all(name=RUN, page_size=2), policies),
+            (self.api.list_routing_policies_all(name=RUN, ipv6=True), policies[1:2]),
+            (self.api.list_routing_policies_all(name=RUN, ipv6=False, page_size=4), policies[:1] + policies[2:]),
+            (self.api.list_customer_gateways_all(name=RUN, page_size=2), [customer.id for customer in customers]),
+            (self.api.list_connections_all(name=RUN, page_size=2), connections),
+            (self.api.list_connections_all(name=RUN, page_size=5, is_ipv6=False, statuses=["down"]), connections),
+            (self.api.list_connections_all(name=RUN, is_ipv6=True), []),
+        ):
+            self.assertEqual([item.id for item in listed], made)
+        types = self.api.list_vpn_gateway_types_all(page_size=1)
+        self.assertEqual(len(types), self.api.list_vpn_gateway_types().total_count)
+
     # Errors
 
     def test_invalid_arguments_all_at_once(self):
@@ -456,9 +475,25 @@ class Slice(unittest.TestCase):
         self.extension.call("POST", f"{path}/lock", {"reason": "a test"})
         try:
             self.assertEqual(self.api.get_connection(connection_id=connection.id).status, "locked")
+            for call in (self.api.enable_route_propagation, self.api.renew_connection_psk, self.api.delete_connection):
+                body = self.fails(423, "locked", call, connection_id=connection.id)
+                self.assertEqual((body["resource"], body["resource_id"]), ("connection", connection.id))
         finally:
             self.extension.call("POST", f"{path}/unlock")
         self.assertNotEqual(self.api.get_connection(connection_id=connection.id).status, "locked")
+
+    def test_out_of_stock(self):
+        small = self.vpc_api.create_private_network(
+            name=RUN, vpc_id=self.vpc.id, subnets=["10.83.0.0/29"], default_route_propagation_enabled=False
+        )
+        self.addCleanup(self.vpc_api.delete_private_network, private_network_id=small.id)
+        source = Source(private_network_id=small.id)
+        for address in range(2, 7):
+            booked = self.ipam.book_ip(source=source, is_ipv6=False)
+            self.addCleanup(self.ipam.release_ip, ip_id=booked.id)
+            self.assertEqual(booked.address, f"10.83.0.{address}/29")
+        body = self.fails(503, "out_of_stock", self.ipam.book_ip, source=source, is_ipv6=False)
+        self.assertTrue(body["resource"])
 
     def test_not_implemented(self):
         self.fails(501, "not_implemented", self.secrets.browse_secrets, prefix="/")

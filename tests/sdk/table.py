@@ -1,0 +1,189 @@
+#!/usr/bin/env python3
+"""Writes docs/conformance.md from the sources of the suites: call × client × the tests that make the call.
+
+With --check it compares instead, and fails as well if a client offers a call that none of its tests makes.
+"""
+
+import pathlib
+import re
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+PAGE = HERE.parent.parent / "docs" / "conformance.md"
+
+# Method and path below /s2s-vpn/v1alpha1/regions/{region}, and the call's name in words. None for what a client does not offer.
+CALLS = [
+    ("GET vpn-gateway-types", "list vpn gateway types", "list vpn gateway types"),
+    ("GET vpn-gateways", "list vpn gateways", "list vpn gateways"),
+    ("POST vpn-gateways", "create vpn gateway", "create vpn gateway"),
+    ("GET vpn-gateways/{id}", "get vpn gateway", "get vpn gateway"),
+    ("the waiter on it", "wait for vpn gateway", "wait for vpn gateway"),
+    ("PATCH vpn-gateways/{id}", "update vpn gateway", "update vpn gateway"),
+    ("DELETE vpn-gateways/{id}", "delete vpn gateway", "delete vpn gateway"),
+    ("GET connections", "list connections", "list connections"),
+    ("POST connections", "create connection", "create connection"),
+    ("GET connections/{id}", "get connection", "get connection"),
+    ("PATCH connections/{id}", "update connection", "update connection"),
+    ("DELETE connections/{id}", "delete connection", "delete connection"),
+    ("POST connections/{id}/renew-psk", "renew connection psk", "renew connection psk"),
+    ("POST connections/{id}/change-psk", "change connection psk", None),
+    ("POST connections/{id}/set-routing-policy", "set routing policy", "set routing policy"),
+    ("POST connections/{id}/detach-routing-policy", "detach routing policy", "detach routing policy"),
+    ("POST connections/{id}/enable-route-propagation", "enable route propagation", "enable route propagation"),
+    ("POST connections/{id}/disable-route-propagation", "disable route propagation", "disable route propagation"),
+    ("GET customer-gateways", "list customer gateways", "list customer gateways"),
+    ("POST customer-gateways", "create customer gateway", "create customer gateway"),
+    ("GET customer-gateways/{id}", "get customer gateway", "get customer gateway"),
+    ("PATCH customer-gateways/{id}", "update customer gateway", "update customer gateway"),
+    ("DELETE customer-gateways/{id}", "delete customer gateway", "delete customer gateway"),
+    ("GET routing-policies", "list routing policies", "list routing policies"),
+    ("POST routing-policies", "create routing policy", "create routing policy"),
+    ("GET routing-policies/{id}", "get routing policy", "get routing policy"),
+    ("PATCH routing-policies/{id}", "update routing policy", "update routing policy"),
+    ("DELETE routing-policies/{id}", "delete routing policy", "delete routing policy"),
+]
+
+# Status, type, and what the client makes of it. Python has one class for all and is asked for status and `type`.
+ERRORS = [
+    (400, "invalid_arguments", "InvalidArgumentsError", "InvalidArgumentsError"),
+    (401, "denied_authentication", "DeniedAuthenticationError", "DeniedAuthenticationError"),
+    (403, "quotas_exceeded", "QuotasExceededError", "QuotasExceededError"),
+    (404, "not_found", "ResourceNotFoundError", "ResourceNotFoundError"),
+    (409, "transient_state", "TransientStateError", "TransientStateError"),
+    (409, "already_exists", "AlreadyExistsError", "ResponseError"),
+    (412, "precondition_failed", "PreconditionFailedError", "PreconditionFailedError"),
+    (423, "locked", "ResourceLockedError", "ResourceLockedError"),
+    (501, "not_implemented", "ScalewayError", "ResponseError"),
+    (503, "out_of_stock", "OutOfStockError", "OutOfStockError"),
+]
+
+INTRODUCTION = """\
+# Conformance with the official clients
+
+`scripts/test-sdk` starts the service and drives it with the official SDKs, each with nothing but `operator.env` in its environment:
+
+| Client | Packages | Suite |
+|---|---|---|
+| Python | {python} | `tests/sdk/python` |
+| JavaScript | {js} | `tests/sdk/js` |
+| Go | {go} | `tests/sdk/go` |
+| Terraform's exchanges | none: the requests that the provider sends | `tests/sdk/python/test_terraform.py` |
+
+The clients differ on the wire (a body with GET and DELETE, `True` for `true`, `null` for what is left out, `/32` after an address), so each makes every call
+that it offers. This page is written by `tests/sdk/table.py` from the suites' sources; `scripts/test-sdk` fails when they disagree or when a
+client offers a call that its suite does not make. In the tables, `shared` is the code around a suite's tests.
+"""
+
+
+def camel(words):
+    first, *rest = words.split()
+    return first + "".join(word.title() for word in rest)
+
+
+def python_tests(text):
+    return blocks(text, r"^    def (\w+)\(", "test_")
+
+
+def js_tests(text):
+    return blocks(text, r"^(?:test\('([^']+)'|(?:export const|before|after)\b)", "")
+
+
+def go_tests(text):
+    return blocks(text, r"^func (?:\([^)]*\) )?(\w+)[\[(]", "Test")
+
+
+def blocks(text, start, prefix):
+    """[(name of the test or `shared`, its source)]"""
+    found = list(re.finditer(start, text, re.MULTILINE))
+    ends = [match.start() for match in found[1:]] + [len(text)]
+    result = [("shared", text[: found[0].start()])] if found else []
+    for match, end in zip(found, ends):
+        name = match.group(1)
+        is_test = name is not None and name.startswith(prefix)
+        result.append((name if is_test else "shared", text[match.start() : end]))
+    return result
+
+
+def sources(folder, pattern, split):
+    result = []
+    for path in sorted((HERE / folder).glob(pattern)):
+        result += split(path.read_text())
+    return result
+
+
+def covering(tests, expression):
+    names = []
+    for name, text in tests:
+        if name not in names and re.search(expression, text):
+            names.append(name)
+    return sorted(names, key=lambda name: (name == "shared", name))
+
+
+def cell(names, bad, what):
+    if not names:
+        bad.append(what)
+        return "**nothing**"
+    shown = names[:3]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(f"`{name}`" if name != "shared" else name for name in shown) + more
+
+
+def versions():
+    lock = (HERE / "js" / "package-lock.json").read_text()
+    packages = re.findall(r'"(?:\w+/)?node_modules/@scaleway/(sdk-[\w-]+)": \{\s*"version": "([^"]+)"', lock)
+    packages = sorted({f"`@scaleway/{name}` {version}" for name, version in packages if name != "sdk-std"})
+    python = [line for line in (HERE / "python" / "requirements.txt").read_text().split() if line.startswith("scaleway")]
+    go = re.search(r"github\.com/scaleway/scaleway-sdk-go \S+", (HERE / "go" / "go.mod").read_text()).group().split()
+    return {
+        "python": ", ".join(" ".join([f"`{name.split('==')[0]}`", name.split("==")[1]]) for name in python),
+        "js": ", ".join(packages),
+        "go": f"`{go[0]}` {go[1]}",
+    }
+
+
+def page():
+    bad = []
+    python = sources("python", "test_[!t]*.py", python_tests)
+    js = sources("js", "network/*.js", js_tests) + sources("js", "secret/*.test.js", js_tests)
+    go = sources("go", "*_test.go", go_tests)
+    text = INTRODUCTION.format(**versions())
+    text += "\n## Site-to-Site VPN: every call\n\n| Call | Python | JavaScript | Go |\n|---|---|---|---|\n"
+    for call, words, in_js in CALLS:
+        snake = words.replace(" ", "_")
+        cells = [cell(covering(python, rf"api\.{snake}(_all)?\b"), bad, f"Python: {call}")]
+        cells.append(cell(covering(js, rf"vpn\.{camel(in_js)}\b"), bad, f"JavaScript: {call}") if in_js else "not in the SDK")
+        cells.append(cell(covering(go, rf"vpn\.{words.title().replace(' ', '')}\("), bad, f"Go: {call}"))
+        text += f"| {call} | {' | '.join(cells)} |\n"
+    text += "\n## Errors, as each client parses them\n\n"
+    text += "| Status, type | Python: `ScalewayException`, body | JavaScript | Go |\n|---|---|---|---|\n"
+    for status, kind, in_js, in_go in ERRORS:
+        cells = [cell(covering(python, rf"{status}, \"{kind}\""), bad, f"Python: {kind}")]
+        marks = {"JavaScript": (js, rf"Errors\.{in_js}\b", in_js), "Go": (go, rf"parsed\[\*scw\.{in_go}\]|\(\*scw\.{in_go}\)", in_go)}
+        for client, (tests, expression, name) in marks.items():
+            expression = rf"(?s)(?=.*{kind})(?=.*(?:{expression}))" if name in ("ResponseError", "ScalewayError") else expression
+            cells.append(f"`{name}`: " + cell(covering(tests, expression), bad, f"{client}: {kind}"))
+        text += f"| {status} `{kind}` | {' | '.join(cells)} |\n"
+    text += (
+        "\nWhat the clients have no class for comes as their generic error, which keeps status and body"
+        " (`already_exists` in Go, `not_implemented` everywhere).\n"
+        "\n## Not covered\n\n"
+        "- `permissions_denied` (403), `too_many_requests` (429) and `resource_expired` (410) with these clients;"
+        " their bodies are compared with the catalogue in `crates/wire`.\n"
+        "- InterLink.\n"
+    )
+    return text, bad
+
+
+def main():
+    text, bad = page()
+    if "--check" not in sys.argv:
+        PAGE.write_text(text)
+    elif not PAGE.exists() or PAGE.read_text() != text:
+        bad.append("docs/conformance.md is not what tests/sdk/table.py writes")
+    for line in bad:
+        print(f"not covered or out of date: {line}", file=sys.stderr)
+    sys.exit(1 if bad else 0)
+
+
+if __name__ == "__main__":
+    main()
