@@ -54,7 +54,7 @@ func TestInvalidArguments(t *testing.T) {
 		"page size": {"page_size", second(vpn.ListConnections(&s2s.ListConnectionsRequest{PageSize: pointer(uint32(1001))}))},
 		"page":      {"page", second(vpn.ListConnections(&s2s.ListConnectionsRequest{Page: pointer(int32(0))}))},
 		"order":     {"order_by", second(vpn.ListVpnGateways(&s2s.ListVpnGatewaysRequest{OrderBy: "size_asc"}))},
-		"region":    {"region", second(vpn.ListConnections(&s2s.ListConnectionsRequest{Region: "nl-ams"}))},
+		"region":    {"region", second(vpn.ListConnections(&s2s.ListConnectionsRequest{Region: "xx-xxx"}))},
 		"zone": {"zone", second(vpn.CreateVpnGateway(&s2s.CreateVpnGatewayRequest{
 			Name: run, GatewayType: "VGW-S", PrivateNetworkID: network.ID, Zone: pointer(scw.ZoneNlAms1),
 		}))},
