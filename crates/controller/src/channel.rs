@@ -12,7 +12,7 @@ use causeway_store::{ConnectionObserved, ConnectionRecord, GatewayObserved, Gate
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::{Controller, Result, status};
+use crate::{Controller, Result, event, status};
 
 /// The first message of a session.
 struct Hello {
@@ -281,6 +281,7 @@ async fn connection_facts(
     let pending = owed(record.config_revision, observed.applied_revision, record.pending_since, now);
     let changed = old != Some(&observed);
     if changed {
+        event::note_facts(writer, old.map(|old| &old.facts), &observed.facts, now).await?;
         writer.set_connection_observed(id, &ConnectionObserved { observed_at: now, ..observed }).await?;
     }
     if pending != record.pending_since {

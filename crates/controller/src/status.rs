@@ -188,16 +188,18 @@ pub(crate) async fn is_stale(reader: &mut Reader, record: &GatewayRecord, now: T
 pub(crate) async fn refresh(writer: &mut Writer, id: VpnGatewayId, now: Timestamp) -> Result<()> {
     let Some(record) = writer.vpn_gateway(id).await? else { return Ok(()) };
     let node = node_of(writer, &record).await?;
-    let (status, _) = gateway_status(&gateway_view(&record, node.as_ref(), now));
+    let (status, fault) = gateway_status(&gateway_view(&record, node.as_ref(), now));
     if status != record.status {
+        writer.add_object_event(id.0, now, "status", status.as_str(), fault.as_ref()).await?;
         writer.set_gateway_status(id, status, now).await?;
         writer.emit(now, "vpn_gateway", status.as_str(), &id.to_string()).await?;
     }
     for connection in &writer.connection_records(id).await? {
         let seen = Seen { connection, gateway: &record, node: node.as_ref(), now };
-        let status = seen.view(connection_status).0;
+        let (status, fault) = seen.view(connection_status);
         if status != connection.status {
             let id = connection.connection.id;
+            writer.add_object_event(id.0, now, "status", status.as_str(), fault.as_ref()).await?;
             writer.set_connection_status(id, status).await?;
             writer.emit(now, "connection", status.as_str(), &id.to_string()).await?;
         }

@@ -9,6 +9,7 @@
 
 mod connection;
 mod customer;
+mod event;
 mod fleet;
 mod gateway;
 mod identity;
@@ -30,6 +31,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 use sqlx::{Sqlite, SqliteConnection, Transaction};
 
 pub use connection::{ConnectionRecord, PreviousKey, Tunnel};
+pub use event::ObjectEvent;
 pub use fleet::{ConnectionObserved, GatewayObserved, NodeRecord};
 pub use gateway::GatewayRecord;
 pub use identity::{ApiKey, Pool, Project};
@@ -241,6 +243,12 @@ impl Writer {
         .bind(row::to_json(details))
         .execute(self.connection())
         .await?;
+        // What is deleted at once has no history any more.
+        let kept = resource == "vpn_gateway" || resource == "connection" && action != "delete";
+        if kept && let Ok(id) = resource_id.parse() {
+            let actor = Some(caller.access_key.as_str());
+            self.insert_object_event(id, now, ("change", action), (actor, None), details).await?;
+        }
         self.emit(now, resource, action, resource_id).await
     }
 

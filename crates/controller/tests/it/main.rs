@@ -2,6 +2,7 @@
 
 mod connections;
 mod durability;
+mod events;
 mod gateways;
 mod harness;
 mod operator;
