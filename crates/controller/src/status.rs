@@ -41,7 +41,7 @@ fn psk_unproven(record: &ConnectionRecord) -> bool {
     let earlier = |tunnel: &TunnelFacts| tunnel.ike.as_ref().is_some_and(|ike| ike.psk > 0);
     match proved.clone().next() {
         Some(_) if proved.clone().any(earlier) => true,
-        Some(_) if newest_in_force && proved.all(|tunnel| current(tunnel)) => false,
+        Some(_) if newest_in_force && proved.all(current) => false,
         _ => record.has_previous_key,
     }
 }

@@ -26,7 +26,7 @@ async fn what_happened_is_told_newest_first_and_bounded() {
     let events = controller.connection_events(operator, REGION, id, &ALL).await.expect("listed");
     let told: Vec<String> = events.iter().rev().map(|event| format!("{} {}", event.kind, event.subject)).collect();
     let position = |text: &str| told.iter().position(|line| line == text);
-    assert_eq!(events.iter().rev().next().and_then(|event| event.actor.as_ref()), Some(&operator.access_key));
+    assert_eq!(events.last().and_then(|event| event.actor.as_ref()), Some(&operator.access_key));
     for pair in ["change create", "tunnel IPv4 up", "session IPv4 up", "status active", "status down"].windows(2) {
         assert!(position(pair[0]).is_some() && position(pair[0]) < position(pair[1]), "{pair:?}: {told:?}");
     }
