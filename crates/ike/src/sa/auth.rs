@@ -294,3 +294,28 @@ fn verify(
         .iter()
         .position(|psk| constant_time_eq(keys.auth(of_initiator, psk.expose(), message, nonce, identity).slice(), data))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_attempts_that_overlap_cross() {
+        let start = Instant::now();
+        let sa = |ours: bool, begun: u64, authenticated: u64| {
+            let addresses = (([192, 0, 2, 1], 500).into(), ([192, 0, 2, 2], 500).into());
+            let mut sa = IkeSa::new(start, ours, (1, 2), addresses.0, addresses.1, Phase::Established);
+            sa.begun_at = start + Duration::from_secs(begun);
+            sa.authenticated_at = start + Duration::from_secs(authenticated);
+            sa
+        };
+        let (first, overlapping, later) = ((1, 3), (2, 4), (10, 12));
+        for ours in [false, true] {
+            let old = sa(ours, first.0, first.1);
+            assert!(crossed(&old, &sa(!ours, overlapping.0, overlapping.1)));
+            assert!(!crossed(&old, &sa(!ours, later.0, later.1)), "whoever reauthenticates");
+            assert!(!crossed(&sa(!ours, later.0, later.1), &old));
+            assert!(!crossed(&old, &sa(ours, overlapping.0, overlapping.1)));
+        }
+    }
+}
