@@ -1,12 +1,14 @@
 //! Answers: JSON, always, and of exactly that content type (a client compares it as a whole).
 
 use axum::body::Body;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use causeway_model::Error;
 use causeway_wire::error::ErrorResponse;
 use serde::Serialize;
+
+use crate::limits::Exceeded;
 
 /// The content type of everything but device configurations.
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -60,6 +62,14 @@ pub(crate) fn text(text: String) -> Response {
 pub(crate) fn error(error: ErrorResponse) -> Response {
     let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     with_body(status, error.body.into_bytes())
+}
+
+/// 429, and when to try again, in whole seconds.
+pub(crate) fn too_many(exceeded: Exceeded, help: &str) -> Response {
+    let seconds = exceeded.wait.as_secs() + u64::from(exceeded.wait.subsec_nanos() > 0);
+    let mut response = error(ErrorResponse::too_many_requests(help, exceeded.rate.per_second, seconds));
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    response
 }
 
 fn with_body(status: StatusCode, body: Vec<u8>) -> Response {

@@ -1,28 +1,47 @@
 //! The one extractor: who calls, in which region, with what.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::RequestExt;
 use axum::extract::{FromRequest, RawPathParams, Request};
 use axum::http::{HeaderMap, Method};
+use axum::response::{IntoResponse as _, Response};
 use causeway_controller::Controller;
 use causeway_model::Error;
 use causeway_model::error::{ArgumentError, ArgumentReason};
-use causeway_model::resource::Caller;
+use causeway_model::resource::{Caller, Role};
+use causeway_wire::document::List;
 use causeway_wire::query::Query;
+use causeway_wire::record::Recorder;
 use causeway_wire::request::Body;
 use http_body_util::BodyExt;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::App;
-use crate::answer::Failure;
+use crate::answer::{Answer, Failure, json, too_many};
 use crate::headers::RequestId;
 
 /// Octets of a body at most.
 pub(crate) const MAX_BODY: usize = 1 << 20;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Regions that the official clients know.
+const PRODUCTION_REGIONS: [&str; 4] = ["fr-par", "it-mil", "nl-ams", "pl-waw"];
+/// Regional lists: product, path, key of the items.
+const LISTS: [(&str, &str, &str); 10] = [
+    ("/s2s-vpn/v1alpha1", "vpn-gateway-types", "gateway_types"),
+    ("/s2s-vpn/v1alpha1", "vpn-gateways", "gateways"),
+    ("/s2s-vpn/v1alpha1", "connections", "connections"),
+    ("/s2s-vpn/v1alpha1", "customer-gateways", "gateways"),
+    ("/s2s-vpn/v1alpha1", "routing-policies", "routing_policies"),
+    ("/vpc/v2", "vpcs", "vpcs"),
+    ("/vpc/v2", "private-networks", "private_networks"),
+    ("/vpc/v2", "subnets", "subnets"),
+    ("/ipam/v1", "ips", "ips"),
+    ("/secret-manager/v1beta1", "secrets", "secrets"),
+];
 
 /// An authenticated request.
 pub(crate) struct Call {
@@ -35,14 +54,32 @@ pub(crate) struct Call {
     params: Vec<(String, String)>,
     query: String,
     body: Zeroizing<Vec<u8>>,
+    recorder: Option<Recorder>,
 }
 
 impl FromRequest<App> for Call {
-    type Rejection = Failure;
+    type Rejection = Response;
 
-    async fn from_request(mut request: Request, app: &App) -> Result<Self, Failure> {
+    async fn from_request(request: Request, app: &App) -> Result<Self, Response> {
+        // Extensions are never the client's.
+        if request.extensions().get::<Recorder>().is_some() {
+            return Self::read(request, app, nobody()).await.map_err(Failure::into_response);
+        }
         let request_id = request.extensions().get::<RequestId>().map_or_else(Uuid::new_v4, |id| id.0);
-        let caller = authenticate(app, request.headers(), request_id).await?;
+        let caller = authenticate(app, request.headers(), request_id).await.map_err(Failure::into_response)?;
+        if let Err(exceeded) = app.limits.key(&caller.access_key, Instant::now()) {
+            return Err(too_many(exceeded, "this API key has sent more requests than it may; wait and try again"));
+        }
+        if let Some(empty) = list_elsewhere(app, request.method(), request.uri().path()) {
+            return empty.map_err(Failure::into_response).and_then(Err);
+        }
+        Self::read(request, app, caller).await.map_err(Failure::into_response)
+    }
+}
+
+impl Call {
+    async fn read(mut request: Request, app: &App, caller: Caller) -> Result<Self, Failure> {
+        let recorder = request.extensions().get::<Recorder>().cloned();
         let params = params(&mut request).await?;
         let region = params.iter().find(|(name, _)| name == "region").map(|(_, region)| region.clone());
         if let Some(region) = &region {
@@ -53,11 +90,9 @@ impl FromRequest<App> for Call {
         let has_body = matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH);
         let body = if has_body { read_body(request).await? } else { Zeroizing::default() };
         let region = region.unwrap_or_default();
-        Ok(Self { controller: app.controller.clone(), caller, region, params, query, body })
+        Ok(Self { recorder, controller: app.controller.clone(), caller, region, params, query, body })
     }
-}
 
-impl Call {
     /// A parameter of the path.
     pub(crate) fn param(&self, name: &str) -> &str {
         self.params.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
@@ -74,13 +109,22 @@ impl Call {
 
     /// The query string.
     pub(crate) fn query(&self) -> Query {
-        Query::parse(&self.query)
+        self.recorder.clone().map_or_else(|| Query::parse(&self.query), Query::recording)
     }
 
     /// The body.
     pub(crate) fn body(&self) -> Result<Body, Failure> {
-        Ok(Body::parse(&self.body)?)
+        match &self.recorder {
+            Some(recorder) => Ok(Body::recording(recorder.clone())),
+            None => Ok(Body::parse(&self.body)?),
+        }
     }
+}
+
+/// Who calls while calls are recorded.
+fn nobody() -> Caller {
+    let (organization_id, project_id) = (Uuid::nil().into(), Uuid::nil().into());
+    Caller { access_key: String::new(), role: Role::Operator, organization_id, project_id, request_id: Uuid::nil() }
 }
 
 /// The secret key is in `X-Auth-Token`, or in `X-Session-Token` where a client was built with a session.
@@ -91,6 +135,19 @@ async fn authenticate(app: &App, headers: &HeaderMap, request_id: Uuid) -> Resul
         return Err(Failure(Error::DeniedAuthentication { reason: "invalid_argument" }));
     };
     Ok(app.controller.authenticate(token, request_id).await?)
+}
+
+/// The lists of a region that this service does not have, but production does: empty, since clients that are told `region=all` ask every
+/// region that they know and fail as a whole if one of them answers an error (§1.10).
+fn list_elsewhere(app: &App, method: &Method, path: &str) -> Option<Answer> {
+    let (product, region_and_list) = path.split_once("/regions/")?;
+    let (region, list) = region_and_list.split_once('/')?;
+    let ours = app.config.regions.iter().any(|known| known == region);
+    if ours || method != Method::GET || !PRODUCTION_REGIONS.contains(&region) {
+        return None;
+    }
+    let (_, _, key) = LISTS.iter().find(|(of, name, _)| *of == product && *name == list)?;
+    Some(json(&List::<()>::alphabetical(key, Vec::new(), 0)))
 }
 
 async fn params(request: &mut Request) -> Result<Vec<(String, String)>, Failure> {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::header::{
     CONTENT_SECURITY_POLICY, SERVER, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
@@ -13,7 +13,9 @@ use causeway_model::Error;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::answer::Failure;
+use crate::App;
+use crate::answer::{Failure, too_many};
+use crate::serve::Peer;
 
 /// The request's id: in the answer's headers, the log and the audit records.
 #[derive(Clone, Copy, Debug)]
@@ -48,12 +50,23 @@ pub(crate) async fn around(mut request: Request, next: Next) -> Response {
     span.in_scope(|| tracing::debug!(status = response.status().as_u16(), elapsed = ?start.elapsed(), "answered"));
     let headers = response.headers_mut();
     for (name, value) in FIXED {
-        headers.insert(name, value);
+        // The page for people says itself what it may show.
+        headers.entry(name).or_insert(value);
     }
     if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
         headers.insert(X_REQUEST_ID, id);
     }
     response
+}
+
+/// Counts the request against its address. Requests that come by no socket are the tests'.
+pub(crate) async fn limit_address(State(app): State<App>, request: Request, next: Next) -> Response {
+    if let Some(Peer(address)) = request.extensions().get().copied()
+        && let Err(exceeded) = app.limits.address(address, Instant::now())
+    {
+        return too_many(exceeded, "this address has sent more requests than it may; wait and try again");
+    }
+    next.run(request).await
 }
 
 #[cfg(test)]

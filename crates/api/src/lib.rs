@@ -6,6 +6,8 @@
 mod answer;
 mod call;
 mod headers;
+mod limits;
+mod openapi;
 mod routes;
 mod serve;
 mod tls;
@@ -17,6 +19,11 @@ use axum::middleware;
 use axum::routing::get;
 use causeway_controller::Controller;
 
+use limits::Limits;
+use routes::table::Operation;
+
+pub use limits::{Rate, RateLimits};
+pub use openapi::openapi;
 pub use serve::serve;
 pub use tls::{TlsConfig, TlsError};
 
@@ -25,6 +32,16 @@ pub use tls::{TlsConfig, TlsError};
 pub struct ApiConfig {
     /// Regions that exist here. Another one in a path is a field error.
     pub regions: Vec<String>,
+    /// How many requests are taken.
+    pub limits: RateLimits,
+}
+
+impl ApiConfig {
+    /// `regions`, and the default of everything else.
+    #[must_use]
+    pub fn new(regions: Vec<String>) -> Self {
+        Self { regions, limits: RateLimits::default() }
+    }
 }
 
 /// Shared by all requests.
@@ -32,23 +49,30 @@ pub struct ApiConfig {
 struct App {
     controller: Controller,
     config: Arc<ApiConfig>,
+    limits: Arc<Limits>,
 }
 
 /// Every route, over `controller`.
 pub fn router(controller: Controller, config: ApiConfig) -> Router {
-    let app = App { controller, config: Arc::new(config) };
-    Router::new()
-        .merge(routes::account::routes())
+    assemble(controller, config).0
+}
+
+fn assemble(controller: Controller, config: ApiConfig) -> (Router, Vec<Operation>) {
+    let app = App { controller, limits: Arc::new(Limits::new(config.limits)), config: Arc::new(config) };
+    let (routes, operations) = routes::account::routes()
         .merge(routes::extension::routes())
         .merge(routes::ipam::routes())
         .merge(routes::s2s::routes())
         .merge(routes::secret::routes())
         .merge(routes::vpc::routes())
-        .route("/metadata", get(routes::account::metadata))
-        .route("/healthz", get(routes::account::healthy))
-        .route("/readyz", get(routes::account::ready))
+        .into_parts();
+    let router = routes
+        .route("/openapi.json", get(openapi::document))
+        .route("/docs", get(openapi::page))
         .fallback(answer::no_such_path)
         .method_not_allowed_fallback(answer::no_such_method)
+        .layer(middleware::from_fn_with_state(app.clone(), headers::limit_address))
         .layer(middleware::from_fn(headers::around))
-        .with_state(app)
+        .with_state(app);
+    (router, operations)
 }

@@ -61,7 +61,7 @@ pub(crate) async fn serve(
     let api = tokio::spawn(causeway_api::serve(
         listener,
         None,
-        causeway_api::router(controller.clone(), ApiConfig { regions: vec![controller.region().to_owned()] }),
+        causeway_api::router(controller.clone(), ApiConfig::new(vec![controller.region().to_owned()])),
         shutdown.clone().cancelled_owned(),
     ));
     say(&format!("serving http://{address}; clients: . {}", environment_file.display()))?;

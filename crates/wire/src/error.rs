@@ -21,6 +21,8 @@ struct Body<'a> {
     details: Option<Vec<Detail<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     help_message: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<Limit>,
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<&'a str>,
@@ -29,10 +31,18 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    reset_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     resource: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     resource_id: Option<&'a str>,
     r#type: &'a str,
+}
+
+#[derive(Serialize)]
+struct Limit {
+    quota: u32,
+    window_seconds: u32,
 }
 
 #[derive(Serialize)]
@@ -122,6 +132,18 @@ impl ErrorResponse {
         Body::of("method_not_allowed", "method not allowed").with(405)
     }
 
+    /// More requests than the `quota` of each second, and for longer than a burst; in `reset_seconds` one is taken again.
+    #[must_use]
+    pub fn too_many_requests(help: &str, quota: u32, reset_seconds: u64) -> Self {
+        Body {
+            help_message: Some(help),
+            limit: Some(Limit { quota, window_seconds: 1 }),
+            reset_seconds: Some(reset_seconds),
+            ..Body::of("too_many_requests", "too many requests")
+        }
+        .with(429)
+    }
+
     /// The server has as much to do as it takes on.
     #[must_use]
     pub fn unavailable(help: &str) -> Self {
@@ -147,6 +169,13 @@ mod tests {
     use causeway_model::error::{ArgumentError, ArgumentReason};
 
     use super::*;
+
+    #[test]
+    fn too_many_requests_say_how_many_are_too_many() {
+        let body = r#"{"help_message":"text","limit":{"quota":50,"window_seconds":1},"message":"too many requests","reset_seconds":2,"type":"too_many_requests"}"#;
+        let expected = ErrorResponse { status: 429, body: body.to_owned() };
+        assert_eq!(ErrorResponse::too_many_requests("text", 50, 2), expected);
+    }
 
     #[test]
     fn every_type_of_the_catalogue_is_rendered_byte_for_byte() {

@@ -8,4 +8,6 @@ pub mod document;
 pub mod error;
 mod errors;
 pub mod query;
+pub mod record;
 pub mod request;
+pub mod schema;

@@ -7,9 +7,11 @@ use causeway_model::command::{
 };
 use causeway_model::error::ArgumentReason;
 use causeway_model::status::{ConnectionStatus, VpnGatewayStatus};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::errors::{Errors, excerpt, words};
+use crate::record::Recorder;
 
 /// Objects of a page when the caller does not say (real value unknown).
 pub const DEFAULT_PAGE_SIZE: u32 = 50;
@@ -21,6 +23,7 @@ pub const MAX_PAGE_SIZE: u32 = 1000;
 pub struct Query {
     pairs: Vec<(String, String)>,
     errors: Errors,
+    recorder: Option<Recorder>,
 }
 
 impl Query {
@@ -35,7 +38,20 @@ impl Query {
                 (percent_decode(key, true), percent_decode(value, true))
             })
             .collect();
-        Self { pairs, errors: Errors::default() }
+        Self { pairs, errors: Errors::default(), recorder: None }
+    }
+
+    /// An empty query that tells `recorder` what is asked of it.
+    #[must_use]
+    pub fn recording(recorder: Recorder) -> Self {
+        Self { recorder: Some(recorder), ..Self::default() }
+    }
+
+    /// Tells the recorder, if there is one, what `name` is. The first to say so is the most exact.
+    fn is(&self, name: &str, schema: impl FnOnce() -> Value) {
+        if let Some(recorder) = &self.recorder {
+            recorder.parameter(name, schema());
+        }
     }
 
     /// Values of `name` that filter: neither empty nor `unknown_*`.
@@ -53,6 +69,7 @@ impl Query {
     /// The last value of free text; here `unknown_…` is a text as any other.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<String> {
+        self.is(name, || json!({"type": "string"}));
         let mut values = self.pairs.iter().filter(|(key, value)| key == name && !value.is_empty());
         values.next_back().map(|(_, value)| value.clone())
     }
@@ -60,6 +77,7 @@ impl Query {
     /// Every value of a list of free texts.
     #[must_use]
     pub fn texts(&self, name: &str) -> Vec<String> {
+        self.is(name, || json!({"type": "array", "items": {"type": "string"}}));
         self.pairs
             .iter()
             .filter(|(key, value)| key == name && !value.is_empty())
@@ -70,11 +88,13 @@ impl Query {
     /// Every value of a list of words; `unknown_*` is left out.
     #[must_use]
     pub fn words(&self, name: &str) -> Vec<String> {
+        self.is(name, || json!({"type": "array", "items": {"type": "string"}}));
         self.values(name).map(str::to_owned).collect()
     }
 
     /// A boolean in any case.
     pub fn boolean(&self, name: &str) -> Option<bool> {
+        self.is(name, || json!({"type": "boolean"}));
         let value = self.values(name).last()?;
         if value.eq_ignore_ascii_case("true") {
             Some(true)
@@ -88,11 +108,13 @@ impl Query {
 
     /// An id.
     pub fn id<T: From<Uuid>>(&self, name: &str) -> Option<T> {
+        self.is(name, || json!({"type": "string", "format": "uuid"}));
         self.ids(name).pop()
     }
 
     /// A list of ids.
     pub fn ids<T: From<Uuid>>(&self, name: &str) -> Vec<T> {
+        self.is(name, || json!({"type": "array", "items": {"type": "string", "format": "uuid"}}));
         let mut ids = Vec::new();
         for value in self.values(name) {
             match uuid(value) {
@@ -105,6 +127,10 @@ impl Query {
 
     /// A list of words out of `all`.
     fn enumeration<T: Copy>(&self, name: &str, all: &[(T, &str)]) -> Vec<T> {
+        self.is(name, || {
+            let all: Vec<_> = all.iter().map(|(_, word)| *word).collect();
+            json!({"type": "array", "items": {"type": "string", "enum": all}})
+        });
         let mut found = Vec::new();
         for value in self.values(name) {
             match all.iter().find(|(_, word)| *word == value) {
@@ -119,6 +145,7 @@ impl Query {
     }
 
     fn number(&self, name: &str, default: u32, max: u32) -> u32 {
+        self.is(name, || json!({"type": "integer", "minimum": 1, "maximum": max, "default": default}));
         let Some(value) = self.text(name) else { return default };
         match value.parse::<u64>() {
             Ok(number) if (1..=u64::from(max)).contains(&number) => u32::try_from(number).unwrap_or(max),
@@ -157,6 +184,10 @@ impl Query {
 
     fn order(&self, orders: &[Order]) -> Order {
         let Some(default) = orders.first().copied() else { return Order::CREATED_AT_ASC };
+        self.is("order_by", || {
+            let all: Vec<_> = orders.iter().map(|order| order.word).collect();
+            json!({"type": "string", "enum": all, "default": default.word})
+        });
         let Some(value) = self.values("order_by").last() else { return default };
         if let Some(order) = orders.iter().find(|order| order.word == value) {
             return *order;

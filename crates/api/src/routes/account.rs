@@ -1,9 +1,7 @@
 //! Account v3, IAM v1alpha1, `/metadata` and health: what clients ask for around the VPN (wire-api.md §1.9, §8).
 
-use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use causeway_controller::Project;
 use causeway_model::ProjectId;
 use causeway_wire::document::List;
@@ -12,16 +10,28 @@ use causeway_wire::document::extension::HealthDocument;
 use causeway_wire::error::ErrorResponse;
 use causeway_wire::query::Order;
 
+use super::table::{Routes, get, many, not_offered_yet, one};
 use super::{everything, window};
 use crate::App;
 use crate::answer::{Answer, json, not_offered};
 use crate::call::Call;
 
-pub(crate) fn routes() -> Router<App> {
-    Router::new()
-        .route("/account/v3/projects", get(list_projects).post(not_offered))
-        .route("/account/v3/projects/{project_id}", get(project).patch(not_offered).delete(not_offered))
-        .route("/iam/v1alpha1/api-keys/{access_key}", get(api_key))
+pub(crate) fn routes() -> Routes {
+    Routes::new("account")
+        .route(
+            "/account/v3/projects",
+            get(list_projects, many::<ProjectDocument>("projects")).post(not_offered, not_offered_yet()),
+        )
+        .route(
+            "/account/v3/projects/{project_id}",
+            get(project, one::<ProjectDocument>())
+                .patch(not_offered, not_offered_yet())
+                .delete(not_offered, not_offered_yet()),
+        )
+        .route("/iam/v1alpha1/api-keys/{access_key}", get(api_key, one::<ApiKeyDocument>()))
+        .route("/metadata", get(metadata, one::<MetadataDocument>()))
+        .route("/healthz", get(healthy, one::<HealthDocument>()))
+        .route("/readyz", get(ready, one::<HealthDocument>()))
 }
 
 async fn project(call: Call) -> Answer {

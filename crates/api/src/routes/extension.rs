@@ -1,7 +1,5 @@
 //! The extension API (wire-ext.md).
 
-use axum::Router;
-use axum::routing::{get, post};
 use causeway_controller::DEVICE_FORMATS;
 use causeway_model::error::{ArgumentError, ArgumentReason};
 use causeway_model::{ConnectionId, Error, VpnGatewayId};
@@ -14,23 +12,29 @@ use causeway_wire::document::s2s::{ConnectionDocument, VpnGatewayDocument};
 use causeway_wire::query::Order;
 
 use super::list;
-use crate::App;
+use super::table::{Routes, either, get, many, one, post, text_or};
 use crate::answer::{Answer, Failure, json, text};
 use crate::call::Call;
 
-pub(crate) fn routes() -> Router<App> {
+pub(crate) fn routes() -> Routes {
     const X: &str = "/causeway/v1/regions/{region}";
     const V: &str = "/causeway/v1";
-    Router::new()
-        .route(&format!("{X}/vpn-gateways/{{id}}/state"), get(gateway_state))
-        .route(&format!("{X}/connections/{{id}}/state"), get(connection_state))
-        .route(&format!("{X}/connections/{{id}}/routes"), get(connection_routes))
-        .route(&format!("{X}/connections/{{id}}/device-configuration"), get(device_configuration))
-        .route(&format!("{V}/vpn-gateways/{{id}}/lock"), post(lock_gateway))
-        .route(&format!("{V}/vpn-gateways/{{id}}/unlock"), post(unlock_gateway))
-        .route(&format!("{V}/connections/{{id}}/lock"), post(lock_connection))
-        .route(&format!("{V}/connections/{{id}}/unlock"), post(unlock_connection))
-        .route(&format!("{V}/operator/audit-records"), get(audit_records))
+    Routes::new("extension")
+        .route(&format!("{X}/vpn-gateways/{{id}}/state"), get(gateway_state, one::<GatewayStateDocument>()))
+        .route(&format!("{X}/connections/{{id}}/state"), get(connection_state, one::<ConnectionStateDocument>()))
+        .route(
+            &format!("{X}/connections/{{id}}/routes"),
+            get(connection_routes, either::<ReceivedRouteDocument, AnnouncedRouteDocument>("routes")),
+        )
+        .route(
+            &format!("{X}/connections/{{id}}/device-configuration"),
+            get(device_configuration, text_or::<DeviceFormatDocument>("formats")),
+        )
+        .route(&format!("{V}/vpn-gateways/{{id}}/lock"), post(lock_gateway, one::<VpnGatewayDocument>()))
+        .route(&format!("{V}/vpn-gateways/{{id}}/unlock"), post(unlock_gateway, one::<VpnGatewayDocument>()))
+        .route(&format!("{V}/connections/{{id}}/lock"), post(lock_connection, one::<ConnectionDocument>()))
+        .route(&format!("{V}/connections/{{id}}/unlock"), post(unlock_connection, one::<ConnectionDocument>()))
+        .route(&format!("{V}/operator/audit-records"), get(audit_records, many::<AuditRecordDocument>("audit_records")))
 }
 
 fn gateway_id(call: &Call) -> Result<VpnGatewayId, Failure> {

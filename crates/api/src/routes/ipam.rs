@@ -1,25 +1,26 @@
 //! IPAM v1 (wire-api.md §6).
 
-use axum::Router;
-use axum::routing::{get, post};
 use causeway_model::IpId;
 use causeway_wire::document::ipam::IpDocument;
 use causeway_wire::query::Order;
 
 use super::list;
-use crate::App;
+use super::table::{Routes, get, many, not_offered_yet, nothing, one, post};
 use crate::answer::{Answer, Failure, json, no_content, not_offered};
 use crate::call::Call;
 
-pub(crate) fn routes() -> Router<App> {
+pub(crate) fn routes() -> Routes {
     const P: &str = "/ipam/v1/regions/{region}";
-    Router::new()
-        .route(&format!("{P}/ips"), get(list_ips).post(book))
-        .route(&format!("{P}/ips/{{ip_id}}"), get(ip).patch(update).delete(release))
-        .route(&format!("{P}/ips/{{ip_id}}/attach"), post(not_offered))
-        .route(&format!("{P}/ips/{{ip_id}}/detach"), post(not_offered))
-        .route(&format!("{P}/ips/{{ip_id}}/move"), post(not_offered))
-        .route(&format!("{P}/ip-sets/release"), post(not_offered))
+    Routes::new("ipam")
+        .route(&format!("{P}/ips"), get(list_ips, many::<IpDocument>("ips")).post(book, one::<IpDocument>()))
+        .route(
+            &format!("{P}/ips/{{ip_id}}"),
+            get(ip, one::<IpDocument>()).patch(update, one::<IpDocument>()).delete(release, nothing()),
+        )
+        .route(&format!("{P}/ips/{{ip_id}}/attach"), post(not_offered, not_offered_yet()))
+        .route(&format!("{P}/ips/{{ip_id}}/detach"), post(not_offered, not_offered_yet()))
+        .route(&format!("{P}/ips/{{ip_id}}/move"), post(not_offered, not_offered_yet()))
+        .route(&format!("{P}/ip-sets/release"), post(not_offered, not_offered_yet()))
 }
 
 fn ip_id(call: &Call) -> Result<IpId, Failure> {

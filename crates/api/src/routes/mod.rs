@@ -5,6 +5,7 @@ pub(crate) mod extension;
 pub(crate) mod ipam;
 pub(crate) mod s2s;
 pub(crate) mod secret;
+pub(crate) mod table;
 pub(crate) mod vpc;
 
 use std::future::Future;

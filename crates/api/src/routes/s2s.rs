@@ -1,7 +1,5 @@
 //! Site-to-Site VPN v1alpha1: all 27 calls (wire-api.md §3.1).
 
-use axum::Router;
-use axum::routing::{get, post};
 use causeway_model::{ConnectionId, CustomerGatewayId, Error, RoutingPolicyId, VpnGatewayId};
 use causeway_wire::document::s2s::{
     ConnectionDocument, ConnectionWithKeyDocument, CustomerGatewayDocument, GatewayTypeDocument, RoutingPolicyDocument,
@@ -9,38 +7,65 @@ use causeway_wire::document::s2s::{
 };
 use causeway_wire::query::Order;
 
+use super::table::{Routes, get, many, nothing, one, post};
 use super::{everything, list, window};
-use crate::App;
 use crate::answer::{Answer, Failure, json, no_content};
 use crate::call::Call;
 
-pub(crate) fn routes() -> Router<App> {
+pub(crate) fn routes() -> Routes {
     const P: &str = "/s2s-vpn/v1alpha1/regions/{region}";
     const C: &str = "/s2s-vpn/v1alpha1/regions/{region}/connections/{connection_id}";
-    Router::new()
-        .route(&format!("{P}/vpn-gateway-types"), get(list_gateway_types))
-        .route(&format!("{P}/vpn-gateways"), get(list_vpn_gateways).post(create_vpn_gateway))
+    Routes::new("s2s")
+        .route(&format!("{P}/vpn-gateway-types"), get(list_gateway_types, many::<GatewayTypeDocument>("gateway_types")))
+        .route(
+            &format!("{P}/vpn-gateways"),
+            get(list_vpn_gateways, many::<VpnGatewayDocument>("gateways"))
+                .post(create_vpn_gateway, one::<VpnGatewayDocument>()),
+        )
         .route(
             &format!("{P}/vpn-gateways/{{gateway_id}}"),
-            get(vpn_gateway).patch(update_vpn_gateway).delete(delete_vpn_gateway),
+            get(vpn_gateway, one::<VpnGatewayDocument>())
+                .patch(update_vpn_gateway, one::<VpnGatewayDocument>())
+                .delete(delete_vpn_gateway, one::<VpnGatewayDocument>()),
         )
-        .route(&format!("{P}/connections"), get(list_connections).post(create_connection))
-        .route(C, get(connection).patch(update_connection).delete(delete_connection))
-        .route(&format!("{C}/renew-psk"), post(renew_psk))
-        .route(&format!("{C}/change-psk"), post(change_psk))
-        .route(&format!("{C}/set-routing-policy"), post(set_routing_policy))
-        .route(&format!("{C}/detach-routing-policy"), post(detach_routing_policy))
-        .route(&format!("{C}/enable-route-propagation"), post(enable_route_propagation))
-        .route(&format!("{C}/disable-route-propagation"), post(disable_route_propagation))
-        .route(&format!("{P}/customer-gateways"), get(list_customer_gateways).post(create_customer_gateway))
+        .route(
+            &format!("{P}/connections"),
+            get(list_connections, many::<ConnectionDocument>("connections"))
+                .post(create_connection, one::<ConnectionWithKeyDocument>()),
+        )
+        .route(
+            C,
+            get(connection, one::<ConnectionDocument>())
+                .patch(update_connection, one::<ConnectionDocument>())
+                .delete(delete_connection, nothing()),
+        )
+        .route(&format!("{C}/renew-psk"), post(renew_psk, one::<ConnectionWithKeyDocument>()))
+        .route(&format!("{C}/change-psk"), post(change_psk, one::<WrappedConnectionDocument>()))
+        .route(&format!("{C}/set-routing-policy"), post(set_routing_policy, one::<ConnectionDocument>()))
+        .route(&format!("{C}/detach-routing-policy"), post(detach_routing_policy, one::<ConnectionDocument>()))
+        .route(&format!("{C}/enable-route-propagation"), post(enable_route_propagation, one::<ConnectionDocument>()))
+        .route(&format!("{C}/disable-route-propagation"), post(disable_route_propagation, one::<ConnectionDocument>()))
+        .route(
+            &format!("{P}/customer-gateways"),
+            get(list_customer_gateways, many::<CustomerGatewayDocument>("gateways"))
+                .post(create_customer_gateway, one::<CustomerGatewayDocument>()),
+        )
         .route(
             &format!("{P}/customer-gateways/{{gateway_id}}"),
-            get(customer_gateway).patch(update_customer_gateway).delete(delete_customer_gateway),
+            get(customer_gateway, one::<CustomerGatewayDocument>())
+                .patch(update_customer_gateway, one::<CustomerGatewayDocument>())
+                .delete(delete_customer_gateway, nothing()),
         )
-        .route(&format!("{P}/routing-policies"), get(list_routing_policies).post(create_routing_policy))
+        .route(
+            &format!("{P}/routing-policies"),
+            get(list_routing_policies, many::<RoutingPolicyDocument>("routing_policies"))
+                .post(create_routing_policy, one::<RoutingPolicyDocument>()),
+        )
         .route(
             &format!("{P}/routing-policies/{{routing_policy_id}}"),
-            get(routing_policy).patch(update_routing_policy).delete(delete_routing_policy),
+            get(routing_policy, one::<RoutingPolicyDocument>())
+                .patch(update_routing_policy, one::<RoutingPolicyDocument>())
+                .delete(delete_routing_policy, nothing()),
         )
 }
 

@@ -1,7 +1,5 @@
 //! Secret Manager v1beta1 (wire-api.md §7).
 
-use axum::Router;
-use axum::routing::{get, post};
 use causeway_model::command::{Page, RevisionRef};
 use causeway_model::{Error, SecretId};
 use causeway_wire::document::List;
@@ -9,31 +7,43 @@ use causeway_wire::document::secret::{AccessDocument, SecretDocument, SecretVers
 use causeway_wire::query::Order;
 use causeway_wire::request::secret::revision;
 
-use crate::App;
+use super::table::{Routes, get, many, not_offered_yet, nothing, one, post};
 use crate::answer::{Answer, Failure, json, no_content, not_offered};
 use crate::call::Call;
 
-pub(crate) fn routes() -> Router<App> {
+pub(crate) fn routes() -> Routes {
     const P: &str = "/secret-manager/v1beta1/regions/{region}";
     const S: &str = "/secret-manager/v1beta1/regions/{region}/secrets/{secret_id}";
     const V: &str = "/secret-manager/v1beta1/regions/{region}/secrets/{secret_id}/versions/{revision}";
-    Router::new()
-        .route(&format!("{P}/secrets"), get(list_secrets).post(create))
-        .route(&format!("{P}/secrets/browse"), get(not_offered))
-        .route(S, get(secret).patch(update).delete(delete))
-        .route(&format!("{S}/protect"), post(protect))
-        .route(&format!("{S}/unprotect"), post(unprotect))
-        .route(&format!("{S}/restore"), post(not_offered))
-        .route(&format!("{S}/add-owner"), post(not_offered))
-        .route(&format!("{S}/versions"), get(list_versions).post(create_version))
-        .route(V, get(version).patch(update_version).delete(delete_version))
-        .route(&format!("{V}/access"), get(access))
-        .route(&format!("{V}/enable"), post(enable_version))
-        .route(&format!("{V}/disable"), post(disable_version))
-        .route(&format!("{V}/restore"), post(not_offered))
-        .route(&format!("{P}/secrets-by-path/versions/{{revision}}/access"), get(not_offered))
-        .route(&format!("{P}/tags"), get(not_offered))
-        .route(&format!("{P}/secret-types"), get(not_offered))
+    Routes::new("secret")
+        .route(
+            &format!("{P}/secrets"),
+            get(list_secrets, many::<SecretDocument>("secrets")).post(create, one::<SecretDocument>()),
+        )
+        .route(&format!("{P}/secrets/browse"), get(not_offered, not_offered_yet()))
+        .route(S, get(secret, one::<SecretDocument>()).patch(update, one::<SecretDocument>()).delete(delete, nothing()))
+        .route(&format!("{S}/protect"), post(protect, one::<SecretDocument>()))
+        .route(&format!("{S}/unprotect"), post(unprotect, one::<SecretDocument>()))
+        .route(&format!("{S}/restore"), post(not_offered, not_offered_yet()))
+        .route(&format!("{S}/add-owner"), post(not_offered, not_offered_yet()))
+        .route(
+            &format!("{S}/versions"),
+            get(list_versions, many::<SecretVersionDocument>("versions"))
+                .post(create_version, one::<SecretVersionDocument>()),
+        )
+        .route(
+            V,
+            get(version, one::<SecretVersionDocument>())
+                .patch(update_version, one::<SecretVersionDocument>())
+                .delete(delete_version, nothing()),
+        )
+        .route(&format!("{V}/access"), get(access, one::<AccessDocument>()))
+        .route(&format!("{V}/enable"), post(enable_version, one::<SecretVersionDocument>()))
+        .route(&format!("{V}/disable"), post(disable_version, one::<SecretVersionDocument>()))
+        .route(&format!("{V}/restore"), post(not_offered, not_offered_yet()))
+        .route(&format!("{P}/secrets-by-path/versions/{{revision}}/access"), get(not_offered, not_offered_yet()))
+        .route(&format!("{P}/tags"), get(not_offered, not_offered_yet()))
+        .route(&format!("{P}/secret-types"), get(not_offered, not_offered_yet()))
 }
 
 fn secret_id(call: &Call) -> Result<SecretId, Failure> {

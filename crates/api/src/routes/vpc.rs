@@ -1,41 +1,80 @@
 //! VPC v2 (wire-api.md §5).
 
-use axum::Router;
-use axum::routing::{get, post};
 use causeway_model::command::{ListQuery, OrderField, PrivateNetworkFilter};
 use causeway_model::{PrivateNetworkId, SubnetId, VpcId};
 use causeway_wire::document::vpc::{AclDocument, PrivateNetworkDocument, SubnetDocument, VpcDocument};
 use causeway_wire::query::Order;
 
+use super::table::{Routes, delete, get, many, not_offered_yet, nothing, one, post};
 use super::{everything, list, window};
-use crate::App;
 use crate::answer::{Answer, Failure, json, no_content, not_offered};
 use crate::call::Call;
 
-pub(crate) fn routes() -> Router<App> {
+pub(crate) fn routes() -> Routes {
     const P: &str = "/vpc/v2/regions/{region}";
-    Router::new()
-        .route(&format!("{P}/vpcs"), get(list_vpcs).post(create_vpc))
-        .route(&format!("{P}/vpcs/{{vpc_id}}"), get(vpc).patch(update_vpc).delete(delete_vpc))
+    Routes::new("vpc")
+        .route(&format!("{P}/vpcs"), get(list_vpcs, many::<VpcDocument>("vpcs")).post(create_vpc, one::<VpcDocument>()))
+        .route(
+            &format!("{P}/vpcs/{{vpc_id}}"),
+            get(vpc, one::<VpcDocument>()).patch(update_vpc, one::<VpcDocument>()).delete(delete_vpc, nothing()),
+        )
         // Both are always on.
-        .route(&format!("{P}/vpcs/{{vpc_id}}/enable-routing"), post(vpc))
-        .route(&format!("{P}/vpcs/{{vpc_id}}/enable-custom-routes-propagation"), post(vpc))
-        .route(&format!("{P}/vpcs/{{vpc_id}}/acl-rules"), get(acl).put(not_offered))
-        .route(&format!("{P}/private-networks"), get(list_private_networks).post(create_private_network))
+        .route(&format!("{P}/vpcs/{{vpc_id}}/enable-routing"), post(vpc, one::<VpcDocument>()))
+        .route(&format!("{P}/vpcs/{{vpc_id}}/enable-custom-routes-propagation"), post(vpc, one::<VpcDocument>()))
+        .route(
+            &format!("{P}/vpcs/{{vpc_id}}/acl-rules"),
+            get(acl, one::<AclDocument>()).put(not_offered, not_offered_yet()),
+        )
+        .route(
+            &format!("{P}/private-networks"),
+            get(list_private_networks, many::<PrivateNetworkDocument>("private_networks"))
+                .post(create_private_network, one::<PrivateNetworkDocument>()),
+        )
         .route(
             &format!("{P}/private-networks/{{private_network_id}}"),
-            get(private_network).patch(update_private_network).delete(delete_private_network),
+            get(private_network, one::<PrivateNetworkDocument>())
+                .patch(update_private_network, one::<PrivateNetworkDocument>())
+                .delete(delete_private_network, nothing()),
         )
         // Always on.
-        .route(&format!("{P}/private-networks/{{private_network_id}}/enable-dhcp"), post(private_network))
-        .route(&format!("{P}/subnets"), get(list_subnets))
-        .route(&format!("{P}/routes-with-nexthop"), get(not_offered))
-        .route(&format!("{P}/routes"), post(not_offered))
-        .route(&format!("{P}/routes/{{route_id}}"), get(not_offered).patch(not_offered).delete(not_offered))
-        .route(&format!("{P}/vpc-connectors"), get(not_offered).post(not_offered))
-        .route(&format!("{P}/vpc-connectors/{{id}}"), get(not_offered).patch(not_offered).delete(not_offered))
-        .route(&format!("{P}/ingress-rules"), get(not_offered).post(not_offered))
-        .route(&format!("{P}/ingress-rules/{{id}}"), get(not_offered).patch(not_offered).delete(not_offered))
+        .route(
+            &format!("{P}/private-networks/{{private_network_id}}/enable-dhcp"),
+            post(private_network, one::<PrivateNetworkDocument>()),
+        )
+        .route(&format!("{P}/subnets"), get(list_subnets, many::<SubnetDocument>("subnets")))
+        .route(&format!("{P}/routes-with-nexthop"), get(not_offered, not_offered_yet()))
+        .route(&format!("{P}/routes"), post(not_offered, not_offered_yet()))
+        .route(
+            &format!("{P}/routes/{{route_id}}"),
+            get(not_offered, not_offered_yet())
+                .patch(not_offered, not_offered_yet())
+                .delete(not_offered, not_offered_yet()),
+        )
+        .route(&format!("{P}/vpc-connectors"), get(not_offered, not_offered_yet()).post(not_offered, not_offered_yet()))
+        .route(
+            &format!("{P}/vpc-connectors/{{id}}"),
+            get(not_offered, not_offered_yet())
+                .patch(not_offered, not_offered_yet())
+                .delete(not_offered, not_offered_yet()),
+        )
+        .route(&format!("{P}/vpc-connectors/{{id}}/subnet-overlaps"), get(not_offered, not_offered_yet()))
+        .route(&format!("{P}/object-storage-private-access/{{vpc_id}}/enable"), post(not_offered, not_offered_yet()))
+        .route(&format!("{P}/object-storage-private-access/{{vpc_id}}/disable"), post(not_offered, not_offered_yet()))
+        .route(
+            &format!("{P}/object-storage-private-access/{{vpc_id}}/private-networks"),
+            post(not_offered, not_offered_yet()).put(not_offered, not_offered_yet()),
+        )
+        .route(
+            &format!("{P}/object-storage-private-access/{{vpc_id}}/private-networks/{{id}}"),
+            delete(not_offered, not_offered_yet()),
+        )
+        .route(&format!("{P}/ingress-rules"), get(not_offered, not_offered_yet()).post(not_offered, not_offered_yet()))
+        .route(
+            &format!("{P}/ingress-rules/{{id}}"),
+            get(not_offered, not_offered_yet())
+                .patch(not_offered, not_offered_yet())
+                .delete(not_offered, not_offered_yet()),
+        )
 }
 
 fn vpc_id(call: &Call) -> Result<VpcId, Failure> {

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use crate::service::{EXTENSION, S2S, SECRETS, Service, VPC};
 use axum::body::{Body, Bytes};
 use axum::http::Request;
+use causeway_api::{Rate, RateLimits};
 use hyper::body::Frame;
 use serde_json::json;
 use uuid::Uuid;
@@ -145,8 +146,12 @@ impl hyper::body::Body for Spaces {
 #[tokio::test]
 async fn regions_and_ids_in_the_path() {
     let service = Service::start().await;
-    for path in ["/s2s-vpn/v1alpha1/regions/nl-ams/connections", "/vpc/v2/regions/xx/vpcs", "/ipam/v1/regions/%20/ips"]
-    {
+    for path in [
+        "/s2s-vpn/v1alpha1/regions/xx/connections",
+        "/s2s-vpn/v1alpha1/regions/nl-ams/connections/no-uuid",
+        "/vpc/v2/regions/xx/vpcs",
+        "/ipam/v1/regions/%20/ips",
+    ] {
         let answer = service.get(path).await;
         assert_eq!(answer.arguments(), [("region".to_owned(), "constraint".to_owned())], "{path}");
     }
@@ -219,4 +224,53 @@ async fn around_the_vpn() {
     assert_eq!(key["access_key"], service.access_key.as_str());
     assert_eq!(key["default_project_id"], service.project_id.as_str());
     assert!(key["secret_key"].is_null());
+}
+
+#[tokio::test]
+async fn a_key_that_sends_too_much_is_told_when_to_come_back() {
+    let none = Rate { per_second: 0, burst: 0 };
+    let limits = RateLimits { per_address: none, per_key: Rate { per_second: 1, burst: 3 } };
+    let service = Service::start_limited(limits).await;
+    let mut refused = None;
+    for _ in 0..5 {
+        let answer = service.get(&format!("{VPC}/vpcs")).await;
+        if answer.status != 200 {
+            refused = Some(answer);
+        }
+    }
+    let refused = refused.expect("a refusal");
+    let body = refused.error(429, "too_many_requests");
+    assert_eq!(body["limit"], json!({"quota": 1, "window_seconds": 1}));
+    assert_eq!(refused.headers["retry-after"], body["reset_seconds"].to_string());
+    assert!(refused.headers.contains_key("x-request-id"));
+    // Health is asked for without a key.
+    assert_eq!(service.get("/healthz").await.status, 200);
+}
+
+#[tokio::test]
+async fn lists_of_productions_other_regions_are_empty() {
+    let service = Service::start().await;
+    for (product, list, key) in [
+        ("s2s-vpn/v1alpha1", "vpn-gateway-types", "gateway_types"),
+        ("s2s-vpn/v1alpha1", "vpn-gateways", "gateways"),
+        ("s2s-vpn/v1alpha1", "connections", "connections"),
+        ("s2s-vpn/v1alpha1", "customer-gateways", "gateways"),
+        ("s2s-vpn/v1alpha1", "routing-policies", "routing_policies"),
+        ("vpc/v2", "vpcs", "vpcs"),
+        ("vpc/v2", "private-networks", "private_networks"),
+        ("vpc/v2", "subnets", "subnets"),
+        ("ipam/v1", "ips", "ips"),
+        ("secret-manager/v1beta1", "secrets", "secrets"),
+    ] {
+        let here = service.get(&format!("/{product}/regions/fr-par/{list}")).await.ok();
+        assert!(here[key].is_array(), "{list} has another key here");
+        for region in ["it-mil", "nl-ams", "pl-waw"] {
+            let there = service.get(&format!("/{product}/regions/{region}/{list}?order_by=name_asc")).await.ok();
+            assert_eq!(there, json!({key: [], "total_count": 0}), "{region} {list}");
+        }
+        let create = service.post(&format!("/{product}/regions/nl-ams/{list}"), &json!({})).await;
+        assert!(matches!(create.status.as_u16(), 400 | 405), "{list}: {}", create.text);
+    }
+    let request = Request::get("/vpc/v2/regions/nl-ams/vpcs").body(Body::empty()).expect("a request");
+    service.send(request).await.error(401, "denied_authentication");
 }

@@ -2,6 +2,7 @@
 
 mod connections;
 mod conventions;
+mod openapi;
 mod sdk;
 mod service;
 mod slice;

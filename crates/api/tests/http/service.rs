@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
-use causeway_api::ApiConfig;
+use causeway_api::{ApiConfig, RateLimits};
 use causeway_controller::{Controller, Settings, ZoneSettings};
 use causeway_crypto::SystemEntropy;
 use causeway_crypto::envelope::Kek;
@@ -28,6 +28,7 @@ pub(crate) const EXTENSION: &str = "/causeway/v1/regions/fr-par";
 
 pub(crate) struct Service {
     pub(crate) router: Router,
+    pub(crate) controller: Controller,
     pub(crate) access_key: String,
     pub(crate) secret_key: String,
     pub(crate) project_id: String,
@@ -75,11 +76,20 @@ impl Answer {
 
 impl Service {
     pub(crate) async fn start() -> Self {
-        Self::start_with_node(Duration::ZERO).await
+        Self::start_with(Duration::ZERO, RateLimits::default()).await
+    }
+
+    /// That takes so many requests.
+    pub(crate) async fn start_limited(limits: RateLimits) -> Self {
+        Self::start_with(Duration::ZERO, limits).await
     }
 
     /// With a node that takes `delay` for whatever it is told.
     pub(crate) async fn start_with_node(delay: Duration) -> Self {
+        Self::start_with(delay, RateLimits::default()).await
+    }
+
+    async fn start_with(delay: Duration, limits: RateLimits) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let store = Store::open(&directory.path().join("causeway.db")).await.expect("a store");
         let settings = Settings {
@@ -100,9 +110,10 @@ impl Service {
         let (controller_end, node_end) = causeway_fleet::in_process();
         controller.attach_node(controller_end);
         tokio::spawn(agreeable_node(node_end, delay));
-        let config = ApiConfig { regions: vec!["fr-par".to_owned()] };
+        let config = ApiConfig { limits, ..ApiConfig::new(vec!["fr-par".to_owned()]) };
         Self {
-            router: causeway_api::router(controller, config),
+            router: causeway_api::router(controller.clone(), config),
+            controller,
             access_key: bootstrap.access_key,
             secret_key: bootstrap.secret_key.to_string(),
             project_id: bootstrap.project_id.to_string(),

@@ -41,13 +41,16 @@ async fn both_versions_of_http_over_tls_beside_a_client_that_says_nothing() {
     let (tls, certificate, _) = TlsConfig::self_signed(directory.path(), &["127.0.0.1".to_owned()]).expect("TLS");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
-    let serving = tokio::spawn(causeway_api::serve(listener, Some(tls), service.router.clone(), std::future::pending()));
+    let serving =
+        tokio::spawn(causeway_api::serve(listener, Some(tls), service.router.clone(), std::future::pending()));
 
     let begun = Instant::now();
     let mut silent = TcpStream::connect(address).await.expect("a connection");
-    for (protocols, version) in
-        [(&[b"h2".as_slice(), b"http/1.1"][..], Version::HTTP_2), (&[b"http/1.1".as_slice()], Version::HTTP_11), (&[], Version::HTTP_11)]
-    {
+    for (protocols, version) in [
+        (&[b"h2".as_slice(), b"http/1.1"][..], Version::HTTP_2),
+        (&[b"http/1.1".as_slice()], Version::HTTP_11),
+        (&[], Version::HTTP_11),
+    ] {
         let stream = TcpStream::connect(address).await.expect("a connection");
         let name = ServerName::try_from("127.0.0.1").expect("a name");
         let stream = connector(&certificate, protocols).connect(name, stream).await.expect("a handshake");
@@ -89,7 +92,8 @@ async fn clear_text_on_a_tls_listener_ends_the_connection() {
     let (tls, ..) = TlsConfig::self_signed(directory.path(), &[]).expect("TLS");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
-    let serving = tokio::spawn(causeway_api::serve(listener, Some(tls), service.router.clone(), std::future::pending()));
+    let serving =
+        tokio::spawn(causeway_api::serve(listener, Some(tls), service.router.clone(), std::future::pending()));
     let mut stream = TcpStream::connect(address).await.expect("a connection");
     stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("a socket that writes");
     let mut answer = Vec::new();

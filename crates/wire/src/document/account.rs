@@ -4,7 +4,9 @@ use causeway_model::{OrganizationId, ProjectId};
 use serde::Serialize;
 
 use super::Time;
+use crate::schema::documents;
 
+documents! {
 /// A project.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ProjectDocument {
@@ -23,7 +25,9 @@ pub struct ProjectDocument {
     /// Never given here.
     pub qualification: Option<()>,
 }
+}
 
+documents! {
 /// An API key. Its secret is shown once, at creation, so never here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ApiKeyDocument {
@@ -50,13 +54,16 @@ pub struct ApiKeyDocument {
     /// Not kept, so empty.
     pub creation_ip: &'static str,
 }
+}
 
+documents! {
 /// `/metadata`: a constant (§1.9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct MetadataDocument {
     platform: &'static str,
     partition: &'static str,
     domain: &'static str,
+}
 }
 
 impl Default for MetadataDocument {

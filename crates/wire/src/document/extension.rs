@@ -14,7 +14,9 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::Time;
+use crate::schema::documents;
 
+documents! {
 /// Why something is not better than it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ReasonDocument {
@@ -25,6 +27,7 @@ pub struct ReasonDocument {
     remedy: String,
     since: Option<Time>,
     turn: Turn,
+}
 }
 
 impl From<Reason> for ReasonDocument {
@@ -41,6 +44,7 @@ impl From<Reason> for ReasonDocument {
     }
 }
 
+documents! {
 /// `state` of a VPN gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct GatewayStateDocument {
@@ -55,6 +59,7 @@ pub struct GatewayStateDocument {
     public_addresses: Vec<IpAddr>,
     reason: Option<ReasonDocument>,
     status: VpnGatewayStatus,
+}
 }
 
 impl From<GatewayState> for GatewayStateDocument {
@@ -74,6 +79,7 @@ impl From<GatewayState> for GatewayStateDocument {
     }
 }
 
+documents! {
 /// `state` of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ConnectionStateDocument {
@@ -85,6 +91,7 @@ pub struct ConnectionStateDocument {
     reason: Option<ReasonDocument>,
     status: ConnectionStatus,
     tunnels: Vec<TunnelDocument>,
+}
 }
 
 impl From<ConnectionState> for ConnectionStateDocument {
@@ -106,13 +113,16 @@ const fn up_or_down(up: bool) -> &'static str {
     if up { "up" } else { "down" }
 }
 
+documents! {
 /// A counter of each direction, as seen from this side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct InOut {
     r#in: u64,
     out: u64,
 }
+}
 
+documents! {
 /// One tunnel as observed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TunnelDocument {
@@ -132,6 +142,7 @@ pub struct TunnelDocument {
     reason: Option<ReasonDocument>,
     since: Time,
     status: &'static str,
+}
 }
 
 impl From<TunnelFacts> for TunnelDocument {
@@ -153,6 +164,7 @@ impl From<TunnelFacts> for TunnelDocument {
     }
 }
 
+documents! {
 /// An established IKE SA.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct IkeDocument {
@@ -161,6 +173,7 @@ pub struct IkeDocument {
     peer_endpoint: String,
     rekeys: u32,
     suite: String,
+}
 }
 
 impl From<IkeFacts> for IkeDocument {
@@ -175,12 +188,14 @@ impl From<IkeFacts> for IkeDocument {
     }
 }
 
+documents! {
 /// An installed Child SA.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ChildDocument {
     established_at: Time,
     rekeys: u32,
     suite: String,
+}
 }
 
 impl From<ChildFacts> for ChildDocument {
@@ -189,6 +204,7 @@ impl From<ChildFacts> for ChildDocument {
     }
 }
 
+documents! {
 /// One BGP session as observed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SessionDocument {
@@ -203,6 +219,7 @@ pub struct SessionDocument {
     received: u32,
     since: Time,
     status: &'static str,
+}
 }
 
 impl From<SessionFacts> for SessionDocument {
@@ -220,6 +237,7 @@ impl From<SessionFacts> for SessionDocument {
     }
 }
 
+documents! {
 /// A prefix that the device announced, and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ReceivedRouteDocument {
@@ -232,6 +250,7 @@ pub struct ReceivedRouteDocument {
     med: Option<u32>,
     next_hop: IpAddr,
     prefix: IpNet,
+}
 }
 
 impl From<ReceivedRoute> for ReceivedRouteDocument {
@@ -254,11 +273,13 @@ impl From<ReceivedRoute> for ReceivedRouteDocument {
     }
 }
 
+documents! {
 /// A prefix that is announced to the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct AnnouncedRouteDocument {
     decision: &'static str,
     prefix: IpNet,
+}
 }
 
 impl From<IpNet> for AnnouncedRouteDocument {
@@ -267,6 +288,7 @@ impl From<IpNet> for AnnouncedRouteDocument {
     }
 }
 
+documents! {
 /// A form in which a device's configuration can be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct DeviceFormatDocument {
@@ -275,7 +297,9 @@ pub struct DeviceFormatDocument {
     /// What to give as `format`.
     pub name: &'static str,
 }
+}
 
+documents! {
 /// An audit record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AuditRecordDocument {
@@ -286,6 +310,7 @@ pub struct AuditRecordDocument {
     request_id: Uuid,
     resource: String,
     resource_id: String,
+}
 }
 
 impl From<AuditRecord> for AuditRecordDocument {
@@ -302,10 +327,12 @@ impl From<AuditRecord> for AuditRecordDocument {
     }
 }
 
+documents! {
 /// `/healthz` and `/readyz`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct HealthDocument {
     status: &'static str,
+}
 }
 
 impl HealthDocument {

@@ -2,16 +2,20 @@
 
 use std::net::IpAddr;
 
+use crate::schema::documents;
 use causeway_model::{IpId, OrganizationId, ProjectId};
 use serde::Serialize;
 
+documents! {
 /// `{"ip":{…}}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WrappedInstanceIpDocument {
     /// The address.
     pub ip: InstanceIpDocument,
 }
+}
 
+documents! {
 /// A flexible address, keys as recorded. It is never attached to a server here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct InstanceIpDocument {
@@ -27,6 +31,7 @@ pub struct InstanceIpDocument {
     tags: Vec<String>,
     r#type: &'static str,
     zone: String,
+}
 }
 
 impl InstanceIpDocument {

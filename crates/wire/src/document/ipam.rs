@@ -4,10 +4,13 @@ use causeway_model::resource::{Ip, IpResource, IpSource};
 use causeway_model::{IpId, ProjectId, SubnetId};
 use ipnet::IpNet;
 use serde::Serialize;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::Time;
+use crate::schema::{Components, Schema, documents};
 
+documents! {
 /// What uses an address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct IpResourceDocument {
@@ -15,6 +18,7 @@ pub struct IpResourceDocument {
     mac_address: Option<String>,
     name: Option<String>,
     r#type: String,
+}
 }
 
 impl From<IpResource> for IpResourceDocument {
@@ -33,6 +37,15 @@ pub enum IpSourceDocument {
     Zonal(String),
 }
 
+impl Schema for IpSourceDocument {
+    fn schema(_: &mut Components) -> Value {
+        let one =
+            |name: &str, schema: Value| json!({"type": "object", "properties": {name: schema}, "required": [name]});
+        let subnet = one("subnet_id", json!({"type": "string", "format": "uuid"}));
+        json!({"oneOf": [subnet, one("zonal", json!({"type": "string"}))]})
+    }
+}
+
 impl From<IpSource> for IpSourceDocument {
     fn from(source: IpSource) -> Self {
         match source {
@@ -42,6 +55,7 @@ impl From<IpSource> for IpSourceDocument {
     }
 }
 
+documents! {
 /// An address (§6.2).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct IpDocument {
@@ -58,6 +72,7 @@ pub struct IpDocument {
     tags: Vec<String>,
     updated_at: Time,
     zone: Option<String>,
+}
 }
 
 impl From<Ip> for IpDocument {

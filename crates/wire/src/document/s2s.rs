@@ -14,7 +14,9 @@ use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
 use super::Time;
+use crate::schema::documents;
 
+documents! {
 /// A gateway type. `bandwidth` is in bits per second, each direction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct GatewayTypeDocument {
@@ -23,6 +25,7 @@ pub struct GatewayTypeDocument {
     name: String,
     region: String,
     zones: Vec<String>,
+}
 }
 
 impl From<GatewayType> for GatewayTypeDocument {
@@ -37,6 +40,7 @@ impl From<GatewayType> for GatewayTypeDocument {
     }
 }
 
+documents! {
 /// The public addresses of a VPN gateway, as IPAM ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct PublicConfigDocument {
@@ -45,7 +49,9 @@ pub struct PublicConfigDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
     ipam_ipv6_id: Option<IpId>,
 }
+}
 
+documents! {
 /// A VPN gateway (§3.5).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VpnGatewayDocument {
@@ -66,6 +72,7 @@ pub struct VpnGatewayDocument {
     tags: Vec<String>,
     updated_at: Time,
     zone: String,
+}
 }
 
 impl From<VpnGatewayView> for VpnGatewayDocument {
@@ -96,6 +103,7 @@ impl From<VpnGatewayView> for VpnGatewayDocument {
     }
 }
 
+documents! {
 /// One proposal, echoed as it was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct CipherDocument {
@@ -105,6 +113,7 @@ pub struct CipherDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
     integrity: Option<Integrity>,
 }
+}
 
 impl From<Cipher> for CipherDocument {
     fn from(cipher: Cipher) -> Self {
@@ -112,6 +121,7 @@ impl From<Cipher> for CipherDocument {
     }
 }
 
+documents! {
 /// A BGP session of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BgpSessionDocument {
@@ -120,6 +130,7 @@ pub struct BgpSessionDocument {
     /// Empty after a detach: clients declare a plain string, so null is no option.
     #[serde(serialize_with = "id_or_empty")]
     routing_policy_id: Option<RoutingPolicyId>,
+}
 }
 
 impl From<BgpSession> for BgpSessionDocument {
@@ -139,6 +150,7 @@ fn id_or_empty<S: Serializer>(id: &Option<RoutingPolicyId>, serializer: S) -> Re
     }
 }
 
+documents! {
 /// A connection (§3.7).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ConnectionDocument {
@@ -169,6 +181,7 @@ pub struct ConnectionDocument {
     tunnel_status_ipv6: TunnelStatus,
     updated_at: Time,
     vpn_gateway_id: VpnGatewayId,
+}
 }
 
 impl From<ConnectionStatuses> for ConnectionDocument {
@@ -205,11 +218,13 @@ impl From<ConnectionStatuses> for ConnectionDocument {
     }
 }
 
+documents! {
 /// The answer to create and renew-psk. `pre_shared_key` is always empty: keys are read from the secret manager only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ConnectionWithKeyDocument {
     connection: ConnectionDocument,
     pre_shared_key: &'static str,
+}
 }
 
 impl From<ConnectionStatuses> for ConnectionWithKeyDocument {
@@ -218,10 +233,12 @@ impl From<ConnectionStatuses> for ConnectionWithKeyDocument {
     }
 }
 
+documents! {
 /// The answer to change-psk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WrappedConnectionDocument {
     connection: ConnectionDocument,
+}
 }
 
 impl From<ConnectionStatuses> for WrappedConnectionDocument {
@@ -230,6 +247,7 @@ impl From<ConnectionStatuses> for WrappedConnectionDocument {
     }
 }
 
+documents! {
 /// A customer gateway (§3.9): its addresses are bare.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CustomerGatewayDocument {
@@ -247,6 +265,7 @@ pub struct CustomerGatewayDocument {
     region: String,
     tags: Vec<String>,
     updated_at: Time,
+}
 }
 
 impl From<CustomerGateway> for CustomerGatewayDocument {
@@ -268,6 +287,7 @@ impl From<CustomerGateway> for CustomerGatewayDocument {
     }
 }
 
+documents! {
 /// A routing policy (§3.10).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RoutingPolicyDocument {
@@ -282,6 +302,7 @@ pub struct RoutingPolicyDocument {
     region: String,
     tags: Vec<String>,
     updated_at: Time,
+}
 }
 
 impl From<RoutingPolicy> for RoutingPolicyDocument {

@@ -8,7 +8,9 @@ use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use super::Time;
+use crate::schema::documents;
 
+documents! {
 /// A secret (§7.2).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SecretDocument {
@@ -30,6 +32,7 @@ pub struct SecretDocument {
     deletion_requested_at: Option<Time>,
     key_id: Option<()>,
     region: String,
+}
 }
 
 impl From<Secret> for SecretDocument {
@@ -57,6 +60,7 @@ impl From<Secret> for SecretDocument {
     }
 }
 
+documents! {
 /// A version of a secret (§7.3).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SecretVersionDocument {
@@ -71,6 +75,7 @@ pub struct SecretVersionDocument {
     ephemeral_properties: Option<()>,
     deletion_requested_at: Option<Time>,
     region: String,
+}
 }
 
 impl From<SecretVersion> for SecretVersionDocument {
@@ -91,6 +96,7 @@ impl From<SecretVersion> for SecretVersionDocument {
     }
 }
 
+documents! {
 /// The data of a version. No `Debug`: it holds a secret, and wipes it when dropped.
 #[derive(Serialize)]
 pub struct AccessDocument {
@@ -100,6 +106,7 @@ pub struct AccessDocument {
     data: Zeroizing<String>,
     data_crc32: Option<u32>,
     r#type: String,
+}
 }
 
 impl AccessDocument {

@@ -7,7 +7,9 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::Time;
+use crate::schema::documents;
 
+documents! {
 /// A VPC (§5.2). Routing and the propagation of custom routes are always on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VpcDocument {
@@ -24,6 +26,7 @@ pub struct VpcDocument {
     tags: Vec<String>,
     transitivity_enabled: bool,
     updated_at: Time,
+}
 }
 
 impl From<Vpc> for VpcDocument {
@@ -46,6 +49,7 @@ impl From<Vpc> for VpcDocument {
     }
 }
 
+documents! {
 /// A subnet (§5.3).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SubnetDocument {
@@ -57,6 +61,7 @@ pub struct SubnetDocument {
     subnet: IpNet,
     updated_at: Time,
     vpc_id: VpcId,
+}
 }
 
 impl SubnetDocument {
@@ -76,6 +81,7 @@ impl SubnetDocument {
     }
 }
 
+documents! {
 /// A Private Network (§5.3).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PrivateNetworkDocument {
@@ -91,6 +97,7 @@ pub struct PrivateNetworkDocument {
     tags: Vec<String>,
     updated_at: Time,
     vpc_id: VpcId,
+}
 }
 
 impl From<PrivateNetwork> for PrivateNetworkDocument {
@@ -112,11 +119,13 @@ impl From<PrivateNetwork> for PrivateNetworkDocument {
     }
 }
 
+documents! {
 /// The ACL of a VPC (§5.5). The default is what a new VPC has: everything accepted, no rules.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AclDocument {
     default_policy: &'static str,
     rules: [(); 0],
+}
 }
 
 impl Default for AclDocument {
@@ -125,6 +134,7 @@ impl Default for AclDocument {
     }
 }
 
+documents! {
 /// A route (§5.4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RouteDocument {
@@ -155,7 +165,9 @@ pub struct RouteDocument {
     /// Its VPC.
     pub vpc_id: VpcId,
 }
+}
 
+documents! {
 /// A route and what is known of its next hop (§5.4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RouteWithNexthopDocument {
@@ -167,4 +179,5 @@ pub struct RouteWithNexthopDocument {
     pub nexthop_resource_type: &'static str,
     /// The route.
     pub route: RouteDocument,
+}
 }

@@ -64,7 +64,7 @@ fn source_of(fields: &Fields<'_>, source: &Fields<'_>) -> Option<NewIpSource> {
     source.not_offered("vpc_id");
     source.not_offered("regional");
     let given = SOURCES.into_iter().filter(|name| source.present(name)).count();
-    if given != 1 {
+    if given != 1 && source.recorder.is_none() {
         let reason = if given == 0 { ArgumentReason::Required } else { ArgumentReason::Constraint };
         fields.push("source", reason, format!("give exactly one of {}", words(SOURCES)));
         return None;

@@ -16,12 +16,13 @@ use causeway_model::Error;
 use causeway_model::command::{NewMeta, Rename};
 use causeway_model::error::{ArgumentError, ArgumentReason};
 use ipnet::IpNet;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 use zeroize::Zeroize;
 
 use crate::errors::{Errors, excerpt, words};
 use crate::query::uuid;
+use crate::record::Recorder;
 
 /// Characters of a name at most.
 pub const MAX_NAME: usize = 255;
@@ -33,7 +34,10 @@ pub const MAX_TAG: usize = 255;
 pub const MAX_DESCRIPTION: usize = 4096;
 
 /// A body: a JSON object. Strings in it are wiped when it is dropped, since some are secrets.
-pub struct Body(Map<String, Value>);
+pub struct Body {
+    map: Map<String, Value>,
+    recorder: Option<Recorder>,
+}
 
 impl Body {
     /// Parses `text`; an empty body is an empty object.
@@ -42,16 +46,22 @@ impl Body {
     /// [`Error::InvalidArguments`] that names `body` if it is not a JSON object.
     pub fn parse(text: &[u8]) -> Result<Self, Error> {
         if text.trim_ascii().is_empty() {
-            return Ok(Self(Map::new()));
+            return Ok(Self { map: Map::new(), recorder: None });
         }
         match serde_json::from_slice(text) {
-            Ok(Value::Object(map)) => Ok(Self(map)),
+            Ok(Value::Object(map)) => Ok(Self { map, recorder: None }),
             Ok(_) => Err(Self::error("must be a JSON object")),
             // The position helps; the text around it could be a secret.
             Err(error) => {
                 Err(Self::error(&format!("is not valid JSON (line {}, column {})", error.line(), error.column())))
             }
         }
+    }
+
+    /// A body that tells `recorder` what is asked of it. Whoever reads it gets an error in the end.
+    #[must_use]
+    pub fn recording(recorder: Recorder) -> Self {
+        Self { map: Map::new(), recorder: Some(recorder) }
     }
 
     /// A format error of the whole body.
@@ -63,7 +73,11 @@ impl Body {
 
     fn read<T>(&self, read: impl FnOnce(&Fields<'_>) -> T) -> Result<T, Error> {
         let errors = Errors::default();
-        let value = read(&Fields { map: &self.0, prefix: String::new(), errors: &errors });
+        let recorder = self.recorder.as_ref();
+        let value = read(&Fields { map: &self.map, prefix: String::new(), errors: &errors, recorder });
+        if let Some(recorder) = recorder {
+            return Err(recorder.finish_body());
+        }
         errors.finish()?;
         Ok(value)
     }
@@ -72,7 +86,7 @@ impl Body {
 impl Drop for Body {
     fn drop(&mut self) {
         // Nested values hold no secrets in any request.
-        for value in self.0.values_mut() {
+        for value in self.map.values_mut() {
             if let Value::String(text) = value {
                 text.zeroize();
             }
@@ -85,6 +99,7 @@ struct Fields<'a> {
     map: &'a Map<String, Value>,
     prefix: String,
     errors: &'a Errors,
+    recorder: Option<&'a Recorder>,
 }
 
 impl<'a> Fields<'a> {
@@ -104,6 +119,13 @@ impl<'a> Fields<'a> {
         self.push(name, ArgumentReason::Constraint, help);
     }
 
+    /// Tells the recorder, if there is one, what `name` is. The first to say so is the most exact.
+    fn is(&self, name: &str, schema: impl FnOnce() -> Value) {
+        if let Some(recorder) = self.recorder {
+            recorder.field(self.path(name), schema());
+        }
+    }
+
     /// A value that is neither missing, null nor empty text.
     fn value(&self, name: &str) -> Option<&'a Value> {
         match self.map.get(name) {
@@ -119,6 +141,9 @@ impl<'a> Fields<'a> {
 
     /// `value`, or the error that it is missing unless another error says that it is wrong.
     fn required<T>(&self, name: &str, value: Option<T>, help: &str) -> Option<T> {
+        if let Some(recorder) = self.recorder {
+            recorder.require(self.path(name));
+        }
         if value.is_none() && !self.present(name) {
             self.push(name, ArgumentReason::Required, help);
         }
@@ -126,6 +151,7 @@ impl<'a> Fields<'a> {
     }
 
     fn text(&self, name: &str) -> Option<&'a str> {
+        self.is(name, || json!({"type": "string"}));
         let text = self.value(name)?.as_str();
         if text.is_none() {
             self.format(name, "must be a string");
@@ -134,6 +160,7 @@ impl<'a> Fields<'a> {
     }
 
     fn bounded_text(&self, name: &str, most: usize) -> Option<String> {
+        self.is(name, || json!({"type": "string", "maxLength": most}));
         let text = self.text(name)?;
         if text.chars().nth(most).is_some() {
             self.constraint(name, format!("must not be longer than {most} characters"));
@@ -143,6 +170,7 @@ impl<'a> Fields<'a> {
     }
 
     fn boolean(&self, name: &str) -> Option<bool> {
+        self.is(name, || json!({"type": "boolean"}));
         let value = self.value(name)?.as_bool();
         if value.is_none() {
             self.format(name, "must be `true` or `false`");
@@ -152,6 +180,7 @@ impl<'a> Fields<'a> {
 
     /// An integer of `least..=most`.
     fn number(&self, name: &str, least: u32, most: u32) -> Option<u32> {
+        self.is(name, || json!({"type": "integer", "minimum": least, "maximum": most}));
         let value = self.value(name)?;
         let range = || format!("must be an integer from {least} to {most}");
         match value {
@@ -171,6 +200,7 @@ impl<'a> Fields<'a> {
     }
 
     fn id<T: From<Uuid>>(&self, name: &str) -> Option<T> {
+        self.is(name, || json!({"type": "string", "format": "uuid"}));
         let text = self.text(name)?;
         let id = uuid(text);
         if id.is_none() {
@@ -185,6 +215,7 @@ impl<'a> Fields<'a> {
 
     /// An address with its mask; host bits are kept.
     fn network(&self, name: &str) -> Option<IpNet> {
+        self.is(name, || json!({"type": "string", "description": "An address with a prefix length (CIDR)."}));
         let text = self.text(name)?;
         let network = IpNet::from_str(text).ok();
         if network.is_none() {
@@ -195,6 +226,7 @@ impl<'a> Fields<'a> {
 
     /// One word of an enumeration; `unknown_*` is absent.
     fn word<T: Copy>(&self, name: &str, all: impl Iterator<Item = (T, &'static str)> + Clone) -> Option<T> {
+        self.is(name, || json!({"type": "string", "enum": all.clone().map(|(_, word)| word).collect::<Vec<_>>()}));
         let text = self.text(name).filter(|text| !text.starts_with("unknown_"))?;
         let found = all.clone().find(|(_, word)| *word == text).map(|(item, _)| item);
         if found.is_none() {
@@ -204,8 +236,12 @@ impl<'a> Fields<'a> {
     }
 
     fn object(&self, name: &str) -> Option<Fields<'a>> {
+        self.is(name, || json!({"type": "object"}));
+        if self.recorder.is_some() {
+            return Some(Fields { prefix: self.path(&format!("{name}.")), ..*self });
+        }
         match self.value(name)? {
-            Value::Object(map) => Some(Fields { map, prefix: self.path(&format!("{name}.")), errors: self.errors }),
+            Value::Object(map) => Some(Fields { map, prefix: self.path(&format!("{name}.")), ..*self }),
             _ => {
                 self.format(name, "must be a JSON object");
                 None
@@ -215,6 +251,10 @@ impl<'a> Fields<'a> {
 
     /// An array of at most `most` items.
     fn array(&self, name: &str, most: usize) -> Option<&'a [Value]> {
+        self.is(name, || json!({"type": "array", "maxItems": most}));
+        if let Some(recorder) = self.recorder {
+            return Some(recorder.one_item());
+        }
         match self.value(name)? {
             Value::Array(items) if items.len() <= most => Some(items),
             Value::Array(_) => {
@@ -230,6 +270,7 @@ impl<'a> Fields<'a> {
 
     /// An array of CIDR strings, host bits kept. Wrong items are named by their index.
     fn networks(&self, name: &str, most: usize) -> Option<Vec<IpNet>> {
+        self.is(&format!("{name}[0]"), || json!({"type": "string", "description": "A prefix (CIDR)."}));
         let items = self.array(name, most)?;
         let mut networks = Vec::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {
@@ -246,6 +287,7 @@ impl<'a> Fields<'a> {
     }
 
     fn tags(&self) -> Option<Vec<String>> {
+        self.is("tags[0]", || json!({"type": "string", "maxLength": MAX_TAG}));
         let items = self.array("tags", MAX_TAGS)?;
         let mut tags = Vec::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use causeway_model::command::{
     NewBgp, NewConnection, NewCustomerGateway, NewPublicAddress, NewRoutingPolicy, NewVpnGateway, PolicyChange, Rename,
 };
+use causeway_model::error::ArgumentReason;
 use causeway_model::resource::InitiationPolicy;
 use causeway_model::suite::{Cipher, DhGroup, Encryption, Integrity};
 use causeway_model::{ConnectionId, CustomerGatewayId, Error, Family, PrivateNetworkId, SecretId, VpnGatewayId};
@@ -109,7 +110,7 @@ impl Body {
         self.read(|fields| {
             if !fields.present("ipv4_public") && !fields.present("ipv6_public") {
                 let help = "give the device's public address: `ipv4_public`, `ipv6_public` or both";
-                fields.required("ipv4_public", None::<()>, help);
+                fields.push("ipv4_public", ArgumentReason::Required, help);
             }
             let asn = fields.required("asn", asn(fields), "give the AS number of the customer's network");
             NewCustomerGateway {
@@ -242,13 +243,15 @@ impl Body {
             if both {
                 fields.constraint("routing_policy_v6", "give either `routing_policy_v4` or `routing_policy_v6`");
             }
-            if !fields.present("routing_policy_v6") {
-                let policy = fields.required_id("routing_policy_v4", "a routing policy here or in `routing_policy_v6`");
-                let policy = policy.unwrap_or(Uuid::nil().into());
-                return PolicyChange { connection, family: Family::Ipv4, policy };
+            let (v4, v6) = (fields.id("routing_policy_v4"), fields.id("routing_policy_v6"));
+            if fields.present("routing_policy_v6") {
+                return PolicyChange { connection, family: Family::Ipv6, policy: v6.unwrap_or(Uuid::nil().into()) };
             }
-            let policy = fields.id("routing_policy_v6").unwrap_or(Uuid::nil().into());
-            PolicyChange { connection, family: Family::Ipv6, policy }
+            if !fields.present("routing_policy_v4") {
+                let help = "give the id of a routing policy here or in `routing_policy_v6`";
+                fields.push("routing_policy_v4", ArgumentReason::Required, help);
+            }
+            PolicyChange { connection, family: Family::Ipv4, policy: v4.unwrap_or(Uuid::nil().into()) }
         })
     }
 }
@@ -259,7 +262,8 @@ fn public_addresses(fields: &Fields<'_>) -> (NewPublicAddress, NewPublicAddress)
     let booked = |id: Option<_>, otherwise| id.map_or(otherwise, NewPublicAddress::Booked);
     let config = fields.object("public_config");
     let ids = config.as_ref().map(|config| (config.id("ipam_ipv4_id"), config.id("ipam_ipv6_id")));
-    let tunnels = fields.object("public_tunnel_config").filter(|tunnels| !tunnels.map.is_empty());
+    let tunnels =
+        fields.object("public_tunnel_config").filter(|tunnels| !tunnels.map.is_empty() || tunnels.recorder.is_some());
     let Some(tunnels) = tunnels else {
         return match ids {
             None | Some((None, None)) => (NewPublicAddress::Allot, NewPublicAddress::Allot),
@@ -278,15 +282,15 @@ fn public_addresses(fields: &Fields<'_>) -> (NewPublicAddress, NewPublicAddress)
         let tunnel = tunnels.object(name)?;
         Some(booked(tunnel.id("ipam_id"), NewPublicAddress::Allot))
     };
-    if let Some(address) = single("single_ipv4_tunnel") {
-        return (address, NewPublicAddress::Absent);
-    }
-    if let Some(address) = single("single_ipv6_tunnel") {
-        return (NewPublicAddress::Absent, address);
-    }
+    let (v4, v6) = (single("single_ipv4_tunnel"), single("single_ipv6_tunnel"));
     let dual = tunnels.object("dual_ipv4v6_tunnel");
     let id = |name: &str| dual.as_ref().and_then(|dual| dual.id(name));
-    (booked(id("ipam_ipv4_id"), NewPublicAddress::Allot), booked(id("ipam_ipv6_id"), NewPublicAddress::Allot))
+    let (id_v4, id_v6) = (id("ipam_ipv4_id"), id("ipam_ipv6_id"));
+    match (v4, v6) {
+        (Some(address), _) => (address, NewPublicAddress::Absent),
+        (None, Some(address)) => (NewPublicAddress::Absent, address),
+        (None, None) => (booked(id_v4, NewPublicAddress::Allot), booked(id_v6, NewPublicAddress::Allot)),
+    }
 }
 
 /// An AS number that a neighbour can have: 0 and 4294967295 (RFC 7607, RFC 7300) and AS_TRANS (RFC 6793) are nobody's.
@@ -362,7 +366,7 @@ fn ciphers(fields: &Fields<'_>, name: &str, ike: bool) -> Option<Vec<Cipher>> {
             continue;
         };
         let prefix = fields.path(&format!("{name}[{index}]."));
-        ciphers.extend(cipher(&Fields { map, prefix, errors: fields.errors }, ike));
+        ciphers.extend(cipher(&Fields { map, prefix, ..*fields }, ike));
     }
     Some(ciphers)
 }
@@ -372,10 +376,13 @@ fn cipher(fields: &Fields<'_>, ike: bool) -> Option<Cipher> {
     let unknown = fields.text("encryption").is_some_and(|text| text.starts_with("unknown_"));
     if encryption.is_none() && (unknown || !fields.present("encryption")) {
         let help = format!("give one of {}", words(Encryption::ALL.iter().map(|word| word.as_str())));
-        fields.push("encryption", causeway_model::error::ArgumentReason::Required, help);
+        fields.push("encryption", ArgumentReason::Required, help);
     }
     let integrity = fields.word("integrity", Integrity::ALL.iter().map(|word| (*word, word.as_str())));
     let dh_group = fields.word("dh_group", DhGroup::ALL.iter().map(|word| (*word, word.as_str())));
+    if let Some(recorder) = fields.recorder {
+        recorder.require(fields.path("encryption"));
+    }
     let encryption = encryption?;
     if !ike && encryption.is_aead() && integrity.is_some() {
         let help = format!("{encryption} authenticates by itself; leave `integrity` out");
