@@ -15,8 +15,12 @@ const DEFAULT: &str = r#"# Causeway. Every key can be overridden by the environm
 # (CAUSEWAY_LISTEN, CAUSEWAY_NODE_UNDERLAY); lists and tables are written there as in this file.
 # `causeway check DIR` says whether this file is right.
 
-# Where the API listens. Plain HTTP is served on loopback addresses only.
+# Where the API listens. Loopback addresses are served in plain HTTP (a self-signed certificate would break the SDKs), all others over TLS.
 listen = "127.0.0.1:8080"
+
+# The server's certificate chain and its key, PEM files. Both empty: beyond loopback a self-signed certificate is made in this directory.
+tls_certificate = ""
+tls_key = ""
 
 # The keys from here to the public pools are read once, at the first start that finds an empty database.
 region = "fr-par"
@@ -48,6 +52,8 @@ underlay = ""
 /// Keys with their environment names, in the order of the file.
 const KEYS: &[&[&str]] = &[
     &["listen"],
+    &["tls_certificate"],
+    &["tls_key"],
     &["region"],
     &["zones"],
     &["support_contact"],
@@ -64,6 +70,12 @@ const KEYS: &[&[&str]] = &[
 pub(crate) struct Config {
     /// API listener.
     pub(crate) listen: SocketAddr,
+    /// Certificate chain, PEM; empty: none.
+    #[serde(default)]
+    pub(crate) tls_certificate: PathBuf,
+    /// Its key, PEM; empty: none.
+    #[serde(default)]
+    pub(crate) tls_key: PathBuf,
     /// Region.
     pub(crate) region: String,
     /// Zones of the region.
@@ -217,6 +229,11 @@ fn check(config: &Config) -> Result<(), String> {
             config.provider_asn
         ));
     }
+    match (config.tls_certificate.as_os_str().is_empty(), config.tls_key.as_os_str().is_empty()) {
+        (false, true) => return Err("tls_key: a certificate is given, but not its key".to_owned()),
+        (true, false) => return Err("tls_certificate: a key is given, but not its certificate".to_owned()),
+        _ => {}
+    }
     if config.region.is_empty() {
         return Err("region: must not be empty; for example \"fr-par\"".to_owned());
     }
@@ -246,25 +263,33 @@ fn check(config: &Config) -> Result<(), String> {
     Ok(())
 }
 
+/// How the API's listener is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    /// Plain HTTP, on loopback.
+    Plain,
+    /// TLS with the operator's certificate.
+    Files,
+    /// TLS with a certificate of our own making.
+    SelfSigned,
+}
+
 impl Config {
+    /// How [`Self::listen`] is served.
+    pub(crate) fn transport(&self) -> Transport {
+        if !self.tls_certificate.as_os_str().is_empty() {
+            Transport::Files
+        } else if self.listen.ip().is_loopback() {
+            Transport::Plain
+        } else {
+            Transport::SelfSigned
+        }
+    }
+
     /// The node's zone.
     pub(crate) fn node_zone(&self) -> String {
         if self.node.zone.is_empty() { self.zones.first().cloned().unwrap_or_default() } else { self.node.zone.clone() }
     }
-}
-
-/// Whether the API may be served in plain HTTP there.
-///
-/// # Errors
-/// The address is not a loopback address.
-pub(crate) fn check_listener(listen: SocketAddr) -> Result<(), String> {
-    if listen.ip().is_loopback() {
-        return Ok(());
-    }
-    Err(format!(
-        "listen: {listen} is not a loopback address, and this release serves plain HTTP only, which would show every key to the \
-         network; listen on 127.0.0.1 or ::1 and put a TLS proxy in front"
-    ))
 }
 
 #[cfg(test)]
@@ -319,6 +344,17 @@ mod tests {
     }
 
     #[test]
+    fn plain_http_stays_on_loopback() {
+        let transport = |environment: &[(&str, &str)]| with(environment).map(|config| config.transport());
+        assert_eq!(transport(&[]).ok(), Some(Transport::Plain));
+        assert_eq!(transport(&[("CAUSEWAY_LISTEN", "0.0.0.0:443")]).ok(), Some(Transport::SelfSigned));
+        let files = [("CAUSEWAY_TLS_CERTIFICATE", "/etc/a.pem"), ("CAUSEWAY_TLS_KEY", "/etc/b.pem")];
+        assert_eq!(transport(&files).ok(), Some(Transport::Files));
+        let text = message(with(&files[..1]));
+        assert!(text.contains("tls_key"), "{text}");
+    }
+
+    #[test]
     fn every_key_of_the_file_is_listed() {
         let table: toml::Table = toml::from_str(DEFAULT).expect("TOML");
         let mut keys = Vec::new();
@@ -334,11 +370,5 @@ mod tests {
         keys.sort();
         listed.sort();
         assert_eq!(keys, listed);
-    }
-
-    #[test]
-    fn plain_http_stays_on_loopback() {
-        assert!(check_listener("127.0.0.1:1".parse().expect("an address")).is_ok());
-        assert!(check_listener("0.0.0.0:1".parse().expect("an address")).is_err());
     }
 }

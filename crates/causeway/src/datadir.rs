@@ -2,7 +2,6 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
-use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
@@ -110,12 +109,12 @@ impl DataDir {
     /// The file cannot be read or written.
     pub(crate) fn write_environment(
         &self,
-        listen: SocketAddr,
+        url: &str,
         config: &Config,
         bootstrap: Option<&Bootstrap>,
     ) -> anyhow::Result<PathBuf> {
         let path = self.path.join("operator.env");
-        let url = format!("export SCW_API_URL=http://{listen}");
+        let url = format!("export SCW_API_URL={url}");
         if let Some(bootstrap) = bootstrap {
             let zone = config.node_zone();
             let text = Zeroizing::new(format!(

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use causeway_api::ApiConfig;
+use causeway_api::{ApiConfig, TlsConfig};
 use causeway_controller::{Controller, Settings, ZoneSettings};
 use causeway_node::NodeConfig;
 use causeway_store::Store;
@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, Config, NodeEnabled};
+use crate::config::{self, Config, NodeEnabled, Transport};
 use crate::datadir::DataDir;
 
 /// The node gets this long to close its tunnels in order.
@@ -42,7 +42,6 @@ pub(crate) async fn serve(
     }
     let mut config = config::load(data.path(), environment)?;
     config.listen = listen.unwrap_or(config.listen);
-    config::check_listener(config.listen).map_err(anyhow::Error::msg)?;
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {}; choose another address with --listen", config.listen))?;
@@ -53,18 +52,20 @@ pub(crate) async fn serve(
     let store = Store::open(&database).await.with_context(|| format!("database {}", database.display()))?;
     let controller = Controller::open(store, settings(&config), kek).await.context("cannot start the controller")?;
     let bootstrap = controller.bootstrap().await.context("cannot make the operator's key")?;
-    let environment_file = data.write_environment(address, &config, bootstrap.as_ref())?;
+    let tls = tls(&config, &data)?;
+    let url = url(address, tls.is_some());
+    let environment_file = data.write_environment(&url, &config, bootstrap.as_ref())?;
     drop(bootstrap);
 
     let shutdown = CancellationToken::new();
     let node = start_node(&config, &data, &controller, &shutdown)?;
     let api = tokio::spawn(causeway_api::serve(
         listener,
-        None,
+        tls,
         causeway_api::router(controller.clone(), ApiConfig::new(vec![controller.region().to_owned()])),
         shutdown.clone().cancelled_owned(),
     ));
-    say(&format!("serving http://{address}; clients: . {}", environment_file.display()))?;
+    say(&format!("serving {url}; clients: . {}", environment_file.display()))?;
     let ended = until_ended(node, &shutdown).await;
     shutdown.cancel();
     let api = api.await.context("the API's task failed")?;
@@ -87,7 +88,8 @@ pub(crate) async fn operator_key(dir: &Path, environment: &BTreeMap<String, Stri
     let store = Store::open(&database).await.with_context(|| format!("database {}", database.display()))?;
     let controller = Controller::open(store, settings(&config), kek).await.context("cannot open the database")?;
     let key = controller.recover_operator_key().await.context("cannot make a key")?;
-    let path = data.write_environment(config.listen, &config, Some(&key))?;
+    let url = url(config.listen, config.transport() != Transport::Plain);
+    let path = data.write_environment(&url, &config, Some(&key))?;
     controller.close().await;
     say(&format!("wrote a new operator key to {}; earlier keys stay valid", path.display()))
 }
@@ -155,6 +157,41 @@ fn start_node(
     Ok(Some(tokio::spawn(async move {
         causeway_node::run(node, node_end, shutdown).await.context("the gateway node cannot run")
     })))
+}
+
+/// The listener's TLS, if it has any. A certificate of our own making is for the listener's address and `localhost`.
+fn tls(config: &Config, data: &DataDir) -> anyhow::Result<Option<TlsConfig>> {
+    match config.transport() {
+        Transport::Plain => Ok(None),
+        Transport::Files => TlsConfig::from_files(&config.tls_certificate, &config.tls_key).map(Some).context("TLS"),
+        Transport::SelfSigned => {
+            let mut names = vec!["localhost".to_owned()];
+            if !config.listen.ip().is_unspecified() {
+                names.push(config.listen.ip().to_string());
+            }
+            let (tls, path, is_new) = TlsConfig::self_signed(data.path(), &names).context("TLS")?;
+            if is_new {
+                say(&format!(
+                    "made a self-signed certificate, {}: tell clients to trust it, or set tls_certificate and tls_key",
+                    path.display()
+                ))?;
+            }
+            Ok(Some(tls))
+        }
+    }
+}
+
+/// Where clients on this machine find the API.
+fn url(listen: SocketAddr, encrypted: bool) -> String {
+    let host = match listen.ip() {
+        IpAddr::V4(address) if address.is_unspecified() => SocketAddr::from(([127, 0, 0, 1], listen.port())),
+        IpAddr::V6(address) if address.is_unspecified() => {
+            SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), listen.port())
+        }
+        _ => listen,
+    };
+    let scheme = if encrypted { "https" } else { "http" };
+    format!("{scheme}://{host}")
 }
 
 fn settings(config: &Config) -> Settings {
