@@ -419,6 +419,11 @@ fn the_tunnel_follows_a_peer_whose_endpoint_moves() {
     node.await_drops("auth", 1);
     assert_eq!(node.datapath.remote(node.id), Some(endpoint(1)));
     assert!(node.events.try_recv().is_err());
+    // The right packet from another address moves nothing either: it was captured and sent on.
+    let elsewhere = UdpSocket::bind((IpAddr::from([127, 0, 0, 77]), 0)).expect("a socket");
+    elsewhere.send_to(&seal(5), node.esp()).expect("send");
+    assert_eq!(number(&node.host.receive()), 5);
+    assert_eq!(node.datapath.remote(node.id), Some(endpoint(1)));
     // IKE may tell of a move as well, but only for the address that the tunnel sends from.
     node.datapath.set_remote(node.id, V6, endpoint(0)).expect("a tunnel");
     assert_eq!(node.datapath.remote(node.id), Some(endpoint(1)));

@@ -67,6 +67,11 @@ impl Tunnel {
         self.outbound.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Where the tunnel sends to, if it sends from `local`.
+    fn remote_from(&self, local: IpAddr) -> Option<SocketAddr> {
+        self.outbound().filter(|outbound| outbound.local.ip() == local).map(|outbound| outbound.remote)
+    }
+
     pub(crate) fn set_outbound(&self, outbound: Option<Outbound>) {
         let outbound = outbound.map(Arc::new);
         let before = {
@@ -147,6 +152,12 @@ impl Installed {
         }
         let mut peer = self.peer.lock().unwrap_or_else(PoisonError::into_inner);
         if peer.endpoint == Some(source) && !peer.untold {
+            return;
+        }
+        // A NAT changes the port. Another address is not followed: whoever captures an authentic packet and delivers it first from elsewhere
+        // would turn the tunnel there. A device that moves negotiates anew.
+        let known = self.tunnel.remote_from(self.local).or(peer.endpoint);
+        if known.is_some_and(|known| known.ip() != source.ip()) {
             return;
         }
         let switched = self.tunnel.move_remote(self.local, source);
