@@ -240,12 +240,13 @@ impl Api {
         Ok((vpc, text(&network, "/id")?, subnets))
     }
 
-    /// Creates a VPN gateway on the network; it is `provisioning` when this returns.
+    /// Creates a VPN gateway on the network; it is `provisioning` when this returns. Of the largest type, so that measurements meet the
+    /// packet path and not the type's bandwidth.
     ///
     /// # Errors
     /// The call failed.
     pub async fn create_gateway(&self, network: &str) -> Result<Value> {
-        let body = json!({"name": "lab", "tags": [], "gateway_type": "VGW-S", "private_network_id": network});
+        let body = json!({"name": "lab", "tags": [], "gateway_type": "VGW-L", "private_network_id": network});
         self.create("s2s-vpn/v1alpha1", "vpn-gateways", &body).await
     }
 
