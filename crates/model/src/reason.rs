@@ -92,15 +92,15 @@ catalogue! {
     /// No node has room.
     NoCapacity = "no_capacity", Platform, Operator, "no node of the zone has room for this gateway", "choose another zone or gateway type, or contact support";
     /// There is no node at all.
-    NoNode = "no_node", Platform, Operator, "no gateway node serves this zone", "the operator has to start a node: `causeway serve` as root with /dev/net/tun, or `causeway node run`";
+    NoNode = "no_node", Platform, Operator, "no gateway node serves this zone", "the operator has to start a node: `causeway serve` as root, with /dev/net/tun and nft";
     /// A successor of a lost node is being set up.
     Failover = "failover", Platform, Nobody, "the gateway is moving to another node", "none, it is in progress";
     /// The node was lost and no other is healthy.
     NoHealthyNode = "no_healthy_node", Platform, Operator, "the gateway's node is down and no other node of the zone can take over", "contact support";
     /// The controller cannot reach the node, which is known to forward.
-    NodeKeepaliveFail = "node_keepalive_fail", Platform, Operator, "the controller hears too few keepalives from the node; forwarding goes on", "none for the tenant; the operator runs `causeway doctor node`";
+    NodeKeepaliveFail = "node_keepalive_fail", Platform, Operator, "the controller hears too few keepalives from the node; forwarding goes on", "none for the tenant; the operator looks at the node and its log";
     /// Nothing is known of the node at present.
-    NodeUnreachable = "node_unreachable", Platform, Operator, "the gateway's node cannot be reached", "none for the tenant; the operator runs `causeway doctor node`";
+    NodeUnreachable = "node_unreachable", Platform, Operator, "the gateway's node cannot be reached", "none for the tenant; the operator looks at the node and its log";
     /// The newer configuration is late.
     ConfigOverdue = "config_overdue", Platform, Operator, "the node has not acknowledged the newer configuration in time; the last good one forwards", "contact support if it persists";
     /// The newer configuration was refused.
@@ -162,7 +162,7 @@ catalogue! {
     /// The peer broke the protocol.
     BgpMessageError = "bgp_message_error", Bgp, Device, "the peer sent a BGP message that breaks the protocol", "see the code in the evidence, and update the device's software";
     /// No session of the family can be agreed.
-    BgpNoCommonFamily = "bgp_no_common_family", Bgp, Device, "the peer does not offer this session's address family", "enable the address family on the device's session";
+    BgpNoCommonFamily = "bgp_no_common_family", Bgp, Device, "the peer does not offer the session's address family", "enable the address family on the device's session";
     /// TCP connection lost.
     BgpConnectionLost = "bgp_connection_lost", Bgp, Device, "the BGP connection was closed", "check BGP on the device";
     /// More prefixes than allowed.
