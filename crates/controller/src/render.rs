@@ -41,7 +41,7 @@ impl Controller {
             let network = NetworkDesired { id, subnets, bridge: None };
             match vpcs.iter_mut().find(|known| known.id == vpc) {
                 Some(known) => known.networks.push(network),
-                None => vpcs.push(VpcDesired { id: vpc, networks: vec![network] }),
+                None => vpcs.push(VpcDesired::new(vpc, vec![network])),
             }
         }
         Ok(NodeDesired { revision, vpcs, gateways })
@@ -136,6 +136,8 @@ impl Controller {
             propagate: connection.route_propagation_enabled,
             locked: connection.locked || gateway_locked,
             timers: record.timers,
+            bgp_md5: None,
+            bgp_gtsm: false,
             reauthenticate: record.reauthentications,
             revocations: record.revocations,
         })

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{ConnectionId, PrivateNetworkId, VpcId, VpnGatewayId};
+use crate::acl::Acl;
+use crate::id::{ConnectionId, PrivateNetworkId, RouteId, VpcId, VpnGatewayId};
 use crate::net::Family;
 use crate::secret::Psk;
 use crate::suite::Cipher;
@@ -29,6 +30,51 @@ pub struct VpcDesired {
     pub id: VpcId,
     /// Its Private Networks. The router owns `.1` and `::1` on each.
     pub networks: Vec<NetworkDesired>,
+    /// Revision of the routes and lists below; acknowledged per VPC.
+    #[serde(default)]
+    pub revision: u64,
+    /// Custom routes: below the VPC's subnets, above what is learned (system.md §2.3).
+    #[serde(default)]
+    pub custom_routes: Vec<CustomRouteDesired>,
+    /// Whether gateways announce the custom routes (as far as a policy lets them).
+    #[serde(default)]
+    pub announce_custom_routes: bool,
+    /// What may cross the router, IPv4.
+    #[serde(default)]
+    pub acl_ipv4: Acl,
+    /// What may cross the router, IPv6.
+    #[serde(default)]
+    pub acl_ipv6: Acl,
+}
+
+impl VpcDesired {
+    /// A router without custom routes that lets everything pass.
+    #[must_use]
+    pub fn new(id: VpcId, networks: Vec<NetworkDesired>) -> Self {
+        Self {
+            id,
+            networks,
+            revision: 0,
+            custom_routes: Vec::new(),
+            announce_custom_routes: false,
+            acl_ipv4: Acl::default(),
+            acl_ipv6: Acl::default(),
+        }
+    }
+}
+
+/// A tenant's own route in a VPC's router.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CustomRouteDesired {
+    /// The route.
+    pub id: RouteId,
+    /// Where it leads.
+    pub destination: IpNet,
+    /// The Private Network that the next hop is on.
+    pub network: PrivateNetworkId,
+    /// The next hop, of the destination's family; `None`: every address of the destination answers on the network itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_hop: Option<IpAddr>,
 }
 
 /// One Private Network on this node.
@@ -98,6 +144,12 @@ pub struct ConnectionDesired {
     pub locked: bool,
     /// Timers and limits.
     pub timers: Timers,
+    /// Key of the sessions' TCP MD5 signatures (RFC 2385); `None`: unsigned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bgp_md5: Option<Psk>,
+    /// Whether both ends of a session must be neighbours by hop limit (RFC 5082).
+    #[serde(default)]
+    pub bgp_gtsm: bool,
     /// Grows whenever both sides shall prove the current key: a new IKE SA, made before the old one ends.
     #[serde(default)]
     pub reauthenticate: u64,

@@ -3,6 +3,7 @@
 //! Nothing here does I/O or reads a clock. Every other crate speaks in these types, so a fact has one spelling
 //! from the HTTP request to the packet thread.
 
+pub mod acl;
 pub mod command;
 pub mod desired;
 pub mod error;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{ConnectionId, VpnGatewayId};
+use crate::id::{ConnectionId, VpcId, VpnGatewayId};
 use crate::net::Family;
 use crate::reason::Fault;
 use crate::time::Timestamp;
@@ -20,6 +20,44 @@ pub struct NodeReport {
     pub gateways: Vec<GatewayFacts>,
     /// Connections.
     pub connections: Vec<ConnectionFacts>,
+    /// VPCs.
+    #[serde(default)]
+    pub vpcs: Vec<VpcFacts>,
+}
+
+/// What the node says of a VPC's router.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VpcFacts {
+    /// The VPC.
+    pub id: VpcId,
+    /// Its [`crate::desired::VpcDesired::revision`] in force.
+    pub applied: u64,
+    /// Why a newer revision is not in force.
+    pub refused: Option<Refusal>,
+    /// What the lists in force counted.
+    pub acl: AclCounters,
+}
+
+/// Counters of a VPC's access control lists, since the node has them; a rule that stays as it is keeps its counter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AclCounters {
+    /// The IPv4 rules in their order.
+    pub ipv4: Vec<Counter>,
+    /// What no IPv4 rule matched.
+    pub ipv4_default: Counter,
+    /// The IPv6 rules in their order.
+    pub ipv6: Vec<Counter>,
+    /// What no IPv6 rule matched.
+    pub ipv6_default: Counter,
+}
+
+/// Packets and octets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counter {
+    /// Packets.
+    pub packets: u64,
+    /// Octets.
+    pub bytes: u64,
 }
 
 /// What the node says of a gateway.
@@ -154,6 +192,31 @@ pub struct SessionFacts {
     pub announced: u32,
     /// Times it left Established.
     pub flaps: u32,
+    /// UPDATE messages received, of all its lives.
+    #[serde(default)]
+    pub updates_in: u64,
+    /// UPDATE messages sent, of all its lives.
+    #[serde(default)]
+    pub updates_out: u64,
+}
+
+impl SessionFacts {
+    /// A session that was never up.
+    #[must_use]
+    pub const fn new(family: Family, since: Timestamp) -> Self {
+        Self {
+            family,
+            up: false,
+            since,
+            fault: None,
+            received: 0,
+            accepted: 0,
+            announced: 0,
+            flaps: 0,
+            updates_in: 0,
+            updates_out: 0,
+        }
+    }
 }
 
 /// One prefix that a peer announced.

@@ -178,16 +178,7 @@ impl SessionTask {
     ) -> Self {
         let (inputs_tx, inputs) = mpsc::channel(64);
         let now = Instant::now();
-        let facts = SessionFacts {
-            family: key.family,
-            up: false,
-            since: wall_clock(),
-            fault: None,
-            received: 0,
-            accepted: 0,
-            announced: 0,
-            flaps: 0,
-        };
+        let facts = SessionFacts::new(key.family, wall_clock());
         Self {
             key,
             local: config.local,

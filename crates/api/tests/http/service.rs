@@ -190,6 +190,7 @@ async fn agreeable_node(mut node: NodeEnd, delay: Duration) {
                     announced: Vec::new(),
                 })
                 .collect(),
+            vpcs: Vec::new(),
         };
         if node.reports.send(FromNode::Report(report)).await.is_err() || node.desired.changed().await.is_err() {
             return;

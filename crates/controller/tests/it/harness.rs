@@ -337,16 +337,7 @@ pub(crate) fn acknowledgement(desired: &NodeDesired, up: Option<(bool, bool)>) -
             mtu: 1400,
             counters: causeway_model::observed::TunnelCounters::default(),
         };
-        let session = |family: Family, up| SessionFacts {
-            family,
-            up,
-            since: now,
-            fault: None,
-            received: 0,
-            accepted: 0,
-            announced: 0,
-            flaps: 0,
-        };
+        let session = |family: Family, up| SessionFacts { up, ..SessionFacts::new(family, now) };
         let sessions = connection.bgp.iter().filter(|session| session.policy.is_some());
         ConnectionFacts {
             id: connection.id,
@@ -364,5 +355,6 @@ pub(crate) fn acknowledgement(desired: &NodeDesired, up: Option<(bool, bool)>) -
         gateways: gateways
             .map(|gateway| GatewayFacts { id: gateway.id, applied: gateway.revision, refused: None })
             .collect(),
+        vpcs: Vec::new(),
     }
 }

@@ -119,7 +119,7 @@ fn tunnel(family: Family, up: bool, fault: Option<Fault>) -> TunnelFacts {
 }
 
 fn session(family: Family, up: bool, fault: Option<Fault>) -> SessionFacts {
-    SessionFacts { family, up, since: Timestamp(0), fault, received: 0, accepted: 0, announced: 0, flaps: 0 }
+    SessionFacts { up, fault, ..SessionFacts::new(family, Timestamp(0)) }
 }
 
 struct Case {

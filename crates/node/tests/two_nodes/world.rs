@@ -392,6 +392,8 @@ fn desired(me: u8, outside: Outside) -> NodeDesired {
         bgp: bgp.collect(),
         propagate: true,
         locked: false,
+        bgp_md5: None,
+        bgp_gtsm: false,
         timers: Timers { dpd_delay: 1, dpd_timeout: 2, ..Timers::default() },
     };
     let gateway = GatewayDesired {
@@ -407,5 +409,5 @@ fn desired(me: u8, outside: Outside) -> NodeDesired {
         connections: vec![connection],
     };
     let networks = vec![NetworkDesired { id: network, subnets: subnets(me), bridge: None }];
-    NodeDesired { revision: 1, vpcs: vec![VpcDesired { id: vpc, networks }], gateways: vec![gateway] }
+    NodeDesired { revision: 1, vpcs: vec![VpcDesired::new(vpc, networks)], gateways: vec![gateway] }
 }
