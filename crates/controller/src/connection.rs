@@ -568,6 +568,8 @@ impl Controller {
             policy_v6,
             vpc_subnets: reader.vpc_subnets(network.vpc_id).await?,
             timers: record.timers,
+            md5: record.bgp_options.md5,
+            gtsm: record.bgp_options.gtsm,
             generated_for: Names { vpn_gateway: gateway.meta.name, customer_gateway: customer.meta.name },
             connection,
         };

@@ -9,10 +9,11 @@ use causeway_model::error::ArgumentReason::{Constraint, Format};
 use causeway_model::resource::{Caller, Tunnels};
 use causeway_model::suite::Cipher;
 use causeway_model::view::ConnectionStatuses;
-use causeway_model::{ConnectionId, Error};
-use causeway_store::{ConnectionRecord, Kind, Tunnel};
+use causeway_model::{ConnectionId, Error, ProjectId, Psk, SecretId};
+use causeway_store::{BgpOptions, ConnectionRecord, Kind, Reader, Tunnel};
 
 use crate::access::Intent::Read;
+use crate::access::referenced;
 use crate::connection::{duplicate, find, gateway_of, peer_address, public_address};
 use crate::unit::Unit;
 use crate::{Controller, Result, psk};
@@ -40,6 +41,10 @@ pub struct ConnectionOptions {
     pub max_prefixes: u32,
     /// For how long a replaced key is accepted, 0 to 604,800.
     pub psk_overlap: u32,
+    /// The secret whose data sign the BGP sessions (RFC 2385), and the revision of it that does; `None`: unsigned.
+    pub md5: Option<(SecretId, u32)>,
+    /// Whether the peer must be a neighbour by hop limit (RFC 5082).
+    pub gtsm: bool,
 }
 
 /// What to change; `None`: leave it.
@@ -65,13 +70,20 @@ pub struct OptionsChange {
     pub max_prefixes: Option<u32>,
     /// See [`ConnectionOptions::psk_overlap`].
     pub psk_overlap: Option<u32>,
-    /// The request asks for BGP MD5, which is refused.
-    pub md5: bool,
-    /// The request asks for GTSM, which is refused.
-    pub gtsm: bool,
+    /// The secret that signs the BGP sessions, by its newest enabled version: naming the same secret again takes a version that came
+    /// since. A new key needs new sessions, so nothing but this call changes it. `Some(None)`: unsigned again.
+    pub md5_secret_id: Option<Option<SecretId>>,
+    /// See [`ConnectionOptions::gtsm`].
+    pub gtsm: Option<bool>,
     /// The request asks for BFD, which is refused.
     pub bfd: bool,
 }
+
+const MD5_FIELD: &str = "bgp.md5_secret_id";
+/// Octets of an MD5 key at most: what Linux takes (`TCP_MD5SIG_MAXKEYLEN`), on this side and on devices.
+const MD5_KEY: usize = 80;
+/// What a password may have beside letters and digits without needing quotation in any device's configuration.
+const MD5_SIGNS: &[u8] = b"-._~+/=@:,";
 
 fn options(record: &ConnectionRecord) -> ConnectionOptions {
     let timers = record.timers;
@@ -86,6 +98,8 @@ fn options(record: &ConnectionRecord) -> ConnectionOptions {
         hold_time: timers.hold_time,
         max_prefixes: timers.max_prefixes,
         psk_overlap: record.psk_overlap.unwrap_or(psk::OVERLAP),
+        md5: record.bgp_options.md5,
+        gtsm: record.bgp_options.gtsm,
     }
 }
 
@@ -110,10 +124,8 @@ fn check(options: &ConnectionOptions, change: &OptionsChange) -> Result<()> {
     }
     within(&mut errors, "bgp.max_prefixes", options.max_prefixes.into(), 1..=10_000);
     within(&mut errors, "psk_overlap", options.psk_overlap.into(), 0..=7 * 86_400);
-    for (asked, field) in [(change.md5, "bgp.md5_secret_id"), (change.gtsm, "bgp.gtsm"), (change.bfd, "bgp.bfd")] {
-        if asked {
-            errors.push(field, Constraint, "not offered by this version; leave it out");
-        }
+    if change.bfd {
+        errors.push("bgp.bfd", Constraint, "not offered by this version; leave it out");
     }
     if let Some(text) = &options.peer_identity
         && canonical(text).is_none()
@@ -193,6 +205,24 @@ impl Unit<'_> {
         Ok(())
     }
 
+    /// The revision of `id` that shall sign BGP sessions: the newest enabled one, if every device can be given its data as a password.
+    async fn md5_version(&mut self, project: ProjectId, id: SecretId) -> Result<(SecretId, u32)> {
+        let record = self.secret(id).await?;
+        referenced(project, record, |record| record.secret.meta.project_id, "secret", id)?;
+        let refused = |help: &str| Error::constraint(MD5_FIELD, help);
+        let stored = self.latest_secret_version(id, true).await?;
+        let stored = stored.ok_or_else(|| refused("this secret has no enabled version; add or enable one"))?;
+        let key = self.controller.open_version(&stored)?;
+        if !(1..=MD5_KEY).contains(&key.len())
+            || !key.iter().all(|octet| octet.is_ascii_alphanumeric() || MD5_SIGNS.contains(octet))
+        {
+            let help = "the newest enabled version must have 1 to 80 octets, all of them letters, digits or one of `-._~+/=@:,`, so that \
+                        every device can be given it as a password; add such a version";
+            return Err(refused(help));
+        }
+        Ok((id, stored.version.revision))
+    }
+
     /// The outsides of a connection's tunnels, if nothing is in their way.
     async fn outside(&mut self, record: &ConnectionRecord, options: &ConnectionOptions) -> Result<Vec<Tunnel>> {
         let connection = &record.connection;
@@ -220,6 +250,21 @@ impl Unit<'_> {
 }
 
 impl Controller {
+    /// The key that signs a connection's BGP sessions, if one shall. One that cannot be opened becomes an empty key, which the node refuses
+    /// as a configuration item of this connection: its sessions must not run unsigned.
+    pub(crate) async fn md5_key(&self, reader: &mut Reader, record: &ConnectionRecord) -> Option<Psk> {
+        let (id, revision) = record.bgp_options.md5?;
+        let data = match reader.secret_version(id, revision).await {
+            Ok(Some(stored)) => self.open_version(&stored).map(|data| data.to_vec()).map_err(|error| error.to_string()),
+            Ok(None) => Err("it is missing".to_owned()),
+            Err(error) => Err(error.to_string()),
+        };
+        Some(Psk::new(data.unwrap_or_else(|error| {
+            tracing::error!(connection = %record.connection.id, secret = %id, revision, %error, "the MD5 key cannot be read");
+            Vec::new()
+        })))
+    }
+
     /// A connection's options.
     ///
     /// # Errors
@@ -263,6 +308,14 @@ impl Controller {
         new.max_prefixes = change.max_prefixes.unwrap_or(new.max_prefixes);
         new.psk_overlap = change.psk_overlap.unwrap_or(new.psk_overlap);
         check(&new, &change)?;
+        new.gtsm = change.gtsm.unwrap_or(new.gtsm);
+        if let Some(secret) = change.md5_secret_id {
+            let project = record.connection.meta.project_id;
+            new.md5 = match secret {
+                Some(secret) => Some(unit.md5_version(project, secret).await?),
+                None => None,
+            };
+        }
         new.peer_identity = new.peer_identity.as_deref().and_then(canonical);
         if new == old {
             return Ok(old);
@@ -283,6 +336,7 @@ impl Controller {
         };
         let overlap = Some(new.psk_overlap).filter(|seconds| *seconds != psk::OVERLAP);
         unit.set_connection_options(id, &timers, overlap).await?;
+        unit.set_bgp_options(id, &BgpOptions { md5: new.md5, gtsm: new.gtsm }).await?;
         let now = unit.now;
         unit.touch(Kind::Connection, id.0, now).await?;
         unit.bump_connections(&[id]).await?;

@@ -71,6 +71,8 @@ impl Controller {
         } else {
             let sealed = self.inner.kek.seal(&secret::context(secret_id, revision), &new);
             unit.set_secret_version_data(secret_id, revision, &sealed, now).await?;
+            let signers = unit.connections_signing_with(secret_id, Some(revision)).await?;
+            unit.bump_connections(&signers).await?;
         }
         unit.touch(Kind::Secret, secret_id.0, now).await?;
         for user in &users {

@@ -111,6 +111,7 @@ impl Controller {
             tracing::error!(connection = %connection.id, %error, "the connection's key cannot be read");
             Vec::new()
         });
+        let bgp_md5 = self.md5_key(reader, record).await;
         let mut bgp = Vec::with_capacity(2);
         for family in Family::ALL {
             if let Some(session) = connection.bgp(family) {
@@ -136,8 +137,8 @@ impl Controller {
             propagate: connection.route_propagation_enabled,
             locked: connection.locked || gateway_locked,
             timers: record.timers,
-            bgp_md5: None,
-            bgp_gtsm: false,
+            bgp_md5,
+            bgp_gtsm: record.bgp_options.gtsm,
             reauthenticate: record.reauthentications,
             revocations: record.revocations,
         })

@@ -61,8 +61,12 @@ fn in_use(help: impl Into<String>) -> Error {
 /// Refuses what would take the key away from a connection (system.md §5).
 async fn unused(reader: &mut Reader, id: SecretId, revision: Option<u32>) -> Result<()> {
     let users = reader.connections_with_secret(id, revision).await?;
-    let Some(first) = users.first() else { return Ok(()) };
-    Err(in_use(format!("the key of connection {first}; give it another key first")))
+    if let Some(first) = users.first() {
+        return Err(in_use(format!("the key of connection {first}; give it another key first")));
+    }
+    let signers = reader.connections_signing_with(id, revision).await?;
+    let Some(first) = signers.first() else { return Ok(()) };
+    Err(in_use(format!("signs the BGP sessions of connection {first}; set its option `bgp.md5_secret_id` anew first")))
 }
 
 impl Unit<'_> {

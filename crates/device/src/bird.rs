@@ -98,6 +98,14 @@ fn session_section(
     add(&format!("  neighbor {} as {};", session.private_ip.addr(), input.provider_asn));
     add(&format!("  interface \"{}\";", input.interface(engine)));
     add("  direct;");
+    if input.md5.is_some() {
+        add("  # The password (step 3).");
+        add(&format!("  include \"{}\";", md5_file(input)));
+    }
+    if input.gtsm {
+        add("  # Both sides send with a hop limit of 255 and take nothing less (RFC 5082).");
+        add("  ttl security on;");
+    }
     add(&format!("  hold time {};", timers.hold_time));
     if timers.hold_time > 0 {
         add("  # Shorter than the hold time asks for: a gateway that restarted is noticed when it refuses one.");
@@ -125,6 +133,11 @@ fn session_section(
     add("    next hop self;");
     add("  };");
     add("}");
+}
+
+/// The file with the password of the sessions.
+pub(crate) fn md5_file(input: &DeviceInput) -> String {
+    format!("/etc/bird/causeway-{}.md5.conf", input.short())
 }
 
 /// The end of a filter that accepts what lies within `ranges`.

@@ -11,6 +11,7 @@ mod text;
 mod words;
 
 use causeway_model::desired::{PolicyDesired, Timers, TunnelDesired};
+use causeway_model::id::SecretId;
 use causeway_model::net::Family;
 use causeway_model::resource::{BgpSession, Connection, InitiationPolicy};
 use ipnet::IpNet;
@@ -74,6 +75,10 @@ pub struct DeviceInput {
     pub vpc_subnets: Vec<IpNet>,
     /// Timers that both sides shall agree on.
     pub timers: Timers,
+    /// The version of a secret whose data sign the BGP sessions (RFC 2385); `None`: unsigned.
+    pub md5: Option<(SecretId, u32)>,
+    /// Whether the gateway takes BGP from neighbours only (RFC 5082).
+    pub gtsm: bool,
     /// Names for the head of the file.
     pub generated_for: Names,
 }

@@ -2,6 +2,7 @@
 
 use causeway_model::net::Family;
 
+use crate::bird::md5_file;
 use crate::strongswan::key_file;
 use crate::{DeviceInput, Engine};
 
@@ -95,6 +96,15 @@ pub(crate) fn head(format: &str, engine: Engine, input: &DeviceInput) -> String 
     add("#          secret = 0s<data>".to_owned());
     add("#        }".to_owned());
     add("#      }".to_owned());
+    if let Some((secret, revision)) = input.md5 {
+        add("#    The BGP sessions are signed (TCP MD5). Their password is the decoded field `data` of".to_owned());
+        add(format!(
+            "#      GET /secret-manager/v1beta1/regions/{}/secrets/{secret}/versions/{revision}/access",
+            comment(&connection.meta.region),
+        ));
+        add(format!("#    and the file {} (mode 0640, group bird) has this line:", md5_file(input)));
+        add("#      password \"<decoded data>\";".to_owned());
+    }
     add("# 4. Announce your own networks: one line each (`route 10.20.0.0/24 unreachable;`) in a file".to_owned());
     for (family, _, policy) in input.sessions() {
         let Some(policy) = policy else { continue };

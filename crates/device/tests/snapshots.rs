@@ -69,6 +69,8 @@ fn simple() -> DeviceInput {
         }),
         vpc_subnets: vec![parsed("172.16.0.0/22"), parsed("fd5f:519c:6d46::/64")],
         timers: Timers::default(),
+        md5: None,
+        gtsm: false,
         generated_for: Names { vpn_gateway: "gw".to_owned(), customer_gateway: "office".to_owned() },
     }
 }
@@ -92,6 +94,8 @@ fn rich() -> DeviceInput {
     input.tunnels.push(TunnelDesired { local: parsed("2001:db8:0:1::1"), peer: parsed("2001:db8:0:2::10") });
     input.peer_identity = Some("office\"\n}.example.com".to_owned());
     input.policy_v6 = None;
+    input.md5 = Some((parsed::<SecretId>("77777777-7777-4777-8777-777777777777"), 3));
+    input.gtsm = true;
     input.timers = Timers { dpd_delay: 2, dpd_timeout: 6, hold_time: 9, ..Timers::default() };
     input
 }

@@ -65,6 +65,8 @@ fn input(initiation_policy: InitiationPolicy) -> Result<DeviceInput> {
         policy_v6: Some(policy(1)?),
         vpc_subnets: vec![VPC[0].parse()?, VPC[1].parse()?],
         timers: Timers::default(),
+        md5: None,
+        gtsm: false,
         generated_for: Names::default(),
     })
 }

@@ -11,6 +11,7 @@ use sqlx::sqlite::SqliteRow;
 
 use crate::fleet::ConnectionObserved;
 use crate::list::{Kind, Scope, push_any, push_ids};
+use crate::options::BgpOptions;
 use crate::row::{RowExt, address_blob, blob, to_json, word};
 use crate::{Reader, Result, Writer};
 
@@ -33,6 +34,8 @@ pub struct ConnectionRecord {
     pub timers: causeway_model::desired::Timers,
     /// Seconds for which a replaced key is accepted; `None`: the default.
     pub psk_overlap: Option<u32>,
+    /// What its BGP sessions ask of the peer beyond the protocol.
+    pub bgp_options: BgpOptions,
     /// How often it was asked to reauthenticate.
     pub reauthentications: u64,
     /// How often an earlier key was revoked.
@@ -122,6 +125,7 @@ impl Reader {
             has_previous_key: more.flag("previous")?,
             timers: crate::options::timers(row)?,
             psk_overlap: row.opt_number("psk_overlap")?,
+            bgp_options: crate::options::bgp(row)?,
             reauthentications: row.number("reauthentications")?,
             revocations: row.number("revocations")?,
         })

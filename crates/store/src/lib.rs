@@ -37,6 +37,7 @@ pub use gateway::GatewayRecord;
 pub use identity::{ApiKey, Pool, Project};
 pub use list::{Kind, Scope};
 pub use operator::UsageRow;
+pub use options::BgpOptions;
 pub use secret::{SecretRecord, StoredVersion};
 
 use row::{RowExt, blob};

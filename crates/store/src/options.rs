@@ -1,14 +1,28 @@
 //! What the extension API sets of a connection, and the tunnels that follow from it.
 
-use causeway_model::ConnectionId;
 use causeway_model::desired::Timers;
 use causeway_model::resource::{Connection, Tunnels};
+use causeway_model::{ConnectionId, SecretId};
 use sqlx::sqlite::SqliteRow;
 use std::net::IpAddr;
 
 use crate::connection::Tunnel;
 use crate::row::{RowExt, address_blob, blob, word};
 use crate::{Reader, Result, Writer};
+
+/// What a connection's BGP sessions ask of the peer beyond the protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BgpOptions {
+    /// The version of a secret whose data sign every segment (RFC 2385); `None`: unsigned.
+    pub md5: Option<(SecretId, u32)>,
+    /// Whether the peer must be a neighbour by hop limit (RFC 5082).
+    pub gtsm: bool,
+}
+
+pub(crate) fn bgp(row: &SqliteRow) -> Result<BgpOptions> {
+    let (id, revision) = (row.opt_id("md5_secret_id")?, row.opt_number("md5_secret_revision")?);
+    Ok(BgpOptions { md5: id.zip(revision), gtsm: row.flag("gtsm")? })
+}
 
 /// Timers with the defaults where nothing was set.
 pub(crate) fn timers(row: &SqliteRow) -> Result<Timers> {
@@ -30,6 +44,21 @@ fn set<T: PartialEq + Into<u64>>(value: T, default: T) -> Option<i64> {
 }
 
 impl Reader {
+    /// The connections whose BGP sessions are signed with this secret, or this version of it, oldest first.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn connections_signing_with(&mut self, id: SecretId, revision: Option<u32>) -> Result<Vec<ConnectionId>> {
+        let rows = sqlx::query(
+            "SELECT id FROM connection WHERE md5_secret_id = ?1 AND (?2 IS NULL OR md5_secret_revision = ?2) ORDER BY seq",
+        )
+        .bind(blob(id.0))
+        .bind(revision)
+        .fetch_all(self.connection())
+        .await?;
+        rows.iter().map(|row| row.id("id")).collect()
+    }
+
     /// The connections between two public addresses, whatever identity their peers prove, oldest first.
     ///
     /// # Errors
@@ -74,6 +103,21 @@ impl Writer {
         .bind(blob(id.0))
         .execute(self.connection())
         .await?;
+        Ok(())
+    }
+
+    /// Sets what a connection's BGP sessions ask of the peer beyond the protocol.
+    ///
+    /// # Errors
+    /// If there is no such secret, or the database fails.
+    pub async fn set_bgp_options(&mut self, id: ConnectionId, options: &BgpOptions) -> Result<()> {
+        sqlx::query("UPDATE connection SET md5_secret_id = ?, md5_secret_revision = ?, gtsm = ? WHERE id = ?")
+            .bind(options.md5.map(|(secret, _)| blob(secret.0)))
+            .bind(options.md5.map(|(_, revision)| revision))
+            .bind(options.gtsm)
+            .bind(blob(id.0))
+            .execute(self.connection())
+            .await?;
         Ok(())
     }
 

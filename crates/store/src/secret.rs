@@ -54,7 +54,7 @@ impl Reader {
         let id: SecretId = row.id("id")?;
         let counts = sqlx::query(
             "SELECT (SELECT count(*) FROM secret_version WHERE secret_id = ?1 AND status <> 'deleted') AS versions, \
-             EXISTS (SELECT 1 FROM connection WHERE secret_id = ?1) AS used",
+             EXISTS (SELECT 1 FROM connection WHERE secret_id = ?1 OR md5_secret_id = ?1) AS used",
         )
         .bind(blob(id.0))
         .fetch_one(self.connection())
@@ -311,7 +311,7 @@ impl Writer {
             .execute(self.connection())
             .await?;
         sqlx::query(
-            "DELETE FROM secret WHERE owner_connection = ?1 AND NOT EXISTS (SELECT 1 FROM connection WHERE secret_id = secret.id)",
+            "DELETE FROM secret WHERE owner_connection = ?1 AND NOT EXISTS (SELECT 1 FROM connection WHERE secret_id = secret.id OR md5_secret_id = secret.id)",
         )
         .bind(blob(connection.0))
         .execute(self.connection())

@@ -1,12 +1,14 @@
 //! What the extension API sets of a connection, and the overlap of keys.
 
 use causeway_controller::OptionsChange;
-use causeway_model::command::Rename;
+use causeway_model::SecretId;
+use causeway_model::command::{NewSecret, NewSecretVersion, Rename, RevisionRef};
 use causeway_model::desired::{ConnectionDesired, NodeDesired, Timers};
 use causeway_model::resource::Tunnels;
 use causeway_model::suite::{Cipher, Encryption};
+use zeroize::Zeroizing;
 
-use crate::harness::{REGION, World, kind, new_connection};
+use crate::harness::{REGION, World, kind, meta, new_connection};
 
 fn only(desired: &NodeDesired) -> Option<&ConnectionDesired> {
     desired.gateways.first().and_then(|gateway| gateway.connections.first())
@@ -80,7 +82,7 @@ async fn what_cannot_be_is_refused() {
         (OptionsChange { hold_time: Some(2), ..base() }, "400 bgp.hold_time"),
         (OptionsChange { max_prefixes: Some(0), ..base() }, "400 bgp.max_prefixes"),
         (OptionsChange { psk_overlap: Some(604_801), ..base() }, "400 psk_overlap"),
-        (OptionsChange { md5: true, gtsm: true, bfd: true, ..base() }, "400 bgp.md5_secret_id,bgp.gtsm,bgp.bfd"),
+        (OptionsChange { bfd: true, ..base() }, "400 bgp.bfd"),
         (identity("a b"), "400 peer_identity"),
         (identity(""), "400 peer_identity"),
     ];
@@ -89,6 +91,76 @@ async fn what_cannot_be_is_refused() {
         let error = world.controller.update_connection_options(&world.operator, REGION, id, change).await;
         assert_eq!(kind(&error.expect_err(&text)), expected, "{text}");
     }
+}
+
+#[tokio::test]
+async fn a_secret_signs_the_sessions_and_cannot_go_meanwhile() {
+    let world = World::new().await;
+    let (mut node, _, connection) = world.connected().await;
+    let (controller, operator, id) = (&world.controller, &world.operator, connection.connection.id);
+    let set = async |md5_secret_id, gtsm| {
+        let change = OptionsChange { md5_secret_id, gtsm, ..OptionsChange::default() };
+        controller.update_connection_options(operator, REGION, id, change).await
+    };
+    let secret = async |name: &str| {
+        let new = NewSecret {
+            meta: meta(name),
+            description: String::new(),
+            kind: "opaque".to_owned(),
+            protected: false,
+            path: "/".to_owned(),
+        };
+        controller.create_secret(operator, REGION, new).await.expect("made").id
+    };
+    let add = async |secret: SecretId, data: &[u8]| {
+        let data = Zeroizing::new(data.to_vec());
+        let new = NewSecretVersion { data, description: None, disable_previous: false, data_crc32: None };
+        controller.create_secret_version(operator, REGION, secret, new).await.expect("made")
+    };
+    let other = SecretId::random();
+    assert_eq!(kind(&set(Some(Some(other)), None).await.expect_err("nobody's")), "404 secret");
+    let signs = secret("signs").await;
+    assert_eq!(kind(&set(Some(Some(signs)), None).await.expect_err("empty")), "400 bgp.md5_secret_id");
+    for data in [b"has a blank".as_slice(), b"\"quoted\"", &[b'x'; 81], b"\xff"] {
+        let unfit = secret(&format!("unfit-{}", data.len())).await;
+        add(unfit, data).await;
+        assert_eq!(kind(&set(Some(Some(unfit)), None).await.expect_err("unfit")), "400 bgp.md5_secret_id", "{data:?}");
+    }
+    add(signs, b"first").await;
+    let shown = set(Some(Some(signs)), Some(true)).await.expect("set");
+    assert_eq!((shown.md5, shown.gtsm), (Some((signs, 1)), true));
+    assert_eq!(controller.connection_options(operator, REGION, id).await.expect("there"), shown);
+    let key =
+        |desired: &NodeDesired| only(desired).and_then(|desired| Some(desired.bgp_md5.as_ref()?.expose().to_vec()));
+    let desired = node.wait_for(|desired| key(desired) == Some(b"first".to_vec())).await;
+    assert!(only(&desired).expect("there").bgp_gtsm);
+    let file = controller.device_configuration(operator, REGION, id, None).await.expect("rendered");
+    assert!(
+        file.contains("ttl security on;") && file.contains(&signs.to_string()) && !file.contains("first\""),
+        "{file}"
+    );
+    assert_eq!(controller.secret(operator, REGION, signs).await.expect("there").used_by, ["s2s_vpn"]);
+
+    // What signs stays, whatever its owner does.
+    let refused = |error: &causeway_model::Error| assert_eq!(kind(error), "412 resource_still_in_use");
+    let first = RevisionRef::Number(1);
+    refused(&controller.delete_secret(operator, REGION, signs).await.expect_err("in use"));
+    refused(&controller.delete_secret_version(operator, REGION, signs, first).await.expect_err("in use"));
+    let disabled = controller.set_secret_version_enabled(operator, REGION, signs, first, false).await;
+    refused(&disabled.expect_err("in use"));
+
+    // A new version signs when the secret is named again.
+    add(signs, b"second").await;
+    assert_eq!(controller.connection_options(operator, REGION, id).await.expect("there").md5, Some((signs, 1)));
+    assert_eq!(set(Some(Some(signs)), None).await.expect("set").md5, Some((signs, 2)));
+    node.wait_for(|desired| key(desired) == Some(b"second".to_vec())).await;
+    controller.delete_secret_version(operator, REGION, signs, first).await.expect("free");
+
+    let shown = set(Some(None), Some(false)).await.expect("set");
+    assert_eq!((shown.md5, shown.gtsm), (None, false));
+    let desired = node.wait_for(|desired| key(desired).is_none()).await;
+    assert!(!only(&desired).expect("there").bgp_gtsm);
+    controller.delete_secret(operator, REGION, signs).await.expect("free");
 }
 
 #[tokio::test]
