@@ -56,12 +56,22 @@ ids! {
     ConnectionId,
     /// A customer gateway.
     CustomerGatewayId,
+    /// A dedicated connection of InterLink's catalogue.
+    DedicatedConnectionId,
     /// An IPAM address.
     IpId,
+    /// An InterLink.
+    LinkId,
     /// A gateway node.
     NodeId,
     /// An organization.
     OrganizationId,
+    /// A partner that hosts InterLinks.
+    PartnerId,
+    /// A point of presence.
+    PopId,
+    /// A port: a PoP, a partner or dedicated connection, and the attachment behind them.
+    PortId,
     /// A Private Network.
     PrivateNetworkId,
     /// A project.

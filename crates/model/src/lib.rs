@@ -8,6 +8,7 @@ pub mod command;
 pub mod desired;
 pub mod error;
 pub mod id;
+pub mod link;
 pub mod net;
 pub mod observed;
 pub mod reason;

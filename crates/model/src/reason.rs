@@ -37,6 +37,8 @@ pub enum Turn {
     Tenant,
     /// Whoever runs the customer's device.
     Device,
+    /// The partner that hosts the link.
+    Partner,
     /// The operator of this service.
     Operator,
 }
@@ -109,6 +111,27 @@ catalogue! {
     ConfigPending = "config_pending", Platform, Nobody, "a change is being applied", "none, it is in progress";
     /// The gateway is not set up or is going away.
     GatewayNotReady = "gateway_not_ready", Platform, Nobody, "the VPN gateway is not ready", "wait for the gateway to become active";
+
+    /// The partner has not answered the request.
+    AwaitingPartnerAnswer = "awaiting_partner_answer", Platform, Tenant, "the partner has not answered the request", "ask the partner to provision the link: its contact address or portal and the link's pairing key are in the API; without an answer the request expires after 10 days";
+    /// The partner is preparing its side.
+    AwaitingPartnerProvisioning = "awaiting_partner_provisioning", Platform, Partner, "the partner accepted the request and is preparing its side", "wait for the partner, or ask it how far it is";
+    /// The partner refused.
+    PartnerRefused = "partner_refused", Platform, Tenant, "the partner refused the request", "read the partner's reason in the evidence, delete the link and order again";
+    /// Ten days without an answer.
+    RequestExpired = "request_expired", Platform, Tenant, "the partner did not answer within 10 days", "delete the link and order again, and contact the partner right after";
+    /// The order could not be placed.
+    OrderFailed = "order_failed", Platform, Operator, "the platform could not place the order", "none for the tenant: the operator has been notified; contact support if it persists";
+    /// The tenant deleted, the partner did not.
+    AwaitingPartnerDeprovisioning = "awaiting_partner_deprovisioning", Platform, Partner, "deleted on this side; the partner has not deprovisioned its side", "ask the partner to deprovision the link";
+    /// The partner is leaving or gone, the tenant did not delete.
+    AwaitingTenantDeletion = "awaiting_tenant_deletion", Platform, Tenant, "the partner takes its side down; the link is not deleted on this side", "switch route propagation off and delete the link";
+    /// The node still has it.
+    AwaitingRemoval = "awaiting_removal", Platform, Nobody, "the link is being removed from its node", "none, it is in progress";
+    /// A hosted link's sessions have some seconds to come up for the first time.
+    AwaitingFirstSession = "awaiting_first_session", Bgp, Device, "no BGP session was up yet", "configure BGP on the router with the link's addresses and AS numbers";
+    /// No VPC is attached.
+    NoVpc = "no_vpc", Route, Tenant, "no VPC is attached, so no traffic can flow", "attach one with attach-vpc";
 
     /// Created; the device has not been heard of.
     AwaitingDevice = "awaiting_device", Ike, Device, "waiting for the customer's device", "configure the device: its file is at `device-configuration`, the key in the secret manager, the addresses in the connection";

@@ -117,6 +117,38 @@ statuses! {
     }
 }
 
+statuses! {
+    /// Status of an InterLink.
+    LinkStatus {
+        /// The order is being placed, or a configuration applied.
+        Configuring = "configuring",
+        /// The platform could not place the order.
+        Failed = "failed",
+        /// The partner has not answered yet.
+        Requested = "requested",
+        /// The partner refused.
+        Refused = "refused",
+        /// The partner did not answer in time.
+        Expired = "expired",
+        /// The partner is preparing its side.
+        Provisioning = "provisioning",
+        /// It works.
+        Active = "active",
+        /// Some expected sessions are up.
+        LimitedConnectivity = "limited_connectivity",
+        /// No expected session is up.
+        AllDown = "all_down",
+        /// One side has deleted it.
+        Deprovisioning = "deprovisioning",
+        /// Both sides have.
+        Deleted = "deleted",
+        /// Locked by support.
+        Locked = "locked",
+        /// A self-hosted link that no router has used yet.
+        Ready = "ready",
+    }
+}
+
 /// The node as the tables see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NodeView {
@@ -357,6 +389,10 @@ pub fn bgp_status(view: &ConnectionView<'_>, family: Family) -> BgpStatus {
         BgpStatus::Down
     }
 }
+
+mod link;
+
+pub use link::{LinkSession, LinkView, link_status};
 
 #[cfg(test)]
 mod tests;
