@@ -142,7 +142,7 @@ schemas!(Family => json!({"type": "string", "enum": ["ipv4", "ipv6"]}));
 schemas!(InitiationPolicy => json!({"type": "string", "enum": ["vpn_gateway", "customer_gateway"]}));
 schemas!(SecretVersionStatus => json!({"type": "string", "enum": ["enabled", "disabled", "deleted"]}));
 schemas!(Layer => json!({"type": "string", "enum": ["platform", "ike", "child", "bgp", "route"]}));
-schemas!(Turn => json!({"type": "string", "enum": ["nobody", "tenant", "device", "operator"]}));
+schemas!(Turn => json!({"type": "string", "enum": ["nobody", "tenant", "device", "partner", "operator"]}));
 
 macro_rules! words {
     ($($type:ty),+ $(,)?) => {$(
