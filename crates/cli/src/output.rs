@@ -118,6 +118,7 @@ impl Console<'_> {
 }
 
 /// A column of a table.
+#[derive(Clone, Copy)]
 pub(crate) struct Column {
     /// Its title, in capitals.
     pub(crate) title: &'static str,

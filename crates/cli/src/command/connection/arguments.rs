@@ -25,6 +25,13 @@ pub struct List {
     pub(super) customer_gateway: Option<String>,
 }
 
+/// `connection pairs`
+#[derive(Args)]
+pub struct Pairs {
+    #[command(flatten)]
+    pub(super) filters: Filters,
+}
+
 /// Commands that take a connection.
 #[derive(Args)]
 pub struct One {

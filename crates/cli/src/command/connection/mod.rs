@@ -3,6 +3,7 @@
 mod advice;
 mod arguments;
 mod key;
+mod pair;
 
 use std::path::Path;
 
@@ -24,7 +25,7 @@ use super::policy::{POLICY, is_ipv6};
 use super::secret::SECRET;
 use arguments::{
     Attach, Change, ChangePsk, Cipher, Create, DeviceConfiguration, Direction, Edit, Inside, List, Lock, Many, One,
-    Psk, RenewPsk, Routes,
+    Pairs, Psk, RenewPsk, Routes,
 };
 
 pub(crate) const CONNECTION: Kind =
@@ -74,6 +75,8 @@ fn on_off(connection: &Value) -> &'static str {
 pub enum Action {
     /// List connections
     List(List),
+    /// List redundant pairs: a connection over IPv4 and one over IPv6 between the same gateways
+    Pairs(Pairs),
     /// Show a connection
     Get(One),
     /// Create a connection
@@ -125,6 +128,7 @@ impl Action {
     pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         match self {
             Self::List(wanted) => list(session, wanted).await,
+            Self::Pairs(wanted) => pair::list(session, wanted).await,
             Self::Get(wanted) => {
                 let connection = session.find(&CONNECTION, &wanted.connection.object).await?;
                 let connection = session.with_reason(&CONNECTION, connection).await;
@@ -180,8 +184,9 @@ async fn list(session: &mut Session<'_>, wanted: List) -> Result<(), Failure> {
     query.extend(gateway.as_deref().map(|id| ("vpn_gateway_ids", id)));
     query.extend(customer.as_deref().map(|id| ("customer_gateway_ids", id)));
     let found = session.list(&CONNECTION, &query).await?;
-    let found = session.with_reasons(&CONNECTION, found).await;
-    session.show_list("connections", COLUMNS, found)
+    let mut found = session.with_reasons(&CONNECTION, found).await;
+    let columns = if session.is_table() { pair::with_pairs(COLUMNS, &mut found) } else { COLUMNS.to_vec() };
+    session.show_list("connections", &columns, found)
 }
 
 async fn create(session: &mut Session<'_>, new: Create) -> Result<(), Failure> {
