@@ -1,7 +1,7 @@
 # `make demo` shows the product, `make test` checks it. Both work from a clean clone on Debian 12 or newer.
 .PHONY: demo test interop build fmt lint clean-labs
 
-# SCENARIO=first   which story to tell; KEEP=1   leave the lab running and print what to try
+# SCENARIO=pair   another story than the first (`causeway lab demo --help` names them); KEEP=1   leave the lab running and print what to try
 demo:
 	@SCENARIO="$(SCENARIO)" KEEP="$(KEEP)" scripts/demo
 

@@ -1,9 +1,7 @@
 //! A small client of the API, as a customer's script would be one. Its connections are opened inside the node's namespace, where the API
 //! listens on the loopback.
 
-use std::fs::File;
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,10 +10,9 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::{Value, json};
 
-use crate::machine::Machine;
+use crate::machine::{Machine, in_namespace};
 use crate::wait::eventually;
 
 /// No call of the lab takes longer.
@@ -39,6 +36,8 @@ pub enum Family {
     Ipv4,
     /// IPv6.
     Ipv6,
+    /// A tunnel of each.
+    Both,
 }
 
 /// What a connection is created from. The prefixes are the site's and the VPC's.
@@ -46,7 +45,7 @@ pub enum Family {
 pub struct NewConnection {
     /// Its name.
     pub name: String,
-    /// Outer family.
+    /// Outer family of its one tunnel, or both for two.
     pub outer: Family,
     /// `vpn_gateway` or `customer_gateway`.
     pub initiation: &'static str,
@@ -165,20 +164,9 @@ impl Api {
         Ok(Answer { status, json: serde_json::from_str(&text).unwrap_or(Value::Null), text })
     }
 
-    /// A socket belongs to the namespace in which it was made; the thread that enters it ends with the connection made.
     async fn connect(&self) -> Result<tokio::net::TcpStream> {
-        let (namespace, listen) = (self.namespace.clone(), self.listen);
-        let (answer, answered) = tokio::sync::oneshot::channel();
-        std::thread::Builder::new().name("lab-connect".to_owned()).spawn(move || {
-            let connect = || -> Result<TcpStream> {
-                let file = File::open(format!("/run/netns/{namespace}"))?;
-                move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
-                Ok(TcpStream::connect_timeout(&listen, PATIENCE)?)
-            };
-            // Nobody listens any more if the call was given up.
-            let _ = answer.send(connect());
-        })?;
-        let stream = answered.await??;
+        let listen = self.listen;
+        let stream = in_namespace(&self.namespace, move || TcpStream::connect_timeout(&listen, PATIENCE)).await?;
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
         Ok(tokio::net::TcpStream::from_std(stream)?)
@@ -276,8 +264,13 @@ impl Api {
     /// # Errors
     /// The call failed.
     pub async fn create_connection(&self, site: &Site, new: &NewConnection) -> Result<Value> {
+        let is_ipv6 = match new.outer {
+            Family::Ipv4 => Some(false),
+            Family::Ipv6 => Some(true),
+            Family::Both => None,
+        };
         let mut body = json!({
-            "name": new.name, "tags": [], "is_ipv6": new.outer == Family::Ipv6, "initiation_policy": new.initiation,
+            "name": new.name, "tags": [], "is_ipv6": is_ipv6, "initiation_policy": new.initiation,
             "ikev2_ciphers": new.ike, "esp_ciphers": new.esp, "enable_route_propagation": new.propagate,
             "vpn_gateway_id": site.gateway, "customer_gateway_id": site.customer,
             "bgp_config_ipv4": {"routing_policy_id": site.policies[0]},

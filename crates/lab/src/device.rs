@@ -18,13 +18,38 @@ pub struct Device {
     machine: Machine,
     folder: PathBuf,
     script: Option<String>,
+    /// Whether a BIRD of its own runs beside its strongSwan.
+    routes: bool,
     charon: Option<Running>,
     bird: Option<Running>,
 }
 
 impl Device {
     pub(crate) fn new(machine: Machine, folder: PathBuf) -> Self {
-        Self { machine, folder, script: None, charon: None, bird: None }
+        Self { machine, folder, script: None, routes: true, charon: None, bird: None }
+    }
+
+    /// A strongSwan whose routes another device's BIRD handles.
+    pub(crate) fn without_bird(machine: Machine, folder: PathBuf) -> Self {
+        Self { routes: false, ..Self::new(machine, folder) }
+    }
+
+    /// A file of the device, `path` as it is there.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn read(&self, path: &str) -> Result<String> {
+        let file = self.folder.join(path.trim_start_matches('/'));
+        std::fs::read_to_string(&file).with_context(|| file.display().to_string())
+    }
+
+    /// Replaces a file of the device.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(&self, path: &str, text: &str) -> Result<()> {
+        let file = self.folder.join(path.trim_start_matches('/'));
+        std::fs::write(&file, text).with_context(|| file.display().to_string())
     }
 
     /// [`Self::add`] on a device that has no other connection: the files of an earlier one are removed.
@@ -77,6 +102,9 @@ impl Device {
         }
         self.answers(&["swanctl", "--stats"], "strongSwan").await?;
         self.machine.shell(&script).await?;
+        if !self.routes {
+            return Ok(());
+        }
         if self.bird.is_none() {
             let log = self.folder.join("bird.log");
             self.bird = Some(self.machine.start("bird", &["-f", "-u", "bird", "-g", "bird"], &[], &log)?);

@@ -12,6 +12,7 @@ mod ledger;
 mod machine;
 mod scenario;
 mod service;
+mod stream;
 mod topology;
 mod wait;
 
@@ -26,7 +27,8 @@ pub use crate::device::Device;
 pub use crate::ledger::{Ledger, STATE_DIR};
 pub use crate::machine::{Machine, Output, Running};
 pub use crate::service::Service;
-pub use crate::topology::{Lab, addresses};
+pub use crate::stream::{Interruption, STEP, Stream};
+pub use crate::topology::{Branch, Lab, addresses};
 pub use crate::wait::{eventually, eventually_every};
 
 /// How a lab is run.
@@ -38,13 +40,15 @@ pub struct Options {
     pub keep: bool,
     /// The scenario of [`demo`].
     pub scenario: String,
+    /// Leave the scenario's repetitions out.
+    pub brief: bool,
     /// The `causeway` program; `None`: the running one.
     pub program: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { id: None, keep: false, scenario: scenario::DEFAULT.to_owned(), program: None }
+        Self { id: None, keep: false, scenario: scenario::DEFAULT.to_owned(), brief: false, program: None }
     }
 }
 
@@ -73,7 +77,7 @@ pub async fn demo(options: Options) -> Result<()> {
     clean_stale(&console).await;
     let mut lab = Lab::start(options.id.as_deref(), &options.program()?).await?;
     let outcome = tokio::select! {
-        outcome = scenario::run(&options.scenario, &mut lab, &console, options.keep) => outcome,
+        outcome = scenario::run(&options.scenario, &mut lab, &console, options.keep, options.brief) => outcome,
         () = interrupted() => Err(anyhow::anyhow!("interrupted")),
     };
     if let Err(error) = &outcome {

@@ -1,11 +1,13 @@
 //! A machine of the lab: a network namespace, with a file system of its own where that is needed.
 
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
@@ -92,7 +94,7 @@ impl Running {
 /// A machine.
 #[derive(Clone, Debug)]
 pub struct Machine {
-    /// Its role: `inet`, `node`, `host`, `site`, `office`.
+    /// Its role: `inet`, `node`, `host`, `site`, `office`, `branch`, `desk`.
     pub role: String,
     /// Its namespace.
     pub namespace: String,
@@ -130,7 +132,13 @@ impl Machine {
     /// As [`Self::create`], with an `/etc`, `/var/log` and `/run` of its own below `folder`, so that a device's files go to their real
     /// paths without touching this machine's.
     pub(crate) async fn create_with_files(ledger: &Arc<Mutex<Ledger>>, role: &str, folder: &Path) -> Result<Self> {
-        let mut machine = Self::create(ledger, role).await?;
+        Self::create(ledger, role).await?.with_own_files(folder).await
+    }
+
+    /// The same machine with an `/etc`, `/var/log` and `/run` of its own below `folder`: a second device in one box.
+    pub(crate) async fn with_own_files(&self, folder: &Path) -> Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        let mut machine = self.without_files();
         let script = format!(
             r#"set -e
 d={folder}
@@ -157,7 +165,7 @@ exec sleep infinity
         BufReader::new(stdout).read_line(&mut line).await?;
         if line.trim() != "ready" {
             let output = child.wait_with_output().await?;
-            bail!("cannot give {role} files of its own: {}", String::from_utf8_lossy(&output.stderr).trim_end());
+            bail!("cannot give {} files of its own: {}", self.role, String::from_utf8_lossy(&output.stderr).trim_end());
         }
         let holder = machine.track(&child, "file system")?;
         machine.holder = Some(holder.pid);
@@ -279,6 +287,25 @@ exec sleep infinity
             format!("iperf3 from {} to {target}: {error}", self.role)
         })
     }
+}
+
+/// What `make` opens inside a namespace. A socket belongs to the namespace in which it was made; the thread that enters it ends with that.
+pub(crate) async fn in_namespace<T: Send + 'static>(
+    namespace: &str,
+    make: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T> {
+    let path = format!("/run/netns/{namespace}");
+    let (answer, answered) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new().name("lab-netns".to_owned()).spawn(move || {
+        let enter = || -> Result<T> {
+            let file = std::fs::File::open(path)?;
+            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
+            Ok(make()?)
+        };
+        // Nobody listens any more if the call was given up.
+        let _ = answer.send(enter());
+    })?;
+    answered.await?
 }
 
 /// Runs a program on the machine that the lab runs on.

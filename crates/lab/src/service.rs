@@ -112,6 +112,12 @@ impl Service {
         tail(&self.log, lines)
     }
 
+    /// The program.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// Its data directory.
     #[must_use]
     pub fn data(&self) -> &Path {

@@ -4,6 +4,8 @@
 //!   host ── Private Network ── node ── underlay ── inet ── Internet ── site ── LAN ── office
 //! ```
 
+mod branch;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,6 +19,7 @@ use crate::ledger::Ledger;
 use crate::machine::{Machine, host_command};
 use crate::service::{Service, Settings};
 use crate::wait::eventually;
+pub use branch::Branch;
 
 /// Fixed addresses of the laboratory (documentation ranges outside, private ones inside).
 pub mod addresses {
@@ -32,6 +35,14 @@ pub mod addresses {
     pub const PROVIDER_ASN: u32 = 12876;
     /// Public addresses that gateways get.
     pub const POOLS: [&str; 2] = ["192.0.2.0/26", "2001:db8:0:1:1::/80"];
+    /// The branch's public addresses.
+    pub const BRANCH: [&str; 2] = ["198.51.100.10", "2001:db8:0:3::10"];
+    /// The networks behind the branch.
+    pub const BRANCH_PREFIXES: [&str; 2] = ["10.30.0.0/24", "fd30:0:1::/64"];
+    /// The host behind the branch.
+    pub const DESK: [&str; 2] = ["10.30.0.10", "fd30:0:1::10"];
+    /// The branch's AS number.
+    pub const BRANCH_ASN: u32 = 65002;
     /// The node's own addresses on the underlay.
     pub(crate) const NODE: [&str; 2] = ["192.0.2.253/24", "2001:db8:0:1::fffd/64"];
     /// The Internet's router on the underlay.
@@ -40,6 +51,10 @@ pub mod addresses {
     pub(crate) const SITE_ROUTER: [&str; 2] = ["203.0.113.254", "2001:db8:0:2::fffe"];
     /// The site's address on its LAN.
     pub(crate) const LAN_ROUTER: [&str; 2] = ["10.20.0.1", "fd20:0:1::1"];
+    /// The Internet's router on the branch's access.
+    pub(crate) const BRANCH_ROUTER: [&str; 2] = ["198.51.100.254", "2001:db8:0:3::fffe"];
+    /// The branch's address on its LAN.
+    pub(crate) const BRANCH_LAN_ROUTER: [&str; 2] = ["10.30.0.1", "fd30:0:1::1"];
 }
 
 /// A running laboratory.
@@ -241,6 +256,36 @@ impl Lab {
         let existing = host_command("ip", &["netns", "list"]).await.map(|o| o.stdout).unwrap_or_default();
         let existing: Vec<_> = existing.lines().filter_map(|line| line.split_whitespace().next()).collect();
         listed.into_iter().filter(|name| existing.contains(&name.as_str())).collect()
+    }
+
+    /// Loses every packet from and to `address` on its way through the Internet; nobody is told.
+    ///
+    /// # Errors
+    /// nft refuses the rule.
+    pub async fn cut(&self, address: &str) -> Result<()> {
+        let family = if address.contains(':') { "ip6" } else { "ip" };
+        let rules = format!(
+            "nft 'add table inet cut; add chain inet cut forward {{ type filter hook forward priority 0; }}; \
+             add rule inet cut forward {family} saddr {address} drop; add rule inet cut forward {family} daddr {address} drop'"
+        );
+        self.inet.shell(&rules).await.map(drop)
+    }
+
+    /// Undoes every [`Self::cut`].
+    ///
+    /// # Errors
+    /// nft fails.
+    pub async fn heal(&self) -> Result<()> {
+        self.inet.shell("nft 'add table inet cut; delete table inet cut'").await.map(drop)
+    }
+
+    /// What the command line of the product prints on the node.
+    ///
+    /// # Errors
+    /// It fails.
+    pub async fn command_line(&self, arguments: &str) -> Result<String> {
+        let (data, program) = (self.service.data().display(), self.service.program().display());
+        self.node.shell(&format!(". {data}/operator.env; {program} {arguments}")).await
     }
 
     /// What helps to understand a failure.

@@ -1,6 +1,7 @@
 //! Scenarios: stories with an end, told step by step.
 
 mod first;
+mod pair;
 pub(crate) mod steps;
 
 use anyhow::{Result, bail};
@@ -12,13 +13,17 @@ use crate::topology::Lab;
 pub(crate) const DEFAULT: &str = "first";
 
 /// Every scenario with a sentence about it.
-pub(crate) const ALL: &[(&str, &str)] =
-    &[("first", "a VPN between a gateway and a strongSwan + BIRD device: its whole life from order to deletion")];
+pub(crate) const ALL: &[(&str, &str)] = &[
+    ("first", "a VPN between a gateway and a strongSwan + BIRD device: its whole life from order to deletion"),
+    ("pair", "two tunnels in one connection, and two connections as a pair: each tunnel is cut in turn under traffic"),
+];
 
-/// Runs the scenario `name` in an empty lab. With `keep` it ends with the VPN working instead of deleting it.
-pub(crate) async fn run(name: &str, lab: &mut Lab, console: &Console, keep: bool) -> Result<()> {
+/// Runs the scenario `name` in an empty lab. With `keep` it ends with the VPN working instead of deleting it. A brief
+/// one leaves repetitions out.
+pub(crate) async fn run(name: &str, lab: &mut Lab, console: &Console, keep: bool, brief: bool) -> Result<()> {
     match name {
         "first" => first::run(lab, console, keep).await,
+        "pair" => pair::run(lab, console, keep, brief).await,
         _ => {
             let names: Vec<_> = ALL.iter().map(|(name, _)| *name).collect();
             bail!("there is no scenario {name:?}; there are: {}", names.join(", "))
