@@ -234,7 +234,15 @@ impl Api {
     /// # Errors
     /// The call failed.
     pub async fn create_gateway(&self, network: &str) -> Result<Value> {
-        let body = json!({"name": "lab", "tags": [], "gateway_type": "VGW-L", "private_network_id": network});
+        self.create_gateway_of_type(network, "VGW-L").await
+    }
+
+    /// [`Self::create_gateway`] of a type.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn create_gateway_of_type(&self, network: &str, gateway_type: &str) -> Result<Value> {
+        let body = json!({"name": "lab", "tags": [], "gateway_type": gateway_type, "private_network_id": network});
         self.create("s2s-vpn/v1alpha1", "vpn-gateways", &body).await
     }
 
@@ -364,6 +372,52 @@ impl Api {
         .await
     }
 
+    /// Gives the connection a new random key, as the next revision of its secret or in place of the current one. Returns it in base64.
+    ///
+    /// # Errors
+    /// A call failed.
+    pub async fn renew_key(&self, connection: &str, generate_revision: bool) -> Result<String> {
+        let path = format!("{}/connections/{connection}/renew-psk", self.prefix("s2s-vpn/v1alpha1"));
+        self.must(Method::POST, &path, Some(&json!({"generate_revision": generate_revision}))).await?;
+        self.key(&self.vpn(&format!("connections/{connection}")).await?).await
+    }
+
+    /// Gives the connection the key of another secret.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn change_key(&self, connection: &str, secret: &str) -> Result<()> {
+        let path = format!("{}/connections/{connection}/change-psk", self.prefix("s2s-vpn/v1alpha1"));
+        self.must(Method::POST, &path, Some(&json!({"secret": {"id": secret}}))).await.map(drop)
+    }
+
+    /// `reauthenticate` or `revoke-previous-psk` of a connection.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn act(&self, connection: &str, verb: &str) -> Result<()> {
+        let path = format!("{}/connections/{connection}/{verb}", self.prefix("causeway/v1"));
+        self.must(Method::POST, &path, Some(&json!({}))).await.map(drop)
+    }
+
+    /// Changes options of a connection.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn set_options(&self, connection: &str, options: &Value) -> Result<()> {
+        let path = format!("{}/connections/{connection}/options", self.prefix("causeway/v1"));
+        self.must(Method::PATCH, &path, Some(options)).await.map(drop)
+    }
+
+    /// Locks an object of `connections` or `vpn-gateways`, or unlocks it.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn set_locked(&self, collection: &str, id: &str, locked: bool) -> Result<()> {
+        let (verb, body) = if locked { ("lock", json!({"reason": "a test"})) } else { ("unlock", json!({})) };
+        self.must(Method::POST, &format!("/causeway/v1/{collection}/{id}/{verb}"), Some(&body)).await.map(drop)
+    }
+
     /// Switches route propagation.
     ///
     /// # Errors
@@ -407,7 +461,8 @@ pub(crate) fn text(document: &Value, pointer: &str) -> Result<String> {
 }
 
 /// Every reason code of a state: the object's, its tunnels', its sessions'.
-pub(crate) fn codes(state: &Value) -> Vec<String> {
+#[must_use]
+pub fn codes(state: &Value) -> Vec<String> {
     let mut reasons = vec![state.get("reason")];
     for list in ["tunnels", "bgp_sessions"] {
         reasons.extend(state.get(list).and_then(Value::as_array).into_iter().flatten().map(|item| item.get("reason")));
@@ -416,7 +471,8 @@ pub(crate) fn codes(state: &Value) -> Vec<String> {
 }
 
 /// `down (dpd_timeout: the peer stopped answering)`.
-pub(crate) fn summary(state: &Value) -> String {
+#[must_use]
+pub fn summary(state: &Value) -> String {
     let status = text(state, "/status").unwrap_or_else(|_| "?".to_owned());
     match (text(state, "/reason/code"), text(state, "/reason/message")) {
         (Ok(code), Ok(message)) => format!("{status} ({code}: {message})"),

@@ -18,6 +18,8 @@ pub struct Device {
     machine: Machine,
     folder: PathBuf,
     script: Option<String>,
+    /// The key file of the connection that was installed last, and its section.
+    key_place: Option<(String, String)>,
     /// Whether a BIRD of its own runs beside its strongSwan.
     routes: bool,
     charon: Option<Running>,
@@ -26,7 +28,7 @@ pub struct Device {
 
 impl Device {
     pub(crate) fn new(machine: Machine, folder: PathBuf) -> Self {
-        Self { machine, folder, script: None, routes: true, charon: None, bird: None }
+        Self { machine, folder, script: None, key_place: None, routes: true, charon: None, bird: None }
     }
 
     /// A strongSwan whose routes another device's BIRD handles.
@@ -67,14 +69,13 @@ impl Device {
     /// # Errors
     /// The text does not say what it should, or a command fails.
     pub async fn add(&mut self, text: &str, key: &str, prefixes: &[&str]) -> Result<()> {
-        let (key_file, section) = key_place(text)?;
+        let place = key_place(text)?;
         let split = instruction(text, "awk ").context("the text does not say how to split it")?;
         let script = instruction(text, "sh ").context("the text does not say how to set up the interface")?;
         std::fs::write(self.folder.join("etc/device.conf"), text)?;
         self.machine.shell(&format!("cd /etc; ROOT=; {split}")).await?;
-        // The key goes through a file, not through a command line that every user of the machine can read.
-        let content = format!("secrets {{\n  {section} {{\n    secret = 0s{key}\n  }}\n}}\n");
-        write_private(&self.folder.join(key_file.trim_start_matches('/')), &content)?;
+        self.write_key(&place, key)?;
+        self.key_place = Some(place);
         for (word, is_ipv6) in [("ipv4", false), ("ipv6", true)] {
             let routes: String = prefixes
                 .iter()
@@ -87,6 +88,22 @@ impl Device {
         }
         self.script = Some(script);
         Ok(())
+    }
+
+    /// Changes the key (base64) of the connection that was installed last, in the file and in the running daemon. What is established
+    /// stays.
+    ///
+    /// # Errors
+    /// Nothing is installed, or swanctl refuses the file.
+    pub async fn change_key(&self, key: &str) -> Result<()> {
+        self.write_key(self.key_place.as_ref().context("nothing is installed on the device")?, key)?;
+        self.swanctl(&["--load-creds", "--noprompt"]).await.map(drop)
+    }
+
+    /// The key goes through a file, not through a command line that every user of the machine can read.
+    fn write_key(&self, (file, section): &(String, String), key: &str) -> Result<()> {
+        let content = format!("secrets {{\n  {section} {{\n    secret = 0s{key}\n  }}\n}}\n");
+        write_private(&self.folder.join(file.trim_start_matches('/')), &content)
     }
 
     /// Starts both daemons and sets up the interface, but does not load the connection.

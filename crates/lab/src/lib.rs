@@ -11,6 +11,7 @@ mod device;
 mod ledger;
 mod machine;
 mod scenario;
+mod scene;
 mod service;
 mod stream;
 mod topology;
@@ -20,12 +21,13 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
-pub use crate::api::{Answer, Api, Family, NewConnection, Site};
+pub use crate::api::{Answer, Api, Family, NewConnection, Site, codes, summary};
 pub use crate::capture::{Capture, CaptureSummary};
 pub use crate::console::Console;
 pub use crate::device::Device;
 pub use crate::ledger::{Ledger, STATE_DIR};
 pub use crate::machine::{Machine, Output, Running};
+pub use crate::scene::Scene;
 pub use crate::service::Service;
 pub use crate::stream::{Interruption, STEP, Stream};
 pub use crate::topology::{Branch, Lab, addresses};

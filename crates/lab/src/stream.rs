@@ -2,6 +2,7 @@
 //! one direction at a time.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,6 +19,8 @@ pub const STEP: Duration = Duration::from_millis(10);
 const STEADY: u64 = 50;
 /// Datagrams that may be on their way.
 const UNDER_WAY: u64 = 5;
+/// Steps that the last datagrams of a stream get to arrive.
+const PATIENCE: u32 = 300;
 /// Arrivals that are remembered: more than an hour.
 const MEMORY: usize = 400_000;
 
@@ -121,12 +124,31 @@ impl Stream {
             let newest = self.mark().saturating_sub(UNDER_WAY);
             let oldest = newest.saturating_sub(STEADY).max(begun);
             ensure!(newest >= begun + STEADY, "not sent yet");
-            let arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
-            let arrived = arrivals.iter().rev().filter(|arrival| (oldest..newest).contains(&arrival.number)).count();
-            ensure!(arrived as u64 >= newest - oldest, "{arrived} of the last {}", newest - oldest);
+            let arrived = self.arrived(oldest..newest);
+            ensure!(arrived >= newest - oldest, "{arrived} of the last {}", newest - oldest);
             Ok(())
         })
         .await
+    }
+
+    /// Ends the stream and counts the datagrams, of all that were sent, that never arrived.
+    pub async fn lost(self) -> u64 {
+        let [sending, _] = &self.tasks;
+        sending.abort();
+        let sent = self.mark();
+        let missing = || sent - self.arrived(0..sent);
+        for _ in 0..PATIENCE {
+            if missing() == 0 {
+                return 0;
+            }
+            tokio::time::sleep(STEP).await;
+        }
+        missing()
+    }
+
+    fn arrived(&self, numbers: Range<u64>) -> u64 {
+        let arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+        arrivals.iter().rev().filter(|arrival| numbers.contains(&arrival.number)).count() as u64
     }
 
     /// What the datagrams from number `mark` on met until now.

@@ -1,11 +1,10 @@
 //! The product end to end: `causeway serve` on one side, strongSwan and BIRD with the configuration that the API returns on the other.
 //! Each test builds a laboratory of its own. The program is `causeway` beside the test's own target directory, or `CAUSEWAY_BIN`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use causeway_lab::{Api, Capture, Family, Lab, NewConnection, Site, addresses, eventually};
+use causeway_lab::{Capture, Family, NewConnection, Scene, addresses, eventually};
 use causeway_model::reason::ReasonCode;
 use serde_json::{Value, json};
 
@@ -13,104 +12,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const VPN: &str = "s2s-vpn/v1alpha1";
 /// `another key than the right one` in base64.
 const WRONG_KEY: &str = "YW5vdGhlciBrZXkgdGhhbiB0aGUgcmlnaHQgb25l";
-
-fn program() -> Result<PathBuf> {
-    let path = match std::env::var_os("CAUSEWAY_BIN") {
-        Some(path) => PathBuf::from(path),
-        None => std::env::current_exe()?.ancestors().nth(2).context("a target directory")?.join("causeway"),
-    };
-    ensure!(path.exists(), "{} is missing: run `cargo build -p causeway` first", path.display());
-    Ok(path)
-}
-
-/// A laboratory with a running service, an active gateway, an attached host, a customer gateway and both policies.
-struct Scene {
-    lab: Lab,
-    api: Api,
-    site: Site,
-}
-
-impl Scene {
-    async fn build(id: &str) -> Result<Self> {
-        let mut lab = Lab::start(Some(id), &program()?).await?;
-        match Self::order(&mut lab).await {
-            Ok((api, site)) => Ok(Self { lab, api, site }),
-            Err(error) => {
-                let evidence = lab.evidence().await;
-                lab.stop().await;
-                Err(error.context(evidence))
-            }
-        }
-    }
-
-    async fn order(lab: &mut Lab) -> Result<(Api, Site)> {
-        let api = lab.start_service().await?;
-        let (vpc, network, subnets) = api.create_network(None).await?;
-        let gateway = text(&api.create_gateway(&network).await?, "id")?;
-        api.wait_status("vpn-gateways", &gateway, "active", PATIENCE).await?;
-        lab.attach_host(&network, &subnets).await?;
-        let customer = api.create_customer(addresses::SITE_ASN, addresses::SITE[0], addresses::SITE[1]).await?;
-        let [site4, site6] = addresses::SITE_PREFIXES;
-        let policies = [
-            api.create_policy(false, &[site4], &[subnets[0].as_str()]).await?,
-            api.create_policy(true, &[site6], &[subnets[1].as_str()]).await?,
-        ];
-        Ok((api, Site { vpc, network, subnets, gateway, customer, policies }))
-    }
-
-    /// Creates a connection and puts its configuration, changed by `change`, on the device. The daemons run, nothing is loaded.
-    async fn connect(
-        &mut self,
-        new: &NewConnection,
-        change: impl FnOnce(String) -> String,
-        key: Option<&str>,
-    ) -> Result<String> {
-        let connection = self.api.create_connection(&self.site, new).await?;
-        let id = text(&connection, "id")?;
-        let configuration = self.api.device_configuration(&id).await?;
-        let changed = change(configuration);
-        let right = self.api.key(&connection).await?;
-        self.lab.device.install(&changed, key.unwrap_or(&right), &addresses::SITE_PREFIXES).await?;
-        self.lab.device.start_daemons().await?;
-        Ok(id)
-    }
-
-    async fn pings(&self) -> Result<()> {
-        let hosts = self.lab.host_addresses();
-        for (index, host) in hosts.iter().enumerate() {
-            let (office, lab) = (addresses::OFFICE[index], &self.lab);
-            eventually("ping from the office", PATIENCE, || lab.office.ping(host, None, 0.5)).await?;
-            eventually("ping from the host", PATIENCE, || lab.host.ping(office, None, 0.5)).await?;
-        }
-        Ok(())
-    }
-
-    async fn no_pings(&self) -> Result<()> {
-        for (index, host) in self.lab.host_addresses().iter().enumerate() {
-            ensure!(self.lab.office.ping(host, None, 0.7).await.is_err(), "the office still reaches {host}");
-            let office = addresses::OFFICE[index];
-            ensure!(self.lab.host.ping(office, None, 0.7).await.is_err(), "the host still reaches {office}");
-        }
-        Ok(())
-    }
-
-    async fn active(&self, id: &str) -> Result<()> {
-        self.api.wait_status("connections", id, "active", PATIENCE).await.map(drop)
-    }
-
-    /// Removes the connection, so that the next one may use the same addresses.
-    async fn remove(&mut self, id: &str) -> Result<()> {
-        self.lab.device.stop().await;
-        self.api.delete(VPN, &format!("connections/{id}")).await?;
-        self.api.wait_gone(VPN, &format!("connections/{id}"), PATIENCE).await
-    }
-
-    async fn finish(self, outcome: Result<()>) -> Result<()> {
-        let evidence = if outcome.is_err() { self.lab.evidence().await } else { String::new() };
-        self.lab.stop().await;
-        outcome.context(evidence)
-    }
-}
 
 fn text(document: &Value, key: &str) -> Result<String> {
     Ok(document.get(key).and_then(Value::as_str).with_context(|| format!("no {key} in {document}"))?.to_owned())
