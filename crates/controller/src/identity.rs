@@ -4,19 +4,19 @@ use causeway_crypto::sha256;
 use causeway_model::command::{ListQuery, Page};
 use causeway_model::resource::{AuditRecord, Caller, GatewayType, Meta, Role, Vpc};
 use causeway_model::{Error, OrganizationId, ProjectId, Timestamp, VpcId};
-use causeway_store::{ApiKey, Project, Reader, Store, Writer};
+use causeway_store::{ApiKey, AuditFilter, Project, Reader, Store, Writer};
 use uuid::Uuid;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::access::{denied, operator, paging};
+use crate::access::{operator, paging};
 use crate::unit::Unit;
-use crate::{Controller, Result, Service, Settings, key, platform};
+use crate::{Controller, Result, Service, Settings, key, organization, platform};
 
 const REGION: &str = "region";
 const PROVIDER_ASN: &str = "provider_asn";
-const SUPPORT_CONTACT: &str = "support_contact";
+pub(crate) const SUPPORT_CONTACT: &str = "support_contact";
 const SERVICE_ULA: &str = "service_ula";
-const DEFAULT_PROJECT: &str = "default_project";
+pub(crate) const DEFAULT_PROJECT: &str = "default_project";
 const BOOTSTRAPPED: &str = "bootstrapped";
 
 const KEY: &str = "api_key";
@@ -26,14 +26,14 @@ const PROJECT: &str = "project";
 const MAX_NAME: usize = 64;
 const MAX_TEXT: usize = 200;
 
-fn check_text(field: &str, text: &str) -> Result<()> {
+pub(crate) fn check_text(field: &str, text: &str) -> Result<()> {
     if text.chars().count() <= MAX_TEXT {
         return Ok(());
     }
     Err(Error::constraint(field, format!("at most {MAX_TEXT} characters")))
 }
 
-fn check_project(name: &str, description: &str) -> Result<()> {
+pub(crate) fn check_project(name: &str, description: &str) -> Result<()> {
     if !(1..=MAX_NAME).contains(&name.chars().count()) {
         return Err(Error::constraint("name", format!("1 to {MAX_NAME} characters")));
     }
@@ -87,12 +87,7 @@ pub(crate) async fn seed(store: &Store, settings: &Settings, now: Timestamp) -> 
     let provider_asn = tx.setting(PROVIDER_ASN).await?.and_then(|text| text.parse().ok());
     let ula = tx.setting(SERVICE_ULA).await?.and_then(|text| u64::from_str_radix(&text, 16).ok());
     let [_, _, ula @ ..] = ula.ok_or_else(|| corrupt(SERVICE_ULA))?.to_be_bytes();
-    let service = Service {
-        provider_asn: provider_asn.ok_or_else(|| corrupt(PROVIDER_ASN))?,
-        support_contact: tx.setting(SUPPORT_CONTACT).await?,
-        ula,
-        region,
-    };
+    let service = Service { provider_asn: provider_asn.ok_or_else(|| corrupt(PROVIDER_ASN))?, ula, region };
     tx.commit().await?;
     Ok(service)
 }
@@ -410,12 +405,28 @@ impl Controller {
     /// # Errors
     /// [`Error::PermissionsDenied`].
     pub async fn create_project(&self, caller: &Caller, name: String, description: String) -> Result<Project> {
+        self.create_project_in(caller, None, name, description).await
+    }
+
+    /// Adds a project to an organization, the caller's if none is named; operators only.
+    ///
+    /// # Errors
+    /// [`Error::PermissionsDenied`], [`Error::NotFound`], [`Error::InvalidArguments`].
+    pub async fn create_project_in(
+        &self,
+        caller: &Caller,
+        organization: Option<OrganizationId>,
+        name: String,
+        description: String,
+    ) -> Result<Project> {
         operator(caller, "write", PROJECT)?;
         check_project(&name, &description)?;
         let mut unit = self.unit(caller, &self.inner.service.region).await?;
+        let organization_id = organization.unwrap_or(caller.organization_id);
+        organization::known(&mut unit, organization_id).await?;
         let project = Project {
             id: ProjectId::random(),
-            organization_id: caller.organization_id,
+            organization_id,
             name,
             description,
             ula: key::ula(),
@@ -431,12 +442,29 @@ impl Controller {
     ///
     /// # Errors
     /// [`Error::PermissionsDenied`].
-    pub async fn audit_records(&self, caller: &Caller, list: &ListQuery) -> Result<Page<AuditRecord>> {
-        if caller.role != Role::Operator {
-            return Err(denied("read", "audit_record"));
-        }
+    pub async fn audit_records(
+        &self,
+        caller: &Caller,
+        list: &ListQuery,
+        filter: &AuditFilter,
+    ) -> Result<Page<AuditRecord>> {
+        operator(caller, "read", "audit_record")?;
         paging(list)?;
-        let (items, total) = self.read().await?.audit_records(!list.descending, list.page, list.page_size).await?;
+        let (items, total) = self.read().await?.audit_records(list, filter).await?;
         Ok(Page { items, total })
+    }
+
+    /// Whether a key that was good is good still: for what goes on long after it was shown.
+    ///
+    /// # Errors
+    /// [`Error::DeniedAuthentication`].
+    pub async fn confirm(&self, caller: &Caller) -> Result<()> {
+        let key = self.read().await?.api_key(&caller.access_key).await?;
+        let key =
+            key.filter(|key| key.revoked_at.is_none()).ok_or(Error::DeniedAuthentication { reason: "not_found" })?;
+        if key.expires_at.is_some_and(|time| time <= self.now()) {
+            return Err(Error::DeniedAuthentication { reason: "expired" });
+        }
+        Ok(())
     }
 }

@@ -20,6 +20,7 @@ mod jobs;
 mod key;
 mod network;
 mod options;
+mod organization;
 mod psk;
 mod quota;
 mod render;
@@ -41,7 +42,7 @@ use tokio::sync::watch;
 
 pub use catalogue::{GatewayTypeChange, GatewayTypeOffer, PublicPool, Zone};
 pub use causeway_device::FORMATS as DEVICE_FORMATS;
-pub use causeway_store::{ApiKey, ObjectEvent, Project};
+pub use causeway_store::{ApiKey, AuditFilter, ObjectEvent, Organization, Project};
 pub use clock::{Clock, SystemClock};
 pub use connection::ConnectionRoutes;
 pub use event::EventQuery;
@@ -116,7 +117,6 @@ impl Settings {
 pub(crate) struct Service {
     pub(crate) region: String,
     pub(crate) provider_asn: u32,
-    pub(crate) support_contact: Option<String>,
     /// The /48 of this service (RFC 4193) that IPv6 interconnection subnets come from.
     pub(crate) ula: [u8; 6],
 }
@@ -179,12 +179,6 @@ impl Controller {
     #[must_use]
     pub fn provider_asn(&self) -> u32 {
         self.inner.service.provider_asn
-    }
-
-    /// Whom tenants turn to.
-    #[must_use]
-    pub fn support_contact(&self) -> Option<&str> {
-        self.inner.service.support_contact.as_deref()
     }
 
     /// Whether the store answers.

@@ -68,6 +68,14 @@ fn hours(start: i64, end: i64, from: i64, to: i64) -> u64 {
 }
 
 impl Controller {
+    /// From the start of this month until now: what is of interest when nothing else was asked for.
+    #[must_use]
+    pub fn this_month(&self) -> (Timestamp, Timestamp) {
+        let now = self.now();
+        // In the very first moment of a month there is nothing to show, but the time is not empty.
+        (now.month_start(), now.plus_seconds(1))
+    }
+
     /// What was used between two times: tenants see their own project's, operators everybody's.
     ///
     /// # Errors

@@ -419,6 +419,8 @@ pub struct AuditRecord {
     pub resource: String,
     /// The object.
     pub resource_id: String,
+    /// The object's project, if it has one.
+    pub project_id: Option<ProjectId>,
     /// Fields of interest, secrets never among them.
     pub details: BTreeMap<String, String>,
 }

@@ -22,6 +22,32 @@ impl Timestamp {
     pub const fn plus_seconds(self, seconds: i64) -> Self {
         Self(self.0.saturating_add(seconds.saturating_mul(1_000_000)))
     }
+
+    /// An instant as RFC 3339 writes it, in any zone (`2027-01-01T00:00:00Z`), or the first of a day in UTC (`2027-01-01`). Digits beyond
+    /// microseconds are dropped; what is neither is `None`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if let Ok(time) = text.parse::<jiff::Timestamp>() {
+            return Some(Self(time.as_microsecond()));
+        }
+        // Without this a time of day that lacks its zone would count as midnight.
+        let is_date = text.len() == "2027-01-01".len();
+        let date = text.parse::<jiff::civil::Date>().ok().filter(|_| is_date)?;
+        Some(Self::of(date))
+    }
+
+    /// The first instant of the month that `self` lies in, UTC.
+    #[must_use]
+    pub fn month_start(self) -> Self {
+        let time = jiff::Timestamp::from_microsecond(self.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        Self::of(jiff::tz::Offset::UTC.to_datetime(time).date().first_of_month())
+    }
+
+    fn of(date: jiff::civil::Date) -> Self {
+        let time = jiff::tz::Offset::UTC.to_timestamp(date.to_datetime(jiff::civil::Time::midnight()));
+        // Every date but the very first and last of the calendar has its instant.
+        Self(time.map_or(0, |time| time.as_microsecond()))
+    }
 }
 
 impl fmt::Display for Timestamp {
@@ -34,6 +60,29 @@ impl fmt::Display for Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn instants_and_days_are_read_and_nothing_else() {
+        let written = |text: &str| Timestamp::parse(text).map(|time| time.to_string());
+        for (text, expected) in [
+            ("2027-01-01T00:00:00Z", "2027-01-01T00:00:00.000000Z"),
+            ("2027-01-01T01:30:00.1234567+01:30", "2027-01-01T00:00:00.123456Z"),
+            ("2027-01-01", "2027-01-01T00:00:00.000000Z"),
+        ] {
+            assert_eq!(written(text).as_deref(), Some(expected), "{text}");
+        }
+        for text in ["", "now", "2027-13-01", "2027-01-01T00:00:00", "1700000000", "2027-01", "2027-01-01 "] {
+            assert_eq!(written(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn months_begin_at_their_first_instant() {
+        let start = |text: &str| Timestamp::parse(text).expect("an instant").month_start().to_string();
+        assert_eq!(start("2026-07-28T12:29:08.356342Z"), "2026-07-01T00:00:00.000000Z");
+        assert_eq!(start("2028-02-29"), "2028-02-01T00:00:00.000000Z");
+        assert_eq!(start("2026-12-01T00:00:00Z"), "2026-12-01T00:00:00.000000Z");
+    }
 
     #[test]
     fn six_digits_and_z() {

@@ -7,6 +7,7 @@
 //!
 //! Secrets arrive and leave as envelopes: this crate never sees a key.
 
+mod audit;
 mod connection;
 mod customer;
 mod event;
@@ -17,6 +18,7 @@ mod list;
 mod network;
 mod operator;
 mod options;
+mod organization;
 mod row;
 mod secret;
 
@@ -25,11 +27,12 @@ use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::time::Duration;
 
-use causeway_model::resource::{AuditRecord, Caller};
+use causeway_model::resource::Caller;
 use causeway_model::{Error, Timestamp};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Sqlite, SqliteConnection, Transaction};
 
+pub use audit::AuditFilter;
 pub use connection::{ConnectionRecord, PreviousKey, Tunnel};
 pub use event::ObjectEvent;
 pub use fleet::{ConnectionObserved, GatewayObserved, NodeRecord};
@@ -38,6 +41,7 @@ pub use identity::{ApiKey, Pool, Project};
 pub use list::{Kind, Scope};
 pub use operator::UsageRow;
 pub use options::BgpOptions;
+pub use organization::Organization;
 pub use secret::{SecretRecord, StoredVersion};
 
 use row::{RowExt, blob};
@@ -157,38 +161,6 @@ impl Reader {
             sqlx::query("SELECT coalesce(max(sequence), 0) AS newest FROM outbox").fetch_one(self.connection()).await?;
         row.number("newest")
     }
-
-    /// Audit records, newest first unless `ascending`, and how many there are.
-    ///
-    /// # Errors
-    /// If the database fails.
-    pub async fn audit_records(
-        &mut self,
-        ascending: bool,
-        page: u32,
-        page_size: u32,
-    ) -> Result<(Vec<AuditRecord>, u64)> {
-        let total = sqlx::query("SELECT count(*) AS total FROM audit_record").fetch_one(self.connection()).await?;
-        let sql = if ascending {
-            "SELECT * FROM audit_record ORDER BY seq ASC LIMIT ? OFFSET ?"
-        } else {
-            "SELECT * FROM audit_record ORDER BY seq DESC LIMIT ? OFFSET ?"
-        };
-        let (limit, offset) = list::window(page, page_size);
-        let rows = sqlx::query(sql).bind(limit).bind(offset).fetch_all(self.connection()).await?;
-        let records = rows.iter().map(|row| {
-            Ok(AuditRecord {
-                at: row.time("at")?,
-                access_key: row.text("access_key")?,
-                request_id: row.id("request_id")?,
-                action: row.text("action")?,
-                resource: row.text("resource")?,
-                resource_id: row.text("resource_id")?,
-                details: row.json("details")?,
-            })
-        });
-        Ok((records.collect::<Result<_>>()?, total.number("total")?))
-    }
 }
 
 /// The transaction that writes. Everything that a [`Reader`] does, it does too, and sees its own changes.
@@ -232,8 +204,10 @@ impl Writer {
         resource_id: &str,
         details: &BTreeMap<String, String>,
     ) -> Result<()> {
+        let project = self.project_of(resource, resource_id).await?;
         sqlx::query(
-            "INSERT INTO audit_record (at, access_key, request_id, action, resource, resource_id, details) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO audit_record (at, access_key, request_id, action, resource, resource_id, project_id, details) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(now.0)
         .bind(&caller.access_key)
@@ -241,6 +215,7 @@ impl Writer {
         .bind(action)
         .bind(resource)
         .bind(resource_id)
+        .bind(project.map(|id| blob(id.0)))
         .bind(row::to_json(details))
         .execute(self.connection())
         .await?;

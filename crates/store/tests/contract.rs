@@ -11,7 +11,7 @@ use causeway_model::{
     ConnectionId, CustomerGatewayId, Family, IpId, NodeId, OrganizationId, PrivateNetworkId, ProjectId, SecretId,
     SubnetId, Timestamp, VpcId, VpnGatewayId,
 };
-use causeway_store::{Kind, Project, Scope, SecretRecord, Store, StoreError, Tunnel, Writer};
+use causeway_store::{AuditFilter, Kind, Project, Scope, SecretRecord, Store, StoreError, Tunnel, Writer};
 use ipnet::IpNet;
 use uuid::Uuid;
 
@@ -487,7 +487,8 @@ async fn records_and_events_keep_their_order() {
         let details = [("n".to_owned(), number.to_string())].into();
         tx.record(&caller, NOW, "create", "vpc", "id", &details).await.expect("writes");
     }
-    let (records, total) = tx.audit_records(false, 2, 2).await.expect("reads");
+    let page = ListQuery { page: 2, page_size: 2, descending: true, ..list() };
+    let (records, total) = tx.audit_records(&page, &AuditFilter::default()).await.expect("reads");
     let numbers: Vec<_> = records.iter().map(|record| record.details["n"].as_str()).collect();
     assert_eq!((numbers.as_slice(), total), (&["2", "1"][..], 5), "newest first");
     assert_eq!(tx.newest_event().await.expect("reads"), 5);

@@ -163,7 +163,8 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 async fn every_change_leaves_an_audit_record_and_an_event() {
     let world = World::new().await;
     let network = world.network(&world.operator).await;
-    let records = world.controller.audit_records(&world.operator, &list()).await.expect("read").items;
+    let records =
+        world.controller.audit_records(&world.operator, &list(), &Default::default()).await.expect("read").items;
     let record = records.last().expect("there are some");
     assert_eq!((record.action.as_str(), record.resource.as_str()), ("create", "private_network"));
     assert_eq!(record.resource_id, network.id.to_string());

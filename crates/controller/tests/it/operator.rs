@@ -348,7 +348,7 @@ async fn nobody_sees_another_project() {
         c.public_pools(f, REGION, None),
         c.add_public_pool(f, REGION, ZONE, pool()),
         c.remove_public_pool(f, REGION, ZONE, pool()),
-        c.audit_records(f, &list()),
+        c.audit_records(f, &list(), &Default::default()),
         c.set_vpn_gateway_locked(f, REGION, gateway, None),
         c.set_connection_locked(f, REGION, connection, None),
     );

@@ -374,7 +374,8 @@ async fn tenants_see_and_touch_only_their_own() {
     let error =
         world.controller.delete_connection(&support, REGION, connection.id).await.expect_err("but changes nothing");
     assert_eq!(kind(&error), "403 connection");
-    let error = world.controller.audit_records(&tenant, &list()).await.expect_err("operators only");
+    let error =
+        world.controller.audit_records(&tenant, &list(), &Default::default()).await.expect_err("operators only");
     assert_eq!(kind(&error), "403 audit_record");
     let change =
         PolicyChange { connection: connection.id, family: Family::Ipv4, policy: world.policy(&tenant, false).await.id };

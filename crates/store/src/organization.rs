@@ -1,0 +1,88 @@
+//! Organizations: what projects belong to.
+
+use causeway_model::{OrganizationId, Timestamp};
+
+use crate::list::window;
+use crate::row::{RowExt, blob};
+use crate::{Reader, Result, Writer};
+
+/// An organization.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Organization {
+    /// Id.
+    pub id: OrganizationId,
+    /// Name.
+    pub name: String,
+    /// Creation.
+    pub created_at: Timestamp,
+}
+
+fn organization(row: &sqlx::sqlite::SqliteRow) -> Result<Organization> {
+    Ok(Organization { id: row.id("id")?, name: row.text("name")?, created_at: row.time("created_at")? })
+}
+
+impl Reader {
+    /// An organization.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn organization(&mut self, id: OrganizationId) -> Result<Option<Organization>> {
+        self.row("organization", id.0).await?.as_ref().map(organization).transpose()
+    }
+
+    /// Organizations whose name contains `name`, oldest first, and how many there are.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn organizations(
+        &mut self,
+        name: Option<&str>,
+        page: u32,
+        page_size: u32,
+    ) -> Result<(Vec<Organization>, u64)> {
+        let name = name.unwrap_or_default().to_lowercase();
+        let total = sqlx::query("SELECT count(*) AS total FROM organization WHERE instr(lower(name), ?) > 0")
+            .bind(&name)
+            .fetch_one(self.connection())
+            .await?
+            .number("total")?;
+        let (limit, offset) = window(page, page_size);
+        let sql =
+            "SELECT * FROM organization WHERE instr(lower(name), ?) > 0 ORDER BY created_at, rowid LIMIT ? OFFSET ?";
+        let rows = sqlx::query(sql).bind(&name).bind(limit).bind(offset).fetch_all(self.connection()).await?;
+        Ok((rows.iter().map(organization).collect::<Result<_>>()?, total))
+    }
+}
+
+impl Writer {
+    /// Gives an organization another name.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn rename_organization(&mut self, id: OrganizationId, name: &str) -> Result<()> {
+        sqlx::query("UPDATE organization SET name = ? WHERE id = ?")
+            .bind(name)
+            .bind(blob(id.0))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Removes an organization.
+    ///
+    /// # Errors
+    /// If a project still belongs to it.
+    pub async fn delete_organization(&mut self, id: OrganizationId) -> Result<()> {
+        sqlx::query("DELETE FROM organization WHERE id = ?").bind(blob(id.0)).execute(self.connection()).await?;
+        Ok(())
+    }
+
+    /// Takes a setting away.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn delete_setting(&mut self, key: &str) -> Result<()> {
+        sqlx::query("DELETE FROM setting WHERE key = ?").bind(key).execute(self.connection()).await?;
+        Ok(())
+    }
+}
