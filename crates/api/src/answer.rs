@@ -1,7 +1,7 @@
 //! Answers: JSON, always, and of exactly that content type (a client compares it as a whole).
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use causeway_model::Error;
@@ -56,6 +56,20 @@ pub(crate) fn text(text: String) -> Response {
     let mut response = Response::new(Body::from(text));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
+}
+
+/// 200 and a body of this content type that comes piece by piece.
+pub(crate) fn streamed(content_type: &'static str, body: Body) -> Response {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    // What is told as it happens must not wait in a proxy, nor be told again later.
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// 429: as many streams as there may be.
+pub(crate) fn too_many_streams(most: u32) -> Response {
+    error(ErrorResponse::too_many_at_once("close another stream, or ask for pages instead", most))
 }
 
 /// An error's status and body.

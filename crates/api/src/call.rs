@@ -1,5 +1,6 @@
 //! The one extractor: who calls, in which region, with what.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::RequestExt;
@@ -20,6 +21,7 @@ use zeroize::Zeroizing;
 
 use crate::App;
 use crate::answer::{Answer, Failure, json, too_many};
+use crate::feed::{Closing, Followers};
 use crate::headers::RequestId;
 
 /// Octets of a body at most.
@@ -51,6 +53,13 @@ pub(crate) struct Call {
     pub(crate) caller: Caller,
     /// The path's region; empty where the path has none.
     pub(crate) region: String,
+    /// The last event that a client of a stream has seen, if it comes again.
+    pub(crate) last_event_id: Option<u64>,
+    /// Who follows streams.
+    pub(crate) followers: Arc<Followers>,
+    /// Tells when the service ends, if the request came by a socket.
+    pub(crate) closing: Option<Closing>,
+    accept: String,
     params: Vec<(String, String)>,
     query: String,
     body: Zeroizing<Vec<u8>>,
@@ -86,11 +95,32 @@ impl Call {
             check_region(app, region)?;
         }
         let query = request.uri().query().unwrap_or_default().to_owned();
+        let accept = header(&request, "accept").unwrap_or_default().to_ascii_lowercase();
+        let last_event_id = header(&request, "last-event-id").and_then(|id| id.parse().ok());
+        let closing = request.extensions().get::<Closing>().cloned();
         // One client sends `{}` with everything, so that the bodies of GET and DELETE mean nothing.
         let has_body = matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH);
         let body = if has_body { read_body(request).await? } else { Zeroizing::default() };
         let region = region.unwrap_or_default();
-        Ok(Self { recorder, controller: app.controller.clone(), caller, region, params, query, body })
+        Ok(Self {
+            controller: app.controller.clone(),
+            caller,
+            region,
+            last_event_id,
+            followers: Arc::clone(&app.followers),
+            closing,
+            accept,
+            params,
+            query,
+            body,
+            recorder,
+        })
+    }
+
+    /// Whether the client names this content type before all others.
+    pub(crate) fn prefers(&self, content_type: &str) -> bool {
+        let first = self.accept.split([',', ';']).next().unwrap_or_default();
+        first.trim() == content_type
     }
 
     /// A parameter of the path.
@@ -148,6 +178,10 @@ fn list_elsewhere(app: &App, method: &Method, path: &str) -> Option<Answer> {
     }
     let (_, _, key) = LISTS.iter().find(|(of, name, _)| *of == product && *name == list)?;
     Some(json(&List::<()>::alphabetical(key, Vec::new(), 0)))
+}
+
+fn header<'r>(request: &'r Request, name: &str) -> Option<&'r str> {
+    request.headers().get(name).and_then(|value| value.to_str().ok())
 }
 
 async fn params(request: &mut Request) -> Result<Vec<(String, String)>, Failure> {

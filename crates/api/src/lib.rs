@@ -5,6 +5,7 @@
 
 mod answer;
 mod call;
+mod feed;
 mod headers;
 mod limits;
 mod openapi;
@@ -19,6 +20,7 @@ use axum::middleware;
 use axum::routing::get;
 use causeway_controller::Controller;
 
+use feed::Followers;
 use limits::Limits;
 use routes::table::Operation;
 
@@ -50,6 +52,7 @@ struct App {
     controller: Controller,
     config: Arc<ApiConfig>,
     limits: Arc<Limits>,
+    followers: Arc<Followers>,
 }
 
 /// Every route, over `controller`.
@@ -58,12 +61,21 @@ pub fn router(controller: Controller, config: ApiConfig) -> Router {
 }
 
 fn assemble(controller: Controller, config: ApiConfig) -> (Router, Vec<Operation>) {
-    let app = App { controller, limits: Arc::new(Limits::new(config.limits)), config: Arc::new(config) };
+    let app = App {
+        controller,
+        limits: Arc::new(Limits::new(config.limits)),
+        followers: Arc::default(),
+        config: Arc::new(config),
+    };
     let (routes, operations) = routes::account::routes()
         .merge(routes::extension::routes())
+        .merge(routes::events::routes())
         .merge(routes::ipam::routes())
+        .merge(routes::operator::routes())
+        .merge(routes::options::routes())
         .merge(routes::s2s::routes())
         .merge(routes::secret::routes())
+        .merge(routes::usage::routes())
         .merge(routes::vpc::routes())
         .into_parts();
     let router = routes

@@ -42,7 +42,7 @@ pub async fn openapi(controller: Controller) -> Value {
             "version": env!("CARGO_PKG_VERSION"),
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
             "description": "Site-to-site VPN as a service. Unknown fields and parameters are ignored; `null`, empty texts and \
-                `unknown_…` words count as absent.",
+                `unknown_…` words count as absent, but where a field of a PATCH may be null: there null takes the value away.",
         },
         "security": [{"token": []}],
         "paths": paths,
@@ -86,7 +86,8 @@ fn describe(
         .into_iter()
         .map(|name| {
             let schema = match name {
-                "region" | "access_key" => json!({"type": "string"}),
+                "access_key" | "address" | "name" | "region" | "resource" | "zone" => json!({"type": "string"}),
+                "length" => json!({"type": "integer", "minimum": 0, "maximum": 128}),
                 "revision" => json!({"type": "string", "pattern": "^([1-9][0-9]*|latest|latest_enabled)$"}),
                 _ => json!({"type": "string", "format": "uuid"}),
             };
@@ -160,7 +161,7 @@ fn schemas(components: Components) -> Value {
             "limit": {
                 "type": "object",
                 "properties": {"quota": {"type": "integer"}, "window_seconds": {"type": "integer"}},
-                "required": ["quota", "window_seconds"],
+                "required": ["quota"],
             },
             "message": text(),
             "method": text(),

@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
+use crate::feed::Closing;
 use crate::tls::TlsConfig;
 
 /// Connections at once. More wait in the kernel's queue.
@@ -59,6 +60,7 @@ pub async fn serve(
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let acceptor = tls.map(|tls| TlsAcceptor::from(tls.0));
     let graceful = GracefulShutdown::new();
+    let (ending, closing) = Closing::new();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let accepted = async {
@@ -78,12 +80,15 @@ pub async fn serve(
             }
         };
         let (acceptor, router, watcher) = (acceptor.clone(), router.clone(), graceful.watcher());
+        let origin = (peer, closing.clone());
         tokio::spawn(async move {
-            connection(stream, peer, acceptor, router, watcher).await;
+            connection(stream, origin, acceptor, router, watcher).await;
             drop(permit);
         });
     }
     drop(listener);
+    // Streams would go on for ever.
+    ending.send_replace(true);
     if tokio::time::timeout(GRACE, graceful.shutdown()).await.is_err() {
         tracing::warn!("requests were still under way when their time to finish ran out");
     }
@@ -93,7 +98,7 @@ pub async fn serve(
 /// One connection from its first octet to its end.
 async fn connection(
     stream: TcpStream,
-    peer: SocketAddr,
+    origin: (SocketAddr, Closing),
     acceptor: Option<TlsAcceptor>,
     router: Router,
     watcher: Watcher,
@@ -101,11 +106,11 @@ async fn connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot switch Nagle's algorithm off");
     }
-    let Some(acceptor) = acceptor else { return http(TokioIo::new(stream), false, peer, router, watcher).await };
+    let Some(acceptor) = acceptor else { return http(TokioIo::new(stream), false, origin, router, watcher).await };
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => {
             let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            http(TokioIo::new(stream), http2, peer, router, watcher).await;
+            http(TokioIo::new(stream), http2, origin, router, watcher).await;
         }
         Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
         Err(_) => tracing::debug!("a TLS handshake took too long"),
@@ -115,12 +120,13 @@ async fn connection(
 async fn http<I: Read + Write + Unpin + Send + 'static>(
     io: I,
     http2: bool,
-    peer: SocketAddr,
+    (peer, closing): (SocketAddr, Closing),
     router: Router,
     watcher: Watcher,
 ) {
     let service = router.map_request(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer.ip()));
+        request.extensions_mut().insert(closing.clone());
         request
     });
     let service = TowerToHyperService::new(service);

@@ -42,7 +42,8 @@ struct Body<'a> {
 #[derive(Serialize)]
 struct Limit {
     quota: u32,
-    window_seconds: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    window_seconds: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -137,8 +138,19 @@ impl ErrorResponse {
     pub fn too_many_requests(help: &str, quota: u32, reset_seconds: u64) -> Self {
         Body {
             help_message: Some(help),
-            limit: Some(Limit { quota, window_seconds: 1 }),
+            limit: Some(Limit { quota, window_seconds: Some(1) }),
             reset_seconds: Some(reset_seconds),
+            ..Body::of("too_many_requests", "too many requests")
+        }
+        .with(429)
+    }
+
+    /// More at the same time than the `quota`, whatever their rate.
+    #[must_use]
+    pub fn too_many_at_once(help: &str, quota: u32) -> Self {
+        Body {
+            help_message: Some(help),
+            limit: Some(Limit { quota, window_seconds: None }),
             ..Body::of("too_many_requests", "too many requests")
         }
         .with(429)
@@ -175,6 +187,9 @@ mod tests {
         let body = r#"{"help_message":"text","limit":{"quota":50,"window_seconds":1},"message":"too many requests","reset_seconds":2,"type":"too_many_requests"}"#;
         let expected = ErrorResponse { status: 429, body: body.to_owned() };
         assert_eq!(ErrorResponse::too_many_requests("text", 50, 2), expected);
+        let body =
+            r#"{"help_message":"text","limit":{"quota":16},"message":"too many requests","type":"too_many_requests"}"#;
+        assert_eq!(ErrorResponse::too_many_at_once("text", 16), ErrorResponse { status: 429, body: body.to_owned() });
     }
 
     #[test]

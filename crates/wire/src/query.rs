@@ -1,12 +1,12 @@
 //! Query strings (wire-api.md §1.4, §1.8): repeated keys for lists, booleans in any case, `unknown_*` and empty values mean no filter,
 //! unknown parameters are ignored, and every bad one is named.
 
-use causeway_model::Error;
 use causeway_model::command::{
     ConnectionFilter, IpFilter, ListQuery, OrderField, PrivateNetworkFilter, SecretFilter, VpnGatewayFilter,
 };
 use causeway_model::error::ArgumentReason;
 use causeway_model::status::{ConnectionStatus, VpnGatewayStatus};
+use causeway_model::{Error, Timestamp};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -180,6 +180,46 @@ impl Query {
             name: self.text("name"),
             tags: self.texts("tags"),
         }
+    }
+
+    /// The page of a list that has no other conditions: number and size.
+    pub fn page(&self) -> (u32, u32) {
+        (self.number("page", 1, u32::MAX), self.number("page_size", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE))
+    }
+
+    /// An instant.
+    pub fn time(&self, name: &str) -> Option<Timestamp> {
+        self.is(name, || json!({"type": "string", "description": "An instant (RFC 3339), or a day (UTC)."}));
+        let value = self.text(name)?;
+        let time = Timestamp::parse(&value);
+        if time.is_none() {
+            let help = format!(
+                "`{}` is neither an instant like 2027-01-01T00:00:00Z nor a day like 2027-01-01",
+                excerpt(&value)
+            );
+            self.push(name, ArgumentReason::Format, help);
+        }
+        time
+    }
+
+    /// A whole number without a default.
+    pub fn count(&self, name: &str) -> Option<u64> {
+        self.is(name, || json!({"type": "integer", "minimum": 0}));
+        let value = self.text(name)?;
+        let count = value.parse().ok();
+        if count.is_none() {
+            self.push(name, ArgumentReason::Format, "must be a whole number, 0 or more");
+        }
+        count
+    }
+
+    /// One of these words.
+    pub fn choice<T: Copy>(&self, name: &str, all: &[(T, &str)]) -> Option<T> {
+        self.is(name, || {
+            let all: Vec<_> = all.iter().map(|(_, word)| *word).collect();
+            json!({"type": "string", "enum": all})
+        });
+        self.enumeration(name, all).pop()
     }
 
     fn order(&self, orders: &[Order]) -> Order {

@@ -10,23 +10,23 @@ use causeway_wire::document::extension::HealthDocument;
 use causeway_wire::error::ErrorResponse;
 use causeway_wire::query::Order;
 
-use super::table::{Routes, get, many, not_offered_yet, one};
+use super::table::{Routes, get, many, nothing, one};
 use super::{everything, window};
 use crate::App;
-use crate::answer::{Answer, json, not_offered};
+use crate::answer::{Answer, json, no_content};
 use crate::call::Call;
 
 pub(crate) fn routes() -> Routes {
     Routes::new("account")
         .route(
             "/account/v3/projects",
-            get(list_projects, many::<ProjectDocument>("projects")).post(not_offered, not_offered_yet()),
+            get(list_projects, many::<ProjectDocument>("projects")).post(create_project, one::<ProjectDocument>()),
         )
         .route(
             "/account/v3/projects/{project_id}",
             get(project, one::<ProjectDocument>())
-                .patch(not_offered, not_offered_yet())
-                .delete(not_offered, not_offered_yet()),
+                .patch(update_project, one::<ProjectDocument>())
+                .delete(delete_project, nothing()),
         )
         .route("/iam/v1alpha1/api-keys/{access_key}", get(api_key, one::<ApiKeyDocument>()))
         .route("/metadata", get(metadata, one::<MetadataDocument>()))
@@ -34,13 +34,13 @@ pub(crate) fn routes() -> Routes {
         .route("/readyz", get(ready, one::<HealthDocument>()))
 }
 
-async fn project(call: Call) -> Answer {
+pub(super) async fn project(call: Call) -> Answer {
     let id: ProjectId = call.id("project_id", "project_id")?;
     let project = call.controller.project(&call.caller, id).await?;
     json(&project_document(project))
 }
 
-async fn list_projects(call: Call) -> Answer {
+pub(super) async fn list_projects(call: Call) -> Answer {
     let query = call.query();
     let page = query.list(Order::CREATED_NAME);
     let ids: Vec<ProjectId> = query.ids("project_ids");
@@ -52,6 +52,26 @@ async fn list_projects(call: Call) -> Answer {
     let projects = window(projects, &page);
     let items = projects.items.into_iter().map(project_document).collect();
     json(&List::items_first("projects", items, projects.total))
+}
+
+pub(super) async fn create_project(call: Call) -> Answer {
+    let new = call.body()?.new_project()?;
+    let project =
+        call.controller.create_project_in(&call.caller, new.organization_id, new.name, new.description).await?;
+    json(&project_document(project))
+}
+
+pub(super) async fn update_project(call: Call) -> Answer {
+    let update = call.body()?.update_project()?;
+    let id: ProjectId = call.id("project_id", "project_id")?;
+    let project = call.controller.update_project(&call.caller, id, update.name, update.description).await?;
+    json(&project_document(project))
+}
+
+pub(super) async fn delete_project(call: Call) -> Answer {
+    let id: ProjectId = call.id("project_id", "project_id")?;
+    call.controller.delete_project(&call.caller, id).await?;
+    Ok(no_content())
 }
 
 async fn api_key(call: Call) -> Answer {

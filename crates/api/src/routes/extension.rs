@@ -5,14 +5,11 @@ use causeway_model::error::{ArgumentError, ArgumentReason};
 use causeway_model::{ConnectionId, Error, VpnGatewayId};
 use causeway_wire::document::List;
 use causeway_wire::document::extension::{
-    AnnouncedRouteDocument, AuditRecordDocument, ConnectionStateDocument, DeviceFormatDocument, GatewayStateDocument,
-    ReceivedRouteDocument,
+    AnnouncedRouteDocument, ConnectionStateDocument, DeviceFormatDocument, GatewayStateDocument, ReceivedRouteDocument,
 };
 use causeway_wire::document::s2s::{ConnectionDocument, VpnGatewayDocument};
-use causeway_wire::query::Order;
 
-use super::list;
-use super::table::{Routes, either, get, many, one, post, text_or};
+use super::table::{Routes, either, get, many_or, one, post};
 use crate::answer::{Answer, Failure, json, text};
 use crate::call::Call;
 
@@ -28,13 +25,12 @@ pub(crate) fn routes() -> Routes {
         )
         .route(
             &format!("{X}/connections/{{id}}/device-configuration"),
-            get(device_configuration, text_or::<DeviceFormatDocument>("formats")),
+            get(device_configuration, many_or::<DeviceFormatDocument>("formats", "text/plain; charset=utf-8")),
         )
         .route(&format!("{V}/vpn-gateways/{{id}}/lock"), post(lock_gateway, one::<VpnGatewayDocument>()))
         .route(&format!("{V}/vpn-gateways/{{id}}/unlock"), post(unlock_gateway, one::<VpnGatewayDocument>()))
         .route(&format!("{V}/connections/{{id}}/lock"), post(lock_connection, one::<ConnectionDocument>()))
         .route(&format!("{V}/connections/{{id}}/unlock"), post(unlock_connection, one::<ConnectionDocument>()))
-        .route(&format!("{V}/operator/audit-records"), get(audit_records, many::<AuditRecordDocument>("audit_records")))
 }
 
 fn gateway_id(call: &Call) -> Result<VpnGatewayId, Failure> {
@@ -125,12 +121,4 @@ async fn connection_lock(call: Call, reason: Option<String>) -> Answer {
     let (id, region) = (connection_id(&call)?, call.controller.region());
     let view = call.controller.set_connection_locked(&call.caller, region, id, reason).await?;
     json(&ConnectionDocument::from(view))
-}
-
-async fn audit_records(call: Call) -> Answer {
-    let query = call.query();
-    let page = query.list(Order::CREATED_DESC);
-    query.finish()?;
-    let records = call.controller.audit_records(&call.caller, &page).await?;
-    json(&list::<_, AuditRecordDocument>("audit_records", records))
 }

@@ -1,11 +1,15 @@
 //! Routes, one file for each API.
 
 pub(crate) mod account;
+pub(crate) mod events;
 pub(crate) mod extension;
 pub(crate) mod ipam;
+pub(crate) mod operator;
+pub(crate) mod options;
 pub(crate) mod s2s;
 pub(crate) mod secret;
 pub(crate) mod table;
+pub(crate) mod usage;
 pub(crate) mod vpc;
 
 use std::future::Future;

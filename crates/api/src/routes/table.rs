@@ -37,8 +37,8 @@ pub(crate) enum Answers {
     Many(&'static str, fn(&mut Components) -> Value),
     /// A page of one of two kinds of items.
     Either(&'static str, fn(&mut Components) -> Value, fn(&mut Components) -> Value),
-    /// A text, or a page of a list.
-    TextOr(&'static str, fn(&mut Components) -> Value),
+    /// A page of a list, or a text of this content type.
+    ManyOr(&'static str, fn(&mut Components) -> Value, &'static str),
     /// 204.
     Nothing,
     /// 501: the call exists in production, and is not offered here.
@@ -60,9 +60,9 @@ pub(crate) const fn either<A: Schema, B: Schema>(key: &'static str) -> Answers {
     Answers::Either(key, A::schema, B::schema)
 }
 
-/// A text, or a page of documents.
-pub(crate) const fn text_or<T: Schema>(key: &'static str) -> Answers {
-    Answers::TextOr(key, T::schema)
+/// A page of documents, or a text of this content type.
+pub(crate) const fn many_or<T: Schema>(key: &'static str, text: &'static str) -> Answers {
+    Answers::ManyOr(key, T::schema, text)
 }
 
 /// No body.
@@ -105,7 +105,7 @@ macro_rules! methods {
     };
 }
 
-methods!(first: delete, get, post; all: delete = DELETE, get = GET, patch = PATCH, post = POST, put = PUT);
+methods!(first: delete, get, post, put; all: delete = DELETE, get = GET, patch = PATCH, post = POST, put = PUT);
 
 impl Routes {
     pub(crate) fn new(tag: &'static str) -> Self {
@@ -151,10 +151,10 @@ impl Answers {
                 let items = json!({"anyOf": [one(components), other(components)]});
                 ("200", json!({"description": "A page.", "content": json(page(key, items))}))
             }
-            Self::TextOr(key, item) => {
+            Self::ManyOr(key, item, text) => {
                 let mut content = json(page(key, item(components)));
-                content["text/plain; charset=utf-8"] = json!({"schema": {"type": "string"}});
-                ("200", json!({"description": "The text, or what there is.", "content": content}))
+                content[text] = json!({"schema": {"type": "string"}});
+                ("200", json!({"description": "A page, or the text.", "content": content}))
             }
             Self::Nothing => ("204", json!({"description": "Done."})),
             Self::NotOffered => ("501", json!({"$ref": "#/components/responses/Error"})),

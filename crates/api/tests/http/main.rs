@@ -2,7 +2,9 @@
 
 mod connections;
 mod conventions;
+mod extension;
 mod openapi;
+mod operator;
 mod sdk;
 mod service;
 mod slice;

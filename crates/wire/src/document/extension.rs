@@ -8,7 +8,7 @@ use causeway_model::reason::{Layer, Reason, ReasonCode, Turn};
 use causeway_model::resource::AuditRecord;
 use causeway_model::status::{ConnectionStatus, VpnGatewayStatus};
 use causeway_model::view::{ConnectionState, GatewayState};
-use causeway_model::{Family, NodeId};
+use causeway_model::{Family, NodeId, ProjectId};
 use ipnet::IpNet;
 use serde::Serialize;
 use uuid::Uuid;
@@ -307,6 +307,8 @@ pub struct AuditRecordDocument {
     action: String,
     at: Time,
     details: BTreeMap<String, String>,
+    /// The object's project, if it has one.
+    project_id: Option<ProjectId>,
     request_id: Uuid,
     resource: String,
     resource_id: String,
@@ -320,6 +322,7 @@ impl From<AuditRecord> for AuditRecordDocument {
             action: record.action,
             at: record.at.into(),
             details: record.details,
+            project_id: record.project_id,
             request_id: record.request_id,
             resource: record.resource,
             resource_id: record.resource_id,

@@ -1,11 +1,15 @@
 //! What is answered. Each document is written as a struct whose fields stand in wire order.
 
 pub mod account;
+pub mod event;
 pub mod extension;
 pub mod instance;
 pub mod ipam;
+pub mod operator;
+pub mod options;
 pub mod s2s;
 pub mod secret;
+pub mod usage;
 pub mod vpc;
 
 use causeway_model::Timestamp;

@@ -5,6 +5,8 @@
 
 pub mod extension;
 pub mod ipam;
+pub mod operator;
+pub mod options;
 pub mod s2s;
 pub mod secret;
 pub mod vpc;
