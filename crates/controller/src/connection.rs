@@ -3,15 +3,14 @@
 use std::net::IpAddr;
 
 use causeway_device::{DeviceInput, FORMATS, Names};
-use causeway_model::command::{ConnectionFilter, ListQuery, NewBgp, NewConnection, Page, PolicyChange, Rename};
+use causeway_model::command::{
+    ConnectionChange, ConnectionFilter, ListQuery, NewBgp, NewConnection, Page, PolicyChange,
+};
 use causeway_model::desired::{PolicyDesired, TunnelDesired};
 use causeway_model::error::ArgumentErrors;
 use causeway_model::error::ArgumentReason::{Constraint, Unknown};
 use causeway_model::observed::ReceivedRoute;
-use causeway_model::resource::{
-    BgpSession, Caller, Connection, CustomerGateway, InitiationPolicy, RoutingPolicy, Tunnels, VpnGateway,
-};
-use causeway_model::suite::Cipher;
+use causeway_model::resource::{BgpSession, Caller, Connection, CustomerGateway, RoutingPolicy, Tunnels, VpnGateway};
 use causeway_model::view::{ConnectionState, ConnectionStatuses};
 use causeway_model::{ConnectionId, Error, Family, ProjectId, RoutingPolicyId, Timestamp, VpcId};
 use causeway_store::{ConnectionRecord, GatewayRecord, Kind, Reader, Tunnel};
@@ -22,6 +21,7 @@ use crate::access::{checked, paging, referenced, scope};
 use crate::customer::own_address;
 use crate::gateway::{GATEWAY, changeable, may_lock};
 use crate::interconnect::{self, Pair};
+use crate::psk::KeyFields;
 use crate::quota::QuotaResource;
 use crate::unit::Unit;
 use crate::{Controller, Result, catalogue, status};
@@ -279,9 +279,11 @@ impl Controller {
 
         let id = ConnectionId::random();
         let (secret_id, secret_revision, owns_secret) = match new.secret {
-            Some((secret, revision)) => {
-                (secret, unit.usable_key(project.id, secret, revision).await?.version.revision, false)
-            }
+            Some((secret, revision)) => (
+                secret,
+                unit.usable_key(project.id, secret, revision, &KeyFields::SECRET).await?.version.revision,
+                false,
+            ),
             None => (unit.make_own_secret(&project, id).await?, 1, true),
         };
         let [bgp_ipv4, bgp_ipv6] = sessions;
@@ -338,41 +340,43 @@ impl Controller {
         Ok(Page { items: status::connections(&mut reader, &records, self.now()).await?, total })
     }
 
-    /// Changes a connection's name, tags, initiation policy or proposals. A working tunnel stays up: new proposals count from the next
-    /// negotiation on.
+    /// Changes a connection's name, tags, initiation policy, proposals or key. A working tunnel stays up: new proposals count from the
+    /// next negotiation on, and the key changes as by [`Self::change_psk`].
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Locked`], [`Error::TransientState`].
+    /// [`Error::NotFound`], [`Error::InvalidArguments`], [`Error::Locked`], [`Error::TransientState`].
     pub async fn update_connection(
         &self,
         caller: &Caller,
         region: &str,
         id: ConnectionId,
-        rename: Rename,
-        initiation_policy: Option<InitiationPolicy>,
-        ikev2_ciphers: Option<Vec<Cipher>>,
-        esp_ciphers: Option<Vec<Cipher>>,
+        change: ConnectionChange,
     ) -> Result<ConnectionStatuses> {
         let mut unit = self.unit(caller, region).await?;
         let mut record = unit.changeable_connection(id).await?;
         let old = record.connection.clone();
         let connection = &mut record.connection;
-        connection.initiation_policy = initiation_policy.unwrap_or(connection.initiation_policy);
-        if let Some(ciphers) = ikev2_ciphers {
+        connection.initiation_policy = change.initiation_policy.unwrap_or(connection.initiation_policy);
+        if let Some(ciphers) = change.ikev2_ciphers {
             connection.ikev2_ciphers = ciphers;
         }
-        if let Some(ciphers) = esp_ciphers {
+        if let Some(ciphers) = change.esp_ciphers {
             connection.esp_ciphers = ciphers;
         }
+        let mut details = Vec::new();
+        if unit.other_key(connection, change.secret_id, change.secret_revision).await? {
+            details.push(("secret", connection.secret_id.to_string()));
+            details.push(("revision", connection.secret_revision.to_string()));
+        }
         let changed = *connection != old;
-        unit.rename(Kind::Connection, id.0, &mut connection.meta, rename).await?;
+        unit.rename(Kind::Connection, id.0, &mut connection.meta, change.rename).await?;
         if changed {
             let tunnels = unit.tunnels(id).await?;
             unit.agree(Some(id), &tunnels, &connection.ikev2_ciphers, "ikev2_ciphers").await?;
             unit.set_connection(connection).await?;
             unit.bump_connections(&[id]).await?;
         }
-        unit.finish_connection("update", id, &[]).await
+        unit.finish_connection("update", id, &details).await
     }
 
     /// Deletes a connection and the secret that was made for it.

@@ -5,7 +5,7 @@
 //! change counts as unproven until the window ends.
 
 use causeway_model::command::NewMeta;
-use causeway_model::resource::{Caller, Secret, SecretVersionStatus};
+use causeway_model::resource::{Caller, Connection, Secret, SecretVersionStatus};
 use causeway_model::view::ConnectionStatuses;
 use causeway_model::{ConnectionId, Error, Psk, SecretId};
 use causeway_store::{ConnectionRecord, Kind, PreviousKey, Project, Reader, SecretRecord, StoredVersion};
@@ -20,6 +20,19 @@ pub(crate) const OVERLAP: u32 = 24 * 3600;
 
 /// Octets of a tenant's own key at most: what every device's configuration can carry is far less.
 const MAX_KEY: usize = 1024;
+
+/// What the fields of a request are called that name a key.
+pub(crate) struct KeyFields {
+    id: &'static str,
+    revision: &'static str,
+}
+
+impl KeyFields {
+    /// In `secret`, when a connection is made and by change-psk.
+    pub(crate) const SECRET: Self = Self { id: "secret.id", revision: "secret.revision" };
+    /// In an update.
+    pub(crate) const UPDATE: Self = Self { id: "secret_id", revision: "secret_revision" };
+}
 
 fn previous_context(id: ConnectionId) -> String {
     format!("previous_key|data|{id}")
@@ -98,7 +111,7 @@ impl Controller {
         let mut unit = self.unit(caller, region).await?;
         let mut record = unit.changeable_connection(id).await?;
         let project = record.connection.meta.project_id;
-        let stored = unit.usable_key(project, secret, revision).await?;
+        let stored = unit.usable_key(project, secret, revision, &KeyFields::SECRET).await?;
         let old = (record.connection.secret_id, record.connection.secret_revision);
         if old != (secret, stored.version.revision) {
             unit.keep_key(id).await?;
@@ -128,12 +141,41 @@ impl Unit<'_> {
         Ok(self.set_previous_key(id, &PreviousKey { data, until }).await?)
     }
 
+    /// Gives `connection` the key that an update names, if it is another one, and says whether it is. A secret without a revision means
+    /// the number of the current one, as the clients' documents have it; that it is there is for the caller to see to, so a secret
+    /// without it is an error of the field.
+    pub(crate) async fn other_key(
+        &mut self,
+        connection: &mut Connection,
+        secret: Option<SecretId>,
+        revision: Option<u32>,
+    ) -> Result<bool> {
+        let old = (connection.secret_id, connection.secret_revision);
+        let new = (secret.unwrap_or(old.0), revision.unwrap_or(old.1));
+        if new == old {
+            return Ok(false);
+        }
+        let (project, fields) = (connection.meta.project_id, KeyFields::UPDATE);
+        self.usable_key(project, new.0, Some(new.1), &fields).await.map_err(|error| match error {
+            Error::NotFound { resource: "secret_version", .. } if revision.is_none() => {
+                let help =
+                    format!("secret {} has no revision {}, the connection's current one; name one", new.0, new.1);
+                Error::constraint(fields.revision, help)
+            }
+            error => error,
+        })?;
+        self.keep_key(connection.id).await?;
+        (connection.secret_id, connection.secret_revision) = new;
+        Ok(true)
+    }
+
     /// A tenant's own key: its secret is of the same project, the version is enabled and has something in it.
     pub(crate) async fn usable_key(
         &mut self,
         project: causeway_model::ProjectId,
         id: SecretId,
         revision: Option<u32>,
+        fields: &KeyFields,
     ) -> Result<StoredVersion> {
         referenced(project, self.secret(id).await?, |record| record.secret.meta.project_id, "secret", id)?;
         let stored = match revision {
@@ -145,17 +187,11 @@ impl Unit<'_> {
         let stored =
             stored.filter(|stored| stored.version.status != SecretVersionStatus::Deleted).ok_or_else(missing)?;
         if stored.version.status == SecretVersionStatus::Disabled {
-            return Err(Error::constraint(
-                "secret.revision",
-                "this version is disabled; enable it or name another one",
-            ));
+            return Err(Error::constraint(fields.revision, "this version is disabled; enable it or name another one"));
         }
         let length = self.controller.open_version(&stored)?.len();
         if !(1..=MAX_KEY).contains(&length) {
-            return Err(Error::constraint(
-                "secret.id",
-                format!("the key must have 1 to {MAX_KEY} octets, not {length}"),
-            ));
+            return Err(Error::constraint(fields.id, format!("the key must have 1 to {MAX_KEY} octets, not {length}")));
         }
         Ok(stored)
     }

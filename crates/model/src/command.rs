@@ -329,6 +329,23 @@ pub struct Rename {
     pub tags: Option<Vec<String>>,
 }
 
+/// Changes of a connection; `None` = unchanged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionChange {
+    /// Name and tags.
+    pub rename: Rename,
+    /// Who starts.
+    pub initiation_policy: Option<InitiationPolicy>,
+    /// IKE proposals.
+    pub ikev2_ciphers: Option<Vec<Cipher>>,
+    /// ESP proposals.
+    pub esp_ciphers: Option<Vec<Cipher>>,
+    /// The secret that holds the key. Without `secret_revision` it is the revision with the number of the current one.
+    pub secret_id: Option<SecretId>,
+    /// The revision that holds the key, of `secret_id` or else of the secret that the connection has.
+    pub secret_revision: Option<u32>,
+}
+
 /// Set or detach a routing policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PolicyChange {

@@ -152,19 +152,8 @@ async fn connection(call: Call) -> Answer {
 }
 
 async fn update_connection(call: Call) -> Answer {
-    let (id, update) = (connection_id(&call)?, call.body()?.update_connection()?);
-    let view = call
-        .controller
-        .update_connection(
-            &call.caller,
-            &call.region,
-            id,
-            update.rename,
-            update.initiation_policy,
-            update.ikev2_ciphers,
-            update.esp_ciphers,
-        )
-        .await?;
+    let (id, change) = (connection_id(&call)?, call.body()?.update_connection()?);
+    let view = call.controller.update_connection(&call.caller, &call.region, id, change).await?;
     json(&ConnectionDocument::from(view))
 }
 

@@ -272,6 +272,14 @@ async fn an_own_secret() {
     );
     service.delete(&path).await.error(412, "precondition_failed");
     let connection = format!("{S2S}/connections/{}", id(&created["connection"]));
+    // As the Go SDK's update of a connection does it.
+    service.post(&format!("{path}/versions"), &json!({"data": "OTg3NjU0MzIx"})).await.ok();
+    let update = json!({"name": "n2", "initiation_policy": "unknown_initiation_policy", "secret_revision": 2});
+    let updated = service.call("PATCH", &connection, &update.to_string()).await.ok();
+    assert_eq!((&updated["name"], &updated["secret_id"]), (&json!("n2"), &secret["id"]));
+    assert_eq!(updated["secret_revision"], 2);
+    let wrong = service.call("PATCH", &connection, &json!({"secret_revision": 9}).to_string()).await;
+    assert_eq!(wrong.error(404, "not_found")["resource"], "secret_version");
     assert_eq!(service.delete(&connection).await.status, StatusCode::NO_CONTENT);
     assert_eq!(service.delete(&path).await.status, StatusCode::NO_CONTENT, "an own secret outlives the connection");
 }

@@ -1,10 +1,14 @@
 //! A connection's life: statuses from facts, keys, policies.
 
-use causeway_model::command::{ConnectionFilter, NewSecret, NewSecretVersion, PolicyChange, Rename, RevisionRef};
+use causeway_model::command::{
+    ConnectionChange, ConnectionFilter, NewSecret, NewSecretVersion, PolicyChange, Rename, RevisionRef,
+};
+use causeway_model::desired::NodeDesired;
 use causeway_model::reason::ReasonCode;
 use causeway_model::resource::Role;
 use causeway_model::status::{BgpStatus, ConnectionStatus, TunnelStatus, VpnGatewayStatus};
 use causeway_model::{ConnectionId, Family};
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::harness::{REGION, World, kind, list, meta, new_connection, until};
@@ -119,7 +123,7 @@ async fn a_renewed_key_is_accepted_beside_the_old_one_for_the_window() {
     let world = World::new().await;
     let (mut node, _, made) = world.connected().await;
     let (id, secret) = (made.connection.id, made.connection.secret_id);
-    let keys = |desired: &causeway_model::desired::NodeDesired| -> Vec<Vec<u8>> {
+    let keys = |desired: &NodeDesired| -> Vec<Vec<u8>> {
         desired.gateways[0].connections[0].psks.iter().map(|psk| psk.expose().to_vec()).collect()
     };
     let first = keys(&*node.wait_for(|_| true).await).remove(0);
@@ -179,6 +183,55 @@ async fn a_tenants_own_key() {
     world.controller.delete_connection(&world.operator, REGION, id).await.expect("deleted");
     let kept = world.controller.secret(&world.operator, REGION, secret).await.expect("the tenant's own stays");
     assert!(kept.used_by.is_empty());
+}
+
+/// The Go SDK's update: "if not given it will not change; if secret_id is updated, secret_revision should be set accordingly".
+#[tokio::test]
+async fn an_update_changes_the_key_as_change_psk_does() {
+    let world = World::new().await;
+    let (mut node, _, made) = world.connected().await;
+    let (controller, operator, id) = (&world.controller, &world.operator, made.connection.id);
+    let renewed = controller.renew_psk(operator, REGION, id, true).await.expect("renewed").connection;
+    assert_eq!(renewed.secret_revision, 2);
+    let new = NewSecret {
+        meta: meta("mine"),
+        description: String::new(),
+        kind: "opaque".into(),
+        path: "/".into(),
+        protected: false,
+    };
+    let secret = controller.create_secret(operator, REGION, new).await.expect("made").id;
+    let add = async |data: &[u8]| {
+        let data = Zeroizing::new(data.to_vec());
+        let version = NewSecretVersion { data, description: None, disable_previous: false, data_crc32: None };
+        controller.create_secret_version(operator, REGION, secret, version).await.expect("made").revision
+    };
+    assert_eq!(add(b"the first").await, 1);
+    let update = async |secret_id, secret_revision| {
+        let rename = Rename { name: Some(format!("{secret_revision:?}")), tags: None };
+        let change = ConnectionChange { rename, secret_id, secret_revision, ..ConnectionChange::default() };
+        let changed = controller.update_connection(operator, REGION, id, change).await;
+        changed.map(|view| (view.connection.secret_id, view.connection.secret_revision)).map_err(|error| kind(&error))
+    };
+    // The revision's number stays where none is given, and the whole update fails where it does not lead to a key.
+    assert_eq!(update(Some(secret), None).await.err().as_deref(), Some("400 secret_revision"));
+    assert_eq!(update(Some(secret), Some(7)).await.err().as_deref(), Some("404 secret_version"));
+    assert_eq!(update(Some(Uuid::new_v4().into()), Some(1)).await.err().as_deref(), Some("404 secret"));
+    let read = controller.connection(operator, REGION, id).await.expect("there").connection;
+    assert_eq!((&read.meta.name, read.secret_id), (&renewed.meta.name, renewed.secret_id), "nothing was changed");
+    assert_eq!(update(Some(secret), Some(1)).await, Ok((secret, 1)));
+    node.wait_for(|desired| desired.gateways[0].connections[0].psks[0].expose() == b"the first").await;
+    assert_eq!(add(b"the second").await, 2);
+    assert_eq!(update(None, Some(2)).await, Ok((secret, 2)), "of the secret that it has");
+    let both = [b"the second".to_vec(), b"the first".to_vec()];
+    let accepted = |desired: &NodeDesired| {
+        let keys = desired.gateways[0].connections[0].psks.iter();
+        keys.map(|key| key.expose().to_vec()).collect::<Vec<_>>() == both
+    };
+    node.wait_for(accepted).await;
+    assert_eq!(update(Some(renewed.secret_id), None).await, Ok((renewed.secret_id, 2)), "the number is the same");
+    controller.set_secret_version_enabled(operator, REGION, secret, RevisionRef::Number(1), false).await.expect("unused");
+    assert_eq!(update(Some(secret), Some(1)).await.err().as_deref(), Some("400 secret_revision"), "disabled");
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 //! Projects, keys, quotas, the catalogue, and what is billed.
 
 use causeway_controller::{GatewayTypeChange, GatewayTypeOffer, KeyRequest, OptionsChange, QuotaResource, UsageQuery};
-use causeway_model::command::{NewIp, NewIpSource, NewPublicAddress, NewSecret, NewVpc, PolicyChange, Rename};
+use causeway_model::command::{
+    ConnectionChange, NewIp, NewIpSource, NewPublicAddress, NewSecret, NewVpc, PolicyChange, Rename,
+};
 use causeway_model::resource::{Caller, GatewayType, Role};
 use causeway_model::{Family, Timestamp};
 use uuid::Uuid;
@@ -299,7 +301,7 @@ async fn nobody_sees_another_project() {
         c.connection_state(f, REGION, connection),
         c.connection_routes(f, REGION, connection),
         c.device_configuration(f, REGION, connection, None),
-        c.update_connection(f, REGION, connection, none(), None, None, None),
+        c.update_connection(f, REGION, connection, ConnectionChange::default()),
         c.set_route_propagation(f, REGION, connection, false),
         c.set_routing_policy(f, REGION, change),
         c.detach_routing_policy(f, REGION, change),

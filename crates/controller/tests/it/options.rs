@@ -2,7 +2,7 @@
 
 use causeway_controller::OptionsChange;
 use causeway_model::SecretId;
-use causeway_model::command::{NewSecret, NewSecretVersion, Rename, RevisionRef};
+use causeway_model::command::{ConnectionChange, NewSecret, NewSecretVersion, Rename, RevisionRef};
 use causeway_model::desired::{ConnectionDesired, NodeDesired, Timers};
 use causeway_model::resource::Tunnels;
 use causeway_model::suite::{Cipher, Encryption};
@@ -184,8 +184,8 @@ async fn connections_between_the_same_addresses_differ_in_identity_and_agree_in_
     assert_ne!(other, Cipher::DEFAULT_IKE);
     assert_eq!(kind(&create(vec![other]).await.expect_err("differs")), "400 ikev2_ciphers");
     let second = create(vec![Cipher::DEFAULT_IKE]).await.expect("the default, spelt out").connection;
-    let none = Rename { name: None, tags: None };
-    let update = controller.update_connection(operator, REGION, second.id, none, None, Some(vec![other]), None).await;
+    let change = |ciphers| ConnectionChange { ikev2_ciphers: Some(ciphers), ..ConnectionChange::default() };
+    let update = controller.update_connection(operator, REGION, second.id, change(vec![other])).await;
     assert_eq!(kind(&update.expect_err("differs")), "400 ikev2_ciphers");
     assert_eq!(kind(&set(second.id, identity("A.example")).await.expect_err("taken")), "409 exists connection");
     let free = OptionsChange { peer_identity: Some(None), ..OptionsChange::default() };
@@ -208,8 +208,7 @@ async fn connections_between_the_same_addresses_differ_in_identity_and_agree_in_
     assert_eq!(move_there().await.err().as_deref(), Some("409 exists connection"));
     set(third.id, identity("c.example")).await.expect("another one");
     assert_eq!(move_there().await.err().as_deref(), Some("400 ipv4_public"), "the proposals differ");
-    let none = Rename { name: None, tags: None };
-    let alike = controller.update_connection(operator, REGION, third.id, none, None, Some(Vec::new()), None).await;
+    let alike = controller.update_connection(operator, REGION, third.id, change(Vec::new())).await;
     alike.expect("nobody shares its addresses yet");
     move_there().await.expect("three identities, one proposal");
 }

@@ -3,7 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use causeway_model::command::{
-    NewBgp, NewConnection, NewCustomerGateway, NewPublicAddress, NewRoutingPolicy, NewVpnGateway, PolicyChange, Rename,
+    ConnectionChange, NewBgp, NewConnection, NewCustomerGateway, NewPublicAddress, NewRoutingPolicy, NewVpnGateway,
+    PolicyChange, Rename,
 };
 use causeway_model::error::ArgumentReason;
 use causeway_model::resource::InitiationPolicy;
@@ -52,19 +53,6 @@ pub struct UpdateRoutingPolicy {
     pub prefix_filter_in: Option<Vec<IpNet>>,
     /// Announced to the customer.
     pub prefix_filter_out: Option<Vec<IpNet>>,
-}
-
-/// What an update of a connection asks for; `None` = unchanged. Lists of proposals that are empty count as absent (§3.8).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpdateConnection {
-    /// Name and tags.
-    pub rename: Rename,
-    /// Who starts.
-    pub initiation_policy: Option<InitiationPolicy>,
-    /// IKE proposals.
-    pub ikev2_ciphers: Option<Vec<Cipher>>,
-    /// ESP proposals.
-    pub esp_ciphers: Option<Vec<Cipher>>,
 }
 
 impl Body {
@@ -201,16 +189,18 @@ impl Body {
         })
     }
 
-    /// Update a connection.
+    /// Update a connection. Lists of proposals that are empty count as absent (§3.8).
     ///
     /// # Errors
     /// Every invalid field.
-    pub fn update_connection(&self) -> Result<UpdateConnection, Error> {
-        self.read(|fields| UpdateConnection {
+    pub fn update_connection(&self) -> Result<ConnectionChange, Error> {
+        self.read(|fields| ConnectionChange {
             rename: fields.rename(),
             initiation_policy: initiation_policy(fields),
             ikev2_ciphers: ciphers(fields, "ikev2_ciphers", true).filter(|list| !list.is_empty()),
             esp_ciphers: ciphers(fields, "esp_ciphers", false).filter(|list| !list.is_empty()),
+            secret_id: fields.id("secret_id"),
+            secret_revision: fields.number("secret_revision", 1, u32::MAX),
         })
     }
 

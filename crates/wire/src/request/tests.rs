@@ -104,6 +104,11 @@ fn gos_empty_update_of_a_connection_changes_the_name_only() {
     assert_eq!(update.rename.name.as_deref(), Some("n2"));
     assert_eq!(update.rename.tags, None);
     assert_eq!((update.initiation_policy, update.ikev2_ciphers, update.esp_ciphers), (None, None, None));
+    assert_eq!((update.secret_id, update.secret_revision), (None, None));
+    let update = body(r#"{"secret_id":"A","secret_revision":3}"#).update_connection().expect("valid");
+    assert_eq!((update.secret_id.map(|id| id.to_string()).as_deref(), update.secret_revision), (Some(A), Some(3)));
+    let wrong = r#"{"secret_id":"x","secret_revision":0}"#;
+    check(Body::update_connection, &[(wrong, &[("secret_id", Format), ("secret_revision", Constraint)])]);
 }
 
 #[test]
