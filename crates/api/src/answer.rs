@@ -8,6 +8,7 @@ use causeway_model::Error;
 use causeway_wire::error::ErrorResponse;
 use serde::Serialize;
 
+use crate::call::Call;
 use crate::limits::Exceeded;
 
 /// The content type of everything but device configurations.
@@ -103,8 +104,8 @@ pub(crate) async fn no_such_method() -> Response {
     error(ErrorResponse::method_not_allowed())
 }
 
-/// 501 for a call of the public API that this server does not offer.
-pub(crate) async fn not_offered() -> Failure {
+/// 501 for a call of the public API that this server does not offer. Who calls is asked all the same: a stranger gets 401 everywhere.
+pub(crate) async fn not_offered(_: Call) -> Failure {
     not_implemented("this call is not offered")
 }
 

@@ -71,7 +71,8 @@ impl FromRequest<App> for Call {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Response> {
         // Extensions are never the client's.
-        if request.extensions().get::<Recorder>().is_some() {
+        if let Some(recorder) = request.extensions().get::<Recorder>() {
+            recorder.token();
             return Self::read(request, app, nobody()).await.map_err(Failure::into_response);
         }
         let request_id = request.extensions().get::<RequestId>().map_or_else(Uuid::new_v4, |id| id.0);

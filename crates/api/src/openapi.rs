@@ -104,6 +104,9 @@ fn describe(
         "parameters": list,
         "responses": {status: response, "default": {"$ref": "#/components/responses/Error"}},
     });
+    if !recorder.needs_token() {
+        described["security"] = json!([]);
+    }
     if let Some(body) = recorder.body() {
         let required = body.get("required").is_some();
         described["requestBody"] = json!({"required": required, "content": {"application/json": {"schema": body}}});

@@ -19,6 +19,7 @@ struct Notes {
     fields: BTreeMap<String, Value>,
     required: BTreeSet<String>,
     has_body: bool,
+    needs_token: bool,
 }
 
 impl Recorder {
@@ -48,6 +49,17 @@ impl Recorder {
     pub(crate) fn one_item(&self) -> &'static [Value] {
         static ITEM: LazyLock<[Value; 1]> = LazyLock::new(|| [Value::Object(Map::new())]);
         ITEM.as_slice()
+    }
+
+    /// Notes that the call asks who makes it.
+    pub fn token(&self) {
+        self.notes().needs_token = true;
+    }
+
+    /// Whether the call asks who makes it.
+    #[must_use]
+    pub fn needs_token(&self) -> bool {
+        self.notes().needs_token
     }
 
     /// Parameters of the query and their schemas.

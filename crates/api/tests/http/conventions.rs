@@ -94,6 +94,13 @@ async fn who_may_call() {
 #[tokio::test]
 async fn who_calls_is_asked_before_what_the_body_holds() {
     let service = Service::start().await;
+    for (method, path) in
+        [("GET", "/vpc-connectors"), ("POST", "/ingress-rules"), ("DELETE", &format!("/ingress-rules/{}", Uuid::nil()))]
+    {
+        let request = Request::builder().method(method).uri(format!("{VPC}{path}")).body(Body::empty());
+        service.send(request.expect("a request")).await.error(401, "denied_authentication");
+        service.call(method, &format!("{VPC}{path}"), "{}").await.error(501, "not_implemented");
+    }
     let request = Request::post(format!("{S2S}/connections")).body(Body::from("{")).expect("a request");
     service.send(request).await.error(401, "denied_authentication");
 }

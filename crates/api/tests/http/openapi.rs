@@ -37,6 +37,13 @@ async fn every_call_is_described() {
     for reference in references {
         assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
     }
+    // Where no token is asked for, the document says so; what is not offered asks for one like the rest.
+    let metadata = &document["paths"]["/metadata"]["get"];
+    assert_eq!(metadata["security"], serde_json::json!([]), "{metadata}");
+    for (path, method) in [("/vpc/v2/regions/{region}/vpc-connectors", "get"), ("/account/v3/projects", "get")] {
+        let call = &document["paths"][path][method];
+        assert!(call.is_object() && call.get("security").is_none(), "{path}: {call}");
+    }
     let mut names = Vec::new();
     collect(&document, "operationId", &mut names);
     let count = names.len();
