@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use causeway_api::{Rate, RateLimits};
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::Deserialize;
 
@@ -38,6 +39,12 @@ provider_asn = 12876
 ipv4 = ["192.0.2.0/24"]
 ipv6 = ["2001:db8:0:1::/64"]
 
+# Requests that the API takes from one API key and from one address (IPv6: one /64): per second in the long run, and at once.
+# More are answered 429. per_second = 0: no limit.
+[rate_limits]
+per_key = { per_second = 5000, burst = 20000 }
+per_address = { per_second = 5000, burst = 20000 }
+
 # The gateway node inside this process.
 [node]
 # "auto": if this process is root and /dev/net/tun and nft are there. "yes": fail to start otherwise. "no": never.
@@ -59,6 +66,8 @@ const KEYS: &[&[&str]] = &[
     &["support_contact"],
     &["provider_asn"],
     &["public_pools"],
+    &["rate_limits", "per_key"],
+    &["rate_limits", "per_address"],
     &["node", "enabled"],
     &["node", "zone"],
     &["node", "underlay"],
@@ -88,9 +97,32 @@ pub(crate) struct Config {
     /// Pools by zone.
     #[serde(default)]
     pub(crate) public_pools: BTreeMap<String, Pools>,
+    /// Requests that are taken.
+    #[serde(default)]
+    pub(crate) rate_limits: RateSection,
     /// The node inside the process.
     #[serde(default)]
     pub(crate) node: NodeSection,
+}
+
+/// How many requests may come; what is left out is as in [`RateLimits::default`].
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RateSection {
+    /// Of one API key.
+    pub(crate) per_key: Option<RateOf>,
+    /// Of one address.
+    pub(crate) per_address: Option<RateOf>,
+}
+
+/// One limit.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RateOf {
+    /// Requests per second in the long run; 0: no limit.
+    per_second: u32,
+    /// Requests at once.
+    burst: u32,
 }
 
 /// Public ranges of one zone.
@@ -257,6 +289,11 @@ fn check(config: &Config) -> Result<(), String> {
     if !config.node.zone.is_empty() && !config.zones.contains(&config.node.zone) {
         return Err(format!("node.zone: {:?} is not one of zones {:?}", config.node.zone, config.zones));
     }
+    for (name, rate) in [("per_key", config.rate_limits.per_key), ("per_address", config.rate_limits.per_address)] {
+        if rate.is_some_and(|rate| rate.per_second > 0 && rate.burst == 0) {
+            return Err(format!("rate_limits.{name}: burst must be at least 1, or no request is ever taken"));
+        }
+    }
     if config.node.underlay.len() > 15 {
         return Err(format!("node.underlay: {:?} is longer than an interface name can be (15)", config.node.underlay));
     }
@@ -286,6 +323,18 @@ impl Config {
         }
     }
 
+    /// The limits of the API.
+    pub(crate) fn limits(&self) -> RateLimits {
+        let rate = |wanted: Option<RateOf>, otherwise| {
+            wanted.map_or(otherwise, |wanted| Rate { per_second: wanted.per_second, burst: wanted.burst })
+        };
+        let usual = RateLimits::default();
+        RateLimits {
+            per_address: rate(self.rate_limits.per_address, usual.per_address),
+            per_key: rate(self.rate_limits.per_key, usual.per_key),
+        }
+    }
+
     /// The node's zone.
     pub(crate) fn node_zone(&self) -> String {
         if self.node.zone.is_empty() { self.zones.first().cloned().unwrap_or_default() } else { self.node.zone.clone() }
@@ -309,6 +358,16 @@ mod tests {
     fn the_default_file_is_valid() {
         let config = with(&[]).expect("valid");
         assert_eq!((config.provider_asn, config.node_zone().as_str()), (12876, "fr-par-1"));
+    }
+
+    #[test]
+    fn limits_are_the_usual_ones_unless_they_are_given() {
+        assert_eq!(with(&[]).expect("valid").limits(), RateLimits::default());
+        let some = with(&[("CAUSEWAY_RATE_LIMITS_PER_KEY", "{ per_second = 2, burst = 7 }")]).expect("valid");
+        let per_key = Rate { per_second: 2, burst: 7 };
+        assert_eq!(some.limits(), RateLimits { per_key, ..RateLimits::default() });
+        let none = message(with(&[("CAUSEWAY_RATE_LIMITS_PER_ADDRESS", "{ per_second = 2, burst = 0 }")]));
+        assert!(none.contains("rate_limits.per_address") && none.contains("burst"), "{none}");
     }
 
     #[test]

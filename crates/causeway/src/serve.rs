@@ -59,10 +59,11 @@ pub(crate) async fn serve(
 
     let shutdown = CancellationToken::new();
     let node = start_node(&config, &data, &controller, &shutdown)?;
+    let api_config = ApiConfig { limits: config.limits(), ..ApiConfig::new(vec![controller.region().to_owned()]) };
     let api = tokio::spawn(causeway_api::serve(
         listener,
         tls,
-        causeway_api::router(controller.clone(), ApiConfig::new(vec![controller.region().to_owned()])),
+        causeway_api::router(controller.clone(), api_config),
         shutdown.clone().cancelled_owned(),
     ));
     say(&format!("serving {url}; clients: . {}", environment_file.display()))?;
