@@ -4,6 +4,7 @@
 With --check it compares instead, and fails as well if a client offers a call that none of its tests makes.
 """
 
+import json
 import pathlib
 import re
 import sys
@@ -43,16 +44,135 @@ CALLS = [
     ("DELETE routing-policies/{id}", "delete routing policy", "delete routing policy"),
 ]
 
+# What the clients call around the VPN: the call as the OpenAPI document has it, its name in Python, in JavaScript and in Go. None for
+# what a package does not offer, or where none is among ours (account and IAM in JavaScript).
+AROUND = {
+    "GET /vpc/v2/regions/{region}/vpcs": ("list_vp_cs", "listVPCs", "ListVPCs"),
+    "POST /vpc/v2/regions/{region}/vpcs": ("create_vpc", "createVPC", "CreateVPC"),
+    "GET /vpc/v2/regions/{region}/vpcs/{vpc_id}": ("get_vpc", "getVPC", "GetVPC"),
+    "PATCH /vpc/v2/regions/{region}/vpcs/{vpc_id}": ("update_vpc", "updateVPC", "UpdateVPC"),
+    "DELETE /vpc/v2/regions/{region}/vpcs/{vpc_id}": ("delete_vpc", "deleteVPC", "DeleteVPC"),
+    "POST /vpc/v2/regions/{region}/vpcs/{vpc_id}/enable-routing": ("enable_routing", "enableRouting", "EnableRouting"),
+    "POST /vpc/v2/regions/{region}/vpcs/{vpc_id}/enable-custom-routes-propagation": (
+        "enable_custom_routes_propagation",
+        "enableCustomRoutesPropagation",
+        "EnableCustomRoutesPropagation",
+    ),
+    "GET /vpc/v2/regions/{region}/vpcs/{vpc_id}/acl-rules": ("get_acl", "getAcl", "GetACL"),
+    "PUT /vpc/v2/regions/{region}/vpcs/{vpc_id}/acl-rules": ("set_acl", "setAcl", "SetACL"),
+    "GET /vpc/v2/regions/{region}/private-networks": ("list_private_networks", "listPrivateNetworks", "ListPrivateNetworks"),
+    "POST /vpc/v2/regions/{region}/private-networks": ("create_private_network", "createPrivateNetwork", "CreatePrivateNetwork"),
+    "GET /vpc/v2/regions/{region}/private-networks/{private_network_id}": ("get_private_network", "getPrivateNetwork", "GetPrivateNetwork"),
+    "PATCH /vpc/v2/regions/{region}/private-networks/{private_network_id}": (
+        "update_private_network",
+        "updatePrivateNetwork",
+        "UpdatePrivateNetwork",
+    ),
+    "DELETE /vpc/v2/regions/{region}/private-networks/{private_network_id}": (
+        "delete_private_network",
+        "deletePrivateNetwork",
+        "DeletePrivateNetwork",
+    ),
+    "POST /vpc/v2/regions/{region}/private-networks/{private_network_id}/enable-dhcp": ("enable_dhcp", "enableDHCP", "EnableDHCP"),
+    "GET /vpc/v2/regions/{region}/subnets": ("list_subnets", "listSubnets", "ListSubnets"),
+    "GET /vpc/v2/regions/{region}/routes-with-nexthop": (None, "listRoutesWithNexthop", "ListRoutesWithNexthop"),
+    "POST /vpc/v2/regions/{region}/routes": ("create_route", "createRoute", "CreateRoute"),
+    "GET /vpc/v2/regions/{region}/routes/{route_id}": ("get_route", "getRoute", "GetRoute"),
+    "PATCH /vpc/v2/regions/{region}/routes/{route_id}": ("update_route", "updateRoute", "UpdateRoute"),
+    "DELETE /vpc/v2/regions/{region}/routes/{route_id}": ("delete_route", "deleteRoute", "DeleteRoute"),
+    "GET /ipam/v1/regions/{region}/ips": ("list_i_ps", "listIPs", "ListIPs"),
+    "POST /ipam/v1/regions/{region}/ips": ("book_ip", "bookIP", "BookIP"),
+    "GET /ipam/v1/regions/{region}/ips/{ip_id}": ("get_ip", "getIP", "GetIP"),
+    "PATCH /ipam/v1/regions/{region}/ips/{ip_id}": ("update_ip", "updateIP", "UpdateIP"),
+    "DELETE /ipam/v1/regions/{region}/ips/{ip_id}": ("release_ip", "releaseIP", "ReleaseIP"),
+    "POST /ipam/v1/regions/{region}/ips/{ip_id}/attach": ("attach_ip", "attachIP", "AttachIP"),
+    "POST /ipam/v1/regions/{region}/ips/{ip_id}/detach": ("detach_ip", "detachIP", "DetachIP"),
+    "POST /ipam/v1/regions/{region}/ips/{ip_id}/move": ("move_ip", "moveIP", "MoveIP"),
+    "POST /ipam/v1/regions/{region}/ip-sets/release": ("release_ip_set", "releaseIPSet", "ReleaseIPSet"),
+    "GET /secret-manager/v1beta1/regions/{region}/secrets": ("list_secrets", "listSecrets", "ListSecrets"),
+    "POST /secret-manager/v1beta1/regions/{region}/secrets": ("create_secret", "createSecret", "CreateSecret"),
+    "GET /secret-manager/v1beta1/regions/{region}/secrets/{secret_id}": ("get_secret", "getSecret", "GetSecret"),
+    "PATCH /secret-manager/v1beta1/regions/{region}/secrets/{secret_id}": ("update_secret", "updateSecret", "UpdateSecret"),
+    "DELETE /secret-manager/v1beta1/regions/{region}/secrets/{secret_id}": ("delete_secret", "deleteSecret", "DeleteSecret"),
+    "POST /secret-manager/v1beta1/regions/{region}/secrets/{secret_id}/protect": ("protect_secret", "protectSecret", "ProtectSecret"),
+    "POST /secret-manager/v1beta1/regions/{region}/secrets/{secret_id}/unprotect": (
+        "unprotect_secret",
+        "unprotectSecret",
+        "UnprotectSecret",
+    ),
+    "POST /secret-manager/v1beta1/regions/{region}/secrets/{secret_id}/add-owner": (
+        "add_secret_owner",
+        "addSecretOwner",
+        "AddSecretOwner",
+    ),
+    "GET /secret-manager/v1beta1/regions/{region}/secrets/{secret_id}/versions": (
+        "list_secret_versions",
+        "listSecretVersions",
+        "ListSecretVersions",
+    ),
+    "POST /secret-manager/v1beta1/regions/{region}/secrets/{secret_id}/versions": (
+        "create_secret_version",
+        "createSecretVersion",
+        "CreateSecretVersion",
+    ),
+    "GET /secret-manager/v1beta1/regions/{region}/secrets/{secret_id}/versions/{revision}": (
+        "get_secret_version",
+        "getSecretVersion",
+        "GetSecretVersion",
+    ),
+    "PATCH /secret-manager/v1beta1/regions/{region}/secrets/{secret_id}/versions/{revision}": (
+        "update_secret_version",
+        "updateSecretVersion",
+        "UpdateSecretVersion",
+    ),
+    "DELETE /secret-manager/v1beta1/regions/{region}/secrets/{secret_id}/versions/{revision}": (
+        "delete_secret_version",
+        "deleteSecretVersion",
+        "DeleteSecretVersion",
+    ),
+    "GET /secret-manager/v1beta1/regions/{region}/secrets/{secret_id}/versions/{revision}/access": (
+        "access_secret_version",
+        "accessSecretVersion",
+        "AccessSecretVersion",
+    ),
+    "POST /secret-manager/v1beta1/regions/{region}/secrets/{secret_id}/versions/{revision}/enable": (
+        "enable_secret_version",
+        "enableSecretVersion",
+        "EnableSecretVersion",
+    ),
+    "POST /secret-manager/v1beta1/regions/{region}/secrets/{secret_id}/versions/{revision}/disable": (
+        "disable_secret_version",
+        "disableSecretVersion",
+        "DisableSecretVersion",
+    ),
+    "GET /secret-manager/v1beta1/regions/{region}/secrets-by-path/versions/{revision}/access": (
+        "access_secret_version_by_path",
+        "accessSecretVersionByPath",
+        "AccessSecretVersionByPath",
+    ),
+    "GET /secret-manager/v1beta1/regions/{region}/secret-types": ("list_secret_types", "listSecretTypes", "ListSecretTypes"),
+    "GET /secret-manager/v1beta1/regions/{region}/tags": ("list_tags", "listTags", "ListTags"),
+    "GET /account/v3/projects": ("list_projects", None, "ListProjects"),
+    "POST /account/v3/projects": ("create_project", None, "CreateProject"),
+    "GET /account/v3/projects/{project_id}": ("get_project", None, "GetProject"),
+    "PATCH /account/v3/projects/{project_id}": ("update_project", None, "UpdateProject"),
+    "DELETE /account/v3/projects/{project_id}": ("delete_project", None, "DeleteProject"),
+    "GET /iam/v1alpha1/api-keys": ("list_api_keys", None, "ListAPIKeys"),
+    "GET /iam/v1alpha1/api-keys/{access_key}": ("get_api_key", None, "GetAPIKey"),
+}
+
 # Status, type, and what the client makes of it. Python has one class for all and is asked for status and `type`.
 ERRORS = [
     (400, "invalid_arguments", "InvalidArgumentsError", "InvalidArgumentsError"),
     (401, "denied_authentication", "DeniedAuthenticationError", "DeniedAuthenticationError"),
+    (403, "permissions_denied", "PermissionsDeniedError", "PermissionsDeniedError"),
     (403, "quotas_exceeded", "QuotasExceededError", "QuotasExceededError"),
     (404, "not_found", "ResourceNotFoundError", "ResourceNotFoundError"),
     (409, "transient_state", "TransientStateError", "TransientStateError"),
     (409, "already_exists", "AlreadyExistsError", "ResponseError"),
     (412, "precondition_failed", "PreconditionFailedError", "PreconditionFailedError"),
     (423, "locked", "ResourceLockedError", "ResourceLockedError"),
+    (429, "too_many_requests", "TooManyRequestsError", "ResponseError"),
     (501, "not_implemented", "ScalewayError", "ResponseError"),
     (503, "out_of_stock", "OutOfStockError", "OutOfStockError"),
 ]
@@ -73,6 +193,21 @@ The clients differ on the wire (a body with GET and DELETE, `True` for `true`, `
 that it offers. This page is written by `tests/sdk/table.py` from the suites' sources; `scripts/test-sdk` fails when they disagree or when a
 client offers a call that its suite does not make. In the tables, `shared` is the code around a suite's tests.
 """
+
+
+def around():
+    """Calls of the APIs around the VPN that the OpenAPI document offers, in its order, and how many it has that are not offered."""
+    document = json.loads((HERE.parent.parent / "openapi" / "causeway.json").read_text())
+    offered, refused = [], 0
+    for path, methods in document["paths"].items():
+        if not re.match(r"/(vpc|ipam|secret-manager|account|iam)/", path):
+            continue
+        for method, call in methods.items():
+            if "501" in call["responses"]:
+                refused += 1
+            else:
+                offered.append(f"{method.upper()} {path}")
+    return offered, refused
 
 
 def camel(words):
@@ -154,6 +289,19 @@ def page():
         cells.append(cell(covering(js, rf"vpn\.{camel(in_js)}\b"), bad, f"JavaScript: {call}") if in_js else "not in the SDK")
         cells.append(cell(covering(go, rf"vpn\.{words.title().replace(' ', '')}\("), bad, f"Go: {call}"))
         text += f"| {call} | {' | '.join(cells)} |\n"
+    text += "\n## Networks, addresses, secrets, projects\n\n| Call | Python | JavaScript | Go |\n|---|---|---|---|\n"
+    offered, refused = around()
+    for call in offered:
+        names = AROUND.get(call)
+        if names is None:
+            bad.append(f"{call}: tests/sdk/table.py does not know what clients call it")
+            continue
+        cells = []
+        for client, tests, name in zip(("Python", "JavaScript", "Go"), (python, js, go), names):
+            expression = rf"\.{name}(_all)?\b"
+            cells.append(cell(covering(tests, expression), bad, f"{client}: {call}") if name else "not in the SDK")
+        text += f"| {call.replace('/regions/{region}', '')} | {' | '.join(cells)} |\n"
+    text += f"\nProduction has {refused} more calls there that are not offered; they answer 501 `not_implemented`.\n"
     text += "\n## Errors, as each client parses them\n\n"
     text += "| Status, type | Python: `ScalewayException`, body | JavaScript | Go |\n|---|---|---|---|\n"
     for status, kind, in_js, in_go in ERRORS:
@@ -165,11 +313,7 @@ def page():
         text += f"| {status} `{kind}` | {' | '.join(cells)} |\n"
     text += (
         "\nWhat the clients have no class for comes as their generic error, which keeps status and body"
-        " (`already_exists` in Go, `not_implemented` everywhere).\n"
-        "\n## Not covered\n\n"
-        "- `permissions_denied` (403), `too_many_requests` (429) and `resource_expired` (410) with these clients;"
-        " their bodies are compared with the catalogue in `crates/wire`.\n"
-        "- InterLink.\n"
+        " (`already_exists` and `too_many_requests` in Go, `not_implemented` everywhere). `resource_expired` (410) is an answer of InterLink only.\n"
     )
     return text, bad
 

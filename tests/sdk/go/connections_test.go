@@ -312,8 +312,8 @@ func TestConnectionLists(t *testing.T) {
 	equal(t, "made", len(made), 5)
 }
 
-// extension calls the extension API, which no SDK has.
-func extension(t *testing.T, path string, text string) {
+// extension is the answer of the extension API, which no SDK has.
+func extension(t *testing.T, path string, text string) []byte {
 	t.Helper()
 	base, token := environment(t, "SCW_API_URL"), environment(t, "SCW_SECRET_KEY")
 	request, err := http.NewRequest(http.MethodPost, base+"/causeway/v1"+path, bytes.NewBufferString(text))
@@ -322,8 +322,10 @@ func extension(t *testing.T, path string, text string) {
 	response, err := http.DefaultClient.Do(request)
 	succeeds(t, err)
 	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	succeeds(t, err)
 	if response.StatusCode != http.StatusOK {
-		answer, _ := io.ReadAll(response.Body)
 		t.Fatalf("%s: %d %s", path, response.StatusCode, answer)
 	}
+	return answer
 }

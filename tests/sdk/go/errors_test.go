@@ -20,7 +20,7 @@ func environment(t *testing.T, name string) string {
 	t.Helper()
 	value := os.Getenv(name)
 	if value == "" {
-		t.Fatalf("%s is missing: source DIR/operator.env first", name)
+		t.Fatalf("%s is missing: source DIR/operator.env first; scripts/test-sdk sets what is not in it", name)
 	}
 	return value
 }
@@ -103,6 +103,50 @@ func TestDeniedAuthentication(t *testing.T) {
 	_, err = s2s.NewAPI(nobody).ListConnections(&s2s.ListConnectionsRequest{})
 	denied = parsed[*scw.DeniedAuthenticationError](t, "nobody", err)
 	equal(t, "reason", denied.Reason, "invalid_argument")
+}
+
+// with is a client with another key, or of another service, than operator.env names.
+func with(t *testing.T, url, access, token string) *scw.Client {
+	t.Helper()
+	return must(scw.NewClient(scw.WithEnv(), scw.WithAPIURL(url), scw.WithAuth(access, token),
+		scw.WithHTTPClient(&http.Client{Transport: wire})))(t)
+}
+
+func TestPermissionsDenied(t *testing.T) {
+	var key struct {
+		Access string `json:"access_key"`
+		Secret string `json:"secret_key"`
+	}
+	succeeds(t, json.Unmarshal(extension(t, "/operator/api-keys", `{"role":"support","description":"`+run+`"}`), &key))
+	support := with(t, environment(t, "SCW_API_URL"), key.Access, key.Secret)
+	_ = must(s2s.NewAPI(support).GetVpnGateway(&s2s.GetVpnGatewayRequest{GatewayID: gateway.ID}))(t)
+	for what, err := range map[string]error{
+		"VPC":        second(vpc.NewAPI(support).CreateVPC(&vpc.CreateVPCRequest{Name: run})),
+		"gateway":    second(s2s.NewAPI(support).UpdateVpnGateway(&s2s.UpdateVpnGatewayRequest{GatewayID: gateway.ID, Name: &run})),
+		"connection": second(s2s.NewAPI(support).CreateConnection(wanted(customer(t, "198.51.100.56"), nil))),
+	} {
+		failed := parsed[*scw.PermissionsDeniedError](t, what, err)
+		if len(failed.Details) != 1 || failed.Details[0].Action == "" || failed.Details[0].Resource == "" {
+			t.Errorf("%s: %+v", what, failed.Details)
+		}
+	}
+}
+
+// The Go SDK has no type for it: the generic error keeps the body. The service is another one, which takes a request per second of a key.
+func TestTooManyRequests(t *testing.T) {
+	limited := s2s.NewAPI(with(t, environment(t, "LIMITED_API_URL"), environment(t, "LIMITED_ACCESS_KEY"), environment(t, "LIMITED_SECRET_KEY")))
+	for range 100 {
+		_, err := limited.ListConnections(&s2s.ListConnectionsRequest{})
+		if err == nil {
+			continue
+		}
+		failed := parsed[*scw.ResponseError](t, "too many requests", err)
+		equal(t, "status", failed.StatusCode, http.StatusTooManyRequests)
+		equal(t, "type", failed.Type, "too_many_requests")
+		contains(t, "body", string(failed.RawBody), `"limit":{"quota":1,"window_seconds":1}`, `"reset_seconds":`)
+		return
+	}
+	t.Error("a hundred calls were not too many for one per second")
 }
 
 func TestNotFound(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -43,20 +44,39 @@ var (
 	gateway *s2s.VpnGateway
 )
 
-// inspector checks what every answer has to have (wire-api.md §1.6), whatever the SDK makes of it.
+// inspector checks what every answer has to have (wire-api.md §1.6), whatever the SDK makes of it, and keeps the last request.
 type inspector struct {
 	mutex sync.Mutex
 	bad   []string
 	calls map[string]int
+	last  sent
+}
+
+// sent is a request as the SDK sends it.
+type sent struct {
+	method, query, body string
+	header              http.Header
 }
 
 func (i *inspector) RoundTrip(request *http.Request) (*http.Response, error) {
+	made := sent{method: request.Method, query: request.URL.RawQuery, header: request.Header.Clone()}
+	if request.GetBody != nil {
+		if text, err := request.GetBody(); err == nil {
+			if octets, err := io.ReadAll(text); err == nil {
+				made.body = string(octets)
+			}
+		}
+	}
 	response, err := http.DefaultTransport.RoundTrip(request)
 	if err != nil {
 		return response, err
 	}
 	i.mutex.Lock()
 	defer i.mutex.Unlock()
+	// What the SDK asks for by itself is not what the test has called.
+	if request.URL.Path != "/metadata" {
+		i.last = made
+	}
 	if i.calls == nil {
 		i.calls = map[string]int{}
 	}
@@ -86,6 +106,13 @@ func (i *inspector) RoundTrip(request *http.Request) (*http.Response, error) {
 		note("204 with a length")
 	}
 	return response, nil
+}
+
+// request is the last one that was sent.
+func (i *inspector) request() sent {
+	i.mutex.Lock()
+	defer i.mutex.Unlock()
+	return i.last
 }
 
 func TestMain(m *testing.M) {

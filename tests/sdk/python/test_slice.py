@@ -4,6 +4,7 @@ Everything that is created carries a name of this run and is deleted at the end,
 """
 
 import base64
+import os
 import time
 import unittest
 import uuid
@@ -481,6 +482,35 @@ class Slice(unittest.TestCase):
         finally:
             self.extension.call("POST", f"{path}/unlock")
         self.assertNotEqual(self.api.get_connection(connection_id=connection.id).status, "locked")
+
+    def test_permissions_denied(self):
+        key = self.extension.call("POST", "/operator/api-keys", {"role": "support", "description": RUN}).json()
+        support = Client.from_env()
+        support.access_key, support.secret_key = key["access_key"], key["secret_key"]
+        api = S2SVpnV1Alpha1API(support)
+        self.assertEqual(api.get_vpn_gateway(gateway_id=self.gateway.id).id, self.gateway.id)
+        for call, arguments in (
+            (api.update_vpn_gateway, {"gateway_id": self.gateway.id, "name": RUN}),
+            (api.create_customer_gateway, {"name": RUN, "asn": 65010, "ipv4_public": "198.51.100.38"}),
+            (VpcV2API(support).create_vpc, {"name": RUN, "enable_routing": True, "enable_transitivity": False}),
+        ):
+            body = self.fails(403, "permissions_denied", call, **arguments)
+            self.assertEqual([sorted(detail) for detail in body["details"]], [["action", "resource"]])
+
+    def test_too_many_requests(self):
+        """The service is another one, which takes a request per second of a key."""
+        limited = Client.from_env()
+        limited.api_url = os.environ["LIMITED_API_URL"]
+        limited.access_key, limited.secret_key = os.environ["LIMITED_ACCESS_KEY"], os.environ["LIMITED_SECRET_KEY"]
+
+        def hundred():
+            for _ in range(100):
+                S2SVpnV1Alpha1API(limited).list_connections()
+
+        body = self.fails(429, "too_many_requests", hundred)
+        self.assertEqual(body["limit"], {"quota": 1, "window_seconds": 1})
+        self.assertGreaterEqual(body["reset_seconds"], 1)
+        self.assertTrue(body["help_message"])
 
     def test_out_of_stock(self):
         small = self.vpc_api.create_private_network(

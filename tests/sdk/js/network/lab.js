@@ -9,7 +9,7 @@ import { Vpcv2 } from '@scaleway/sdk-vpc';
 
 export const env = (name) => {
   const value = process.env[name];
-  assert.ok(value, `${name} is missing: source DIR/operator.env first`);
+  assert.ok(value, `${name} is missing: source DIR/operator.env first; scripts/test-sdk sets what is not in it`);
   return value;
 };
 
@@ -27,9 +27,14 @@ export const profile = () => ({
   defaultZone: env('SCW_DEFAULT_ZONE'),
 });
 
+// The requests that the SDK has sent, and what they held.
+export const sent = [];
+
 // Answers that are not as wire-api.md §1.6 has them.
 export const bad = [];
 const inspected = async (request, options) => {
+  const { method, url, headers } = request;
+  sent.push({ method, url, headers, body: request.body === null ? null : await request.clone().text() });
   const response = await fetch(request, options);
   const expected = { 'content-type': 'application/json', 'x-total-count': null, 'x-content-type-options': 'nosniff' };
   for (const [name, wanted] of Object.entries(expected)) {
@@ -120,11 +125,16 @@ export const withConnection = async (wanted, use) => {
   }
 };
 
-export const lock = async (path, reason) => {
+/** The answer of the extension API, which no SDK has. */
+export const extension = async (path, body) => {
   const response = await fetch(`${env('SCW_API_URL')}/causeway/v1${path}`, {
     method: 'POST',
     headers: { 'X-Auth-Token': env('SCW_SECRET_KEY') },
-    body: JSON.stringify(reason ? { reason } : {}),
+    body: JSON.stringify(body),
   });
-  assert.equal(response.status, 200, await response.text());
+  const text = await response.text();
+  assert.equal(response.status, 200, text);
+  return JSON.parse(text);
 };
+
+export const lock = (path, reason) => extension(path, reason ? { reason } : {});

@@ -2,11 +2,13 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
-import { Errors } from '@scaleway/sdk-client';
+import { createClient, Errors } from '@scaleway/sdk-client';
+import { S2SVpnv1alpha1 } from '@scaleway/sdk-s2s-vpn';
+import { Vpcv2 } from '@scaleway/sdk-vpc';
 
 import {
-  bad, cipher, classic, client, customer, esp, failure, ips, lock, missing, policy, removeGateway, request, run, settled, stranger, vpcs, vpn,
-  withConnection,
+  bad, cipher, classic, client, customer, env, esp, extension, failure, ips, lock, missing, policy, profile, removeGateway, request, run,
+  settled, stranger, vpcs, vpn, withConnection,
 } from './lab.js';
 
 let vpc, network, gateway;
@@ -44,6 +46,12 @@ test('VPC, Private Network and addresses', async () => {
   assert.deepEqual((await vpcs.listVPCs({ name: run }).all()).map(({ id }) => id), [vpc.id]);
   assert.equal((await vpcs.getPrivateNetwork({ privateNetworkId: network.id })).subnets[0].subnet, '10.78.0.0/24');
   assert.equal((await vpcs.listPrivateNetworks({ vpcId: vpc.id })).totalCount, 1);
+  assert.equal((await vpcs.enableCustomRoutesPropagation({ vpcId: vpc.id })).customRoutesPropagationEnabled, true);
+  const renamed = await vpcs.updatePrivateNetwork({ privateNetworkId: network.id, tags: ['b', 'a'] });
+  assert.deepEqual([renamed.name, renamed.tags], [run, ['b', 'a']]);
+  assert.equal((await vpcs.enableDHCP({ privateNetworkId: network.id })).dhcpEnabled, true);
+  const acl = await vpcs.getAcl({ vpcId: vpc.id, isIpv6: false });
+  assert.deepEqual([acl.rules, acl.defaultPolicy], [[], 'accept']);
   assert.equal((await vpcs.listSubnets({ vpcId: vpc.id, pageSize: 1 }).all()).length, 2);
   const attached = await ips.listIPs({ resourceId: gateway.id, attached: true, pageSize: 1 }).all();
   assert.equal(attached.length, 4);
@@ -195,6 +203,33 @@ test('locked', async (t) => {
       await lock(`/connections/${id}/unlock`);
     }
   });
+});
+
+test('permissions_denied', async () => {
+  const key = await extension('/operator/api-keys', { role: 'support', description: run });
+  const support = createClient({ ...profile(), accessKey: key.access_key, secretKey: key.secret_key });
+  assert.equal((await new S2SVpnv1alpha1.API(support).getVpnGateway({ gatewayId: gateway.id })).id, gateway.id);
+  for (const attempt of [
+    new S2SVpnv1alpha1.API(support).updateVpnGateway({ gatewayId: gateway.id, name: run }),
+    new Vpcv2.API(support).createVPC({ name: run, enableRouting: true }),
+  ]) {
+    const error = await failure(attempt, Errors.PermissionsDeniedError, 403);
+    assert.equal(error.list.length, 1);
+    assert.ok(error.list[0].action && error.list[0].resource);
+  }
+});
+
+test('too_many_requests', async () => {
+  // The service is another one, which takes a request per second of a key.
+  const limited = new S2SVpnv1alpha1.API(createClient({
+    ...profile(), apiURL: env('LIMITED_API_URL'), accessKey: env('LIMITED_ACCESS_KEY'), secretKey: env('LIMITED_SECRET_KEY'),
+  }));
+  const hundred = async () => {
+    for (let index = 0; index < 100; index += 1) await limited.listConnections();
+  };
+  const error = await failure(hundred(), Errors.TooManyRequestsError, 429);
+  assert.deepEqual(error.limit, { quota: 1, windowSeconds: 1 });
+  assert.ok(error.resetSeconds >= 1 && error.helpMessage);
 });
 
 test('quotas_exceeded', async (t) => {

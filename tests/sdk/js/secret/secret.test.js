@@ -30,6 +30,7 @@ test('a secret and its versions', async () => {
   assert.equal((await secrets.getSecretVersion({ secretId, revision: '1' })).status, 'disabled');
   assert.equal((await secrets.enableSecretVersion({ secretId, revision: '1' })).status, 'enabled');
   assert.equal((await secrets.disableSecretVersion({ secretId, revision: '1' })).status, 'disabled');
+  assert.equal((await secrets.updateSecretVersion({ secretId, revision: '2', description: 'e' })).description, 'e');
   assert.equal((await secrets.listSecretVersions({ secretId, pageSize: 1 }).all()).length, 2);
   assert.equal((await secrets.updateSecret({ secretId, tags: ['b'] })).tags[0], 'b');
   assert.equal((await secrets.getSecret({ secretId })).versionCount, 2);
