@@ -1,11 +1,15 @@
 """What the fuzzer is told beyond the document, and its checks: what every answer has to have, and that every error is one of the catalogue."""
 
 import json
+import os
 import re
 
 import schemathesis
 
 UUID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+
+# Access keys that the run needs to its end.
+KEPT = set(os.environ.get("FUZZ_KEPT_KEYS", "").split())
 
 # Type of an error: its status and the fields that it has besides `message` and `type`.
 CATALOGUE = {
@@ -43,17 +47,25 @@ def before_load_schema(context, raw_schema):
         for call in path.values():
             for parameter in call.get("parameters", []):
                 if parameter["in"] == "query" and not parameter.get("required"):
-                    parameter["schema"] = absent(parameter["schema"], [{"const": ""}])
+                    parameter["schema"] = absent(parameter["schema"], [EMPTY])
             body = call.get("requestBody")
             if body:
                 widen(body["content"]["application/json"]["schema"])
 
 
+EMPTY = {"const": ""}
+NULL = {"type": "null"}
+
+
 def absent(schema, alternatives):
-    if schema.get("type") == "array":
-        return {**schema, "items": absent(schema["items"], [{"const": ""}])} if alternatives == [{"const": ""}] else {"anyOf": [schema, *alternatives]}
+    if schema.get("type") == "array" and NULL not in alternatives:
+        # A list in the query: each of its values can be empty.
+        return {**schema, "items": absent(schema["items"], alternatives)}
+    if schema.get("type") == "string" and not {"enum", "format", "pattern", "minLength"} & set(schema):
+        # Empty texts are texts.
+        alternatives = [alternative for alternative in alternatives if alternative != EMPTY]
     words = [{"type": "string", "pattern": "^unknown_"}] if "enum" in schema else []
-    return {"anyOf": [schema, *alternatives, *words]}
+    return {"anyOf": [schema, *alternatives, *words]} if alternatives or words else schema
 
 
 def widen(schema):
@@ -62,7 +74,13 @@ def widen(schema):
         widen(field)
         widen(field.get("items", {}))
         if name not in schema.get("required", []):
-            schema["properties"][name] = absent(field, [{"type": "null"}, {"const": ""}])
+            schema["properties"][name] = absent(field, [NULL, EMPTY])
+
+
+@schemathesis.hook
+def filter_case(context, case):
+    """An operator may revoke any key; with the run's own gone, everything after it would be 401."""
+    return not (case.method.upper() == "DELETE" and (case.path_parameters or {}).get("access_key") in KEPT)
 
 
 @schemathesis.hook

@@ -109,7 +109,7 @@ func TestDeniedAuthentication(t *testing.T) {
 func with(t *testing.T, url, access, token string) *scw.Client {
 	t.Helper()
 	return must(scw.NewClient(scw.WithEnv(), scw.WithAPIURL(url), scw.WithAuth(access, token),
-		scw.WithHTTPClient(&http.Client{Transport: wire})))(t)
+		scw.WithHTTPClient(&http.Client{Transport: elsewhere})))(t)
 }
 
 func TestPermissionsDenied(t *testing.T) {

@@ -230,7 +230,10 @@ async fn an_update_changes_the_key_as_change_psk_does() {
     };
     node.wait_for(accepted).await;
     assert_eq!(update(Some(renewed.secret_id), None).await, Ok((renewed.secret_id, 2)), "the number is the same");
-    controller.set_secret_version_enabled(operator, REGION, secret, RevisionRef::Number(1), false).await.expect("unused");
+    controller
+        .set_secret_version_enabled(operator, REGION, secret, RevisionRef::Number(1), false)
+        .await
+        .expect("unused");
     assert_eq!(update(Some(secret), Some(1)).await.err().as_deref(), Some("400 secret_revision"), "disabled");
 }
 
