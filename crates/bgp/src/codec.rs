@@ -1,6 +1,7 @@
 //! From octets to what the session understands, and back. The only file that speaks `rustbgpd-wire`.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -300,9 +301,9 @@ fn encode(message: &wire::Message) -> Vec<u8> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Attributes {
     pub(crate) origin: u8,
-    pub(crate) as_path: Vec<u32>,
+    pub(crate) as_path: Arc<[u32]>,
     pub(crate) med: Option<u32>,
-    pub(crate) communities: Vec<u32>,
+    pub(crate) communities: Arc<[u32]>,
 }
 
 /// What an UPDATE says of the session's family.
@@ -312,8 +313,10 @@ pub(crate) struct Update {
     /// Each with its next hop.
     pub(crate) announced: Vec<(IpNet, IpAddr)>,
     pub(crate) attributes: Attributes,
-    /// Some attribute was malformed and the announcements were turned into withdrawals (RFC 7606 §2).
-    pub(crate) treated_as_withdraw: Option<String>,
+    /// Some attribute was malformed and these announcements were turned into withdrawals (RFC 7606 §2), with what was wrong.
+    pub(crate) treated_as_withdraw: Option<(Vec<IpNet>, String)>,
+    /// Some attribute was malformed and left out (RFC 7606 §2).
+    pub(crate) discarded: bool,
     /// The peer has now sent everything that it had when the session came up (RFC 4724 §2).
     pub(crate) end_of_rib: bool,
 }
@@ -360,7 +363,8 @@ pub(crate) fn parse_update(
                 .get_or_insert_with(|| format!("attribute {}: error subcode {}", error.type_code, error.error.subcode));
         }
     }
-    let mut attributes = Attributes { origin: 2, as_path: Vec::new(), med: None, communities: Vec::new() };
+    let nothing: Arc<[u32]> = Arc::from([]);
+    let mut attributes = Attributes { origin: 2, as_path: Arc::clone(&nothing), med: None, communities: nothing };
     let mut body_next_hop = None;
     for attribute in &update.attributes {
         match attribute {
@@ -403,11 +407,13 @@ pub(crate) fn parse_update(
         }
     }
     let end_of_rib = disposition.is_none() && is_end_of_rib(original, family);
-    let treated_as_withdraw = (disposition == Some(ErrorDisposition::TreatAsWithdraw)).then_some(detail);
-    if treated_as_withdraw.is_some() {
-        withdrawn.extend(announced.drain(..).map(|(prefix, _)| prefix));
-    }
-    Ok(Update { withdrawn, announced, attributes, treated_as_withdraw, end_of_rib })
+    let treated_as_withdraw = (disposition == Some(ErrorDisposition::TreatAsWithdraw)).then(|| {
+        let treated: Vec<IpNet> = announced.drain(..).map(|(prefix, _)| prefix).collect();
+        withdrawn.extend_from_slice(&treated);
+        (treated, detail)
+    });
+    let discarded = disposition == Some(ErrorDisposition::AttributeDiscard);
+    Ok(Update { withdrawn, announced, attributes, treated_as_withdraw, discarded, end_of_rib })
 }
 
 /// RFC 4724 §2: an UPDATE without anything ends IPv4, one with nothing but an empty MP_UNREACH_NLRI ends the family that it names.

@@ -37,6 +37,8 @@
 //! a NOTIFICATION, its routes stay ([`Session::accepted_routes`] while down) until its End-of-RIB after it came back, or
 //! [`Session::stale_until`]. `set_enabled(false)` ends them at once: the tunnel, not the restart time, says whether there is a way.
 //!
+//! Prefixes that came with broken attributes count as withdrawn (RFC 7606) and are named by [`Session::fault`] while they are missing.
+//!
 //! The codec is `rustbgpd-wire`; none of its types leave this crate.
 
 mod codec;

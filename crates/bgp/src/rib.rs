@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use causeway_model::Family;
@@ -27,6 +28,38 @@ pub struct Policy {
     pub local_subnets: Vec<IpNet>,
 }
 
+/// A policy, prepared for judging many routes.
+#[derive(Clone, Debug)]
+pub(crate) struct Filter {
+    policy: Policy,
+    /// The VPC's subnets by their networks.
+    subnets: BTreeMap<IpNet, IpNet>,
+    /// The lengths among them, so that a route is looked up once for each.
+    lengths: BTreeSet<(Family, u8)>,
+}
+
+impl Filter {
+    pub(crate) fn new(policy: Policy) -> Self {
+        let subnets: BTreeMap<IpNet, IpNet> =
+            policy.local_subnets.iter().map(|subnet| (subnet.trunc(), *subnet)).collect();
+        let lengths = subnets.keys().map(|subnet| (Family::of_net(subnet), subnet.prefix_len())).collect();
+        Self { policy, subnets, lengths }
+    }
+
+    pub(crate) const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The shortest subnet of the VPC that is equal to `prefix` or holds it.
+    fn local_subnet(&self, prefix: &IpNet) -> Option<IpNet> {
+        let family = Family::of_net(prefix);
+        self.lengths.range((family, 0)..=(family, prefix.prefix_len())).find_map(|(_, length)| {
+            let outer = IpNet::new(prefix.addr(), *length).ok()?.trunc();
+            self.subnets.get(&outer).copied()
+        })
+    }
+}
+
 /// One announcement of the peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
@@ -35,13 +68,13 @@ pub struct Route {
     /// As announced; packets go to the peer in any case.
     pub next_hop: IpAddr,
     /// AS numbers, the neighbour's first.
-    pub as_path: Vec<u32>,
+    pub as_path: Arc<[u32]>,
     /// ORIGIN: 0 IGP, 1 EGP, 2 incomplete (RFC 4271 §4.3).
     pub origin: u8,
     /// MULTI_EXIT_DISC, if there was one.
     pub med: Option<u32>,
     /// Standard communities (RFC 1997), AS number in the upper half.
-    pub communities: Vec<u32>,
+    pub communities: Arc<[u32]>,
     /// Since when it is held with these attributes.
     pub received_at: Instant,
 }
@@ -53,7 +86,7 @@ impl Route {
         ReceivedRoute {
             prefix: self.prefix,
             next_hop: self.next_hop,
-            as_path: self.as_path.clone(),
+            as_path: self.as_path.to_vec(),
             med: self.med,
             communities: self.communities.iter().map(|tag| format!("{}:{}", tag >> 16, tag & 0xffff)).collect(),
             decision,
@@ -100,7 +133,7 @@ pub(crate) struct Judge {
 
 impl Judge {
     /// Rules in order of how little a policy edit could change them.
-    fn verdict(&self, route: &Route, over_limit: bool, policy: Option<&Policy>) -> Verdict {
+    fn verdict(&self, route: &Route, over_limit: bool, filter: Option<&Filter>) -> Verdict {
         if route.as_path.contains(&self.local_asn) {
             return Verdict::Filtered("own_asn_in_path");
         }
@@ -117,15 +150,16 @@ impl Judge {
         if over_limit {
             return Verdict::Filtered("max_prefixes");
         }
-        let Some(policy) = policy else { return Verdict::Filtered("no_policy") };
+        let Some(filter) = filter else { return Verdict::Filtered("no_policy") };
+        let policy = filter.policy();
         if !policy.propagate {
             return Verdict::Filtered("propagation_disabled");
         }
         if !whitelist_admits(&policy.accept, &route.prefix) {
             return Verdict::Filtered("not_in_prefix_filter_in");
         }
-        match policy.local_subnets.iter().find(|subnet| within(subnet, &route.prefix)) {
-            Some(subnet) => Verdict::OverlapsLocal(*subnet),
+        match filter.local_subnet(&route.prefix) {
+            Some(subnet) => Verdict::OverlapsLocal(subnet),
             None => Verdict::Accepted,
         }
     }
@@ -139,10 +173,6 @@ impl Judge {
         };
         IpNet::new(self.local, u8::try_from(length).ok()?).ok().map(|net| net.trunc())
     }
-}
-
-fn within(outer: &IpNet, inner: &IpNet) -> bool {
-    Family::of_net(outer) == Family::of_net(inner) && outer.trunc().contains(inner)
 }
 
 /// Prefixes that are nobody's to announce (RFC 6890): this network, loopback, link-local, multicast, reserved. Shorter prefixes that
@@ -169,7 +199,8 @@ fn is_martian(prefix: &IpNet) -> bool {
 
 #[derive(Debug)]
 struct Entry {
-    route: Route,
+    /// Shared with whoever was told of it.
+    route: Arc<Route>,
     /// Order of arrival of the prefix; decides who moves up when there is room.
     sequence: u64,
     over_limit: bool,
@@ -206,34 +237,37 @@ impl AdjRibIn {
     }
 
     /// Takes an UPDATE over; withdrawals first (RFC 4271 §3.1). Whether anything changed.
-    pub(crate) fn apply(&mut self, now: Instant, update: &Update, policy: Option<&Policy>) -> bool {
+    pub(crate) fn apply(&mut self, now: Instant, update: &Update, filter: Option<&Filter>) -> bool {
         let mut changed = false;
         // A prefix that is in both is announced (RFC 4271 §4.3), and stays what it was if its attributes are the same.
-        let announced: BTreeSet<&IpNet> = update.announced.iter().map(|(prefix, _)| prefix).collect();
+        let announced: BTreeSet<&IpNet> = match update.withdrawn.as_slice() {
+            [] => BTreeSet::new(),
+            _ => update.announced.iter().map(|(prefix, _)| prefix).collect(),
+        };
         for prefix in update.withdrawn.iter().filter(|prefix| !announced.contains(prefix)) {
-            changed |= self.remove(prefix, policy);
+            changed |= self.remove(prefix, filter);
         }
         for (prefix, next_hop) in &update.announced {
             let route = Route {
                 prefix: *prefix,
                 next_hop: *next_hop,
-                as_path: update.attributes.as_path.clone(),
+                as_path: Arc::clone(&update.attributes.as_path),
                 origin: update.attributes.origin,
                 med: update.attributes.med,
-                communities: update.attributes.communities.clone(),
+                communities: Arc::clone(&update.attributes.communities),
                 received_at: now,
             };
-            changed |= self.insert(route, policy);
+            changed |= self.insert(route, filter);
         }
         changed
     }
 
-    fn insert(&mut self, mut route: Route, policy: Option<&Policy>) -> bool {
+    fn insert(&mut self, mut route: Route, filter: Option<&Filter>) -> bool {
         let prefix = route.prefix;
         let (sequence, over_limit) = if let Some(held) = self.routes.get_mut(&prefix) {
             held.stale = false;
             let received_at = std::mem::replace(&mut route.received_at, held.route.received_at);
-            if route == held.route {
+            if route == *held.route {
                 return false;
             }
             route.received_at = received_at;
@@ -249,15 +283,16 @@ impl AdjRibIn {
         if over_limit {
             self.over.insert(sequence, prefix);
         }
-        let verdict = self.judge.verdict(&route, over_limit, policy);
+        let verdict = self.judge.verdict(&route, over_limit, filter);
         self.accepted += usize::from(verdict.is_accepted());
-        if let Some(old) = self.routes.insert(prefix, Entry { route, sequence, over_limit, verdict, stale: false }) {
+        let entry = Entry { route: Arc::new(route), sequence, over_limit, verdict, stale: false };
+        if let Some(old) = self.routes.insert(prefix, entry) {
             self.accepted -= usize::from(old.verdict.is_accepted());
         }
         true
     }
 
-    fn remove(&mut self, prefix: &IpNet, policy: Option<&Policy>) -> bool {
+    fn remove(&mut self, prefix: &IpNet, filter: Option<&Filter>) -> bool {
         let Some(gone) = self.routes.remove(prefix) else { return false };
         self.accepted -= usize::from(gone.verdict.is_accepted());
         if gone.over_limit {
@@ -266,18 +301,18 @@ impl AdjRibIn {
             && let Some(entry) = self.routes.get_mut(&next)
         {
             entry.over_limit = false;
-            entry.verdict = self.judge.verdict(&entry.route, false, policy);
+            entry.verdict = self.judge.verdict(&entry.route, false, filter);
             self.accepted += usize::from(entry.verdict.is_accepted());
         }
         true
     }
 
     /// Judges everything anew. Whether any verdict changed.
-    pub(crate) fn reevaluate(&mut self, policy: Option<&Policy>) -> bool {
+    pub(crate) fn reevaluate(&mut self, filter: Option<&Filter>) -> bool {
         let mut changed = false;
         self.accepted = 0;
         for entry in self.routes.values_mut() {
-            let verdict = self.judge.verdict(&entry.route, entry.over_limit, policy);
+            let verdict = self.judge.verdict(&entry.route, entry.over_limit, filter);
             changed |= verdict != entry.verdict;
             entry.verdict = verdict;
             self.accepted += usize::from(entry.verdict.is_accepted());
@@ -287,8 +322,8 @@ impl AdjRibIn {
 
     /// The session broke off: what it held is stale now. What was stale already goes, so that nothing outlives two restarts in a row
     /// (RFC 4724 §4.2). Whether anything went.
-    pub(crate) fn make_stale(&mut self, policy: Option<&Policy>) -> bool {
-        let changed = self.remove_stale(policy);
+    pub(crate) fn make_stale(&mut self, filter: Option<&Filter>) -> bool {
+        let changed = self.remove_stale(filter);
         for entry in self.routes.values_mut() {
             entry.stale = true;
         }
@@ -297,11 +332,11 @@ impl AdjRibIn {
     }
 
     /// Forgets what is stale. Whether there was anything.
-    pub(crate) fn remove_stale(&mut self, policy: Option<&Policy>) -> bool {
+    pub(crate) fn remove_stale(&mut self, filter: Option<&Filter>) -> bool {
         let stale: Vec<IpNet> =
             self.routes.iter().filter(|(_, entry)| entry.stale).map(|(prefix, _)| *prefix).collect();
         for prefix in &stale {
-            self.remove(prefix, policy);
+            self.remove(prefix, filter);
         }
         !stale.is_empty()
     }
@@ -350,18 +385,19 @@ impl AdjRibIn {
     }
 
     pub(crate) fn accepted_routes(&self) -> impl Iterator<Item = &Route> {
-        self.routes.values().filter(|entry| entry.verdict.is_accepted()).map(|entry| &entry.route)
+        self.routes.values().filter(|entry| entry.verdict.is_accepted()).map(|entry| entry.route.as_ref())
     }
 
-    pub(crate) fn all(&self) -> impl Iterator<Item = (&Route, &Verdict)> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&Arc<Route>, &Verdict)> {
         self.routes.values().map(|entry| (&entry.route, &entry.verdict))
     }
 }
 
 /// What should be announced: the VPC's subnets of the family that the policy lets out. Nothing learned is ever among it, so the
 /// gateway is no transit between two customers (system.md §2.6).
-pub(crate) fn to_announce(policy: Option<&Policy>, family: Family) -> BTreeSet<IpNet> {
-    policy
+pub(crate) fn to_announce(filter: Option<&Filter>, family: Family) -> BTreeSet<IpNet> {
+    filter
+        .map(Filter::policy)
         .filter(|policy| policy.propagate)
         .into_iter()
         .flat_map(|policy| policy.local_subnets.iter().filter(|subnet| whitelist_admits(&policy.announce, subnet)))

@@ -1,5 +1,6 @@
 //! The session: up to two connections, the timers between them, collision, policy, and what the caller has to do and to know.
 
+mod broken;
 mod facts;
 mod restart;
 
@@ -12,8 +13,9 @@ use ipnet::IpNet;
 use crate::codec::{self, Announcer, Message, Notification, Open, ProtocolError};
 use crate::connection::{Connection, Phase};
 use crate::fault;
-use crate::rib::{self, AdjRibIn, Judge, Policy};
+use crate::rib::{self, AdjRibIn, Filter, Judge, Policy};
 use crate::types::{Action, ConnKind, ConnectError, Counters, Event, SessionConfig};
+use broken::Broken;
 use restart::Stale;
 
 /// How long one attempt to connect may take. The kernel repeats the SYN after 1 s and 3 s, so this sees both answers.
@@ -34,7 +36,7 @@ const REFRESH_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Session {
     config: SessionConfig,
-    policy: Option<Policy>,
+    filter: Option<Filter>,
     enabled: bool,
     /// Since when `Connect` is under way.
     connecting: Option<Instant>,
@@ -55,6 +57,7 @@ pub struct Session {
     stale: Option<Stale>,
     adj_in: AdjRibIn,
     adj_out: BTreeSet<IpNet>,
+    broken: Broken,
     refresh_asked: bool,
     refresh_at: Option<Instant>,
     counters: Counters,
@@ -71,7 +74,7 @@ impl Session {
         let judge = Judge { local_asn: config.local_asn, local: config.local, peer: config.peer };
         Self {
             config,
-            policy: None,
+            filter: None,
             enabled: false,
             connecting: None,
             retry_at: None,
@@ -88,6 +91,7 @@ impl Session {
             stale: None,
             adj_in: AdjRibIn::new(judge, config.max_prefixes),
             adj_out: BTreeSet::new(),
+            broken: Broken::default(),
             refresh_asked: false,
             refresh_at: None,
             counters: Counters::default(),
@@ -132,11 +136,11 @@ impl Session {
     /// Sets what may be accepted and announced. The session is not touched: what the peer announced is judged anew, and what it was
     /// told is corrected.
     pub fn set_policy(&mut self, _now: Instant, policy: Policy) {
-        if self.policy.as_ref() == Some(&policy) {
+        if self.policy() == Some(&policy) {
             return;
         }
-        self.policy = Some(policy);
-        let mut changed = self.adj_in.reevaluate(self.policy.as_ref());
+        self.filter = Some(Filter::new(policy));
+        let mut changed = self.adj_in.reevaluate(self.filter.as_ref());
         changed |= self.correct_announcements();
         if changed {
             self.routes_changed();
@@ -456,7 +460,9 @@ impl Session {
 
     fn updated(&mut self, now: Instant, kind: ConnKind, update: &codec::Update) {
         self.counters.treated_as_withdraw += u64::from(update.treated_as_withdraw.is_some());
-        let changed = self.adj_in.apply(now, update, self.policy.as_ref());
+        self.counters.attributes_discarded += u64::from(update.discarded);
+        self.broken.note(update);
+        let changed = self.adj_in.apply(now, update, self.filter.as_ref());
         if changed {
             self.routes_changed();
         }
@@ -484,33 +490,39 @@ impl Session {
     }
 
     fn announce_all(&mut self, kind: ConnKind) {
-        self.adj_out = rib::to_announce(self.policy.as_ref(), self.config.family);
+        self.adj_out = rib::to_announce(self.filter.as_ref(), self.config.family);
         let announcer = self.announcer(kind);
         let prefixes: Vec<IpNet> = self.adj_out.iter().copied().collect();
         for update in announcer.announce(&prefixes) {
-            self.send(kind, update);
+            self.send_update(kind, update);
         }
-        self.send(kind, announcer.end_of_rib());
+        self.send_update(kind, announcer.end_of_rib());
     }
 
     /// Tells the peer the difference. Whether there was one.
     fn correct_announcements(&mut self) -> bool {
         let Some(kind) = self.up else { return false };
-        let wanted = rib::to_announce(self.policy.as_ref(), self.config.family);
+        let wanted = rib::to_announce(self.filter.as_ref(), self.config.family);
         let gone: Vec<IpNet> = self.adj_out.difference(&wanted).copied().collect();
         let new: Vec<IpNet> = wanted.difference(&self.adj_out).copied().collect();
         let announcer = self.announcer(kind);
         for update in announcer.withdraw(&gone).into_iter().chain(announcer.announce(&new)) {
-            self.send(kind, update);
+            self.send_update(kind, update);
         }
         self.adj_out = wanted;
         !gone.is_empty() || !new.is_empty()
     }
 
     fn answer_refresh(&mut self, now: Instant) {
-        self.refresh_asked = false;
-        if let Some(kind) = self.up {
-            self.refresh_at = Some(now + REFRESH_EVERY);
+        let Some(kind) = self.up else {
+            self.refresh_asked = false;
+            return;
+        };
+        self.refresh_at = Some(now + REFRESH_EVERY);
+        // A peer that asks and does not read gets one answer at a time.
+        let takes = self.connections[kind.index()].as_ref().is_some_and(|connection| connection.unsent == 0);
+        self.refresh_asked = !takes;
+        if takes {
             self.announce_all(kind);
         }
     }
@@ -522,6 +534,11 @@ impl Session {
             self.counters.messages_out += 1;
             self.actions.push_back(Action::Send(kind, octets));
         }
+    }
+
+    fn send_update(&mut self, kind: ConnKind, octets: Vec<u8>) {
+        self.counters.updates_out += 1;
+        self.send(kind, octets);
     }
 
     fn connect(&mut self, now: Instant) {
@@ -620,6 +637,7 @@ impl Session {
         self.since = now;
         self.flaps = self.flaps.saturating_add(1);
         self.refresh_asked = false;
+        self.broken = Broken::default();
         let changed = self.keep_routes(now, keep) | !std::mem::take(&mut self.adj_out).is_empty();
         self.fault = fault.clone();
         self.fault_at = now;

@@ -121,6 +121,10 @@ pub struct Counters {
     pub messages_out: u64,
     /// UPDATEs received.
     pub updates_in: u64,
+    /// UPDATEs sent, ends of RIB included.
+    pub updates_out: u64,
+    /// UPDATEs received of which malformed attributes were left out and the rest was taken (RFC 7606 §2, attribute discard).
+    pub attributes_discarded: u64,
     /// UPDATEs whose announcements were taken for withdrawals because of malformed attributes (RFC 7606).
     pub treated_as_withdraw: u64,
     /// Connections that ended because the peer broke the protocol.

@@ -62,7 +62,8 @@ fn an_old_speaker_without_capabilities_is_an_ipv4_speaker() {
     ]
     .concat();
     peer.bytes(&update(&[], &attributes, &[24, 192, 168, 7]));
-    assert_eq!(peer.session.accepted_routes().next().expect("a route").as_path, [65001, 0xfa56_ea01]);
+    let route = peer.session.accepted_routes().next().expect("a route");
+    assert_eq!(*route.as_path, [65001, 0xfa56_ea01]);
 
     let mut peer = Peer::connected(Family::Ipv6);
     peer.bytes(&open_with(65001, 90, [1; 4], &[]));
@@ -120,7 +121,7 @@ fn announcements_and_withdrawals_of_both_families() {
     peer.bytes(&update(&[], &attributes, &[24, 192, 168, 7, 20, 172, 16, 0x1f]));
     assert_eq!(peer.prefixes(), ["172.16.16.0/20", "192.168.7.0/24"]);
     let route = peer.session.accepted_routes().next().expect("a route");
-    assert_eq!((route.as_path.as_slice(), route.med), ([THEIRS, 65010].as_slice(), Some(50)));
+    assert_eq!((route.as_path.as_ref(), route.med), ([THEIRS, 65010].as_slice(), Some(50)));
     assert_eq!(causeway_bgp::preference(causeway_bgp::LinkKind::Vpn, 12876, &route.communities), 200);
     let (route, verdict) = peer.session.received().remove(1);
     let report = route.report(verdict.decision());
@@ -531,4 +532,177 @@ proptest! {
         peer.bytes(&message(kind, octets.get(..octets.len().min(4077)).unwrap_or_default()));
         peer.bytes(&octets);
     }
+}
+
+/// What RFC 7606 wants of an UPDATE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Treatment {
+    /// Its announcements count as withdrawals.
+    Withdraw,
+    /// The attribute is left out, the announcement counts.
+    Discard,
+    /// The session ends with an UPDATE error.
+    Reset,
+    /// As if nothing were wrong.
+    Take,
+}
+
+#[test]
+fn every_broken_attribute_is_treated_as_rfc_7606_says() {
+    use Treatment::{Discard, Reset, Take, Withdraw};
+    let with = |more: Vec<u8>| [plain(), more].concat();
+    let (origin, hop) = (attribute(0x40, 1, &[0]), attribute(0x40, 3, &[169, 254, 0, 2]));
+    let cases: Vec<(&str, Vec<u8>, Treatment)> = vec![
+        ("nothing broken", plain(), Take),
+        ("§7.1 ORIGIN of two octets", [attribute(0x40, 1, &[0, 0]), path(&[THEIRS]), hop.clone()].concat(), Withdraw),
+        ("§7.1 ORIGIN undefined", [attribute(0x40, 1, &[3]), path(&[THEIRS]), hop.clone()].concat(), Withdraw),
+        (
+            "§7.2 AS_PATH segment overrun",
+            [origin.clone(), attribute(0x40, 2, &[2, 9, 0, 0, 0xfd, 0xe9]), hop.clone()].concat(),
+            Withdraw,
+        ),
+        (
+            "§7.2 AS_PATH segment underrun",
+            [origin.clone(), attribute(0x40, 2, &[2, 1, 0, 0, 0xfd, 0xe9, 7]), hop.clone()].concat(),
+            Withdraw,
+        ),
+        (
+            "§7.2 AS_PATH segment of no AS",
+            [origin.clone(), attribute(0x40, 2, &[2, 0]), hop.clone()].concat(),
+            Withdraw,
+        ),
+        (
+            "§7.2 AS_PATH segment of unknown type",
+            [origin.clone(), attribute(0x40, 2, &[9, 1, 0, 0, 0xfd, 0xe9]), hop.clone()].concat(),
+            Withdraw,
+        ),
+        (
+            "§7.3 NEXT_HOP of five octets",
+            [origin.clone(), path(&[THEIRS]), attribute(0x40, 3, &[1; 5])].concat(),
+            Withdraw,
+        ),
+        ("§7.4 MED of five octets", with(attribute(0x80, 4, &[0; 5])), Withdraw),
+        ("§7.5 LOCAL_PREF from outside, which nothing here looks at", with(attribute(0x40, 5, &[0, 0, 0, 200])), Take),
+        ("§7.5 LOCAL_PREF from outside, and broken", with(attribute(0x40, 5, &[1])), Discard),
+        ("§7.6 ATOMIC_AGGREGATE with octets", with(attribute(0x40, 6, &[1])), Discard),
+        ("§7.7 AGGREGATOR of three octets", with(attribute(0xc0, 7, &[1, 2, 3])), Discard),
+        ("§7.8 COMMUNITIES of five octets", with(attribute(0xc0, 8, &[0; 5])), Withdraw),
+        ("§7.9 ORIGINATOR_ID from outside, which nothing here looks at", with(attribute(0x80, 9, &[1, 1, 1, 1])), Take),
+        (
+            "§7.10 CLUSTER_LIST from outside, which nothing here looks at",
+            with(attribute(0x80, 10, &[1, 1, 1, 1])),
+            Take,
+        ),
+        ("§7.14 extended communities of seven octets", with(attribute(0xc0, 16, &[0; 7])), Withdraw),
+        (
+            "§3 (c) well-known ORIGIN marked optional",
+            [attribute(0xc0, 1, &[0]), path(&[THEIRS]), hop.clone()].concat(),
+            Withdraw,
+        ),
+        ("§3 (d) no ORIGIN", [path(&[THEIRS]), hop.clone()].concat(), Withdraw),
+        ("§3 (g) ORIGIN twice", with(attribute(0x40, 1, &[0])), Discard),
+        ("§4 an attribute longer than what is left", with(vec![0x40, 5, 200, 1]), Withdraw),
+        ("§4 an attribute cut in its header", with(vec![0x40]), Withdraw),
+        ("an optional transitive attribute that nobody knows", with(attribute(0xc0, 200, &[1, 2, 3])), Take),
+        (
+            "§3 (g) MP_UNREACH_NLRI twice",
+            with([attribute(0x80, 15, &[0, 1, 1]), attribute(0x80, 15, &[0, 1, 1])].concat()),
+            Reset,
+        ),
+        (
+            "§5.3 MP_UNREACH_NLRI with a prefix of 33 bits",
+            with(attribute(0x80, 15, &[0, 1, 1, 33, 1, 1, 1, 1, 1])),
+            Reset,
+        ),
+    ];
+    for (what, attributes, treatment) in cases {
+        let mut peer = Peer::established(Family::Ipv4);
+        peer.bytes(&update(&[], &plain(), &[8, 11, 8, 12]));
+        let others = [attribute(0x80, 4, &[0, 0, 0, 9]), attributes].concat();
+        let octets = if what.contains("MED") { others[7..].to_vec() } else { others };
+        peer.bytes(&update(&[], &octets, &[8, 11]));
+        let counters = peer.session.counters();
+        let counted = (counters.treated_as_withdraw, counters.attributes_discarded, counters.protocol_errors);
+        let expected = match treatment {
+            Withdraw => (1, 0, 0),
+            Discard => (0, 1, 0),
+            Reset => (0, 0, 1),
+            Take => (0, 0, 0),
+        };
+        assert_eq!(counted, expected, "{what}");
+        assert_eq!(peer.session.is_up(), treatment != Reset, "{what}");
+        match treatment {
+            Withdraw => assert_eq!(peer.prefixes(), ["12.0.0.0/8"], "{what}"),
+            Discard | Take => {
+                assert_eq!(peer.prefixes(), ["11.0.0.0/8", "12.0.0.0/8"], "{what}");
+                // The second announcement is the one that counts.
+                assert_eq!(peer.session.accepted_routes().next().and_then(|route| route.med), Some(9), "{what}");
+            }
+            Reset => {
+                assert!(peer.prefixes().is_empty(), "{what}");
+                assert_eq!(peer.notification().map(|(code, _)| code), Some(3), "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_missing_because_it_came_broken_is_explained_until_it_comes_whole() {
+    let mut peer = Peer::established(Family::Ipv4);
+    let broken = [attribute(0x40, 1, &[7]), path(&[THEIRS]), attribute(0x40, 3, &[169, 254, 0, 2])].concat();
+    assert_eq!(peer.session.fault(), None);
+    peer.bytes(&update(&[], &broken, &[8, 11, 8, 12]));
+    let fault = peer.session.fault().expect("something is missing");
+    assert_eq!(fault.code, ReasonCode::BgpMessageError);
+    assert_eq!(
+        (fault.evidence["treated_as_withdraw"].as_str(), fault.evidence["prefixes"].as_str()),
+        ("2", "11.0.0.0/8, 12.0.0.0/8")
+    );
+    assert!(fault.evidence["detail"].contains("attribute 1"), "{fault:?}");
+    // One comes whole, the other one is withdrawn.
+    peer.bytes(&update(&[], &plain(), &[8, 11]));
+    assert_eq!(peer.session.fault().expect("still one").evidence["treated_as_withdraw"], "1");
+    peer.bytes(&update(&[8, 12], &[], &[]));
+    assert_eq!(peer.session.fault(), None);
+    // However many there are, what is remembered is bounded.
+    for third in 0..=255 {
+        peer.bytes(&update(&[], &broken, &[24, 11, 0, third, 24, 11, 1, third]));
+    }
+    let fault = peer.session.fault().expect("many are missing");
+    assert_eq!(fault.evidence["treated_as_withdraw"], "at least 100");
+    assert_eq!(fault.evidence["prefixes"].split(", ").count(), 5);
+    // A new session begins without them.
+    peer.session.set_enabled(peer.now, false);
+    assert!(!peer.fault().as_str().contains("message"));
+}
+
+#[test]
+fn a_peer_that_asks_for_everything_and_reads_nothing_gets_one_answer() {
+    let mut peer = Peer::established(Family::Ipv4);
+    let policy = Policy {
+        propagate: true,
+        announce: vec!["10.0.0.0/8".parse().expect("a prefix")],
+        local_subnets: vec!["10.1.0.0/24".parse().expect("a prefix")],
+        ..Policy::default()
+    };
+    peer.session.set_policy(peer.now, policy);
+    peer.drain();
+    peer.sent.clear();
+    peer.session.handle_unsent(peer.now, ConnKind::Incoming, 100);
+    let ask = message(5, &[0, 1, 0, 1]);
+    for _ in 0..60 {
+        peer.bytes(&ask);
+        peer.now += Duration::from_secs(1);
+        peer.session.handle_timeout(peer.now);
+        peer.drain();
+    }
+    assert!(peer.sent.iter().all(|octets| octets[18] == 4), "nothing but KEEPALIVEs");
+    // It reads again, and what it asked for is not forgotten.
+    peer.session.handle_unsent(peer.now, ConnKind::Incoming, 0);
+    peer.now += Duration::from_secs(1);
+    peer.session.handle_timeout(peer.now);
+    peer.drain();
+    assert_eq!(peer.sent.iter().filter(|octets| octets[18] == 2).count(), 2);
+    let counters = peer.session.counters();
+    assert_eq!(counters.updates_out, 4, "an announcement and an end of RIB, each twice: {counters:?}");
 }

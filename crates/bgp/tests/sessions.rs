@@ -36,7 +36,7 @@ fn routes_go_both_ways_in_both_families() {
     assert_eq!(net.prefixes(1), V4[0]);
     assert_eq!(net.prefixes(0), V4[1]);
     let route = net.sides[0].accepted_routes().next().expect("a route").clone();
-    assert_eq!(route.as_path, [65001]);
+    assert_eq!(*route.as_path, [65001]);
     assert_eq!(route.next_hop, config(1, Family::Ipv4).local);
     assert_eq!((route.origin, route.med), (0, None));
     assert_eq!(net.sides[0].negotiated_hold_time(), Some(60));
@@ -271,7 +271,7 @@ fn an_as_number_over_two_octets_works() {
     net.enable();
     net.run_ms(300);
     assert!(net.both_up());
-    assert_eq!(net.sides[0].accepted_routes().next().expect("a route").as_path, [4_200_000_001]);
+    assert_eq!(*net.sides[0].accepted_routes().next().expect("a route").as_path, [4_200_000_001]);
 }
 
 #[test]

@@ -182,7 +182,8 @@ pub struct SessionFacts {
     pub up: bool,
     /// Since when it is up or down.
     pub since: Timestamp,
-    /// While down, why; while up, what is not as it should be (`max_prefixes_exceeded`).
+    /// While down, why; while up, what is not as it should be (`max_prefixes_exceeded`, or `bgp_message_error` with the prefixes that
+    /// are missing because they came with broken attributes, RFC 7606).
     pub fault: Option<Fault>,
     /// Prefixes received.
     pub received: u32,

@@ -1,6 +1,7 @@
 //! What the caller reads of a session.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use causeway_model::{Fault, ReasonCode};
@@ -8,7 +9,7 @@ use ipnet::IpNet;
 
 use super::Session;
 use crate::connection::Phase;
-use crate::rib::{Policy, Route, Verdict};
+use crate::rib::{Filter, Policy, Route, Verdict};
 use crate::types::{Counters, SessionConfig, State};
 
 impl Session {
@@ -20,8 +21,8 @@ impl Session {
 
     /// The policy in force; `None` until one is set.
     #[must_use]
-    pub const fn policy(&self) -> Option<&Policy> {
-        self.policy.as_ref()
+    pub fn policy(&self) -> Option<&Policy> {
+        self.filter.as_ref().map(Filter::policy)
     }
 
     /// The state.
@@ -56,9 +57,11 @@ impl Session {
         if self.up.is_none() {
             return Some(self.with_stale(self.fault.clone()));
         }
-        self.adj_in.exceeded().then(|| {
-            Fault::new(ReasonCode::MaxPrefixesExceeded).values(self.adj_in.limit().to_string(), self.adj_in.at_least())
-        })
+        if self.adj_in.exceeded() {
+            let fault = Fault::new(ReasonCode::MaxPrefixesExceeded);
+            return Some(fault.values(self.adj_in.limit().to_string(), self.adj_in.at_least()));
+        }
+        self.broken.fault()
     }
 
     /// Routes that passed everything, in order of their prefixes. While down only those that graceful restart
@@ -69,8 +72,8 @@ impl Session {
 
     /// Everything that the peer announced, with what became of it.
     #[must_use]
-    pub fn received(&self) -> Vec<(Route, Verdict)> {
-        self.adj_in.all().map(|(route, verdict)| (route.clone(), verdict.clone())).collect()
+    pub fn received(&self) -> Vec<(Arc<Route>, Verdict)> {
+        self.adj_in.all().map(|(route, verdict)| (Arc::clone(route), verdict.clone())).collect()
     }
 
     /// When what is left of the previous session goes, unless the peer announces it again before; `None` if nothing is left.

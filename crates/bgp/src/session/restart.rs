@@ -45,7 +45,7 @@ impl Session {
             self.stale = None;
             return self.adj_in.clear();
         }
-        let changed = self.adj_in.make_stale(self.policy.as_ref());
+        let changed = self.adj_in.make_stale(self.filter.as_ref());
         self.stale = (self.adj_in.stale() > 0).then(|| Stale { since: now, until: now + time });
         changed
     }
@@ -65,7 +65,7 @@ impl Session {
 
     /// Forgets what is left of the previous session.
     pub(super) fn drop_stale(&mut self) {
-        if self.stale.take().is_some() && self.adj_in.remove_stale(self.policy.as_ref()) {
+        if self.stale.take().is_some() && self.adj_in.remove_stale(self.filter.as_ref()) {
             self.routes_changed();
         }
     }

@@ -92,7 +92,7 @@ fn bird() {
     assert_eq!(speakers[0].prefixes(), ["192.168.7.0/24"]);
     assert_eq!(speakers[1].prefixes(), ["fd20:7::/48"]);
     let route = speakers[0].session.accepted_routes().next().expect("a route");
-    assert_eq!((route.as_path.as_slice(), route.med), ([65001].as_slice(), Some(30)));
+    assert_eq!((route.as_path.as_ref(), route.med), ([65001].as_slice(), Some(30)));
     assert_eq!(preference(LinkKind::Vpn, 12876, &route.communities), 200);
     during(&mut speakers, 300);
     let shown = bird.birdc("show route protocol p4 all");
