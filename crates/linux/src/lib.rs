@@ -17,6 +17,7 @@ pub mod netlink;
 pub mod route;
 mod sys;
 pub mod sysctl;
+pub mod tcp;
 
 pub use address::AddressOptions;
 pub use announce::{announce, announce_here};

@@ -3,7 +3,10 @@
 
 use std::io;
 use std::mem;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use zeroize::Zeroize;
 
 /// Gives the calling thread a network namespace of its own.
 pub(crate) fn unshare_network() -> io::Result<()> {
@@ -60,4 +63,68 @@ pub(crate) fn send_frame(socket: &OwnedFd, link: u32, frame: &[u8]) -> io::Resul
         )
     };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// A TCP socket that is connected to nothing.
+pub(crate) fn tcp_socket() -> io::Result<OwnedFd> {
+    socket(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_TCP)
+}
+
+/// `struct tcp_md5sig` of `linux/tcp.h`.
+#[repr(C)]
+struct Md5Signature {
+    address: libc::sockaddr_storage,
+    flags: u8,
+    prefix_length: u8,
+    key_length: u16,
+    interface: libc::c_int,
+    key: [u8; crate::tcp::MD5_KEY_MAX],
+}
+
+/// Sets the key for `peer`, of at most 80 octets; an empty one takes it away.
+pub(crate) fn tcp_md5(socket: BorrowedFd<'_>, peer: IpAddr, key: &[u8]) -> io::Result<()> {
+    // SAFETY: the structure is plain old data for which all zeroes is a valid value.
+    let mut request: Md5Signature = unsafe { mem::zeroed() };
+    match peer {
+        IpAddr::V4(peer) => {
+            // SAFETY: `sockaddr_storage` is as large and as aligned as any address.
+            let address = unsafe { &mut *(&raw mut request.address).cast::<libc::sockaddr_in>() };
+            address.sin_family = libc::AF_INET as libc::sa_family_t;
+            address.sin_addr.s_addr = u32::from(peer).to_be();
+        }
+        IpAddr::V6(peer) => {
+            // SAFETY: as above.
+            let address = unsafe { &mut *(&raw mut request.address).cast::<libc::sockaddr_in6>() };
+            address.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+            address.sin6_addr.s6_addr = peer.octets();
+        }
+    }
+    request.key_length = u16::try_from(key.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    for (to, from) in request.key.iter_mut().zip(key) {
+        *to = *from;
+    }
+    let result = set_option(socket, libc::IPPROTO_TCP, libc::TCP_MD5SIG, &request);
+    request.key.zeroize();
+    result
+}
+
+/// Sets the hop limit sent and the least one taken to 255; without `on`, to what they are by default.
+pub(crate) fn hop_limits(socket: BorrowedFd<'_>, ipv6: bool, on: bool) -> io::Result<()> {
+    /// Of `linux/in6.h`.
+    const IPV6_MINHOPCOUNT: libc::c_int = 73;
+    let (sent, taken): (libc::c_int, libc::c_int) = if on { (255, 255) } else { (-1, 0) };
+    let (level, limit, least) = if ipv6 {
+        (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS, IPV6_MINHOPCOUNT)
+    } else {
+        (libc::IPPROTO_IP, libc::IP_TTL, libc::IP_MINTTL)
+    };
+    set_option(socket, level, limit, &sent)?;
+    set_option(socket, level, least, &taken)
+}
+
+fn set_option<T>(socket: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(size_of::<T>()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    // SAFETY: the kernel reads `length` octets of `value`, which lives until the call returns.
+    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, std::ptr::from_ref(value).cast(), length) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
