@@ -15,7 +15,7 @@ mod gateway;
 mod host;
 mod ownership;
 mod routes;
-mod session;
+pub mod session;
 mod supervisor;
 mod vpc;
 

@@ -1,46 +1,58 @@
 //! One task per BGP session: it owns the sans-IO machine, its clock and its at most two TCP connections.
 
+mod transport;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use causeway_bgp::{Action, ConnKind, ConnectError, Event, Policy, Route, Session, SessionConfig};
+use causeway_bgp::{Action, ConnKind, ConnectError, Event, Policy, Route, Session, SessionConfig, Verdict};
 use causeway_linux::Namespace;
-use causeway_model::observed::{RouteDecision, SessionFacts};
+use causeway_model::observed::SessionFacts;
 use causeway_model::{ConnectionId, Family, Fault, Timestamp};
 use ipnet::IpNet;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::sleep_until;
+use transport::Drops;
 
 use crate::clock::wall_clock;
+pub use transport::{Guard, Listener, listen};
 
 /// BGP's port.
 pub(crate) const PORT: u16 = 179;
 /// TCP gets this long to connect: the inside of a tunnel is never farther away.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Messages waiting for a slow peer; beyond that the connection is given up (RFC 9687's send-hold timer acts earlier).
-const WRITE_QUEUE: usize = 1024;
+/// Octets waiting for a slow peer; beyond that the connection is given up. The largest table in one go is a fraction of it, and a peer
+/// that does not read is found by the send-hold timer (RFC 9687) unless policies are edited very often.
+const UNSENT_MAX: usize = 32 << 20;
+/// Messages written together.
+const WRITE_BATCH: usize = 64;
 /// A write that takes longer is given up with its connection; the machine has given up on the peer by then (RFC 9687).
 const WRITE_PATIENCE: Duration = Duration::from_secs(600);
 /// A session gets this long for its last word.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_millis(200);
 /// Changes are published at most this often, so that a full table does not become a snapshot for each UPDATE.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(20);
+/// and not so often that the snapshots of a large table take more than this part of the time.
+const PUBLISH_SHARE: u32 = 8;
 
 /// Which session of a gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct SessionKey {
-    pub(crate) connection: ConnectionId,
-    pub(crate) family: Family,
+pub struct SessionKey {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// The session's family.
+    pub family: Family,
 }
 
 /// To the task.
-pub(crate) enum Command {
+#[derive(Debug)]
+pub enum Command {
     /// A tunnel is up, or none is.
     Enable(bool),
     /// New filters.
@@ -55,50 +67,60 @@ pub(crate) enum Command {
 
 /// A snapshot for the gateway.
 #[derive(Clone, Debug)]
-pub(crate) struct SessionUpdate {
-    pub(crate) key: SessionKey,
-    pub(crate) facts: SessionFacts,
-    /// Routes that pass the policy.
-    pub(crate) accepted: Vec<Route>,
+pub struct SessionUpdate {
+    /// Whose.
+    pub key: SessionKey,
+    /// The session's facts.
+    pub facts: SessionFacts,
     /// Everything received and the machine's verdict on it.
-    pub(crate) received: Vec<(Route, RouteDecision)>,
+    pub received: Vec<(Arc<Route>, Verdict)>,
     /// What we announce.
-    pub(crate) announced: Vec<IpNet>,
+    pub announced: Vec<IpNet>,
+}
+
+impl SessionUpdate {
+    /// Routes that pass the policy.
+    pub fn accepted(&self) -> impl Iterator<Item = &Route> {
+        self.received.iter().filter(|(_, verdict)| verdict.is_accepted()).map(|(route, _)| route.as_ref())
+    }
 }
 
 /// The gateway's hold on a session's task; dropping it ends the task at once.
-pub(crate) struct SessionHandle {
+pub struct SessionHandle {
     commands: mpsc::Sender<Command>,
     task: AbortHandle,
 }
 
 impl SessionHandle {
-    /// Starts the task. Its sockets live in `namespace`.
-    pub(crate) fn start(
+    /// Starts the task. Its sockets live in `namespace`, and ask of the peer what `guard` says.
+    #[must_use]
+    pub fn start(
         key: SessionKey,
         config: SessionConfig,
+        guard: Guard,
         namespace: Namespace,
         updates: mpsc::Sender<SessionUpdate>,
     ) -> Self {
         let (commands, commands_rx) = mpsc::channel(16);
-        let task = SessionTask::new(key, config, namespace, commands_rx, updates);
+        let task = SessionTask::new(key, config, guard, namespace, commands_rx, updates);
         let task = tokio::spawn(task.run()).abort_handle();
         Self { commands, task }
     }
 
     /// Hands over a command; the task takes them in order and never for long.
-    pub(crate) async fn send(&self, command: Command) {
+    pub async fn send(&self, command: Command) {
         // A closed channel means that the task has ended, and with it the need for the command.
         let _ = self.commands.send(command).await;
     }
 
     /// Whether the task has ended, which it does by itself only when something went wrong.
-    pub(crate) fn is_finished(&self) -> bool {
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
         self.task.is_finished()
     }
 
     /// Ends sessions with a word to the peer, all at the same time.
-    pub(crate) async fn shutdown(sessions: Vec<(Self, &'static str)>) {
+    pub async fn shutdown(sessions: Vec<(Self, &'static str)>) {
         for (session, text) in &sessions {
             session.send(Command::Shutdown(text)).await;
         }
@@ -136,7 +158,8 @@ enum What {
 /// One TCP connection, or the attempt at one.
 struct Conn {
     generation: u64,
-    writer: Option<mpsc::Sender<Vec<u8>>>,
+    /// Bounded by `unsent`.
+    writer: Option<mpsc::UnboundedSender<Vec<u8>>>,
     /// Octets handed to the writer that TCP has not taken yet: a peer that never reads is found by them (RFC 9687).
     unsent: Arc<AtomicUsize>,
     helper: AbortHandle,
@@ -153,6 +176,8 @@ struct SessionTask {
     session: Session,
     local: IpAddr,
     peer: IpAddr,
+    guard: Guard,
+    drops: Drops,
     namespace: Namespace,
     commands: mpsc::Receiver<Command>,
     updates: mpsc::Sender<SessionUpdate>,
@@ -166,12 +191,15 @@ struct SessionTask {
     stale_until: Option<(Instant, Timestamp)>,
     publish_at: Option<Instant>,
     published: Instant,
+    /// What the last snapshot took.
+    snapshot: Duration,
 }
 
 impl SessionTask {
     fn new(
         key: SessionKey,
         config: SessionConfig,
+        guard: Guard,
         namespace: Namespace,
         commands: mpsc::Receiver<Command>,
         updates: mpsc::Sender<SessionUpdate>,
@@ -184,6 +212,8 @@ impl SessionTask {
             local: config.local,
             peer: config.peer,
             session: Session::new(config, now),
+            guard,
+            drops: Drops::default(),
             namespace,
             commands,
             updates,
@@ -196,6 +226,7 @@ impl SessionTask {
             stale_until: None,
             publish_at: Some(now),
             published: now,
+            snapshot: Duration::ZERO,
         }
     }
 
@@ -208,7 +239,12 @@ impl SessionTask {
                 command = self.commands.recv() => {
                     let now = Instant::now();
                     match command {
-                        Some(Command::Enable(enabled)) => self.session.set_enabled(now, enabled),
+                        Some(Command::Enable(enabled)) => {
+                            if enabled {
+                                self.drops.begin(&self.namespace);
+                            }
+                            self.session.set_enabled(now, enabled);
+                        }
                         Some(Command::Policy(policy)) => {
                             self.session.set_policy(now, policy);
                             self.touch();
@@ -228,6 +264,9 @@ impl SessionTask {
                 Some(input) = self.inputs.recv() => self.input(input),
                 () = sleep_until(timer.unwrap_or(far).into()) => {
                     self.note_unsent();
+                    if !self.session.is_up() {
+                        self.drops.look(&self.namespace);
+                    }
                     self.session.handle_timeout(Instant::now());
                 }
                 () = sleep_until(self.publish_at.unwrap_or(far).into()), if self.publish_at.is_some() => self.publish(),
@@ -265,6 +304,9 @@ impl SessionTask {
                     if self.facts.up {
                         self.facts.since = wall_clock();
                     }
+                    if self.facts.up {
+                        self.drops.begin(&self.namespace);
+                    }
                     self.facts.up = false;
                     self.facts.fault = Some(fault);
                 }
@@ -297,6 +339,7 @@ impl SessionTask {
             }
             What::ConnectFailed(error) => {
                 self.outgoing = None;
+                self.drops.look(&self.namespace);
                 self.session.handle_connect_failed(now, error);
             }
             What::Bytes(bytes) => self.session.handle_bytes(now, input.kind, &bytes),
@@ -311,10 +354,11 @@ impl SessionTask {
         self.generation += 1;
         let generation = self.generation;
         let (local, peer, namespace) = (self.local, self.peer, self.namespace.clone());
+        let guard = self.guard.clone();
         let inputs = self.inputs_tx.clone();
         let helper = tokio::spawn(async move {
             let attempt = async {
-                let socket = namespace.run(|| outgoing_socket(local)).map_err(io::Error::other)??;
+                let socket = namespace.run(|| transport::outgoing(local, peer, &guard)).map_err(io::Error::other)??;
                 socket.connect(SocketAddr::new(peer, PORT)).await
             };
             let what = match tokio::time::timeout(CONNECT_TIMEOUT, attempt).await {
@@ -346,11 +390,14 @@ impl SessionTask {
         self.generation += 1;
         let generation = self.generation;
         let (mut read, mut write) = stream.into_split();
-        let (writer, mut queue) = mpsc::channel::<Vec<u8>>(WRITE_QUEUE);
+        let (writer, mut queue) = mpsc::unbounded_channel::<Vec<u8>>();
         let unsent = Arc::new(AtomicUsize::new(0));
         let taken = Arc::clone(&unsent);
         tokio::spawn(async move {
-            while let Some(bytes) = queue.recv().await {
+            let mut batch = Vec::with_capacity(WRITE_BATCH);
+            while queue.recv_many(&mut batch, WRITE_BATCH).await > 0 {
+                let bytes = batch.concat();
+                batch.clear();
                 match tokio::time::timeout(WRITE_PATIENCE, write.write_all(&bytes)).await {
                     Ok(Ok(())) => {}
                     Ok(Err(_)) | Err(_) => return,
@@ -379,8 +426,8 @@ impl SessionTask {
     fn send(&mut self, kind: ConnKind, bytes: Vec<u8>) {
         let Some(conn) = self.conn(kind).as_ref() else { return };
         let Some(writer) = conn.writer.as_ref() else { return };
-        conn.unsent.fetch_add(bytes.len(), Ordering::Relaxed);
-        if writer.try_send(bytes).is_err() {
+        let unsent = conn.unsent.fetch_add(bytes.len(), Ordering::Relaxed);
+        if unsent > UNSENT_MAX || writer.send(bytes).is_err() {
             *self.conn(kind) = None;
             self.session.handle_closed(Instant::now(), kind);
         }
@@ -389,7 +436,8 @@ impl SessionTask {
     /// Something changed that the gateway should know.
     fn touch(&mut self) {
         if self.publish_at.is_none() {
-            self.publish_at = Some((self.published + PUBLISH_INTERVAL).max(Instant::now()));
+            self.publish_at =
+                Some((self.published + PUBLISH_INTERVAL.max(self.snapshot * PUBLISH_SHARE)).max(Instant::now()));
         }
     }
 
@@ -402,6 +450,7 @@ impl SessionTask {
             self.stale_until = until.map(|until| (until, wall(until)));
         }
         let fault = self.session.fault()?;
+        let fault = if self.session.is_up() { fault } else { self.drops.explain(fault, &self.guard) };
         Some(match self.stale_until {
             Some((_, until)) if !self.session.is_up() => fault.with("stale_until", until.to_string()),
             _ => fault,
@@ -412,15 +461,17 @@ impl SessionTask {
         self.publish_at = None;
         self.published = Instant::now();
         self.facts.fault = self.fault();
-        let accepted: Vec<Route> = self.session.accepted_routes().cloned().collect();
-        let received: Vec<(Route, RouteDecision)> =
-            self.session.received().into_iter().map(|(route, verdict)| (route, verdict.decision())).collect();
+        let received = self.session.received();
         let announced: Vec<IpNet> = self.session.announced().copied().collect();
         self.facts.received = count(received.len());
-        self.facts.accepted = count(accepted.len());
+        self.facts.accepted = self.session.accepted_count();
         self.facts.announced = count(announced.len());
         self.facts.flaps = self.session.flaps();
-        let update = SessionUpdate { key: self.key, facts: self.facts.clone(), accepted, received, announced };
+        let counters = self.session.counters();
+        self.facts.updates_in = counters.updates_in;
+        self.facts.updates_out = counters.updates_out;
+        let update = SessionUpdate { key: self.key, facts: self.facts.clone(), received, announced };
+        self.snapshot = self.published.elapsed();
         // Never waits: the gateway may be waiting for this task at this moment.
         if let Err(mpsc::error::TrySendError::Full(_)) = self.updates.try_send(update) {
             self.touch();
@@ -430,18 +481,6 @@ impl SessionTask {
 
 fn count(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
-}
-
-/// A socket bound to our inside address, made by a thread that is inside the gateway's namespace.
-fn outgoing_socket(local: IpAddr) -> io::Result<TcpSocket> {
-    let socket = socket2::Socket::new(
-        socket2::Domain::for_address(SocketAddr::new(local, 0)),
-        socket2::Type::STREAM,
-        Some(socket2::Protocol::TCP),
-    )?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&SocketAddr::new(local, 0).into())?;
-    Ok(TcpSocket::from_std_stream(socket.into()))
 }
 
 fn connect_error(error: &io::Error) -> ConnectError {

@@ -13,11 +13,12 @@ use causeway_model::{ConnectionId, Family, Psk};
 use super::tunnel::{Child, assumed_mtu, new_tunnel_facts};
 use super::{Gateway, Incoming};
 use crate::error::SetupError;
-use crate::session::{self, SessionHandle, SessionKey, SessionUpdate};
+use crate::session::{self, Guard, SessionHandle, SessionKey, SessionUpdate};
 
 /// One BGP session and its last snapshot.
 pub(super) struct Bgp {
     pub(super) config: SessionConfig,
+    pub(super) guard: Guard,
     pub(super) handle: SessionHandle,
     pub(super) update: Option<SessionUpdate>,
 }
@@ -69,6 +70,7 @@ impl Gateway {
         let tunnels: &[TunnelDesired] = if locked { &[] } else { &desired.tunnels };
         // Before anything changes: what cannot be is refused as a whole.
         let peers = tunnels.iter().map(|tunnel| peer_config(tunnel, &desired)).collect::<Result<Vec<_>, _>>()?;
+        guard(&desired).check()?;
         if !self.connections.contains_key(&id) {
             self.make_connection(desired.clone()).await?;
         }
@@ -174,7 +176,10 @@ impl Gateway {
         for family in Family::ALL {
             let wanted = self.wanted_session(desired, family, locked).map(|(_, config)| config);
             let Some(connection) = self.connections.get_mut(&desired.id) else { return };
-            let keep = |session: &Bgp| Some(session.config) == wanted && !session.handle.is_finished();
+            let guard = guard(desired);
+            let keep = |session: &Bgp| {
+                Some(session.config) == wanted && session.guard == guard && !session.handle.is_finished()
+            };
             if connection.sessions.get(&family).is_some_and(|session| !keep(session))
                 && let Some(session) = connection.sessions.remove(&family)
             {
@@ -198,8 +203,10 @@ impl Gateway {
             let up = connection.sending.is_some();
             let session = connection.sessions.entry(family).or_insert_with(|| {
                 let key = SessionKey { connection: desired.id, family };
-                let handle = SessionHandle::start(key, config, self.namespace.clone(), self.updates_tx.clone());
-                Bgp { config, handle, update: None }
+                let guard = guard(desired);
+                let (namespace, updates) = (self.namespace.clone(), self.updates_tx.clone());
+                let handle = SessionHandle::start(key, config, guard.clone(), namespace, updates);
+                Bgp { config, guard, handle, update: None }
             });
             let policy = Policy {
                 propagate: desired.propagate,
@@ -311,6 +318,11 @@ fn peer_config(tunnel: &TunnelDesired, desired: &ConnectionDesired) -> Result<Pe
         psks: desired.psks.clone(),
         timers: desired.timers,
     })
+}
+
+/// What the connection's sessions ask of the peer below BGP.
+fn guard(desired: &ConnectionDesired) -> Guard {
+    Guard { md5: desired.bgp_md5.clone(), gtsm: desired.bgp_gtsm }
 }
 
 fn session_config(bgp: &BgpDesired, local_asn: u32, router_id: Ipv4Addr, desired: &ConnectionDesired) -> SessionConfig {

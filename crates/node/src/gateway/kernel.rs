@@ -1,8 +1,7 @@
 //! The gateway's namespace: its attachment to the VPC's router, TUN devices, listeners, packet filter and routes.
 
 use std::collections::BTreeSet;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use causeway_linux::filter::{ConnectionFilter, GatewayFilter};
@@ -18,11 +17,9 @@ use super::tunnel::inside_mtu;
 use super::{Gateway, Incoming};
 use crate::error::SetupError;
 use crate::host::host_net;
-use crate::session::PORT;
+use crate::session::{self, Guard};
 use crate::vpc::{BARE, GATEWAY_LINK, GATEWAY_LINK_LOCAL, ROUTER_LINK_LOCAL, apply_filter, apply_routes, join};
 
-/// Peers that may wait to be accepted.
-const BACKLOG: i32 = 16;
 /// TCP over IPv4 and over IPv6: headers without options, octets.
 const HEADERS_V4: u32 = 40;
 const HEADERS_V6: u32 = 60;
@@ -94,18 +91,30 @@ impl Gateway {
         let Some(connection) = self.connections.get(&id) else { return Ok(()) };
         let wanted: BTreeSet<IpAddr> = connection.sessions.values().map(|session| session.config.local).collect();
         for address in wanted {
-            if self.listeners.get(&address).is_some_and(|task| !task.is_finished()) {
-                continue;
-            }
             let item = format!("BGP listener on {address}");
-            let listener = self
-                .namespace
-                .run(|| listener(address))
-                .map_err(SetupError::at(&item))?
-                .map_err(SetupError::at(&item))?;
-            let listener = TcpListener::from_std(listener).map_err(SetupError::at(&item))?;
-            let task = tokio::spawn(accept(listener, address, self.incoming_tx.clone()));
-            self.listeners.insert(address, task.abort_handle());
+            if self.listeners.get(&address).is_none_or(|(_, task)| task.is_finished()) {
+                let (listener, accepting) = self
+                    .namespace
+                    .run(|| session::listen(address))
+                    .map_err(SetupError::at(&item))?
+                    .map_err(SetupError::at(&item))?;
+                let accepting = TcpListener::from_std(accepting).map_err(SetupError::at(&item))?;
+                let task = tokio::spawn(accept(accepting, address, self.incoming_tx.clone()));
+                self.listeners.insert(address, (listener, task.abort_handle()));
+            }
+            let sessions = self.connections.values().flat_map(|connection| connection.sessions.values());
+            let peers: Vec<(IpAddr, &Guard)> = sessions
+                .filter(|session| session.config.local == address)
+                .map(|session| (session.config.peer, &session.guard))
+                .collect();
+            if let Some((listener, task)) = self.listeners.get_mut(&address)
+                && let Err(error) = listener.guard(&peers)
+            {
+                // Better none than one that takes what it should not.
+                task.abort();
+                self.listeners.remove(&address);
+                return Err(SetupError::at(&item)(error));
+            }
         }
         Ok(())
     }
@@ -117,7 +126,7 @@ impl Gateway {
             .values()
             .flat_map(|connection| connection.sessions.values().map(|session| session.config.local))
             .collect();
-        for (_, task) in self.listeners.extract_if(.., |address, _| !wanted.contains(address)) {
+        for (_, (_, task)) in self.listeners.extract_if(.., |address, _| !wanted.contains(address)) {
             task.abort();
         }
     }
@@ -206,18 +215,4 @@ fn hop(connection: &Connection, prefix: &IpNet) -> Option<NextHop> {
     let family = Family::of_net(prefix);
     let session = connection.sessions.get(&family)?;
     Some(NextHop::onlink(session.config.peer, connection.tun_index))
-}
-
-fn listener(address: IpAddr) -> io::Result<std::net::TcpListener> {
-    let address = SocketAddr::new(address, PORT);
-    let socket = socket2::Socket::new(
-        socket2::Domain::for_address(address),
-        socket2::Type::STREAM,
-        Some(socket2::Protocol::TCP),
-    )?;
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
 }

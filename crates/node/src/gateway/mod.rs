@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::{self, Word};
 use crate::error::SetupError;
-use crate::session::SessionUpdate;
+use crate::session::{Listener, SessionUpdate};
 use connection::Connection;
 pub(crate) use report::GatewayReport;
 
@@ -132,7 +132,7 @@ pub(crate) struct Gateway {
     filter: Option<GatewayFilter>,
     /// Whether the last application of routes succeeded.
     routed: bool,
-    listeners: BTreeMap<IpAddr, AbortHandle>,
+    listeners: BTreeMap<IpAddr, (Listener, AbortHandle)>,
     updates_tx: mpsc::Sender<SessionUpdate>,
     updates: mpsc::Receiver<SessionUpdate>,
     incoming_tx: mpsc::Sender<Incoming>,
@@ -371,8 +371,8 @@ impl Gateway {
 /// However it ends: nothing that lives outside the actor outlives it.
 impl Drop for Gateway {
     fn drop(&mut self) {
-        for listener in self.listeners.values() {
-            listener.abort();
+        for (_, task) in self.listeners.values() {
+            task.abort();
         }
         for id in self.connections.keys() {
             // Fails only if there is none.

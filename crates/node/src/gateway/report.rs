@@ -1,7 +1,6 @@
 //! The gateway's report: facts of its connections, and the routes that they learned.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Instant;
 
 use causeway_bgp::{LinkKind, Route, preference};
@@ -72,7 +71,7 @@ impl Gateway {
         let updates = connection.sessions.values().filter_map(|session| session.update.as_ref());
         updates
             // Of a session that is down these are the ones that graceful restart keeps.
-            .flat_map(|update| &update.accepted)
+            .flat_map(SessionUpdate::accepted)
             .map(|route| Learned {
                 gateway: self.id,
                 connection: id,
@@ -92,7 +91,7 @@ impl Gateway {
         let live = || updates().filter(|_| carried);
         let received = live()
             .flat_map(|update| &update.received)
-            .map(|(route, verdict)| received_route(id, route, verdict.clone(), &self.decisions))
+            .map(|(route, verdict)| received_route(id, route, verdict.decision(), &self.decisions))
             .collect();
         let session = |update: &SessionUpdate| {
             let facts = update.facts.clone();
@@ -151,13 +150,5 @@ fn received_route(
         RouteDecision::Installed => decisions.get(&(id, route.prefix)).cloned().unwrap_or(RouteDecision::Installed),
         other => other,
     };
-    let next_hop: IpAddr = route.next_hop;
-    ReceivedRoute {
-        prefix: route.prefix,
-        next_hop,
-        as_path: route.as_path.clone(),
-        med: route.med,
-        communities: route.communities.iter().map(|value| format!("{}:{}", value >> 16, value & 0xffff)).collect(),
-        decision,
-    }
+    route.report(decision)
 }

@@ -277,3 +277,60 @@ fn one_of_two_tunnels_carries_the_sessions_on() {
     wait_for("IPv6 still carries", || sent(&world.a, Family::Ipv6) > still);
     assert_eq!((since(&world.a), since(&world.b)), before);
 }
+
+/// Both sides' sessions, and the evidence of those that are down.
+fn causes(side: &Side) -> Vec<Option<String>> {
+    let facts = side.connection().expect("facts");
+    facts.sessions.into_iter().map(|session| Some(session.fault?.evidence.get("cause")?.clone())).collect()
+}
+
+#[test]
+#[ignore = "needs root, /dev/net/tun and nft"]
+fn sessions_can_be_signed_and_guarded_and_live_in_the_smallest_subnets() {
+    let mut world = World::new("sign", Outside::Ipv4);
+    world.wait_up();
+    let key = |text: &str| Some(serde_json::from_value(serde_json::json!(text.as_bytes())).expect("a key"));
+    for (number, side) in [&mut world.a, &mut world.b].into_iter().enumerate() {
+        side.edit_connection(|connection| {
+            (connection.bgp_md5, connection.bgp_gtsm) = (key("one password"), true);
+            let inside = |host: usize| [format!("169.254.0.{host}/31"), format!("fd99::{host}/127")];
+            for (family, bgp) in connection.bgp.iter_mut().enumerate() {
+                bgp.local = inside(number)[family].parse().expect("an address");
+                bgp.peer = inside(1 - number)[family].parse().expect("an address");
+            }
+        });
+    }
+    world.a.wait_applied();
+    world.b.wait_applied();
+    world.wait_flow();
+    let gateway = Namespace::open(&world.a.gateway_namespace()).expect("the gateway");
+    let capture = sh(&gateway, "timeout 60 tcpdump -n -v -c 1 -i any tcp port 179 and dst host 169.254.0.0");
+    assert!(capture.contains("ttl 255") && capture.contains("md5"), "{capture}");
+
+    // One side gets another password: nothing is heard, and the counters of the kernel say why.
+    world.a.edit_connection(|connection| connection.bgp_md5 = key("another password"));
+    wait_for("the password is told", || {
+        causes(&world.a).iter().all(|cause| cause.as_ref().is_some_and(|cause| cause.contains("another MD5 password")))
+    });
+    assert_eq!(world.a.sessions_up(), 0);
+    world.b.edit_connection(|connection| connection.bgp_md5 = None);
+    wait_for("the missing password is told", || {
+        causes(&world.a).iter().all(|cause| cause.as_ref().is_some_and(|cause| cause.contains("does not sign")))
+            && causes(&world.b).iter().all(|cause| cause.as_ref().is_some_and(|cause| cause.contains("has no")))
+    });
+    // Now it is the hop limit alone.
+    world.a.edit_connection(|connection| (connection.bgp_md5, connection.bgp_gtsm) = (None, false));
+    wait_for("the hop limit is told", || {
+        causes(&world.b).iter().all(|cause| cause.as_ref().is_some_and(|cause| cause.contains("hop limit 255")))
+    });
+    world.b.edit_connection(|connection| connection.bgp_gtsm = false);
+    world.wait_flow();
+
+    // A key that is none is refused by name, and what ran goes on.
+    world.a.edit_connection(|connection| connection.bgp_md5 = key(""));
+    wait_for("refused", || {
+        let refused = world.a.connection().expect("facts").refused;
+        refused.is_some_and(|refusal| refusal.item == "bgp.md5_secret_id")
+    });
+    assert_eq!(world.a.sessions_up(), 2);
+}
