@@ -51,6 +51,16 @@ pub enum Error {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// An access list that can't be.
+    #[error("{family} access list, rule {rule}: {problem}")]
+    Acl {
+        /// Which list.
+        family: causeway_model::Family,
+        /// Which rule, the first being 1.
+        rule: usize,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// `nft` is not installed.
     #[error("the program `nft` is not installed; install Debian's package `nftables`")]
     NftMissing,

@@ -4,6 +4,7 @@
 //! Nothing here uses connection tracking: the policy decides packet by packet, so the two directions of a flow may take different
 //! paths (system.md §2.7), and a flood makes no table grow. ICMP errors are told from anything else by the header that they quote.
 
+pub mod acl;
 mod apply;
 mod gateway;
 mod nets;
@@ -12,6 +13,7 @@ mod router;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+pub use acl::{AclFilter, AclReader, AclTable};
 pub use apply::{apply, read_counters, remove};
 pub use gateway::{ConnectionFilter, GatewayFilter};
 pub use router::{NetworkFilter, RouterFilter};

@@ -15,9 +15,8 @@ use crate::{Error, Namespace, Result};
 /// # Errors
 /// [`Error::NftMissing`]; [`Error::Nft`] with its words when it refuses, after which the old rules are in force.
 pub async fn apply(namespace: &Namespace, ruleset: &(impl Ruleset + ?Sized)) -> Result<()> {
-    let carried = counts(namespace).await?;
-    let text = ruleset.render(&carried)?;
-    run(namespace, &["-f", "-"], text).await.map(drop)
+    let carried = counts(namespace, TABLE).await?;
+    load(namespace, ruleset.render(&carried)?).await
 }
 
 /// Takes the table away: everything is accepted.
@@ -25,7 +24,7 @@ pub async fn apply(namespace: &Namespace, ruleset: &(impl Ruleset + ?Sized)) -> 
 /// # Errors
 /// As [`apply`].
 pub async fn remove(namespace: &Namespace) -> Result<()> {
-    run(namespace, &["-f", "-"], format!("table inet {TABLE}\ndelete table inet {TABLE}\n")).await.map(drop)
+    load(namespace, format!("table inet {TABLE}\ndelete table inet {TABLE}\n")).await
 }
 
 /// The packets that each named counter of the table has seen; empty while there is no table.
@@ -33,12 +32,18 @@ pub async fn remove(namespace: &Namespace) -> Result<()> {
 /// # Errors
 /// As [`apply`].
 pub async fn read_counters(namespace: &Namespace) -> Result<BTreeMap<String, u64>> {
-    Ok(counts(namespace).await?.into_iter().map(|(name, count)| (name, count.packets)).collect())
+    Ok(counts(namespace, TABLE).await?.into_iter().map(|(name, count)| (name, count.packets)).collect())
 }
 
-async fn counts(namespace: &Namespace) -> Result<Counters> {
+/// Hands `text` to `nft`, as one transaction.
+pub(super) async fn load(namespace: &Namespace, text: String) -> Result<()> {
+    run(namespace, &["-f", "-"], text).await.map(drop)
+}
+
+/// What the named counters of `table` have seen; empty while there is no table.
+pub(super) async fn counts(namespace: &Namespace, table: &'static str) -> Result<Counters> {
     // Not restricted to the table, which would be an error while there is none.
-    parse(&run(namespace, &["-j", "list", "counters"], String::new()).await?)
+    parse(&run(namespace, &["-j", "list", "counters"], String::new()).await?, table)
 }
 
 #[derive(Deserialize)]
@@ -60,10 +65,10 @@ struct Counter {
     bytes: u64,
 }
 
-fn parse(json: &str) -> Result<Counters> {
+fn parse(json: &str, table: &str) -> Result<Counters> {
     let listing: Listing = serde_json::from_str(json).map_err(|error| Error::Nft(format!("its listing: {error}")))?;
     let counters = listing.nftables.into_iter().filter_map(|entry| entry.counter);
-    let ours = counters.filter(|counter| counter.table == TABLE && counter.family == "inet");
+    let ours = counters.filter(|counter| counter.table == table && counter.family == "inet");
     Ok(ours.map(|counter| (counter.name, Count { packets: counter.packets, bytes: counter.bytes })).collect())
 }
 
@@ -115,8 +120,8 @@ mod tests {
             {"counter": {"family": "inet", "name": "drop_closed", "table": "causeway", "handle": 4, "packets": 5, "bytes": 300}},
             {"counter": {"family": "ip", "name": "drop_closed", "table": "causeway", "handle": 4, "packets": 6, "bytes": 1}},
             {"counter": {"family": "inet", "name": "x", "table": "other", "handle": 4, "packets": 7, "bytes": 1}}]}"#;
-        let counters = parse(json).expect("a listing");
+        let counters = parse(json, TABLE).expect("a listing");
         assert_eq!(counters, Counters::from([("drop_closed".to_owned(), Count { packets: 5, bytes: 300 })]));
-        assert!(matches!(parse("nonsense"), Err(Error::Nft(_))));
+        assert!(matches!(parse("nonsense", TABLE), Err(Error::Nft(_))));
     }
 }
