@@ -26,6 +26,8 @@ pub struct Policy {
     pub announce: Vec<IpNet>,
     /// The VPC's subnets: announced as far as `announce` admits them; announcements equal to or inside one are withheld.
     pub local_subnets: Vec<IpNet>,
+    /// Destinations of the VPC's custom routes: announced as far as `announce` admits them.
+    pub custom_routes: Vec<IpNet>,
 }
 
 /// A policy, prepared for judging many routes.
@@ -393,15 +395,18 @@ impl AdjRibIn {
     }
 }
 
-/// What should be announced: the VPC's subnets of the family that the policy lets out. Nothing learned is ever among it, so the
+/// What should be announced: the VPC's subnets and custom routes of the family that the policy lets out. Nothing learned is ever among it, so the
 /// gateway is no transit between two customers (system.md §2.6).
 pub(crate) fn to_announce(filter: Option<&Filter>, family: Family) -> BTreeSet<IpNet> {
     filter
         .map(Filter::policy)
         .filter(|policy| policy.propagate)
         .into_iter()
-        .flat_map(|policy| policy.local_subnets.iter().filter(|subnet| whitelist_admits(&policy.announce, subnet)))
-        .filter(|subnet| Family::of_net(subnet) == family)
+        .flat_map(|policy| {
+            let routes = policy.local_subnets.iter().chain(&policy.custom_routes);
+            routes.filter(|route| whitelist_admits(&policy.announce, route))
+        })
+        .filter(|route| Family::of_net(route) == family)
         .map(IpNet::trunc)
         .collect()
 }

@@ -251,6 +251,7 @@ fn route_refresh_is_answered_in_full_and_not_faster_than_once_a_second() {
         propagate: true,
         announce: vec!["10.0.0.0/8".parse().expect("a prefix")],
         local_subnets: vec!["10.1.0.0/24".parse().expect("a prefix")],
+        custom_routes: Vec::new(),
         ..Policy::default()
     };
     peer.session.set_policy(peer.now, policy);

@@ -460,3 +460,23 @@ fn host_bits_and_the_other_family_are_not_announced() {
     assert_eq!(net.prefixes(1), ["fd01::/64"]);
     assert_eq!(net.sides[0].announced().copied().collect::<Vec<_>>(), [common::net("fd01::/64")]);
 }
+
+#[test]
+fn custom_routes_are_announced_inside_the_whitelist_and_withhold_nothing() {
+    let mut net = Net::family(Family::Ipv4);
+    let ours = Policy {
+        announce: vec![common::net("10.0.0.0/8"), common::net("172.20.0.0/14")],
+        custom_routes: ["172.20.0.0/16", "172.31.0.0/16", "0.0.0.0/0"].map(common::net).to_vec(),
+        ..open_policy(&["10.1.0.0/24"])
+    };
+    net.set_policy(0, ours.clone());
+    net.set_policy(1, open_policy(&["172.20.0.0/16"]));
+    net.enable();
+    net.run_ms(300);
+    assert_eq!(net.prefixes(1), ["10.1.0.0/24"], "the other side has a subnet there");
+    assert_eq!(net.sides[0].announced_count(), 2);
+    assert_eq!(net.prefixes(0), ["172.20.0.0/16"], "for the same prefix the router decides, not the session");
+    net.set_policy(0, Policy { custom_routes: Vec::new(), ..ours });
+    net.run_ms(300);
+    assert_eq!((net.sides[0].announced_count(), net.sides[0].flaps()), (1, 0));
+}

@@ -107,6 +107,7 @@ impl Site {
         let filter = GatewayFilter {
             vpc_link: "vpc".to_owned(),
             vpc_subnets: ["10.0.0.0/24", "10.0.1.0/24", "fd00:1::/64", "fd00:2::/64"].map(net).to_vec(),
+            vpc_routes: Vec::new(),
             locked: false,
             connections: vec![
                 connection("tun-a", 1, ["172.16.0.0/16", "fd50::/16"]),

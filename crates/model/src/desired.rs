@@ -84,7 +84,7 @@ pub struct NetworkDesired {
     pub id: PrivateNetworkId,
     /// Its subnets, at most one of each family.
     pub subnets: Vec<IpNet>,
-    /// An existing bridge to use; `None`: the node makes one named `cwbr-<first 8 digits of the id>`.
+    /// An existing bridge to use, or an existing interface that the node makes a port of its own bridge; `None`: the node makes one named `cwbr-<first 8 digits of the id>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bridge: Option<String>,
 }

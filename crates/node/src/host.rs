@@ -27,6 +27,15 @@ struct Underlay {
     mtu: u32,
 }
 
+/// The bridge that a Private Network is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bridge {
+    /// Its index.
+    pub(crate) index: u32,
+    /// Whether the node makes it, rather than the operator.
+    pub(crate) own: bool,
+}
+
 /// What is shared by everything that the node runs.
 pub(crate) struct Host {
     /// Netlink in the node's own namespace.
@@ -211,12 +220,51 @@ impl Host {
         announce(self.namespace.clone(), link, addresses);
     }
 
-    /// The bridge of a Private Network: the named one, which has to exist, or one that the node makes.
-    pub(crate) async fn ensure_bridge(&self, name: &str, make: bool) -> Result<u32, SetupError> {
+    /// The bridge of a Private Network. Nothing named: one called `own` that the node makes. A bridge named: that one, as it is. Another
+    /// interface named: one called `own`, with the interface as a port.
+    pub(crate) async fn attach(&self, own: &str, named: Option<&str>) -> Result<Bridge, SetupError> {
+        let Some(name) = named else { return self.own_bridge(own).await };
+        let item = format!("bridge or interface {name}");
+        let step = || SetupError::at::<causeway_linux::Error>(&item);
+        let link = self.netlink.link(name).await.map_err(step())?;
+        if link.kind.as_deref() == Some("bridge") {
+            self.raise(&link).await.map_err(step())?;
+            return Ok(Bridge { index: link.index, own: false });
+        }
+        let refuse = |error: String| Err(SetupError { item: item.clone(), error });
+        if name == self.underlay {
+            return refuse("it is the underlay; name another interface, or a bridge".to_owned());
+        }
+        // Whatever has an address here would lose its way out through a bridge.
+        let theirs = self.netlink.addresses(link.index).await.map_err(step())?;
+        let routed = |net: &&IpNet| !matches!(net, IpNet::V6(net) if net.addr().is_unicast_link_local());
+        if let Some(address) = theirs.iter().find(routed) {
+            return refuse(format!(
+                "it has the address {address}: move that to a bridge of your own and name the bridge, or take it away"
+            ));
+        }
+        let held = self.find_own_bridge(own).await?;
+        if link.master.is_some() && link.master != held {
+            return refuse("it is a port of another bridge; name that bridge instead".to_owned());
+        }
+        let bridge = self.own_bridge(own).await?;
+        if link.master != Some(bridge.index) {
+            self.netlink.set_master(link.index, Some(bridge.index)).await.map_err(step())?;
+        }
+        self.raise(&link).await.map_err(step())?;
+        Ok(bridge)
+    }
+
+    async fn find_own_bridge(&self, name: &str) -> Result<Option<u32>, SetupError> {
+        let found = self.netlink.find_link(name).await.map_err(SetupError::at(&format!("bridge {name}")))?;
+        Ok(found.map(|link| link.index))
+    }
+
+    async fn own_bridge(&self, name: &str) -> Result<Bridge, SetupError> {
         let item = format!("bridge {name}");
         let step = || SetupError::at::<causeway_linux::Error>(&item);
         let thing = Thing::Bridge(name.to_owned());
-        if make && self.netlink.find_link(name).await.map_err(step())?.is_none() {
+        if self.find_own_bridge(name).await?.is_none() {
             self.record(thing.clone()).map_err(SetupError::at(&item))?;
             self.netlink.create_bridge(name).await.map_err(step())?;
         }
@@ -228,10 +276,12 @@ impl Host {
         if self.is_ours(&thing) {
             sysctl::layer_two_only(name).and_then(|settings| sysctl::apply_here(&settings)).map_err(step())?;
         }
-        if !link.up {
-            self.netlink.set_up(link.index, true).await.map_err(step())?;
-        }
-        Ok(link.index)
+        self.raise(&link).await.map_err(step())?;
+        Ok(Bridge { index: link.index, own: true })
+    }
+
+    async fn raise(&self, link: &Link) -> Result<(), causeway_linux::Error> {
+        if link.up { Ok(()) } else { self.netlink.set_up(link.index, true).await }
     }
 
     /// Removes everything on the list that is not among `wanted`. Whether all of that is gone.
@@ -322,9 +372,13 @@ mod tests {
         assert_eq!(error.item, "underlay interface cwnd-none");
         let error = next.add_public_address(IpAddr::from([192, 0, 2, 1])).await.expect_err("nowhere to put it");
         assert_eq!(error.item, "underlay interface cwnd-none");
-        let error = next.ensure_bridge("lo", true).await.expect_err("no bridge");
+        let error = next.attach("lo", None).await.expect_err("no bridge");
         assert_eq!(error.item, "bridge lo");
-        assert!(next.ensure_bridge("cwnd-none", false).await.is_err(), "a named bridge is not made");
+        let error = next.attach("cwnd-own", Some("cwnd-none")).await.expect_err("a named bridge is not made");
+        assert_eq!(error.item, "bridge or interface cwnd-none");
+        let error = next.attach("cwnd-own", Some("lo")).await.expect_err("in use");
+        assert!(error.error.contains("127.0.0.1/8"), "{error}");
+        assert!(next.netlink().find_link("cwnd-own").await.expect("a look").is_none(), "nothing half made");
         std::fs::remove_dir_all(&dir).expect("removed");
     }
 }

@@ -9,6 +9,7 @@
 //! Only this crate touches the kernel (through `linux`, `tun` and `datapath`); nothing here decides a status.
 
 mod clock;
+mod counting;
 mod dispatch;
 mod error;
 mod gateway;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use causeway_bgp::{Candidate, select};
 use causeway_model::observed::RouteDecision;
-use causeway_model::{ConnectionId, Family, VpnGatewayId};
+use causeway_model::{ConnectionId, Family, RouteId, VpnGatewayId};
 use ipnet::IpNet;
 
 /// A route that passed its connection's policy.
@@ -38,8 +38,9 @@ pub(crate) struct Tables {
     pub(crate) decisions: BTreeMap<(ConnectionId, IpNet), RouteDecision>,
 }
 
-/// Chooses among the routes of one VPC. `local` are the VPC's subnets: a learned route equal to or inside one is withheld.
-pub(crate) fn compute(learned: &[Learned], local: &[IpNet]) -> Tables {
+/// Chooses among the routes of one VPC. `local` are the VPC's subnets: a learned route equal to or inside one is withheld. `custom` are the
+/// tenant's own routes, which beat what is learned for the same prefix everywhere.
+pub(crate) fn compute(learned: &[Learned], local: &[IpNet], custom: &BTreeMap<IpNet, RouteId>) -> Tables {
     let mut tables = Tables::default();
     let mut by_prefix: BTreeMap<IpNet, Vec<&Learned>> = BTreeMap::new();
     for route in learned {
@@ -51,7 +52,13 @@ pub(crate) fn compute(learned: &[Learned], local: &[IpNet]) -> Tables {
                 let because = format!("overlaps_local {}", subnet.trunc());
                 tables.decisions.insert((route.connection, route.prefix), RouteDecision::Withheld { because });
             }
-            None => by_prefix.entry(route.prefix).or_default().push(route),
+            None => match custom.get(&route.prefix) {
+                Some(id) => {
+                    let by = format!("custom route {id}");
+                    tables.decisions.insert((route.connection, route.prefix), RouteDecision::Beaten { by });
+                }
+                None => by_prefix.entry(route.prefix).or_default().push(route),
+            },
         }
     }
     for (prefix, routes) in by_prefix {
@@ -131,7 +138,7 @@ mod tests {
             learned(g1, c2, "10.9.0.0/16", 90),
             learned(g2, c3, "10.9.0.0/16", 50),
         ];
-        let tables = compute(&routes, &[]);
+        let tables = compute(&routes, &[], &BTreeMap::new());
         assert_eq!(tables.router[&net], vec![g1]);
         assert_eq!(tables.gateways[&g1][&net].len(), 2);
         assert_eq!(tables.gateways[&g2][&net], vec![c3]);
@@ -149,9 +156,27 @@ mod tests {
             learned(gateway, connection, "10.0.0.128/25", 90),
             learned(gateway, connection, "10.0.0.0/16", 90),
         ];
-        let tables = compute(&routes, &[local]);
+        let tables = compute(&routes, &[local], &BTreeMap::new());
         assert_eq!(tables.router.len(), 1);
         assert!(matches!(tables.decisions[&(connection, local)], RouteDecision::Withheld { .. }));
         assert_eq!(tables.decisions[&(connection, "10.0.0.0/16".parse().expect("a prefix"))], RouteDecision::Installed);
+    }
+    #[test]
+    fn a_custom_route_beats_what_is_learned_for_the_same_prefix() {
+        let (gateway, connection, id) = (VpnGatewayId::random(), ConnectionId::random(), RouteId::random());
+        let net = |text: &str| -> IpNet { text.parse().expect("a prefix") };
+        let routes = [
+            learned(gateway, connection, "10.9.0.0/16", 200),
+            learned(gateway, connection, "10.9.1.0/24", 50),
+            learned(gateway, connection, "10.0.0.0/24", 50),
+        ];
+        let custom = BTreeMap::from([(net("10.9.0.0/16"), id), (net("10.0.0.0/24"), id)]);
+        let tables = compute(&routes, &[net("10.0.0.0/24")], &custom);
+        assert_eq!(tables.router.keys().collect::<Vec<_>>(), [&net("10.9.1.0/24")], "the longer prefix stays");
+        assert_eq!(tables.gateways[&gateway].keys().collect::<Vec<_>>(), [&net("10.9.1.0/24")]);
+        let beaten = RouteDecision::Beaten { by: format!("custom route {id}") };
+        assert_eq!(tables.decisions[&(connection, net("10.9.0.0/16"))], beaten);
+        let local = &tables.decisions[&(connection, net("10.0.0.0/24"))];
+        assert!(matches!(local, RouteDecision::Withheld { .. }), "local comes before custom");
     }
 }

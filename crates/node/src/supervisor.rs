@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use causeway_datapath::{Datapath, DatapathConfig};
 use causeway_fleet::{FromNode, NodeEnd, PROTOCOL};
 use causeway_model::desired::{GatewayDesired, NodeDesired, VpcDesired};
-use causeway_model::observed::{GatewayFacts, NodeReport, Refusal};
+use causeway_model::observed::{AclCounters, GatewayFacts, NodeReport, Refusal, VpcFacts};
 use causeway_model::{NodeId, VpcId, VpnGatewayId};
 use ipnet::IpNet;
 use tokio::sync::mpsc;
@@ -17,13 +17,16 @@ use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::counting::{Counted, Counting};
 use crate::dispatch::Directory;
 use crate::error::SetupError;
-use crate::gateway::{Gateway, GatewayHandle, GatewayReport, RETRY_FIRST, RETRY_LIMIT, Surroundings, Wanted};
+use crate::gateway::{
+    Gateway, GatewayHandle, GatewayReport, RETRY_FIRST, RETRY_LIMIT, Surroundings, VpcRoutes, Wanted,
+};
 use crate::host::Host;
 use crate::ownership::Thing;
 use crate::routes;
-use crate::vpc::{Trouble, VpcRouter, bridge_name};
+use crate::vpc::{Concern, Trouble, VpcRouter};
 
 /// Gateways that stop together get this long to close in order.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
@@ -124,7 +127,7 @@ struct Node {
     troubles: BTreeMap<VpcId, Vec<Trouble>>,
     underlay_trouble: Option<SetupError>,
     gateways: BTreeMap<VpnGatewayId, Entry>,
-    /// Runs of actors so far.
+    /// Runs of actors, and routers, so far.
     incarnations: u64,
     /// VPCs whose routes have to be chosen again, and when the next choice may be made.
     unrouted: BTreeSet<VpcId>,
@@ -148,6 +151,7 @@ impl Node {
     ) -> Result<(), SetupError> {
         let gone = || SetupError { item: "channel to the controller".to_owned(), error: "it is closed".to_owned() };
         end.reports.send(hello).await.map_err(|_| gone())?;
+        let mut counting = Counting::new();
         let mut keepalive = tokio::time::interval(KEEPALIVE);
         keepalive.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let far = Duration::from_secs(3600);
@@ -163,6 +167,13 @@ impl Node {
                 }
                 Some(report) = reports.recv() => self.gateway_report(report),
                 Some((id, incarnation)) = ended.recv() => self.gateway_ended(id, incarnation).await,
+                counted = counting.next() => match counted {
+                    Some(counted) => {
+                        counting.rest(&counted, self.routers.len());
+                        self.counted(counted);
+                    }
+                    None => counting.begin(&self.routers),
+                },
                 () = sleep_until(self.routes_at.into()), if !self.unrouted.is_empty() => self.choose_routes().await,
                 () = sleep_until(self.report_at.unwrap_or(now + far).into()), if self.report_at.is_some() => {
                     self.say(&end, FromNode::Report(self.report())).map_err(|()| gone())?;
@@ -177,6 +188,9 @@ impl Node {
                         return Err(SetupError { item, error: "it has ended".to_owned() });
                     }
                     self.watch_underlay().await;
+                    if self.retry_at.is_none() && !self.is_attached().await {
+                        self.reconcile().await;
+                    }
                     self.say(&end, FromNode::Keepalive).map_err(|()| gone())?;
                 }
             }
@@ -238,9 +252,7 @@ impl Node {
 
     /// Everything in the kernel that the node has a use for.
     fn things(&self) -> BTreeSet<Thing> {
-        let networks = self.desired.vpcs.iter().flat_map(|vpc| &vpc.networks);
-        let bridges =
-            networks.filter(|network| network.bridge.is_none()).map(|network| Thing::Bridge(bridge_name(network)));
+        let bridges = self.routers.values().flat_map(VpcRouter::own_bridges).map(Thing::Bridge);
         let routers = self.routers.values().map(|router| Thing::Namespace(router.namespace().to_owned()));
         let running = || self.gateways.values().filter(|entry| entry.handle.is_some());
         let gateways = running().map(|entry| Thing::Namespace(entry.namespace.clone()));
@@ -250,9 +262,10 @@ impl Node {
 
     async fn apply_router(&mut self, vpc: &VpcDesired) {
         if !self.routers.contains_key(&vpc.id) {
-            match VpcRouter::create(&self.host, vpc.id).await {
+            self.incarnations += 1;
+            match VpcRouter::create(&self.host, vpc.id, self.incarnations).await {
                 Ok(router) => drop(self.routers.insert(vpc.id, router)),
-                Err(error) => return self.router_trouble(vpc.id, vec![(None, error)]),
+                Err(error) => return self.router_trouble(vpc.id, vec![(Concern::Router, error)]),
             }
         }
         if let Some(router) = self.routers.get_mut(&vpc.id) {
@@ -284,7 +297,11 @@ impl Node {
 
     fn inside_trouble(&self, desired: &GatewayDesired) -> Option<&SetupError> {
         let router = self.troubles.get(&desired.vpc).into_iter().flatten();
-        let mut concerning = router.filter(|(network, _)| network.is_none_or(|network| network == desired.network));
+        let mut concerning = router.filter(|(concern, _)| match concern {
+            Concern::Router => true,
+            Concern::Network(network) => *network == desired.network,
+            Concern::Rules => false,
+        });
         concerning.next().map(|(_, error)| error)
     }
 
@@ -322,15 +339,14 @@ impl Node {
     fn push(&self, id: VpnGatewayId) {
         let Some(entry) = self.gateways.get(&id) else { return };
         let Some(handle) = &entry.handle else { return };
-        let (vpc_subnets, underlay_mtu) = (self.subnets(entry.desired.vpc), self.host.underlay_mtu());
+        let (vpc, underlay_mtu) = (self.vpc_routes(entry.desired.vpc), self.host.underlay_mtu());
         let connections = entry.desired.connections.iter().map(|connection| connection.id);
         self.directory.put(id, entry.bound.iter().copied(), connections, handle.words.clone());
         handle.wanted.send_if_modified(|wanted| {
-            let same = *wanted.desired == entry.desired
-                && (&wanted.vpc_subnets, wanted.underlay_mtu) == (&vpc_subnets, underlay_mtu);
+            let same = *wanted.desired == entry.desired && (&wanted.vpc, wanted.underlay_mtu) == (&vpc, underlay_mtu);
             if !same {
                 wanted.desired = Arc::new(entry.desired.clone());
-                wanted.vpc_subnets = vpc_subnets;
+                wanted.vpc = vpc;
                 wanted.underlay_mtu = underlay_mtu;
             }
             !same
@@ -343,7 +359,7 @@ impl Node {
         if let Some(error) = self.inside_trouble(desired) {
             return Err(error.clone());
         }
-        let vpc_subnets = self.subnets(desired.vpc);
+        let vpc = self.vpc_routes(desired.vpc);
         let Some(entry) = self.gateways.get_mut(&id) else { return Ok(()) };
         let Some(router) = self.routers.get_mut(&desired.vpc) else {
             return Err(SetupError {
@@ -361,7 +377,7 @@ impl Node {
         }
         let wanted = Wanted {
             desired: Arc::new(desired.clone()),
-            vpc_subnets,
+            vpc,
             underlay_mtu: self.host.underlay_mtu(),
             routes: BTreeMap::new(),
             decisions: Arc::default(),
@@ -415,6 +431,33 @@ impl Node {
     fn subnets(&self, vpc: VpcId) -> Vec<IpNet> {
         let networks = self.desired.vpcs.iter().filter(|other| other.id == vpc).flat_map(|vpc| &vpc.networks);
         networks.flat_map(|network| network.subnets.iter().copied()).collect()
+    }
+
+    /// Whether every router still hangs on its Private Networks. What cannot be seen is taken to be in order.
+    async fn is_attached(&self) -> bool {
+        let Ok(links) = self.host.netlink().links().await else { return true };
+        let links = links.iter().map(|link| (link.name.as_str(), link)).collect();
+        self.routers.values().all(|router| router.is_attached(&links))
+    }
+
+    fn counted(&mut self, counted: Counted) {
+        let router = self.routers.get_mut(&counted.vpc).filter(|router| router.incarnation() == counted.incarnation);
+        if let (Some(router), Some(counters)) = (router, counted.counters)
+            && router.acl_counted(counters)
+        {
+            self.touch_within(COUNTER_DELAY);
+        }
+    }
+
+    /// What the gateways of a VPC have to know of it.
+    fn vpc_routes(&self, vpc: VpcId) -> VpcRoutes {
+        let desired = self.desired.vpcs.iter().find(|other| other.id == vpc);
+        let custom = self.routers.get(&vpc).map(VpcRouter::custom_routes).unwrap_or_default();
+        VpcRoutes {
+            subnets: self.subnets(vpc),
+            custom: custom.into_keys().collect(),
+            announce_custom: desired.is_some_and(|vpc| vpc.announce_custom_routes),
+        }
     }
 
     /// The underlay may come, go and change: gateways follow its MTU, and addresses that were lost are put back.
@@ -503,14 +546,11 @@ impl Node {
                 .filter(|report| report.vpc == vpc)
                 .flat_map(|report| report.learned.iter().cloned())
                 .collect();
-            let tables = routes::compute(&learned, &self.subnets(vpc));
+            let custom = self.routers.get(&vpc).map(VpcRouter::custom_routes).unwrap_or_default();
+            let tables = routes::compute(&learned, &self.subnets(vpc), &custom);
             if let Some(router) = self.routers.get_mut(&vpc) {
-                let applied = router.set_learned(tables.router).await;
-                let routed = router.is_routed();
-                if let Err(error) = applied {
-                    tracing::warn!(%error, %vpc, "routes are not all in place");
-                }
-                if !routed {
+                router.set_learned(tables.router).await;
+                if !router.is_routed() {
                     self.retry_soon();
                 }
             }
@@ -544,7 +584,20 @@ impl Node {
             }
             report.gateways.push(facts);
         }
+        report.vpcs = self.desired.vpcs.iter().map(|vpc| self.vpc_facts(vpc)).collect();
         report
+    }
+
+    /// The first trouble stands for all: what it names comes before what follows from it.
+    fn vpc_facts(&self, vpc: &VpcDesired) -> VpcFacts {
+        let router = self.routers.get(&vpc.id);
+        let trouble = self.troubles.get(&vpc.id).and_then(|troubles| troubles.first());
+        VpcFacts {
+            id: vpc.id,
+            applied: router.map_or(0, VpcRouter::applied),
+            refused: trouble.map(|(_, error)| error.refusal(vpc.revision)),
+            acl: router.map_or_else(AclCounters::default, VpcRouter::acl_counters),
+        }
     }
 
     fn touch(&mut self) {

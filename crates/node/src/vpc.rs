@@ -3,19 +3,26 @@
 //! A gateway hangs on the router by a veth pair of its own, so nothing reaches it but through the router. Neighbours on the Private
 //! Network still find its address, because the router answers for it (proxy ARP and ND). Both directions use link-local IPv6 next
 //! hops, IPv4 included (RFC 5549's way): the pair needs no IPv4 subnet and no ARP.
+//!
+//! The router knows three kinds of routes, in this order for the same prefix: its Private Networks, the tenant's custom routes, and what
+//! gateways learned. Whatever it forwards meets the VPC's access lists.
+
+mod custom;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use causeway_linux::filter::{self, NetworkFilter, RouterFilter, Ruleset};
+use causeway_linux::filter::{self, AclFilter, AclReader, AclTable, Counters, NetworkFilter, RouterFilter, Ruleset};
 use causeway_linux::{AddressOptions, Link, Namespace, Netlink, NextHop, ROUTE_PROTOCOL, RouteSpec, VethEnd, sysctl};
 use causeway_model::desired::{NetworkDesired, VpcDesired};
-use causeway_model::{PrivateNetworkId, VpcId, VpnGatewayId};
+use causeway_model::observed::AclCounters;
+use causeway_model::{PrivateNetworkId, RouteId, VpcId, VpnGatewayId};
 use ipnet::IpNet;
 
 use crate::error::SetupError;
-use crate::host::{Host, announce, host_net};
+use crate::host::{Bridge, Host, announce, host_net};
+use custom::{Attached, Custom};
 
 /// The router's end of a gateway's pair.
 pub(crate) const ROUTER_LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
@@ -34,10 +41,24 @@ struct Network {
     port: String,
     index: u32,
     addresses: Vec<IpNet>,
+    subnets: Vec<IpNet>,
+    /// What the port was last made a port of.
+    bridge: Option<Bridge>,
 }
 
-/// What could not be set up: of one Private Network, or of the router as a whole.
-pub(crate) type Trouble = (Option<PrivateNetworkId>, SetupError);
+/// Whom it concerns that something is not in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Concern {
+    /// The router as a whole: no gateway can hang on it.
+    Router,
+    /// One Private Network and the gateways on it.
+    Network(PrivateNetworkId),
+    /// The VPC's custom routes and access lists: what was in force before still is.
+    Rules,
+}
+
+/// What could not be set up.
+pub(crate) type Trouble = (Concern, SetupError);
 
 struct GatewayLink {
     network: PrivateNetworkId,
@@ -48,21 +69,26 @@ struct GatewayLink {
 /// The router.
 pub(crate) struct VpcRouter {
     id: VpcId,
+    incarnation: u64,
     name: String,
     namespace: Namespace,
     netlink: Netlink,
     networks: BTreeMap<PrivateNetworkId, Network>,
     gateways: BTreeMap<VpnGatewayId, GatewayLink>,
+    custom: BTreeMap<IpNet, Custom>,
     learned: BTreeMap<IpNet, Vec<VpnGatewayId>>,
     /// Whether the last application of routes succeeded.
     routed: bool,
     /// The packet filter in force.
     filter: RouterFilter,
+    acl: AclTable,
+    /// The revision of custom routes and access lists in force; 0 until one is.
+    applied: u64,
 }
 
-/// The bridge of a Private Network.
-pub(crate) fn bridge_name(network: &NetworkDesired) -> String {
-    network.bridge.clone().unwrap_or_else(|| format!("cwbr-{}", network.id.short()))
+/// The bridge that the node makes for a Private Network, unless the operator names one.
+fn bridge_name(network: PrivateNetworkId) -> String {
+    format!("cwbr-{}", network.short())
 }
 
 /// The first host address of a subnet: the router's.
@@ -75,27 +101,32 @@ pub(crate) fn router_address(subnet: &IpNet) -> IpNet {
 }
 
 impl VpcRouter {
-    /// Makes an empty router.
-    pub(crate) async fn create(host: &Host, id: VpcId) -> Result<Self, SetupError> {
+    /// Makes an empty router, the node's `incarnation`th.
+    pub(crate) async fn create(host: &Host, id: VpcId, incarnation: u64) -> Result<Self, SetupError> {
         let name = format!("cwv-{}", id.short());
         let namespace = host.make_namespace(&name)?;
         let item = format!("router of VPC {id}");
         let made = async {
             let netlink = Netlink::open(&namespace).map_err(SetupError::at(&item))?;
             apply_filter(&namespace, &item, &RouterFilter::default()).await?;
-            Ok(netlink)
+            let acl = in_time(&item, AclTable::create(namespace.clone())).await?;
+            Ok((netlink, acl))
         };
         match made.await {
-            Ok(netlink) => Ok(Self {
+            Ok((netlink, acl)) => Ok(Self {
                 id,
+                incarnation,
                 name,
                 namespace,
                 netlink,
                 networks: BTreeMap::new(),
                 gateways: BTreeMap::new(),
+                custom: BTreeMap::new(),
                 learned: BTreeMap::new(),
                 routed: true,
                 filter: RouterFilter::default(),
+                acl,
+                applied: 0,
             }),
             Err(error) => {
                 host.remove_namespace(&name);
@@ -104,9 +135,16 @@ impl VpcRouter {
         }
     }
 
-    /// Brings the Private Networks to what is desired, each as far as it goes.
+    /// Brings everything to what is desired, each part as far as it goes.
     pub(crate) async fn apply(&mut self, host: &Host, desired: &VpcDesired) -> Vec<Trouble> {
         let mut troubles = Vec::new();
+        let local: Vec<IpNet> = desired.networks.iter().flat_map(|network| network.subnets.iter().copied()).collect();
+        // Before anything that could bring packets.
+        let acl =
+            AclFilter { ipv4: desired.acl_ipv4.clone(), ipv6: desired.acl_ipv6.clone(), vpc_subnets: local.clone() };
+        if let Err(error) = in_time(&format!("access lists of VPC {}", self.id), self.acl.apply(&acl)).await {
+            troubles.push((Concern::Rules, error));
+        }
         let gone: Vec<PrivateNetworkId> = self
             .networks
             .keys()
@@ -117,12 +155,14 @@ impl VpcRouter {
             let outer = outer_port(id);
             match host.netlink().delete_link_by_name(&outer).await {
                 Ok(_) => drop(self.networks.remove(&id)),
-                Err(error) => troubles.push((Some(id), SetupError::at(&format!("port {outer}"))(error))),
+                Err(error) => {
+                    troubles.push((Concern::Network(id), SetupError::at(&format!("port {outer}"))(error)));
+                }
             }
         }
         for network in &desired.networks {
             if let Err(error) = self.apply_network(host, network).await {
-                troubles.push((Some(network.id), error));
+                troubles.push((Concern::Network(network.id), error));
             }
         }
         let networks = desired.networks.iter().filter_map(|network| {
@@ -133,20 +173,29 @@ impl VpcRouter {
         if filter != self.filter {
             match apply_filter(&self.namespace, &format!("packet filter of VPC {}", self.id), &filter).await {
                 Ok(()) => self.filter = filter,
-                Err(error) => troubles.push((None, error)),
+                Err(error) => troubles.push((Concern::Router, error)),
             }
         }
-        if !self.routed
-            && let Err(error) = self.apply_routes().await
-        {
-            troubles.push((None, error));
+        let attached = self.networks.iter().map(|(id, network)| {
+            let attached = Attached { index: network.index, subnets: &network.subnets };
+            (*id, attached)
+        });
+        let (custom, refused) = custom::resolve(&desired.custom_routes, &attached.collect(), &local);
+        troubles.extend(refused.into_iter().map(|error| (Concern::Rules, error)));
+        if custom != self.custom || !self.routed {
+            self.custom = custom;
+            troubles.extend(self.apply_routes().await);
+        }
+        if !troubles.iter().any(|(concern, _)| matches!(concern, Concern::Router | Concern::Rules)) {
+            self.applied = desired.revision;
         }
         troubles
     }
 
     /// By level: a port that somebody took away is made again, one that lost its bridge is put back.
     async fn apply_network(&mut self, host: &Host, desired: &NetworkDesired) -> Result<(), SetupError> {
-        let bridge = host.ensure_bridge(&bridge_name(desired), desired.bridge.is_none()).await?;
+        let own = bridge_name(desired.id);
+        let bridge = host.attach(&own, desired.bridge.as_deref()).await?;
         let item = format!("Private Network {}", desired.id);
         let step = || SetupError::at::<causeway_linux::Error>(&item);
         let outer_name = outer_port(desired.id);
@@ -155,13 +204,15 @@ impl VpcRouter {
             Some(outer) => outer,
             None => self.make_port(host, desired.id, &outer_name).await.map_err(step())?,
         };
-        if outer.master != Some(bridge) {
-            host.netlink().set_master(outer.index, Some(bridge)).await.map_err(step())?;
+        if outer.master != Some(bridge.index) {
+            host.netlink().set_master(outer.index, Some(bridge.index)).await.map_err(step())?;
         }
         if !outer.up {
             host.netlink().set_up(outer.index, true).await.map_err(step())?;
         }
         let Some(network) = self.networks.get_mut(&desired.id) else { return Ok(()) };
+        network.bridge = Some(bridge);
+        network.subnets.clone_from(&desired.subnets);
         self.netlink.set_up(network.index, true).await.map_err(step())?;
         let addresses: Vec<IpNet> = desired.subnets.iter().map(router_address).collect();
         let options = AddressOptions { no_prefix_route: false, no_dad: true };
@@ -171,6 +222,8 @@ impl VpcRouter {
             let link = self.netlink.link(&network.port).await.map_err(step())?;
             announce(self.namespace.clone(), link, hosts);
             network.addresses = addresses;
+            // What led through the addresses that went is gone from the kernel.
+            self.routed = false;
         }
         self.apply_proxies(desired.id).await
     }
@@ -192,7 +245,7 @@ impl VpcRouter {
         sysctl::apply(&self.namespace, &sysctl::proxy_neighbours(&port)?)?;
         let index = self.netlink.index(&port).await?;
         let link = host.netlink().link(outer).await?;
-        self.networks.insert(id, Network { port, index, addresses: Vec::new() });
+        self.networks.insert(id, Network { port, index, addresses: Vec::new(), subnets: Vec::new(), bridge: None });
         Ok(link)
     }
 
@@ -229,7 +282,9 @@ impl VpcRouter {
         let addresses = addresses.iter().map(IpNet::addr).collect();
         self.gateways.insert(id, GatewayLink { network, addresses, index });
         self.apply_proxies(network).await?;
-        self.apply_routes().await
+        let troubles = self.apply_routes().await;
+        let own = troubles.into_iter().find(|(concern, _)| *concern == Concern::Router);
+        own.map_or(Ok(()), |(_, error)| Err(error))
     }
 
     /// Takes a gateway off.
@@ -242,8 +297,9 @@ impl VpcRouter {
         }
         self.learned.retain(|_, hops| !hops.is_empty());
         let proxies = self.apply_proxies(link.network).await;
-        let routes = self.apply_routes().await;
-        deleted.and(proxies).and(routes)
+        // What is not in place is tried again, and said then.
+        self.apply_routes().await;
+        deleted.and(proxies)
     }
 
     /// Whether every route is in place.
@@ -252,12 +308,57 @@ impl VpcRouter {
     }
 
     /// Installs what the gateways learned.
-    pub(crate) async fn set_learned(&mut self, learned: BTreeMap<IpNet, Vec<VpnGatewayId>>) -> Result<(), SetupError> {
-        if self.learned == learned && self.routed {
-            return Ok(());
+    pub(crate) async fn set_learned(&mut self, learned: BTreeMap<IpNet, Vec<VpnGatewayId>>) {
+        if self.learned != learned || !self.routed {
+            self.learned = learned;
+            for (_, error) in self.apply_routes().await {
+                tracing::warn!(%error, vpc = %self.id, "routes are not all in place");
+            }
         }
-        self.learned = learned;
-        self.apply_routes().await
+    }
+
+    /// The custom routes in force.
+    pub(crate) fn custom_routes(&self) -> BTreeMap<IpNet, RouteId> {
+        self.custom.iter().map(|(destination, custom)| (*destination, custom.id)).collect()
+    }
+
+    /// The revision of custom routes and access lists in force; 0 until one is.
+    pub(crate) const fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    /// The counters of the access lists in force, as they were read last.
+    pub(crate) fn acl_counters(&self) -> AclCounters {
+        self.acl.counters()
+    }
+
+    /// Tells this router from others of the same VPC.
+    pub(crate) const fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
+    /// For reading them.
+    pub(crate) fn acl_reader(&self) -> AclReader {
+        self.acl.reader()
+    }
+
+    /// Takes over what was read. Whether anything was counted since.
+    pub(crate) fn acl_counted(&mut self, counters: Counters) -> bool {
+        self.acl.counted(counters)
+    }
+
+    /// The bridges that the node made for its Private Networks.
+    pub(crate) fn own_bridges(&self) -> impl Iterator<Item = String> {
+        let own = |network: &Network| network.bridge.is_some_and(|bridge| bridge.own);
+        self.networks.iter().filter(move |(_, network)| own(network)).map(|(id, _)| bridge_name(*id))
+    }
+
+    /// Whether each of its ports is, among the links of the node's namespace, where it was put.
+    pub(crate) fn is_attached(&self, links: &BTreeMap<&str, &Link>) -> bool {
+        self.networks.iter().all(|(id, network)| {
+            let port = links.get(outer_port(*id).as_str());
+            port.is_some_and(|port| port.up && port.master == network.bridge.map(|bridge| bridge.index))
+        })
     }
 
     /// Removes the router. Its gateways must be off.
@@ -282,41 +383,70 @@ impl VpcRouter {
         self.netlink.apply_proxies(port.index, &addresses).await.map_err(SetupError::at(&item))
     }
 
-    async fn apply_routes(&mut self) -> Result<(), SetupError> {
+    /// Brings the table to what it shall be, the destination's first in the order of precedence: gateways, custom routes, what was learned.
+    async fn apply_routes(&mut self) -> Vec<Trouble> {
         let hop = |link: &GatewayLink| NextHop::onlink(IpAddr::V6(GATEWAY_LINK_LOCAL), link.index);
-        let own = self.gateways.values().flat_map(|link| {
-            link.addresses.iter().map(move |address| RouteSpec::unicast(host_net(*address), vec![hop(link)]))
-        });
-        let learned = self.learned.iter().map(|(prefix, gateways)| {
-            let hops = gateways.iter().filter_map(|id| self.gateways.get(id)).map(hop).collect();
-            RouteSpec::unicast(*prefix, hops)
-        });
-        let routes: Vec<RouteSpec> = own.chain(learned).collect();
+        let mut routes: BTreeMap<IpNet, RouteSpec> = BTreeMap::new();
+        for link in self.gateways.values() {
+            for address in &link.addresses {
+                let destination = host_net(*address);
+                routes.insert(destination, RouteSpec::unicast(destination, vec![hop(link)]));
+            }
+        }
+        for (destination, custom) in &self.custom {
+            routes.entry(*destination).or_insert_with(|| RouteSpec::unicast(*destination, vec![custom.hop]));
+        }
+        for (prefix, gateways) in &self.learned {
+            let hops = || gateways.iter().filter_map(|id| self.gateways.get(id)).map(hop).collect();
+            routes.entry(*prefix).or_insert_with(|| RouteSpec::unicast(*prefix, hops()));
+        }
+        let routes: Vec<RouteSpec> = routes.into_values().collect();
         self.routed = false;
         let item = format!("routes of VPC {}", self.id);
-        let trouble = apply_routes(&self.netlink, &routes).await.map_err(SetupError::at(&item))?;
+        let trouble = match apply_routes(&self.netlink, &routes).await.map_err(SetupError::at(&item)) {
+            Ok(trouble) => trouble,
+            Err(error) => return vec![(Concern::Router, error)],
+        };
         self.routed = trouble.is_empty();
+        let (mut troubles, mut learned) = (Vec::new(), Vec::new());
         let is_own = |prefix: &IpNet| {
             self.gateways.values().flat_map(|link| &link.addresses).any(|address| host_net(*address) == *prefix)
         };
-        let (own, learned): (Vec<_>, Vec<_>) = trouble.into_iter().partition(|(prefix, _)| is_own(prefix));
+        for (prefix, why) in trouble {
+            if is_own(&prefix) {
+                troubles.push((Concern::Router, SetupError { item: item.clone(), error: format!("{prefix}: {why}") }));
+            } else if let Some(custom) = self.custom.get(&prefix) {
+                let item = format!("custom route {}", custom.id);
+                troubles.push((Concern::Rules, SetupError { item, error: why }));
+            } else {
+                learned.push((prefix, why));
+            }
+        }
         if !learned.is_empty() {
             tracing::warn!(vpc = %self.id, routes = %join(&learned), "learned routes are not in place");
         }
-        if own.is_empty() { Ok(()) } else { Err(SetupError { item, error: join(&own) }) }
+        troubles
     }
 }
 
-/// Applies a packet filter; a program that hangs is an error like any other.
+/// Waits for `nft`; a program that hangs is an error like any other.
+pub(crate) async fn in_time<T>(
+    item: &str,
+    work: impl Future<Output = Result<T, causeway_linux::Error>>,
+) -> Result<T, SetupError> {
+    match tokio::time::timeout(FILTER_PATIENCE, work).await {
+        Ok(done) => done.map_err(SetupError::at(item)),
+        Err(_) => Err(SetupError { item: item.to_owned(), error: "nft does not end".to_owned() }),
+    }
+}
+
+/// Applies a packet filter.
 pub(crate) async fn apply_filter(
     namespace: &Namespace,
     item: &str,
     filter: &(impl Ruleset + Sync),
 ) -> Result<(), SetupError> {
-    match tokio::time::timeout(FILTER_PATIENCE, filter::apply(namespace, filter)).await {
-        Ok(applied) => applied.map_err(SetupError::at(item)),
-        Err(_) => Err(SetupError { item: item.to_owned(), error: "nft does not end".to_owned() }),
-    }
+    in_time(item, filter::apply(namespace, filter)).await
 }
 
 /// Applies `routes` as all of ours in the main table. Returns those that are not in place, with the reason.

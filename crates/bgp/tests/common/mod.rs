@@ -49,6 +49,7 @@ pub(crate) fn open_policy(subnets: &[&str]) -> Policy {
         accept: nets(&["0.0.0.0/0", "::/0"]),
         announce: nets(&["0.0.0.0/0", "::/0"]),
         local_subnets: nets(subnets),
+        custom_routes: Vec::new(),
     }
 }
 

@@ -16,6 +16,8 @@ pub struct GatewayFilter {
     pub vpc_link: String,
     /// The subnets of all the VPC's Private Networks.
     pub vpc_subnets: Vec<IpNet>,
+    /// Destinations of the VPC's custom routes.
+    pub vpc_routes: Vec<IpNet>,
     /// Nothing is forwarded.
     pub locked: bool,
     /// The connections, with or without an established tunnel.
@@ -46,6 +48,13 @@ pub struct ConnectionFilter {
 /// Sources that no packet from outside the link can have (RFC 6890): this network, loopback, link-local, multicast, reserved, mapped.
 const MARTIANS: &str = "ip saddr { 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/3 }";
 const MARTIANS_V6: &str = "ip6 saddr { ::/127, ::ffff:0.0.0.0/96, fe80::/10, ff00::/8 }";
+
+impl GatewayFilter {
+    /// What a connection's whitelist may open.
+    fn reachable(&self) -> Nets {
+        Nets::new(self.vpc_subnets.iter().chain(&self.vpc_routes))
+    }
+}
 
 impl ConnectionFilter {
     const fn is_open(&self, gateway: &GatewayFilter) -> bool {
@@ -173,7 +182,7 @@ impl Ruleset for GatewayFilter {
         for connection in &self.connections {
             check_link_name(&connection.tun)?;
         }
-        let vpc = Nets::new(&self.vpc_subnets);
+        let (vpc, reachable) = (Nets::new(&self.vpc_subnets), self.reachable());
         // One look-up by name, however many connections there are.
         let dispatch = |key: &str, jump: &str| -> Option<String> {
             let entries: Vec<_> =
@@ -184,8 +193,8 @@ impl Ruleset for GatewayFilter {
         for connection in &self.connections {
             let tun = &connection.tun;
             chains.chain(&format!("guard_{tun}"), &connection.guard(self, &vpc));
-            chains.chain(&format!("from_{tun}"), &connection.inbound(self, &vpc));
-            chains.chain(&format!("to_{tun}"), &connection.outbound(self, &vpc));
+            chains.chain(&format!("from_{tun}"), &connection.inbound(self, &reachable));
+            chains.chain(&format!("to_{tun}"), &connection.outbound(self, &reachable));
             chains.chain(&format!("input_{tun}"), &connection.input());
         }
         chains.chain(

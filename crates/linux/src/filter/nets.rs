@@ -93,10 +93,14 @@ impl Nets {
             .map(|net| format!("0x{:032x}-0x{:032x}", net.network().to_bits(), net.broadcast().to_bits()))
             .collect();
         let mut rules = Vec::new();
-        if !v4.is_empty() {
+        if self.v4.iter().any(|net| net.prefix_len() == 0) {
+            rules.push(format!("{} {verdict}", super::ERRORS_V4));
+        } else if !v4.is_empty() {
             rules.push(format!("{} @th,{bit_v4},32 {{ {} }} {verdict}", super::ERRORS_V4, v4.join(", ")));
         }
-        if !v6.is_empty() {
+        if self.v6.iter().any(|net| net.prefix_len() == 0) {
+            rules.push(format!("{} {verdict}", super::ERRORS_V6));
+        } else if !v6.is_empty() {
             rules.push(format!("{} @th,{bit_v6},128 {{ {} }} {verdict}", super::ERRORS_V6, v6.join(", ")));
         }
         rules
@@ -169,5 +173,7 @@ mod tests {
         assert_eq!(Nets::default().outside("saddr", "drop"), ["meta nfproto ipv4 drop", "meta nfproto ipv6 drop"]);
         assert!(Nets::default().inside("saddr", "drop").is_empty());
         assert!(Nets::default().quoted_source("accept").is_empty());
+        let every = nets(&["0.0.0.0/0"]).quoted_source("accept");
+        assert!(every.len() == 1 && !every[0].contains("@th"), "{every:?}");
     }
 }

@@ -198,7 +198,8 @@ impl Gateway {
     async fn apply_sessions(&mut self, desired: &ConnectionDesired, locked: bool) {
         for family in Family::ALL {
             let Some((filters, config)) = self.wanted_session(desired, family, locked) else { continue };
-            let local_subnets = self.vpc_subnets.clone();
+            let local_subnets = self.vpc.subnets.clone();
+            let custom_routes = if self.vpc.announce_custom { self.vpc.custom.clone() } else { Vec::new() };
             let Some(connection) = self.connections.get_mut(&desired.id) else { return };
             let up = connection.sending.is_some();
             let session = connection.sessions.entry(family).or_insert_with(|| {
@@ -213,6 +214,7 @@ impl Gateway {
                 accept: filters.prefix_filter_in.clone(),
                 announce: filters.prefix_filter_out.clone(),
                 local_subnets,
+                custom_routes,
             };
             session.handle.send(session::Command::Policy(policy)).await;
             session.handle.send(session::Command::Enable(up)).await;

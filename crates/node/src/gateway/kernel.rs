@@ -1,7 +1,8 @@
 //! The gateway's namespace: its attachment to the VPC's router, TUN devices, listeners, packet filter and routes.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use causeway_linux::filter::{ConnectionFilter, GatewayFilter};
@@ -136,7 +137,8 @@ impl Gateway {
         let connections = self.connections.values().map(|connection| self.connection_filter(connection)).collect();
         let filter = GatewayFilter {
             vpc_link: GATEWAY_LINK.to_owned(),
-            vpc_subnets: self.vpc_subnets.clone(),
+            vpc_subnets: self.vpc.subnets.clone(),
+            vpc_routes: self.vpc.custom.clone(),
             locked: self.desired.locked,
             connections,
         };
@@ -169,22 +171,26 @@ impl Gateway {
         self.routed = false;
         let item = format!("routes of gateway {}", self.id);
         let index = self.netlink.index(GATEWAY_LINK).await.map_err(SetupError::at(&item))?;
-        let vpc = self.vpc_subnets.iter().map(|subnet| {
-            let own = self.desired.private_addresses.iter().find(|net| Family::of_net(net) == Family::of_net(subnet));
+        let mut routes: BTreeMap<IpNet, RouteSpec> = BTreeMap::new();
+        // Everything of the VPC's own goes through its router, which alone knows where it is.
+        for net in self.vpc.subnets.iter().chain(&self.vpc.custom) {
+            let own = self.desired.private_addresses.iter().find(|own| Family::of_net(own) == Family::of_net(net));
             let mut route =
-                RouteSpec::unicast(subnet.trunc(), vec![NextHop::onlink(IpAddr::V6(ROUTER_LINK_LOCAL), index)]);
+                RouteSpec::unicast(net.trunc(), vec![NextHop::onlink(IpAddr::V6(ROUTER_LINK_LOCAL), index)]);
             route.pref_src = own.map(IpNet::addr);
-            route
-        });
-        let learned = self.routes.iter().filter_map(|(prefix, connections)| {
+            routes.insert(net.trunc(), route);
+        }
+        for (prefix, connections) in &self.routes {
             let hops: Vec<NextHop> =
                 connections.iter().filter_map(|id| self.connections.get(id)).filter_map(|c| hop(c, prefix)).collect();
-            (!hops.is_empty()).then(|| RouteSpec::unicast(*prefix, hops))
-        });
-        let routes: Vec<RouteSpec> = vpc.chain(learned).collect();
+            if !hops.is_empty() {
+                routes.entry(*prefix).or_insert_with(|| RouteSpec::unicast(*prefix, hops));
+            }
+        }
+        let routes: Vec<RouteSpec> = routes.into_values().collect();
         let trouble = apply_routes(&self.netlink, &routes).await.map_err(SetupError::at(&item))?;
         self.routed = trouble.is_empty();
-        let is_own = |prefix: &IpNet| self.vpc_subnets.iter().any(|subnet| subnet.trunc() == *prefix);
+        let is_own = |prefix: &IpNet| self.vpc.subnets.iter().chain(&self.vpc.custom).any(|net| net.trunc() == *prefix);
         let (own, learned): (Vec<_>, Vec<_>) = trouble.into_iter().partition(|(prefix, _)| is_own(prefix));
         if !learned.is_empty() {
             tracing::warn!(gateway = %self.id, routes = %join(&learned), "learned routes are not in place");

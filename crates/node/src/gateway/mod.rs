@@ -51,13 +51,24 @@ pub(crate) const RETRY_LIMIT: Duration = Duration::from_secs(60);
 /// What became of each learned route of a VPC.
 pub(crate) type Decisions = BTreeMap<(ConnectionId, IpNet), RouteDecision>;
 
+/// A VPC's own routes, as its gateways need to know them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct VpcRoutes {
+    /// The subnets of its Private Networks.
+    pub(crate) subnets: Vec<IpNet>,
+    /// Destinations of the custom routes in force, none of them a subnet.
+    pub(crate) custom: Vec<IpNet>,
+    /// Whether the custom ones are announced.
+    pub(crate) announce_custom: bool,
+}
+
 /// What shall run, by level: the newest counts, and the node never waits for the actor to take it.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
     /// The gateway.
     pub(crate) desired: Arc<GatewayDesired>,
-    /// The subnets of its VPC.
-    pub(crate) vpc_subnets: Vec<IpNet>,
+    /// Its VPC's own routes.
+    pub(crate) vpc: VpcRoutes,
     /// MTU of the underlay, octets.
     pub(crate) underlay_mtu: u32,
     /// Learned routes to install.
@@ -119,7 +130,7 @@ pub(crate) struct Gateway {
     id: VpnGatewayId,
     incarnation: u64,
     desired: Arc<GatewayDesired>,
-    vpc_subnets: Vec<IpNet>,
+    vpc: VpcRoutes,
     underlay_mtu: u32,
     namespace: Namespace,
     netlink: Netlink,
@@ -175,7 +186,7 @@ impl Gateway {
             id: wanted.desired.id,
             incarnation,
             desired: wanted.desired,
-            vpc_subnets: wanted.vpc_subnets,
+            vpc: wanted.vpc,
             underlay_mtu: wanted.underlay_mtu,
             namespace,
             netlink,
@@ -243,17 +254,17 @@ impl Gateway {
     }
 
     async fn take_wanted(&mut self) {
-        let Wanted { desired, vpc_subnets, underlay_mtu, routes, decisions } = self.wanted.borrow_and_update().clone();
+        let Wanted { desired, vpc, underlay_mtu, routes, decisions } = self.wanted.borrow_and_update().clone();
         let routes_changed = self.routes != routes;
         if self.decisions != decisions {
             self.decisions = decisions;
             self.touch();
         }
         self.routes = routes;
-        let same = *desired == *self.desired && vpc_subnets == self.vpc_subnets && underlay_mtu == self.underlay_mtu;
+        let same = *desired == *self.desired && vpc == self.vpc && underlay_mtu == self.underlay_mtu;
         if !same {
             self.desired = desired;
-            self.vpc_subnets = vpc_subnets;
+            self.vpc = vpc;
             self.underlay_mtu = underlay_mtu;
             self.retry_delay = RETRY_FIRST;
             // Applies the routes, too.

@@ -2,6 +2,7 @@
 //!
 //! Needs root, `/dev/net/tun`, `nft`, `ip`, `ping` and `traceroute`: `cargo test -p causeway-node -- --ignored`.
 
+mod rules;
 mod world;
 
 use causeway_linux::Namespace;

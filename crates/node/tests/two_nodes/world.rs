@@ -19,7 +19,7 @@ use causeway_model::desired::{
     BgpDesired, ConnectionDesired, GatewayDesired, NetworkDesired, NodeDesired, PolicyDesired, Timers, TunnelDesired,
     VpcDesired,
 };
-use causeway_model::observed::{ConnectionFacts, NodeReport};
+use causeway_model::observed::{ConnectionFacts, NodeReport, RouteDecision, VpcFacts};
 use causeway_model::suite::Cipher;
 use causeway_model::{ConnectionId, Family, PrivateNetworkId, VpcId, VpnGatewayId};
 
@@ -74,7 +74,7 @@ fn example() -> PathBuf {
 pub(crate) struct Room(pub(crate) Namespace);
 
 impl Room {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         Namespace::delete(name).expect("an earlier one is cleared away");
         let room = Self(Namespace::create(name).expect("a namespace"));
         sh(&room.0, "sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0");
@@ -242,6 +242,9 @@ impl Side {
         change(&mut self.desired);
         self.desired.revision += 1;
         let revision = self.desired.revision;
+        for vpc in &mut self.desired.vpcs {
+            vpc.revision = revision;
+        }
         for gateway in &mut self.desired.gateways {
             gateway.revision = revision;
             for connection in &mut gateway.connections {
@@ -261,11 +264,17 @@ impl Side {
         wait_for("the newest revision in force", || {
             let report = self.report();
             let gateways = report.gateways.iter().all(|facts| facts.applied == revision && facts.refused.is_none());
+            let vpcs = self.desired.vpcs.iter().all(|vpc| {
+                let facts = report.vpcs.iter().find(|facts| facts.id == vpc.id);
+                facts.is_some_and(|facts| facts.applied == vpc.revision && facts.refused.is_none())
+            });
             let connections =
                 report.connections.iter().all(|facts| facts.applied == revision && facts.refused.is_none());
             report.revision == revision
                 && report.gateways.len() == self.desired.gateways.len()
                 && report.connections.len() == self.desired.gateways.iter().map(|g| g.connections.len()).sum::<usize>()
+                && report.vpcs.len() == self.desired.vpcs.len()
+                && vpcs
                 && gateways
                 && connections
         });
@@ -281,8 +290,25 @@ impl Side {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    pub(crate) fn vpc(&self) -> Option<VpcFacts> {
+        self.report().vpcs.into_iter().next()
+    }
+
+    /// The refusal of something of the VPC.
+    pub(crate) fn vpc_refusal(&self, item: &str) -> Option<String> {
+        let refusal = self.vpc()?.refused?;
+        (refusal.item == item && refusal.revision == self.desired.revision).then_some(refusal.error)
+    }
+
     pub(crate) fn connection(&self) -> Option<ConnectionFacts> {
         self.report().connections.into_iter().next()
+    }
+
+    /// What became of a prefix that the peer announced.
+    pub(crate) fn received(&self, prefix: &str) -> Option<RouteDecision> {
+        let prefix: ipnet::IpNet = prefix.parse().expect("a prefix");
+        let received = self.connection()?.received;
+        received.into_iter().find(|route| route.prefix == prefix).map(|route| route.decision)
     }
 
     pub(crate) fn sessions_up(&self) -> usize {

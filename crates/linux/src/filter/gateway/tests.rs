@@ -29,6 +29,7 @@ fn gateway() -> GatewayFilter {
     GatewayFilter {
         vpc_link: "vpc".to_owned(),
         vpc_subnets: nets(&["10.0.0.0/24", "192.168.7.0/24", "fd00:1::/64"]),
+        vpc_routes: Vec::new(),
         locked: false,
         connections: vec![connection("tun-a", 1), connection("tun-b", 2)],
     }
@@ -77,6 +78,19 @@ fn without_a_policy_nothing_passes() {
     for family in ["ipv4", "ipv6"] {
         assert!(rules.contains(&format!("meta nfproto {family} counter name drop_destination drop")), "{rules:?}");
     }
+}
+
+#[test]
+fn custom_routes_are_reachable_inside_the_whitelist_and_no_reason_to_distrust_a_source() {
+    let filter = GatewayFilter { vpc_routes: nets(&["10.9.0.0/16", "172.30.0.0/16"]), ..gateway() };
+    let text = filter.render(&Counters::new()).expect("good names");
+    let plain = gateway().render(&Counters::new()).expect("good names");
+    assert!(text.contains("ip daddr != { 10.0.0.0/24, 10.9.0.0/16 } counter name drop_destination drop"), "{text}");
+    assert!(text.contains("ip saddr != { 10.0.0.0/24, 10.9.0.0/16 } counter name drop_out_source drop"), "{text}");
+    let guards = |text: &str| {
+        text.lines().filter(|line| line.contains("drop_source_vpc drop")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(guards(&text), guards(&plain));
 }
 
 #[test]
