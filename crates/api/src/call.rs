@@ -32,7 +32,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Regions that the official clients know.
 const PRODUCTION_REGIONS: [&str; 4] = ["fr-par", "it-mil", "nl-ams", "pl-waw"];
 /// Regional lists: product, path, key of the items.
-const LISTS: [(&str, &str, &str); 10] = [
+const LISTS: [(&str, &str, &str); 13] = [
     ("/s2s-vpn/v1alpha1", "vpn-gateway-types", "gateway_types"),
     ("/s2s-vpn/v1alpha1", "vpn-gateways", "gateways"),
     ("/s2s-vpn/v1alpha1", "connections", "connections"),
@@ -41,8 +41,11 @@ const LISTS: [(&str, &str, &str); 10] = [
     ("/vpc/v2", "vpcs", "vpcs"),
     ("/vpc/v2", "private-networks", "private_networks"),
     ("/vpc/v2", "subnets", "subnets"),
+    ("/vpc/v2", "routes-with-nexthop", "routes"),
     ("/ipam/v1", "ips", "ips"),
     ("/secret-manager/v1beta1", "secrets", "secrets"),
+    ("/secret-manager/v1beta1", "tags", "tags"),
+    ("/secret-manager/v1beta1", "secret-types", "types"),
 ];
 
 /// An authenticated request.

@@ -73,6 +73,7 @@ fn assemble(controller: Controller, config: ApiConfig) -> (Router, Vec<Operation
         .merge(routes::ipam::routes())
         .merge(routes::operator::routes())
         .merge(routes::options::routes())
+        .merge(routes::routing::routes())
         .merge(routes::s2s::routes())
         .merge(routes::secret::routes())
         .merge(routes::usage::routes())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use causeway_fleet::{ControllerEnd, FromNode, PROTOCOL};
-use causeway_model::observed::{ConnectionFacts, NodeReport};
+use causeway_model::observed::{ConnectionFacts, NodeReport, ReceivedRoute, RouteDecision};
 use causeway_model::status::NodeState;
 use causeway_model::{Error, NodeId, Timestamp, VpnGatewayId};
 use causeway_store::{ConnectionObserved, ConnectionRecord, GatewayObserved, GatewayRecord, Kind, Writer};
@@ -118,6 +118,7 @@ impl Controller {
         let mut writer = self.inner.store.write().await?;
         let now = self.now();
         writer.set_node_state(node, NodeState::Down, true, now).await?;
+        writer.forget_learned_routes(node).await?;
         self.refresh_node(&mut writer, node, now).await?;
         writer.emit(now, "node", "lost", &node.to_string()).await?;
         writer.commit().await?;
@@ -152,10 +153,12 @@ impl Controller {
         let now = self.now();
         let before = writer.node(node).await?;
         let refusals = report.gateways.iter().any(|facts| facts.refused.is_some())
-            || report.connections.iter().any(|facts| facts.refused.is_some());
+            || report.connections.iter().any(|facts| facts.refused.is_some())
+            || report.vpcs.iter().any(|facts| facts.refused.is_some());
         let state = if refusals { NodeState::ConfigFail } else { NodeState::Up };
         writer.set_node_state(node, state, false, now).await?;
         writer.set_node_report(node, report.revision, now).await?;
+        writer.set_vpcs_observed(node, &report.vpcs, now).await?;
         let gateways: BTreeMap<VpnGatewayId, _> = report.gateways.iter().map(|facts| (facts.id, facts)).collect();
         let connections: BTreeMap<_, _> = report.connections.iter().map(|facts| (facts.id, facts)).collect();
         let heard_again = before.is_none_or(|before| before.silent || before.state != state);
@@ -173,6 +176,13 @@ impl Controller {
             for connection in writer.connection_records(id).await? {
                 let facts = connections.get(&connection.connection.id).copied();
                 changed |= connection_facts(&mut writer, &connection, facts, now).await?;
+                let received = facts.map_or(&[][..], |facts| &facts.received);
+                let known = connection.observed.as_ref().map_or(&[][..], |observed| &observed.facts.received);
+                if heard_again || received != known {
+                    let learned = |route: &&ReceivedRoute| route.decision == RouteDecision::Installed;
+                    let installed = received.iter().filter(learned).map(|route| route.prefix.trunc()).collect();
+                    writer.set_learned_routes(id, connection.connection.id, &installed, now).await?;
+                }
             }
             if changed || heard_again {
                 status::refresh(&mut writer, id, now).await?;

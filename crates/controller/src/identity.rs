@@ -142,7 +142,13 @@ async fn fill(tx: &mut Writer, settings: &Settings, now: Timestamp) -> Result<()
         created_at: now,
         updated_at: now,
     };
-    let vpc = Vpc { id: VpcId::random(), meta, is_default: true, private_network_count: 0 };
+    let vpc = Vpc {
+        id: VpcId::random(),
+        meta,
+        is_default: true,
+        custom_routes_propagation_enabled: true,
+        private_network_count: 0,
+    };
     Ok(tx.insert_vpc(&vpc).await?)
 }
 

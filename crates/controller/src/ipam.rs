@@ -1,8 +1,9 @@
 //! Addresses: of Private Networks, and of the zones' public pools.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use causeway_model::command::{IpFilter, ListQuery, NewIp, NewIpSource, Page};
+use causeway_model::command::{CustomResource, IpFilter, ListQuery, NewIp, NewIpSource, Page};
 use causeway_model::resource::{Caller, Ip, IpResource, IpSource, PrivateNetwork};
 use causeway_model::{Error, Family, IpId, SubnetId};
 use causeway_store::{Project, Reader};
@@ -16,6 +17,26 @@ use crate::unit::Unit;
 use crate::{Controller, Result};
 
 const IP: &str = "ip";
+
+/// The kind of what is the tenant's own.
+const CUSTOM: &str = "custom";
+
+/// Addresses that can be released in one call.
+const MAX_IP_SET: usize = 1000;
+
+const NOT_PRIVATE: &str = "only an address of a Private Network can be attached to a resource of yours";
+
+/// A custom resource has the id of its address.
+fn custom(id: IpId, resource: CustomResource) -> IpResource {
+    IpResource { kind: CUSTOM.to_owned(), id: id.0, name: resource.name, mac_address: Some(resource.mac_address) }
+}
+
+/// What the audit record keeps of an attachment.
+fn audited(ip: &Ip) -> Vec<(&'static str, String)> {
+    let mut details = vec![("address", ip.address.to_string())];
+    details.extend(ip.resource.as_ref().and_then(|user| user.mac_address.clone()).map(|mac| ("mac_address", mac)));
+    details
+}
 
 pub(crate) async fn find_ip(reader: &mut Reader, caller: &Caller, intent: Intent, id: IpId) -> Result<Ip> {
     checked(caller, intent, reader.ip(id).await?, |ip| ip.project_id, IP, id)
@@ -42,6 +63,21 @@ impl Unit<'_> {
         tags: Vec<String>,
     ) -> Result<Ip> {
         let allotted = resource.is_some();
+        let ip = self.free_ip(project, from, family, wished, resource, tags).await?;
+        self.insert_ip(&ip, allotted).await?;
+        Ok(ip)
+    }
+
+    /// A free address, or the wished one, not yet taken.
+    async fn free_ip(
+        &mut self,
+        project: &Project,
+        from: From,
+        family: Family,
+        wished: Option<IpAddr>,
+        resource: Option<IpResource>,
+        tags: Vec<String>,
+    ) -> Result<Ip> {
         let (address, source, zone) = match from {
             From::Subnet(id, subnet) => {
                 let taken = self.taken_in_subnet(id).await?;
@@ -74,7 +110,7 @@ impl Unit<'_> {
                 (IpNet::from(address), IpSource::Zonal(zone.clone()), Some(zone))
             }
         };
-        let ip = Ip {
+        Ok(Ip {
             id: IpId::random(),
             project_id: project.id,
             region: self.controller.region().to_owned(),
@@ -85,8 +121,29 @@ impl Unit<'_> {
             tags,
             created_at: self.now,
             updated_at: self.now,
-        };
-        self.insert_ip(&ip, allotted).await?;
+        })
+    }
+
+    /// Refuses to take an address away from a custom route that leads through it.
+    async fn no_next_hop(&mut self, id: IpId) -> Result<()> {
+        match self.route_through_ip(id).await? {
+            Some(route) => {
+                let help = format!("it is the next hop of the custom route {route}; change or delete that first");
+                Err(Error::PreconditionFailed { precondition: "resource_still_in_use", help })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Releases an address that nothing uses.
+    async fn release(&mut self, id: IpId) -> Result<Ip> {
+        let caller = self.caller;
+        let ip = find_ip(self, caller, Write, id).await?;
+        if let Some(resource) = &ip.resource {
+            let help = format!("the address {} is attached to {} {}", ip.address.addr(), resource.kind, resource.id);
+            return Err(Error::PreconditionFailed { precondition: "resource_still_in_use", help });
+        }
+        self.delete_ip(id).await?;
         Ok(ip)
     }
 
@@ -153,7 +210,12 @@ impl Controller {
                 From::Zone(zone)
             }
         };
-        let ip = unit.take_ip(&project, from, family, new.address, None, new.tags).await?;
+        if new.resource.is_some() && matches!(from, From::Zone(_)) {
+            return Err(Error::constraint("resource", NOT_PRIVATE));
+        }
+        let mut ip = unit.free_ip(&project, from, family, new.address, None, new.tags).await?;
+        ip.resource = new.resource.map(|resource| custom(ip.id, resource));
+        unit.insert_ip(&ip, false).await?;
         unit.finish("create", IP, ip.id, &[("address", ip.address.to_string())]).await?;
         Ok(ip)
     }
@@ -207,12 +269,100 @@ impl Controller {
     /// [`Error::NotFound`], [`Error::PreconditionFailed`].
     pub async fn release_ip(&self, caller: &Caller, region: &str, id: IpId) -> Result<()> {
         let mut unit = self.unit(caller, region).await?;
-        let ip = find_ip(&mut unit, caller, Write, id).await?;
-        if let Some(resource) = ip.resource {
-            let help = format!("the address is attached to {} {}", resource.kind, resource.id);
+        let ip = unit.release(id).await?;
+        unit.finish("delete", IP, id, &[("address", ip.address.to_string())]).await
+    }
+
+    /// Releases addresses that nothing uses: all of them, or none.
+    ///
+    /// # Errors
+    /// As [`Self::release_ip`], of the first that cannot be released.
+    pub async fn release_ips(&self, caller: &Caller, region: &str, ids: &[IpId]) -> Result<()> {
+        let ids: BTreeSet<IpId> = ids.iter().copied().collect();
+        if ids.is_empty() || ids.len() > MAX_IP_SET {
+            return Err(Error::constraint("ip_ids", format!("give 1 to {MAX_IP_SET} addresses")));
+        }
+        let mut unit = self.unit(caller, region).await?;
+        let mut released = Vec::with_capacity(ids.len());
+        for id in &ids {
+            released.push(unit.release(*id).await?);
+        }
+        // Each object has its own record; the last one ends the transaction.
+        let (caller, now) = (unit.caller, unit.now);
+        let last = released.pop();
+        for ip in &released {
+            let details = BTreeMap::from([("address".to_owned(), ip.address.to_string())]);
+            unit.record(caller, now, "delete", IP, &ip.id.to_string(), &details).await?;
+        }
+        match last {
+            Some(ip) => unit.finish("delete", IP, ip.id, &[("address", ip.address.to_string())]).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Attaches an address of a Private Network to something of the tenant's.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::InvalidArguments`], [`Error::PreconditionFailed`] if something uses it.
+    pub async fn attach_ip(&self, caller: &Caller, region: &str, id: IpId, resource: CustomResource) -> Result<Ip> {
+        let mut unit = self.unit(caller, region).await?;
+        let mut ip = find_ip(&mut unit, caller, Write, id).await?;
+        if matches!(ip.source, IpSource::Zonal(_)) {
+            return Err(Error::constraint("resource", NOT_PRIVATE));
+        }
+        if let Some(user) = &ip.resource {
+            let help = format!("the address is attached to {} {}; detach it first, or move it", user.kind, user.id);
             return Err(Error::PreconditionFailed { precondition: "resource_still_in_use", help });
         }
-        unit.delete_ip(id).await?;
-        unit.finish("delete", IP, id, &[("address", ip.address.to_string())]).await
+        let (now, resource) = (unit.now, custom(id, resource));
+        unit.attach_ip(id, &resource, now).await?;
+        (ip.resource, ip.updated_at) = (Some(resource), now);
+        unit.finish("attach", IP, id, &audited(&ip)).await?;
+        Ok(ip)
+    }
+
+    /// Detaches an address from the tenant's resource that `from` says, and attaches it to `to` in the same step.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::InvalidArguments`] if `from` is not what uses it, [`Error::PreconditionFailed`] if a route leads through
+    /// it and nothing shall use it any more.
+    pub async fn move_ip(
+        &self,
+        caller: &Caller,
+        region: &str,
+        id: IpId,
+        (field, from): (&str, CustomResource),
+        to: Option<CustomResource>,
+    ) -> Result<Ip> {
+        let mut unit = self.unit(caller, region).await?;
+        let mut ip = find_ip(&mut unit, caller, Write, id).await?;
+        match &ip.resource {
+            None => return Err(Error::constraint(field, "the address is attached to nothing")),
+            Some(user) if user.kind != CUSTOM => {
+                let help = format!("the address is attached to {} {}, which keeps it", user.kind, user.id);
+                return Err(Error::PreconditionFailed { precondition: "resource_still_in_use", help });
+            }
+            Some(user) if user.mac_address.as_ref() != Some(&from.mac_address) => {
+                let help = format!("the address is not attached to {}", from.mac_address);
+                return Err(Error::constraint(format!("{field}.mac_address"), help));
+            }
+            Some(_) => {}
+        }
+        let now = unit.now;
+        let (action, resource) = match to {
+            Some(to) => {
+                let resource = custom(id, to);
+                unit.attach_ip(id, &resource, now).await?;
+                ("move", Some(resource))
+            }
+            None => {
+                unit.no_next_hop(id).await?;
+                unit.detach_ip(id, now).await?;
+                ("detach", None)
+            }
+        };
+        (ip.resource, ip.updated_at) = (resource, now);
+        unit.finish(action, IP, id, &audited(&ip)).await?;
+        Ok(ip)
     }
 }

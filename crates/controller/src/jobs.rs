@@ -82,6 +82,7 @@ impl Controller {
             // It may have come back since the look without the writer's lock.
             if writer.node(node).await?.is_some_and(|node| node.state == NodeState::Waiting) {
                 writer.set_node_state(node, NodeState::Down, true, now).await?;
+                writer.forget_learned_routes(node).await?;
                 self.refresh_node(&mut writer, node, now).await?;
             }
         }

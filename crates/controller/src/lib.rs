@@ -5,7 +5,9 @@
 //! desired state and push it; nothing polls. Nothing lives in memory only, so that a restart loses nothing.
 
 mod access;
+mod acl;
 mod address;
+mod attachment;
 mod catalogue;
 mod channel;
 mod clock;
@@ -24,6 +26,7 @@ mod organization;
 mod psk;
 mod quota;
 mod render;
+mod route;
 mod secret;
 mod status;
 mod unit;
@@ -40,9 +43,10 @@ use causeway_store::{Reader, Store};
 use ipnet::IpNet;
 use tokio::sync::watch;
 
+pub use acl::MAX_ACL_RULES;
 pub use catalogue::{GatewayTypeChange, GatewayTypeOffer, PublicPool, Zone};
 pub use causeway_device::FORMATS as DEVICE_FORMATS;
-pub use causeway_store::{ApiKey, AuditFilter, ObjectEvent, Organization, Project};
+pub use causeway_store::{ApiKey, Attachment, AuditFilter, ObjectEvent, Organization, Project};
 pub use clock::{Clock, SystemClock};
 pub use connection::ConnectionRoutes;
 pub use event::EventQuery;

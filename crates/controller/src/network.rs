@@ -1,9 +1,11 @@
 //! VPCs and Private Networks.
 
-use causeway_model::command::{ListQuery, NewPrivateNetwork, NewVpc, Page, PrivateNetworkFilter, Rename};
+use causeway_model::command::{
+    ListQuery, NewPrivateNetwork, NewVpc, Page, PrivateNetworkFilter, Rename, SubnetFilter, VpcFilter,
+};
 use causeway_model::error::ArgumentErrors;
 use causeway_model::error::ArgumentReason::{Constraint, Required};
-use causeway_model::resource::{Caller, PrivateNetwork, Subnet, Vpc};
+use causeway_model::resource::{Caller, PlacedSubnet, PrivateNetwork, Subnet, Vpc};
 use causeway_model::{Error, Family, PrivateNetworkId, SubnetId, VpcId};
 use causeway_store::{Kind, Reader};
 use ipnet::IpNet;
@@ -67,6 +69,18 @@ fn check_subnets(wished: &[IpNet], taken: &[IpNet]) -> Result<()> {
     errors.finish()
 }
 
+/// Refuses subnets that would take the destinations of custom routes away: a subnet beats every route into it.
+fn check_routed(wished: &[IpNet], routed: &[IpNet]) -> Result<()> {
+    let mut errors = ArgumentErrors::new();
+    for subnet in wished {
+        if let Some(destination) = routed.iter().find(|destination| subnet.contains(*destination)) {
+            let help = format!("{subnet} covers the custom route to {destination} of the same VPC; delete that first");
+            errors.push("subnets", Constraint, help);
+        }
+    }
+    errors.finish()
+}
+
 impl Controller {
     /// Creates a VPC.
     ///
@@ -77,7 +91,13 @@ impl Controller {
         let project = unit.project(new.meta.project_id, VPC).await?;
         unit.within_quota(project.id, QuotaResource::Vpcs).await?;
         let meta = unit.meta(&project, new.meta);
-        let vpc = Vpc { id: VpcId::random(), meta, is_default: false, private_network_count: 0 };
+        let vpc = Vpc {
+            id: VpcId::random(),
+            meta,
+            is_default: false,
+            custom_routes_propagation_enabled: true,
+            private_network_count: 0,
+        };
         unit.insert_vpc(&vpc).await?;
         unit.finish("create", VPC, vpc.id, &[("name", vpc.meta.name.clone())]).await?;
         Ok(vpc)
@@ -96,10 +116,16 @@ impl Controller {
     ///
     /// # Errors
     /// If the paging is out of bounds.
-    pub async fn list_vpcs(&self, caller: &Caller, region: &str, list: &ListQuery) -> Result<Page<Vpc>> {
+    pub async fn list_vpcs(
+        &self,
+        caller: &Caller,
+        region: &str,
+        list: &ListQuery,
+        filter: &VpcFilter,
+    ) -> Result<Page<Vpc>> {
         self.in_region(region)?;
         paging(list)?;
-        let (items, total) = self.read().await?.vpcs(region, scope(caller), list).await?;
+        let (items, total) = self.read().await?.vpcs(region, scope(caller), list, filter).await?;
         Ok(Page { items, total })
     }
 
@@ -156,9 +182,15 @@ impl Controller {
         };
         let of_vpc = unit.vpc_subnets(vpc_id).await?;
         check_subnets(&new.subnets, &of_vpc)?;
+        let routed = unit.custom_destinations(vpc_id).await?;
+        check_routed(&new.subnets, &routed)?;
         // Networks of one project do not overlap unless their owner wants it: two of its VPCs may be connected one day.
         let mut taken = unit.project_subnets(project.id).await?;
         taken.extend(&new.subnets);
+        // A subnet that is allotted takes no destination away from a route; one around it leaves room for subnets.
+        let narrow =
+            |destination: &&IpNet| destination.prefix_len() >= if destination.addr().is_ipv4() { 22 } else { 64 };
+        taken.extend(routed.iter().filter(narrow));
         let stock = |family: Family| Error::OutOfStock { resource: format!("{family} subnets") };
         let mut subnets = Vec::with_capacity(2);
         for family in Family::ALL {
@@ -215,6 +247,34 @@ impl Controller {
         Ok(Page { items, total })
     }
 
+    /// A page of subnets, in the order of their networks' creation.
+    ///
+    /// # Errors
+    /// If the paging is out of bounds.
+    pub async fn list_subnets(
+        &self,
+        caller: &Caller,
+        region: &str,
+        list: &ListQuery,
+        filter: &SubnetFilter,
+    ) -> Result<Page<PlacedSubnet>> {
+        self.in_region(region)?;
+        paging(list)?;
+        let (items, total) = self.read().await?.subnets(region, scope(caller), list, filter).await?;
+        Ok(Page { items, total })
+    }
+
+    /// Turns on what a Private Network always has.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn enable_dhcp(&self, caller: &Caller, region: &str, id: PrivateNetworkId) -> Result<PrivateNetwork> {
+        let mut unit = self.unit(caller, region).await?;
+        let network = find_network(&mut unit, caller, Write, id).await?;
+        unit.finish("enable_dhcp", NETWORK, id, &[]).await?;
+        Ok(network)
+    }
+
     /// Changes a Private Network's name, tags, or whether it learns a default route.
     ///
     /// # Errors
@@ -250,6 +310,9 @@ impl Controller {
         }
         if unit.attached_in_network(id).await? > 0 {
             return Err(in_use("addresses of this Private Network are attached to resources"));
+        }
+        if let Some(route) = unit.route_through_network(id).await? {
+            return Err(in_use(format!("the custom route {route} leads to this Private Network; delete it first")));
         }
         unit.release_unattached_ips(id).await?;
         unit.delete(Kind::PrivateNetwork, id.0).await?;

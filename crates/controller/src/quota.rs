@@ -30,11 +30,13 @@ pub enum QuotaResource {
     Ips,
     /// Secrets.
     Secrets,
+    /// Custom routes.
+    Routes,
 }
 
 impl QuotaResource {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Vpcs,
         Self::PrivateNetworks,
         Self::VpnGateways,
@@ -43,6 +45,7 @@ impl QuotaResource {
         Self::RoutingPolicies,
         Self::Ips,
         Self::Secrets,
+        Self::Routes,
     ];
 
     /// The word in the API and in the store.
@@ -57,6 +60,7 @@ impl QuotaResource {
             Self::RoutingPolicies => "routing_policies",
             Self::Ips => "ips",
             Self::Secrets => "secrets",
+            Self::Routes => "routes",
         }
     }
 
@@ -68,7 +72,7 @@ impl QuotaResource {
             Self::Vpcs => 100,
             Self::PrivateNetworks => 500,
             Self::CustomerGateways => 500,
-            Self::Connections | Self::RoutingPolicies | Self::Ips | Self::Secrets => 1000,
+            Self::Connections | Self::RoutingPolicies | Self::Ips | Self::Secrets | Self::Routes => 1000,
         }
     }
 }

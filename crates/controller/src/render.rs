@@ -20,6 +20,9 @@ impl Controller {
         let missing = || Error::Internal(format!("node {node} is not registered"));
         let revision = reader.node_revision(node).await?.ok_or_else(missing)?;
         let networks = reader.networks_by_vpc(self.region()).await?;
+        let configs = reader.vpc_configs(self.region()).await?;
+        let mut routes = reader.custom_routes(self.region()).await?;
+        let attachments = reader.attachments().await?;
         let vpc_of: BTreeMap<PrivateNetworkId, VpcId> =
             networks.iter().map(|(vpc, network, _)| (*network, *vpc)).collect();
         let mut gateways = Vec::new();
@@ -38,10 +41,23 @@ impl Controller {
             if !here && elsewhere.contains(&vpc) {
                 continue;
             }
-            let network = NetworkDesired { id, subnets, bridge: None };
-            match vpcs.iter_mut().find(|known| known.id == vpc) {
+            let attachment = attachments.iter().find(|attachment| attachment.network == id);
+            let bridge = attachment.map(|attachment| attachment.interface.clone());
+            let network = NetworkDesired { id, subnets, bridge };
+            // Networks come VPC by VPC.
+            match vpcs.last_mut().filter(|known| known.id == vpc) {
                 Some(known) => known.networks.push(network),
-                None => vpcs.push(VpcDesired::new(vpc, vec![network])),
+                None => {
+                    let mut desired = VpcDesired::new(vpc, vec![network]);
+                    if let Some(config) = configs.get(&vpc) {
+                        desired.revision = config.revision;
+                        desired.announce_custom_routes = config.announce_custom_routes;
+                        desired.acl_ipv4 = config.acl_ipv4.clone();
+                        desired.acl_ipv6 = config.acl_ipv6.clone();
+                    }
+                    desired.custom_routes = routes.remove(&vpc).unwrap_or_default();
+                    vpcs.push(desired);
+                }
             }
         }
         Ok(NodeDesired { revision, vpcs, gateways })

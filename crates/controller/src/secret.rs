@@ -2,7 +2,7 @@
 
 use causeway_model::command::{ListQuery, NewSecret, NewSecretVersion, Page, Rename, RevisionRef, SecretFilter};
 use causeway_model::resource::{Caller, Role, Secret, SecretVersion, SecretVersionStatus};
-use causeway_model::{Error, SecretId};
+use causeway_model::{Error, ProjectId, SecretId};
 use causeway_store::{Kind, Reader, SecretRecord, StoredVersion};
 use zeroize::Zeroizing;
 
@@ -265,7 +265,59 @@ impl Controller {
         Ok(version)
     }
 
-    /// A page of a secret's versions, newest first.
+    /// Lets a product use a secret, which its `used_by` shows from then on.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn add_secret_owner(&self, caller: &Caller, region: &str, id: SecretId, product: &str) -> Result<()> {
+        let mut unit = self.unit(caller, region).await?;
+        find_secret(&mut unit, caller, Write, id).await?;
+        let now = unit.now;
+        unit.add_secret_owner(id, product).await?;
+        unit.touch(Kind::Secret, id.0, now).await?;
+        unit.finish("add_owner", SECRET, id, &[("product", product.to_owned())]).await
+    }
+
+    /// A page of the tags of all secrets that the caller sees, in order.
+    ///
+    /// # Errors
+    /// If the paging is out of bounds.
+    pub async fn list_secret_tags(&self, caller: &Caller, region: &str, list: &ListQuery) -> Result<Page<String>> {
+        self.in_region(region)?;
+        paging(list)?;
+        let (items, total) = self.read().await?.secret_tags(region, scope(caller), list).await?;
+        Ok(Page { items, total })
+    }
+
+    /// Reads the data of the secret with this name in this folder.
+    ///
+    /// # Errors
+    /// As [`Self::access_secret_version`]; [`Error::PreconditionFailed`] if two secrets have that name there.
+    pub async fn access_secret_by_path(
+        &self,
+        caller: &Caller,
+        region: &str,
+        (project, path, name): (Option<ProjectId>, &str, &str),
+        revision: RevisionRef,
+    ) -> Result<AccessedSecret> {
+        self.in_region(region)?;
+        let project = project.unwrap_or(caller.project_id);
+        let missing = || Error::NotFound { resource: SECRET, id: format!("{}/{name}", path.trim_end_matches('/')) };
+        if !caller.owns(project) {
+            return Err(missing());
+        }
+        let found = self.read().await?.secrets_at(region, project, path, name).await?;
+        match found.as_slice() {
+            [id] => self.access_secret_version(caller, region, *id, revision).await,
+            [] => Err(missing()),
+            _ => {
+                let help = "several secrets have this name in this folder; read them by id, or rename one".to_owned();
+                Err(Error::PreconditionFailed { precondition: "unknown_precondition", help })
+            }
+        }
+    }
+
+    /// A page of a secret's versions with one of `statuses` (none: all), newest first.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -275,12 +327,13 @@ impl Controller {
         region: &str,
         id: SecretId,
         list: &ListQuery,
+        statuses: &[SecretVersionStatus],
     ) -> Result<Page<SecretVersion>> {
         self.in_region(region)?;
         paging(list)?;
         let mut reader = self.read().await?;
         find_secret(&mut reader, caller, Read, id).await?;
-        let (items, total) = reader.secret_versions(id, list.page, list.page_size).await?;
+        let (items, total) = reader.secret_versions(id, statuses, list.page, list.page_size).await?;
         Ok(Page { items, total })
     }
 

@@ -74,6 +74,7 @@ impl Seen<'_> {
         let (record, gateway) = (self.connection, self.gateway);
         let observed = record.observed.as_ref();
         let expected: Vec<Family> = record.connection.expected_families().collect();
+        let (pending_for, refused) = self.owed();
         let lost = NodeView { state: NodeState::Down, silent: true, waiting_overdue: false };
         with(&ConnectionView {
             locked: record.connection.locked || gateway.gateway.locked,
@@ -81,8 +82,8 @@ impl Seen<'_> {
             gateway_deleting: gateway.gateway.deleting_since.is_some(),
             node: self.node.map_or(lost, |node| node_view(node, self.now)),
             ever_acknowledged: observed.is_some_and(|observed| observed.ever_acknowledged),
-            pending_for: record.pending_since.map(|since| self.now.seconds_since(since)),
-            refused: current(observed.and_then(|observed| observed.refusal.as_ref()), record.config_revision),
+            pending_for,
+            refused,
             expected: &expected,
             tunnels: observed.map_or(&[], |observed| &observed.facts.tunnels),
             ever_up: observed.is_some_and(|observed| observed.ever_up),
@@ -90,6 +91,22 @@ impl Seen<'_> {
             propagation: record.connection.route_propagation_enabled,
             psk_unproven: psk_unproven(record),
         })
+    }
+
+    /// For how long the node owes the connection's configuration, or that of its VPC's router (system.md §3), and its refusal. Until the
+    /// connection has its first configuration, only that counts.
+    fn owed(&self) -> (Option<f64>, Option<Refusal>) {
+        let record = self.connection;
+        let observed = record.observed.as_ref();
+        let seconds = |since: Timestamp| self.now.seconds_since(since);
+        let own = record.pending_since.map(seconds);
+        let refused = current(observed.and_then(|observed| observed.refusal.as_ref()), record.config_revision);
+        let vpc =
+            self.gateway.vpc_owed.as_ref().filter(|_| observed.is_some_and(|observed| observed.ever_acknowledged));
+        let Some(vpc) = vpc else { return (own, refused) };
+        let vpc_refused = current(vpc.refusal.as_ref(), vpc.revision);
+        let vpc_for = vpc.since.map_or(0.0, seconds);
+        (Some(own.map_or(vpc_for, |own| own.max(vpc_for))), refused.or(vpc_refused))
     }
 
     /// The connection with all its statuses.

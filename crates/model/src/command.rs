@@ -67,8 +67,19 @@ pub struct NewIp {
     pub is_ipv6: bool,
     /// A particular address.
     pub address: Option<IpAddr>,
+    /// Attach it to this at once.
+    pub resource: Option<CustomResource>,
     /// Tags.
     pub tags: Vec<String>,
+}
+
+/// Something of the tenant's that uses an address, known by its MAC address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CustomResource {
+    /// Upper case, with colons.
+    pub mac_address: String,
+    /// Its name.
+    pub name: Option<String>,
 }
 
 /// Create a secret.
@@ -219,6 +230,16 @@ pub enum OrderField {
     Type,
     /// Status.
     Status,
+    /// Attachment to a resource.
+    AttachedAt,
+    /// Address.
+    Address,
+    /// MAC address of the resource.
+    MacAddress,
+    /// Destination of a route: IPv4 first, then by address, shorter prefixes first.
+    Destination,
+    /// Length of a route's prefix.
+    PrefixLength,
 }
 
 /// What every list takes.
@@ -279,6 +300,15 @@ pub struct ConnectionFilter {
     pub customer_gateway_ids: Vec<CustomerGatewayId>,
 }
 
+/// Filters of the VPC list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VpcFilter {
+    /// The default one of its project, or not.
+    pub is_default: Option<bool>,
+    /// With something that no VPC has here.
+    pub impossible: bool,
+}
+
 /// Filters of the Private Network list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PrivateNetworkFilter {
@@ -286,6 +316,19 @@ pub struct PrivateNetworkFilter {
     pub vpc_id: Option<VpcId>,
     /// Any of these.
     pub private_network_ids: Vec<PrivateNetworkId>,
+    /// With DHCP, or not.
+    pub dhcp_enabled: Option<bool>,
+    /// With something that no Private Network has here.
+    pub impossible: bool,
+}
+
+/// Filters of the subnet list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SubnetFilter {
+    /// Of this VPC.
+    pub vpc_id: Option<VpcId>,
+    /// Any of these.
+    pub subnet_ids: Vec<SubnetId>,
 }
 
 /// Filters of the IPAM list.
@@ -305,10 +348,16 @@ pub struct IpFilter {
     pub resource_ids: Vec<uuid::Uuid>,
     /// Attached to a resource of any of these kinds.
     pub resource_types: Vec<String>,
+    /// Attached to a resource with this in its name, in any case.
+    pub resource_name: Option<String>,
+    /// Attached to a resource with this MAC address (upper case, with colons).
+    pub mac_address: Option<String>,
     /// Family.
     pub is_ipv6: Option<bool>,
     /// Any of these.
     pub ip_ids: Vec<IpId>,
+    /// Of a source that this service has none of: a region as a whole, or a VPC as a whole.
+    pub sourceless: bool,
 }
 
 /// Filters of the secret list.

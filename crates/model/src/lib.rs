@@ -13,6 +13,7 @@ pub mod net;
 pub mod observed;
 pub mod reason;
 pub mod resource;
+pub mod route;
 pub mod secret;
 pub mod status;
 pub mod suite;

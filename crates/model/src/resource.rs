@@ -85,6 +85,8 @@ pub struct Vpc {
     pub meta: Meta,
     /// Whether Private Networks without a VPC go here.
     pub is_default: bool,
+    /// Whether VPN gateways announce its custom routes, as far as a routing policy lets them.
+    pub custom_routes_propagation_enabled: bool,
     /// How many Private Networks it has (counted when read).
     pub private_network_count: u32,
 }
@@ -117,6 +119,21 @@ pub struct Subnet {
     pub created_at: Timestamp,
     /// Last change.
     pub updated_at: Timestamp,
+}
+
+/// A subnet and where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacedSubnet {
+    /// The subnet.
+    pub subnet: Subnet,
+    /// Owner.
+    pub project_id: ProjectId,
+    /// Region.
+    pub region: String,
+    /// Its Private Network.
+    pub private_network_id: PrivateNetworkId,
+    /// Its VPC.
+    pub vpc_id: VpcId,
 }
 
 /// Where an IPAM address comes from.

@@ -346,8 +346,10 @@ fn active_fault(view: &ConnectionView<'_>, up: usize) -> Option<Fault> {
     if let Some(refusal) = &view.refused {
         return Some(refusal_fault(ReasonCode::ConfigRefused, refusal));
     }
-    if view.pending_for.is_some() {
-        return Some(ReasonCode::ConfigPending.into());
+    match view.pending_for {
+        Some(seconds) if seconds >= PLATFORM_DEADLINE => return Some(ReasonCode::ConfigOverdue.into()),
+        Some(_) => return Some(ReasonCode::ConfigPending.into()),
+        None => {}
     }
     if up < view.tunnels.len() {
         let lost = view.tunnels.iter().find(|tunnel| !tunnel.up)?;

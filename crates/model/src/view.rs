@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Serialize;
 
+use crate::acl::Acl;
 use crate::id::NodeId;
-use crate::observed::{ConnectionFacts, SessionFacts, TunnelFacts};
+use crate::observed::{ConnectionFacts, Counter, SessionFacts, TunnelFacts};
 use crate::reason::Reason;
 use crate::resource::{Connection, VpnGateway};
 use crate::status::{BgpStatus, ConnectionStatus, TunnelStatus, VpnGatewayStatus};
@@ -85,6 +86,36 @@ pub struct ConnectionState {
     pub tunnels: Vec<TunnelFacts>,
     /// Sessions as observed.
     pub bgp_sessions: Vec<SessionFacts>,
+}
+
+/// `state` of a VPC (wire-ext.md §1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VpcState {
+    /// Why the newest revision is not in force.
+    pub reason: Option<Reason>,
+    /// Newest revision of routes, lists and attachments; 0 before the first.
+    pub desired_revision: u64,
+    /// Revision in force on every node that carries the VPC.
+    pub applied_revision: u64,
+    /// When a node last said something new.
+    pub observed_at: Option<Timestamp>,
+    /// Whether gateways announce the custom routes.
+    pub custom_routes_propagation_enabled: bool,
+    /// IPv4 list.
+    pub acl_ipv4: AclState,
+    /// IPv6 list.
+    pub acl_ipv6: AclState,
+}
+
+/// An access list and what it counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AclState {
+    /// The list.
+    pub acl: Acl,
+    /// For each rule in its order; `None` while another list is in force.
+    pub rules: Option<Vec<Counter>>,
+    /// What no rule matched.
+    pub default: Option<Counter>,
 }
 
 /// The last facts about a connection and when they came.

@@ -88,8 +88,17 @@ impl Reader {
 }
 
 /// Kinds whose objects have a project in the table of that name.
-const OWNED: [&str; 8] =
-    ["vpc", "private_network", "secret", "vpn_gateway", "customer_gateway", "routing_policy", "connection", "ip"];
+const OWNED: [&str; 9] = [
+    "route",
+    "vpc",
+    "private_network",
+    "secret",
+    "vpn_gateway",
+    "customer_gateway",
+    "routing_policy",
+    "connection",
+    "ip",
+];
 
 impl Writer {
     /// The project of an object that an audit record is about. What has just been deleted is known by its earlier records.

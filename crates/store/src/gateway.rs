@@ -10,6 +10,7 @@ use sqlx::sqlite::SqliteRow;
 use crate::fleet::GatewayObserved;
 use crate::list::{Kind, Scope, push_any, push_ids};
 use crate::row::{RowExt, blob, word};
+use crate::vpc::VpcOwed;
 use crate::{Reader, Result, Writer};
 
 /// A VPN gateway with everything that its status derives from, its node excepted.
@@ -31,6 +32,8 @@ pub struct GatewayRecord {
     pub status: VpnGatewayStatus,
     /// What the node said last.
     pub observed: Option<GatewayObserved>,
+    /// What the node owes the gateway's VPC.
+    pub vpc_owed: Option<VpcOwed>,
 }
 
 impl Reader {
@@ -38,6 +41,11 @@ impl Reader {
         let mut records = Vec::with_capacity(rows.len());
         for row in rows {
             let id: VpnGatewayId = row.id("id")?;
+            let (node, network) = (row.opt_id("node_id")?, row.id("private_network_id")?);
+            let vpc_owed = match node {
+                Some(node) => self.vpc_owed(network, node).await?,
+                None => None,
+            };
             records.push(GatewayRecord {
                 gateway: VpnGateway {
                     id,
@@ -45,7 +53,7 @@ impl Reader {
                     zone: row.text("zone")?,
                     gateway_type: row.text("gateway_type")?,
                     asn: row.number("asn")?,
-                    private_network_id: row.id("private_network_id")?,
+                    private_network_id: network,
                     ipam_private_ipv4_id: row.id("ipam_private_ipv4_id")?,
                     ipam_private_ipv6_id: row.id("ipam_private_ipv6_id")?,
                     public_ipv4_id: row.opt_id("public_ipv4_id")?,
@@ -54,13 +62,14 @@ impl Reader {
                     deleting_since: row.opt_time("deleting_since")?,
                     locked: row.flag("locked")?,
                 },
-                node: row.opt_id("node_id")?,
+                node,
                 config_revision: row.number("config_revision")?,
                 pending_since: row.opt_time("pending_since")?,
                 deleting_revision: row.opt_number("deleting_revision")?,
                 gone: row.opt_time("gone_at")?.is_some(),
                 status: row.word("status")?,
                 observed: self.gateway_observed(id).await?,
+                vpc_owed,
             });
         }
         Ok(records)

@@ -19,8 +19,10 @@ mod network;
 mod operator;
 mod options;
 mod organization;
+mod route;
 mod row;
 mod secret;
+mod vpc;
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
@@ -42,7 +44,9 @@ pub use list::{Kind, Scope};
 pub use operator::UsageRow;
 pub use options::BgpOptions;
 pub use organization::Organization;
+pub use route::NextHopCandidate;
 pub use secret::{SecretRecord, StoredVersion};
+pub use vpc::{Attachment, VpcConfig, VpcObserved, VpcOwed};
 
 use row::{RowExt, blob};
 

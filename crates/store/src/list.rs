@@ -82,6 +82,13 @@ where
     query.push(")");
 }
 
+/// Appends a filter that nothing passes, if `impossible`.
+pub(crate) fn push_impossible(query: &mut QueryBuilder<Sqlite>, impossible: bool) {
+    if impossible {
+        query.push(" AND 0");
+    }
+}
+
 /// The filters that every list has.
 fn push_common(
     query: &mut QueryBuilder<Sqlite>,
@@ -120,7 +127,11 @@ fn push_common(
 fn push_order(query: &mut QueryBuilder<Sqlite>, list: &ListQuery, columns: &[(OrderField, &str)]) {
     let column = columns.iter().find(|(field, _)| *field == list.order).map_or("created_at", |(_, column)| *column);
     let direction = if list.descending { " DESC" } else { " ASC" };
-    query.push(" ORDER BY ").push(column).push(direction).push(", seq").push(direction);
+    query.push(" ORDER BY ");
+    for column in column.split(", ") {
+        query.push(column).push(direction).push(", ");
+    }
+    query.push("seq").push(direction);
     let (limit, offset) = window(list.page, list.page_size);
     query.push(" LIMIT ").push_bind(limit).push(" OFFSET ").push_bind(offset);
 }
@@ -135,7 +146,7 @@ impl Reader {
         list: &ListQuery,
         extra: impl Fn(&mut QueryBuilder<Sqlite>),
     ) -> Result<(Vec<SqliteRow>, u64)> {
-        let named = table != "ip";
+        let named = !["ip", "route"].contains(&table);
         let mut count = QueryBuilder::new("SELECT count(*) AS total FROM ");
         count.push(table);
         push_common(&mut count, table, region, scope, list, named);
@@ -146,7 +157,15 @@ impl Reader {
         push_common(&mut query, table, region, scope, list, named);
         extra(&mut query);
         let columns: &[(OrderField, &str)] = match table {
-            "ip" => &[(OrderField::UpdatedAt, "updated_at")],
+            "ip" => &[
+                (OrderField::UpdatedAt, "updated_at"),
+                (OrderField::AttachedAt, "attached_at"),
+                (OrderField::Address, "is_ipv6, address"),
+                (OrderField::MacAddress, "resource_mac"),
+            ],
+            "route" => {
+                &[(OrderField::Destination, "is_ipv6, first, prefix_len"), (OrderField::PrefixLength, "prefix_len")]
+            }
             "vpn_gateway" => &[
                 (OrderField::Name, "name_sort"),
                 (OrderField::UpdatedAt, "updated_at"),

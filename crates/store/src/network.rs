@@ -2,14 +2,14 @@
 
 use std::net::IpAddr;
 
-use causeway_model::command::{IpFilter, ListQuery, PrivateNetworkFilter};
-use causeway_model::resource::{Ip, IpResource, IpSource, PrivateNetwork, Subnet, Vpc};
+use causeway_model::command::{IpFilter, ListQuery, PrivateNetworkFilter, SubnetFilter, VpcFilter};
+use causeway_model::resource::{Ip, IpResource, IpSource, PlacedSubnet, PrivateNetwork, Subnet, Vpc};
 use causeway_model::{IpId, PrivateNetworkId, ProjectId, SubnetId, Timestamp, VpcId};
 use ipnet::IpNet;
 use sqlx::QueryBuilder;
 use sqlx::sqlite::SqliteRow;
 
-use crate::list::{Kind, Scope, push_any, push_ids};
+use crate::list::{Kind, Scope, push_any, push_ids, push_impossible, window};
 use crate::row::{RowExt, address_blob, blob, to_json};
 use crate::{Reader, Result, StoreError, Writer};
 
@@ -18,6 +18,7 @@ fn vpc(row: &SqliteRow, networks: u32) -> Result<Vpc> {
         id: row.id("id")?,
         meta: row.meta()?,
         is_default: row.flag("is_default")?,
+        custom_routes_propagation_enabled: row.flag("custom_routes_propagation_enabled")?,
         private_network_count: networks,
     })
 }
@@ -97,8 +98,21 @@ impl Reader {
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn vpcs(&mut self, region: &str, scope: Scope, list: &ListQuery) -> Result<(Vec<Vpc>, u64)> {
-        let (rows, total) = self.page("vpc", region, scope, list, |_| {}).await?;
+    pub async fn vpcs(
+        &mut self,
+        region: &str,
+        scope: Scope,
+        list: &ListQuery,
+        filter: &VpcFilter,
+    ) -> Result<(Vec<Vpc>, u64)> {
+        let (rows, total) = self
+            .page("vpc", region, scope, list, |query| {
+                if let Some(is_default) = filter.is_default {
+                    query.push(" AND is_default = ").push_bind(is_default);
+                }
+                push_impossible(query, filter.impossible);
+            })
+            .await?;
         let mut vpcs = Vec::with_capacity(rows.len());
         for row in &rows {
             let networks = self.network_count(row.id("id")?).await?;
@@ -147,6 +161,10 @@ impl Reader {
             .page("private_network", region, scope, list, |query| {
                 push_ids(query, "vpc_id", filter.vpc_id.iter().map(|id| id.0));
                 push_ids(query, "id", filter.private_network_ids.iter().map(|id| id.0));
+                if let Some(dhcp_enabled) = filter.dhcp_enabled {
+                    query.push(" AND dhcp_enabled = ").push_bind(dhcp_enabled);
+                }
+                push_impossible(query, filter.impossible);
             })
             .await?;
         let mut networks = Vec::with_capacity(rows.len());
@@ -199,6 +217,58 @@ impl Reader {
         rows.iter().map(|row| row.parse("subnet")).collect()
     }
 
+    /// A page of subnets, each with its project, region, Private Network and VPC.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn subnets(
+        &mut self,
+        region: &str,
+        scope: Scope,
+        list: &ListQuery,
+        filter: &SubnetFilter,
+    ) -> Result<(Vec<PlacedSubnet>, u64)> {
+        let only = |query: &mut QueryBuilder<sqlx::Sqlite>| {
+            query.push(" FROM subnet JOIN private_network AS network ON network.id = subnet.private_network_id");
+            query.push(" WHERE network.region = ").push_bind(region.to_owned());
+            match scope {
+                Scope::All => {}
+                Scope::Project(project) => {
+                    query.push(" AND network.project_id = ").push_bind(blob(project.0));
+                }
+                Scope::Nothing => push_impossible(query, true),
+            }
+            push_ids(query, "network.project_id", list.project_id.iter().map(|id| id.0));
+            push_ids(query, "network.organization_id", list.organization_id.iter().map(|id| id.0));
+            push_ids(query, "subnet.vpc_id", filter.vpc_id.iter().map(|id| id.0));
+            push_ids(query, "subnet.id", filter.subnet_ids.iter().map(|id| id.0));
+        };
+        let mut count = QueryBuilder::new("SELECT count(*) AS total");
+        only(&mut count);
+        let total = count.build().fetch_one(self.connection()).await?.number("total")?;
+        let mut query = QueryBuilder::new("SELECT subnet.*, network.project_id, network.region");
+        only(&mut query);
+        let direction = if list.descending { " DESC" } else { "" };
+        for (column, last) in [("subnet.created_at", false), ("network.seq", false), ("subnet.is_ipv6", true)] {
+            query.push(if column == "subnet.created_at" { " ORDER BY " } else { ", " }).push(column);
+            // Within a network IPv4 stands first in any order.
+            query.push(if last { "" } else { direction });
+        }
+        let (limit, offset) = window(list.page, list.page_size);
+        query.push(" LIMIT ").push_bind(limit).push(" OFFSET ").push_bind(offset);
+        let rows = query.build().fetch_all(self.connection()).await?;
+        let subnets = rows.iter().map(|row| {
+            Ok(PlacedSubnet {
+                subnet: subnet(row)?,
+                project_id: row.id("project_id")?,
+                region: row.text("region")?,
+                private_network_id: row.id("private_network_id")?,
+                vpc_id: row.id("vpc_id")?,
+            })
+        });
+        Ok((subnets.collect::<Result<_>>()?, total))
+    }
+
     /// A subnet, its Private Network and its VPC.
     ///
     /// # Errors
@@ -248,10 +318,15 @@ impl Reader {
                 }
                 push_ids(query, "resource_id", filter.resource_ids.iter().copied());
                 push_any(query, "resource_kind", filter.resource_types.iter().cloned());
+                if let Some(name) = &filter.resource_name {
+                    query.push(" AND instr(lower(resource_name), ").push_bind(name.to_lowercase()).push(") > 0");
+                }
+                push_any(query, "resource_mac", filter.mac_address.iter().cloned());
                 if let Some(is_ipv6) = filter.is_ipv6 {
                     query.push(" AND is_ipv6 = ").push_bind(is_ipv6);
                 }
                 push_ids(query, "id", filter.ip_ids.iter().map(|id| id.0));
+                push_impossible(query, filter.sourceless);
             })
             .await?;
         Ok((rows.iter().map(ip).collect::<Result<_>>()?, total))
@@ -320,8 +395,9 @@ impl Writer {
     /// # Errors
     /// If the database fails.
     pub async fn insert_vpc(&mut self, vpc: &Vpc) -> Result<()> {
-        self.insert(Kind::Vpc, vpc.id.0, &vpc.meta, &["is_default"], |values| {
-            values.push_bind(vpc.is_default);
+        let columns = ["is_default", "custom_routes_propagation_enabled"];
+        self.insert(Kind::Vpc, vpc.id.0, &vpc.meta, &columns, |values| {
+            values.push_bind(vpc.is_default).push_bind(vpc.custom_routes_propagation_enabled);
         })
         .await
     }
@@ -392,7 +468,7 @@ impl Writer {
     pub async fn insert_ip(&mut self, ip: &Ip, allotted: bool) -> Result<()> {
         let mut query = QueryBuilder::new(
             "INSERT INTO ip (id, project_id, organization_id, region, zone, subnet_id, is_ipv6, address, prefix_len, allotted, \
-             resource_kind, resource_id, resource_name, resource_mac, tags, created_at, updated_at) \
+             resource_kind, resource_id, resource_name, resource_mac, attached_at, tags, created_at, updated_at) \
              SELECT ",
         );
         let subnet = match &ip.source {
@@ -416,6 +492,7 @@ impl Writer {
             .push_bind(resource.map(|resource| blob(resource.id)))
             .push_bind(resource.and_then(|resource| resource.name.clone()))
             .push_bind(resource.and_then(|resource| resource.mac_address.clone()))
+            .push_bind(resource.map(|_| ip.created_at.0))
             .push_bind(to_json(&ip.tags))
             .push_bind(ip.created_at.0)
             .push_bind(ip.updated_at.0);
@@ -430,12 +507,29 @@ impl Writer {
     /// If the database fails.
     pub async fn attach_ip(&mut self, id: IpId, resource: &IpResource, now: Timestamp) -> Result<()> {
         sqlx::query(
-            "UPDATE ip SET resource_kind = ?, resource_id = ?, resource_name = ?, resource_mac = ?, updated_at = ? WHERE id = ?",
+            "UPDATE ip SET resource_kind = ?1, resource_id = ?2, resource_name = ?3, resource_mac = ?4, attached_at = ?5, updated_at = ?5 \
+             WHERE id = ?6",
         )
         .bind(&resource.kind)
         .bind(blob(resource.id))
         .bind(&resource.name)
         .bind(&resource.mac_address)
+        .bind(now.0)
+        .bind(blob(id.0))
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    /// Lets nothing use an address any more.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn detach_ip(&mut self, id: IpId, now: Timestamp) -> Result<()> {
+        sqlx::query(
+            "UPDATE ip SET resource_kind = NULL, resource_id = NULL, resource_name = NULL, resource_mac = NULL, attached_at = NULL, \
+             updated_at = ? WHERE id = ?",
+        )
         .bind(now.0)
         .bind(blob(id.0))
         .execute(self.connection())
@@ -489,8 +583,8 @@ impl Writer {
             .execute(self.connection())
             .await?;
         sqlx::query(
-            "UPDATE ip SET resource_kind = NULL, resource_id = NULL, resource_name = NULL, resource_mac = NULL, updated_at = ? \
-             WHERE resource_id = ?",
+            "UPDATE ip SET resource_kind = NULL, resource_id = NULL, resource_name = NULL, resource_mac = NULL, attached_at = NULL, \
+             updated_at = ? WHERE resource_id = ?",
         )
         .bind(now.0)
         .bind(blob(resource))

@@ -2,10 +2,11 @@
 
 use causeway_model::command::{ListQuery, SecretFilter};
 use causeway_model::resource::{Secret, SecretVersion, SecretVersionStatus};
-use causeway_model::{ConnectionId, SecretId, Timestamp};
+use causeway_model::{ConnectionId, ProjectId, SecretId, Timestamp};
 use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Sqlite};
 
-use crate::list::{Kind, Scope, push_any, window};
+use crate::list::{Kind, Scope, push_any, push_ids, push_impossible, window};
 use crate::row::{RowExt, blob, word};
 use crate::{Reader, Result, Writer};
 
@@ -45,9 +46,8 @@ fn version(row: &SqliteRow) -> Result<StoredVersion> {
     })
 }
 
-const VERSION: &str = "SELECT secret_version.*, secret.region, secret_version.revision = (SELECT max(revision) FROM secret_version AS newest \
-     WHERE newest.secret_id = secret_version.secret_id) AS latest FROM secret_version JOIN secret ON secret.id = secret_version.secret_id \
-     WHERE secret_id = ?";
+const VERSIONS: &str = "SELECT secret_version.*, secret.region, secret_version.revision = (SELECT max(revision) FROM secret_version AS newest \
+     WHERE newest.secret_id = secret_version.secret_id) AS latest FROM secret_version JOIN secret ON secret.id = secret_version.secret_id";
 
 impl Reader {
     async fn secret_record(&mut self, row: &SqliteRow) -> Result<SecretRecord> {
@@ -60,7 +60,16 @@ impl Reader {
         .fetch_one(self.connection())
         .await?;
         let owner_connection: Option<ConnectionId> = row.opt_id("owner_connection")?;
-        let used = counts.flag("used")?;
+        let mut used_by = sqlx::query("SELECT product FROM secret_product WHERE secret_id = ? ORDER BY product")
+            .bind(blob(id.0))
+            .fetch_all(self.connection())
+            .await?
+            .iter()
+            .map(|row| row.text("product"))
+            .collect::<Result<Vec<_>>>()?;
+        if counts.flag("used")? && !used_by.iter().any(|product| product == "s2s_vpn") {
+            used_by.push("s2s_vpn".to_owned());
+        }
         let secret = Secret {
             id,
             meta: row.meta()?,
@@ -69,7 +78,7 @@ impl Reader {
             kind: row.text("kind")?,
             protected: row.flag("protected")?,
             path: row.text("path")?,
-            used_by: if used { vec!["s2s_vpn".to_owned()] } else { Vec::new() },
+            used_by,
             version_count: counts.number("versions")?,
         };
         Ok(SecretRecord { secret, owner_connection })
@@ -108,12 +117,62 @@ impl Reader {
         Ok((secrets, total))
     }
 
+    /// The secrets of a project with this name in this folder; names are not unique.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn secrets_at(
+        &mut self,
+        region: &str,
+        project: ProjectId,
+        path: &str,
+        name: &str,
+    ) -> Result<Vec<SecretId>> {
+        let rows = sqlx::query(
+            "SELECT id FROM secret WHERE project_id = ? AND region = ? AND path = ? AND name = ? ORDER BY seq LIMIT 2",
+        )
+        .bind(blob(project.0))
+        .bind(region)
+        .bind(path)
+        .bind(name)
+        .fetch_all(self.connection())
+        .await?;
+        rows.iter().map(|row| row.id("id")).collect()
+    }
+
+    /// A page of the tags that secrets have, in order, and how many there are.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn secret_tags(&mut self, region: &str, scope: Scope, list: &ListQuery) -> Result<(Vec<String>, u64)> {
+        let only = |query: &mut QueryBuilder<Sqlite>| {
+            query.push(" FROM tag JOIN secret ON secret.id = tag.owner WHERE region = ").push_bind(region.to_owned());
+            match scope {
+                Scope::All => {}
+                Scope::Project(project) => {
+                    query.push(" AND project_id = ").push_bind(blob(project.0));
+                }
+                Scope::Nothing => push_impossible(query, true),
+            }
+            push_ids(query, "project_id", list.project_id.iter().map(|id| id.0));
+        };
+        let mut count = QueryBuilder::new("SELECT count(DISTINCT tag) AS total");
+        only(&mut count);
+        let total = count.build().fetch_one(self.connection()).await?.number("total")?;
+        let mut query = QueryBuilder::new("SELECT DISTINCT tag");
+        only(&mut query);
+        let (limit, offset) = window(list.page, list.page_size);
+        query.push(" ORDER BY tag LIMIT ").push_bind(limit).push(" OFFSET ").push_bind(offset);
+        let rows = query.build().fetch_all(self.connection()).await?;
+        Ok((rows.iter().map(|row| row.text("tag")).collect::<Result<_>>()?, total))
+    }
+
     /// A version by its number.
     ///
     /// # Errors
     /// If the database fails.
     pub async fn secret_version(&mut self, id: SecretId, revision: u32) -> Result<Option<StoredVersion>> {
-        let sql = format!("{VERSION} AND revision = ?");
+        let sql = format!("{VERSIONS} WHERE secret_id = ? AND revision = ?");
         let row = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(blob(id.0))
             .bind(revision)
@@ -128,34 +187,34 @@ impl Reader {
     /// If the database fails.
     pub async fn latest_secret_version(&mut self, id: SecretId, enabled: bool) -> Result<Option<StoredVersion>> {
         let only = if enabled { " AND secret_version.status = 'enabled'" } else { "" };
-        let sql = format!("{VERSION}{only} ORDER BY revision DESC LIMIT 1");
+        let sql = format!("{VERSIONS} WHERE secret_id = ?{only} ORDER BY revision DESC LIMIT 1");
         let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(blob(id.0)).fetch_optional(self.connection()).await?;
         row.as_ref().map(version).transpose()
     }
 
-    /// A page of versions, newest first, and their count.
+    /// A page of the versions with one of `statuses` (none: all), newest first, and their count.
     ///
     /// # Errors
     /// If the database fails.
     pub async fn secret_versions(
         &mut self,
         id: SecretId,
+        statuses: &[SecretVersionStatus],
         page: u32,
         page_size: u32,
     ) -> Result<(Vec<SecretVersion>, u64)> {
-        let total = sqlx::query("SELECT count(*) AS total FROM secret_version WHERE secret_id = ?")
-            .bind(blob(id.0))
-            .fetch_one(self.connection())
-            .await?
-            .number("total")?;
+        let only = |query: &mut QueryBuilder<Sqlite>| {
+            query.push(" WHERE secret_id = ").push_bind(blob(id.0));
+            push_any(query, "secret_version.status", statuses.iter().copied().map(word));
+        };
+        let mut count = QueryBuilder::new("SELECT count(*) AS total FROM secret_version");
+        only(&mut count);
+        let total = count.build().fetch_one(self.connection()).await?.number("total")?;
+        let mut query = QueryBuilder::new(VERSIONS);
+        only(&mut query);
         let (limit, offset) = window(page, page_size);
-        let sql = format!("{VERSION} ORDER BY revision DESC LIMIT ? OFFSET ?");
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(blob(id.0))
-            .bind(limit)
-            .bind(offset)
-            .fetch_all(self.connection())
-            .await?;
+        query.push(" ORDER BY revision DESC LIMIT ").push_bind(limit).push(" OFFSET ").push_bind(offset);
+        let rows = query.build().fetch_all(self.connection()).await?;
         Ok((rows.iter().map(|row| version(row).map(|stored| stored.version)).collect::<Result<_>>()?, total))
     }
 
@@ -204,6 +263,19 @@ impl Writer {
             .bind(path)
             .bind(protected)
             .bind(blob(id.0))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Lets a product use a secret.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn add_secret_owner(&mut self, id: SecretId, product: &str) -> Result<()> {
+        sqlx::query("INSERT OR IGNORE INTO secret_product (secret_id, product) VALUES (?, ?)")
+            .bind(blob(id.0))
+            .bind(product)
             .execute(self.connection())
             .await?;
         Ok(())

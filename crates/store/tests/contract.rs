@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use causeway_model::command::{ListQuery, OrderField};
+use causeway_model::command::{ListQuery, OrderField, VpcFilter};
 use causeway_model::resource::{
     BgpSession, Caller, Connection, CustomerGateway, InitiationPolicy, Ip, IpSource, Meta, PrivateNetwork, Role,
     Secret, SecretVersion, SecretVersionStatus, Subnet, Tunnels, Vpc, VpnGateway,
@@ -79,7 +79,13 @@ impl Fixture {
     }
 
     fn vpc(&self, name: &str) -> Vpc {
-        Vpc { id: VpcId::random(), meta: self.meta(name), is_default: false, private_network_count: 0 }
+        Vpc {
+            id: VpcId::random(),
+            meta: self.meta(name),
+            is_default: false,
+            custom_routes_propagation_enabled: true,
+            private_network_count: 0,
+        }
     }
 
     fn network(&self, vpc: VpcId, subnets: &[&str]) -> PrivateNetwork {
@@ -450,25 +456,25 @@ async fn lists_are_scoped_and_find_tags() {
     for name in ["one", "Two", "three"] {
         tx.insert_vpc(&fixture.vpc(name)).await.expect("inserts");
     }
-    let all = tx.vpcs(REGION, Scope::All, &list()).await.expect("reads");
+    let all = tx.vpcs(REGION, Scope::All, &list(), &VpcFilter::default()).await.expect("reads");
     assert_eq!((all.0.len(), all.1), (3, 3));
     for (scope, expected) in
         [(Scope::Nothing, 0), (Scope::Project(fixture.project), 3), (Scope::Project(ProjectId::random()), 0)]
     {
-        assert_eq!(tx.vpcs(REGION, scope, &list()).await.expect("reads").1, expected);
+        assert_eq!(tx.vpcs(REGION, scope, &list(), &VpcFilter::default()).await.expect("reads").1, expected);
     }
     let tagged = ListQuery { tags: vec!["Two".into(), "three".into(), "none".into()], ..list() };
-    assert_eq!(tx.vpcs(REGION, Scope::All, &tagged).await.expect("reads").1, 2);
+    assert_eq!(tx.vpcs(REGION, Scope::All, &tagged, &VpcFilter::default()).await.expect("reads").1, 2);
     let named = ListQuery { name: Some("TW".into()), ..list() };
-    let mut two = tx.vpcs(REGION, Scope::All, &named).await.expect("reads").0.remove(0);
+    let mut two = tx.vpcs(REGION, Scope::All, &named, &VpcFilter::default()).await.expect("reads").0.remove(0);
     assert_eq!(two.meta.tags, ["t", "Two"], "in the order given");
     two.meta.tags = vec!["new".into()];
     tx.set_meta(Kind::Vpc, two.id.0, &two.meta).await.expect("writes");
-    assert_eq!(tx.vpcs(REGION, Scope::All, &tagged).await.expect("reads").1, 1);
+    assert_eq!(tx.vpcs(REGION, Scope::All, &tagged, &VpcFilter::default()).await.expect("reads").1, 1);
     // What looks like SQL or a pattern is only text.
     for name in ["%", "'; DROP TABLE vpc; --"] {
         let named = ListQuery { name: Some(name.into()), ..list() };
-        assert_eq!(tx.vpcs(REGION, Scope::All, &named).await.expect("reads").1, 0);
+        assert_eq!(tx.vpcs(REGION, Scope::All, &named, &VpcFilter::default()).await.expect("reads").1, 0);
     }
 }
 

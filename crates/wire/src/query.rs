@@ -1,22 +1,42 @@
 //! Query strings (wire-api.md §1.4, §1.8): repeated keys for lists, booleans in any case, `unknown_*` and empty values mean no filter,
 //! unknown parameters are ignored, and every bad one is named.
 
+use std::net::IpAddr;
+
 use causeway_model::command::{
-    ConnectionFilter, IpFilter, ListQuery, OrderField, PrivateNetworkFilter, SecretFilter, VpnGatewayFilter,
+    ConnectionFilter, IpFilter, ListQuery, OrderField, PrivateNetworkFilter, SecretFilter, SubnetFilter, VpcFilter,
+    VpnGatewayFilter,
 };
 use causeway_model::error::ArgumentReason;
+use causeway_model::resource::SecretVersionStatus;
+use causeway_model::route::{RouteFilter, RouteKind};
 use causeway_model::status::{ConnectionStatus, VpnGatewayStatus};
 use causeway_model::{Error, Timestamp};
+use ipnet::IpNet;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::errors::{Errors, excerpt, words};
 use crate::record::Recorder;
+use crate::request::ipam::mac;
 
 /// Objects of a page when the caller does not say (real value unknown).
 pub const DEFAULT_PAGE_SIZE: u32 = 50;
 /// Objects of a page at most.
 pub const MAX_PAGE_SIZE: u32 = 1000;
+
+/// What lists of VPCs and Private Networks call private access to object storage, which is not offered.
+const OBJECT_STORAGE: [&str; 3] =
+    ["s3_integration_enabled", "has_s3_integration", "object_storage_private_access_enabled"];
+
+/// Next hops that production has.
+const NEXT_HOPS: [&str; 5] = [
+    "vpc_gateway_network",
+    "instance_private_nic",
+    "baremetal_private_nic",
+    "apple_silicon_private_nic",
+    "vpn_gateway",
+];
 
 /// A parsed query string. Field errors are collected until [`Query::finish`].
 #[derive(Debug, Default)]
@@ -72,6 +92,16 @@ impl Query {
         self.is(name, || json!({"type": "string"}));
         let mut values = self.pairs.iter().filter(|(key, value)| key == name && !value.is_empty());
         values.next_back().map(|(_, value)| value.clone())
+    }
+
+    /// The last value of free text that has to be there.
+    #[must_use]
+    pub fn required_text(&self, name: &str, help: &str) -> String {
+        let text = self.text(name);
+        if text.is_none() {
+            self.push(name, ArgumentReason::Required, help);
+        }
+        text.unwrap_or_default()
     }
 
     /// Every value of a list of free texts.
@@ -157,13 +187,6 @@ impl Query {
                 self.push(name, ArgumentReason::Format, format!("must be a number from 1 to {max}"));
                 default
             }
-        }
-    }
-
-    /// Records that this server does not offer the filter `name`, if the request uses it: a list that ignored it would be wrong.
-    pub fn not_offered(&self, name: &str) {
-        if self.values(name).next().is_some() {
-            self.push(name, ArgumentReason::Constraint, "this filter is not offered; leave it out");
         }
     }
 
@@ -260,22 +283,105 @@ impl Query {
         }
     }
 
+    /// Filters of the VPC list.
+    pub fn vpcs(&self) -> VpcFilter {
+        // Routing is always on.
+        let routed = self.boolean("routing_enabled") != Some(false);
+        VpcFilter { is_default: self.boolean("is_default"), impossible: !routed || self.asks_for_object_storage() }
+    }
+
     /// Filters of the Private Network list.
     pub fn private_networks(&self) -> PrivateNetworkFilter {
-        PrivateNetworkFilter { vpc_id: self.id("vpc_id"), private_network_ids: self.ids("private_network_ids") }
+        PrivateNetworkFilter {
+            vpc_id: self.id("vpc_id"),
+            private_network_ids: self.ids("private_network_ids"),
+            dhcp_enabled: self.boolean("dhcp_enabled"),
+            impossible: self.asks_for_object_storage(),
+        }
+    }
+
+    /// Whether only what has private access to object storage is wanted: nothing here has.
+    fn asks_for_object_storage(&self) -> bool {
+        let asked = OBJECT_STORAGE.map(|name| self.boolean(name));
+        asked.contains(&Some(true))
+    }
+
+    /// Filters of the subnet list.
+    pub fn subnets(&self) -> SubnetFilter {
+        SubnetFilter { vpc_id: self.id("vpc_id"), subnet_ids: self.ids("subnet_ids") }
+    }
+
+    /// Filters of the route list. The second value: whether nothing can match, since this service has no such next hops.
+    pub fn routes(&self) -> (RouteFilter, bool) {
+        let connector = self.id::<Uuid>("nexthop_vpc_connector_id").is_some();
+        let hops = NEXT_HOPS.map(|word| (word, word));
+        let hop = self.enumeration("nexthop_resource_type", &hops).pop();
+        let kind = hop.filter(|hop| *hop == "vpn_gateway").map(|_| RouteKind::S2sVpn);
+        let filter = RouteFilter {
+            vpc_id: self.id("vpc_id"),
+            resource: self.id("nexthop_resource_id"),
+            network: self.id("nexthop_private_network_id"),
+            kind,
+            contains: self.prefix("contains"),
+            is_ipv6: self.boolean("is_ipv6"),
+        };
+        (filter, connector || (hop.is_some() && kind.is_none()))
+    }
+
+    /// Statuses of the secret versions wanted. The second value: whether nothing can match.
+    pub fn secret_version_statuses(&self) -> (Vec<SecretVersionStatus>, bool) {
+        let all = [
+            (Some(SecretVersionStatus::Enabled), "enabled"),
+            (Some(SecretVersionStatus::Disabled), "disabled"),
+            (Some(SecretVersionStatus::Deleted), "deleted"),
+            // Versions are deleted at once here.
+            (None, "scheduled_for_deletion"),
+        ];
+        let asked = self.enumeration("status", &all);
+        let found: Vec<_> = asked.iter().copied().flatten().collect();
+        let nothing = found.is_empty() && !asked.is_empty();
+        (found, nothing)
+    }
+
+    /// An address or a prefix; host bits do not count.
+    fn prefix(&self, name: &str) -> Option<IpNet> {
+        self.is(name, || json!({"type": "string", "description": "An address or a prefix (CIDR)."}));
+        let value = self.values(name).last()?;
+        let parsed = value.parse::<IpNet>().or_else(|_| value.parse::<IpAddr>().map(IpNet::from));
+        match parsed {
+            Ok(prefix) => Some(prefix.trunc()),
+            Err(_) => {
+                self.push(
+                    name,
+                    ArgumentReason::Format,
+                    format!("`{}` is neither an address nor a prefix", excerpt(value)),
+                );
+                None
+            }
+        }
+    }
+
+    fn mac_address(&self, name: &str) -> Option<String> {
+        self.is(name, || json!({"type": "string"}));
+        let value = self.values(name).last()?;
+        let mac = mac(value);
+        if mac.is_none() {
+            self.push(name, ArgumentReason::Format, format!("`{}` is not a MAC address", excerpt(value)));
+        }
+        mac
     }
 
     /// Filters of the IPAM list.
     pub fn ips(&self) -> IpFilter {
-        for name in ["resource_name", "mac_address", "regional", "source_vpc_id"] {
-            self.not_offered(name);
-        }
         let mut resource_ids = self.ids("resource_ids");
         resource_ids.extend(self.id::<Uuid>("resource_id"));
         let mut resource_types = self.words("resource_types");
         resource_types.extend(self.words("resource_type").pop());
-        let sources = ["zonal", "private_network_id", "subnet_id"];
-        let given: Vec<_> = sources.into_iter().filter(|name| self.values(name).next().is_some()).collect();
+        let sources = ["zonal", "regional", "private_network_id", "subnet_id", "source_vpc_id"];
+        let regional = self.boolean("regional") == Some(true);
+        let of_vpc = self.id::<Uuid>("source_vpc_id").is_some();
+        let given = |name: &&str| if *name == "regional" { regional } else { self.values(name).next().is_some() };
+        let given: Vec<_> = sources.into_iter().filter(given).collect();
         if let [_, second, ..] = given.as_slice() {
             self.push(second, ArgumentReason::Constraint, format!("give at most one of {}", words(sources)));
         }
@@ -287,8 +393,12 @@ impl Query {
             attached: self.boolean("attached"),
             resource_ids,
             resource_types,
+            resource_name: self.text("resource_name"),
+            mac_address: self.mac_address("mac_address"),
             is_ipv6: self.boolean("is_ipv6"),
             ip_ids: self.ids("ip_ids"),
+            // Addresses here come from subnets and zones.
+            sourceless: regional || of_vpc,
         }
     }
 
@@ -333,6 +443,16 @@ orders! {
     NAME_DESC = "name_desc", Name, true;
     TYPE_ASC = "type_asc", Type, false;
     TYPE_DESC = "type_desc", Type, true;
+    ATTACHED_AT_ASC = "attached_at_asc", AttachedAt, false;
+    ATTACHED_AT_DESC = "attached_at_desc", AttachedAt, true;
+    IP_ADDRESS_ASC = "ip_address_asc", Address, false;
+    IP_ADDRESS_DESC = "ip_address_desc", Address, true;
+    MAC_ADDRESS_ASC = "mac_address_asc", MacAddress, false;
+    MAC_ADDRESS_DESC = "mac_address_desc", MacAddress, true;
+    DESTINATION_ASC = "destination_asc", Destination, false;
+    DESTINATION_DESC = "destination_desc", Destination, true;
+    PREFIX_LEN_ASC = "prefix_len_asc", PrefixLength, false;
+    PREFIX_LEN_DESC = "prefix_len_desc", PrefixLength, true;
     STATUS_ASC = "status_asc", Status, false;
     STATUS_DESC = "status_desc", Status, true;
 }
@@ -366,8 +486,27 @@ impl Order {
         Self::STATUS_DESC,
     ];
     /// IPAM addresses.
-    pub const IPS: &'static [Self] =
-        &[Self::CREATED_AT_DESC, Self::CREATED_AT_ASC, Self::UPDATED_AT_ASC, Self::UPDATED_AT_DESC];
+    pub const IPS: &'static [Self] = &[
+        Self::CREATED_AT_DESC,
+        Self::CREATED_AT_ASC,
+        Self::UPDATED_AT_ASC,
+        Self::UPDATED_AT_DESC,
+        Self::ATTACHED_AT_ASC,
+        Self::ATTACHED_AT_DESC,
+        Self::IP_ADDRESS_ASC,
+        Self::IP_ADDRESS_DESC,
+        Self::MAC_ADDRESS_ASC,
+        Self::MAC_ADDRESS_DESC,
+    ];
+    /// Routes of VPCs.
+    pub const ROUTES: &'static [Self] = &[
+        Self::CREATED_AT_ASC,
+        Self::CREATED_AT_DESC,
+        Self::DESTINATION_ASC,
+        Self::DESTINATION_DESC,
+        Self::PREFIX_LEN_ASC,
+        Self::PREFIX_LEN_DESC,
+    ];
     /// Secrets.
     pub const SECRETS: &'static [Self] = &[
         Self::NAME_ASC,
@@ -502,10 +641,41 @@ mod tests {
         assert_eq!(filter.zonal.as_deref(), Some("fr-par-1"));
         query.finish().expect("no errors");
 
-        let query = Query::parse(&format!("zonal=fr-par-1&subnet_id={ID}&resource_name=x"));
+        let query = Query::parse(&format!("zonal=fr-par-1&subnet_id={ID}&mac_address=x"));
         let _ = query.ips();
         let names: Vec<_> = errors(query).into_iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["resource_name", "subnet_id"]);
+        assert_eq!(names, ["subnet_id", "mac_address"]);
+
+        let query = Query::parse("mac_address=bc%3A24%3A11%3A74%3Ad0%3A5b&resource_name=rout&regional=True");
+        let filter = query.ips();
+        assert_eq!(filter.mac_address.as_deref(), Some("BC:24:11:74:D0:5B"));
+        assert_eq!((filter.resource_name.as_deref(), filter.sourceless), (Some("rout"), true));
+        query.finish().expect("no errors");
+    }
+
+    #[test]
+    fn route_filters() {
+        let query = Query::parse(
+            "nexthop_resource_type=unknown_type&contains=10.0.1.7%2F24&is_ipv6=False&order_by=prefix_len_desc",
+        );
+        let (filter, nothing) = query.routes();
+        let expected = RouteFilter {
+            contains: Some("10.0.1.0/24".parse().expect("a prefix")),
+            is_ipv6: Some(false),
+            ..RouteFilter::default()
+        };
+        assert_eq!((filter, nothing), (expected, false));
+        assert_eq!(query.list(Order::ROUTES).order, OrderField::PrefixLength);
+        query.finish().expect("no errors");
+        let (filter, nothing) = Query::parse("nexthop_resource_type=vpn_gateway&contains=fd00::1").routes();
+        assert_eq!((filter.kind, nothing), (Some(RouteKind::S2sVpn), false));
+        assert_eq!(filter.contains, Some("fd00::1/128".parse().expect("a prefix")));
+        assert!(Query::parse("nexthop_resource_type=instance_private_nic").routes().1);
+        assert!(Query::parse(&format!("nexthop_vpc_connector_id={ID}")).routes().1);
+        let query = Query::parse("contains=x&nexthop_resource_type=y");
+        let _ = query.routes();
+        let names: Vec<_> = errors(query).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["nexthop_resource_type", "contains"]);
     }
 
     #[test]

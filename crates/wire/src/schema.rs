@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use causeway_model::acl::{AclAction, AclProtocol};
 use causeway_model::reason::{Layer, ReasonCode, Turn};
 use causeway_model::resource::{InitiationPolicy, SecretVersionStatus};
 use causeway_model::status::{BgpStatus, ConnectionStatus, TunnelStatus, VpnGatewayStatus};
@@ -141,6 +142,8 @@ schemas!([(); 0] => json!({"type": "array", "maxItems": 0}));
 schemas!(Family => json!({"type": "string", "enum": ["ipv4", "ipv6"]}));
 schemas!(InitiationPolicy => json!({"type": "string", "enum": ["vpn_gateway", "customer_gateway"]}));
 schemas!(SecretVersionStatus => json!({"type": "string", "enum": ["enabled", "disabled", "deleted"]}));
+schemas!(AclAction => json!({"type": "string", "enum": ["accept", "drop"]}));
+schemas!(AclProtocol => json!({"type": "string", "enum": ["any", "tcp", "udp", "icmp"]}));
 schemas!(Layer => json!({"type": "string", "enum": ["platform", "ike", "child", "bgp", "route"]}));
 schemas!(Turn => json!({"type": "string", "enum": ["nobody", "tenant", "device", "partner", "operator"]}));
 

@@ -1,13 +1,16 @@
 //! The recorded documents of wire-api.md (§3.4, §3.5, §3.7, Appendix A), byte for byte. Placeholders stand for ids.
 
+use causeway_model::acl::{Acl, AclAction, AclProtocol, AclRule, PortRange};
 use causeway_model::resource::{
     BgpSession, Connection, CustomerGateway, GatewayType, InitiationPolicy, Ip, IpResource, IpSource, Meta,
     PrivateNetwork, RoutingPolicy, Secret, SecretVersion, SecretVersionStatus, Subnet, Tunnels, Vpc, VpnGateway,
 };
+use causeway_model::route::{Route, RouteKind, RouteWithNextHop};
 use causeway_model::status::{BgpStatus, ConnectionStatus, TunnelStatus, VpnGatewayStatus};
 use causeway_model::suite::{Cipher, DhGroup, Encryption, Integrity};
 use causeway_model::view::{ConnectionStatuses, VpnGatewayView};
-use causeway_model::{OrganizationId, PrivateNetworkId, ProjectId, SubnetId, Timestamp, VpcId};
+use causeway_model::{OrganizationId, ProjectId, SubnetId, Timestamp};
+use causeway_wire::document::List;
 use causeway_wire::document::account::MetadataDocument;
 use causeway_wire::document::instance::{InstanceIpDocument, WrappedInstanceIpDocument};
 use causeway_wire::document::ipam::IpDocument;
@@ -19,7 +22,6 @@ use causeway_wire::document::secret::{AccessDocument, SecretDocument, SecretVers
 use causeway_wire::document::vpc::{
     AclDocument, PrivateNetworkDocument, RouteDocument, RouteWithNexthopDocument, VpcDocument,
 };
-use causeway_wire::document::{List, Time};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -234,13 +236,28 @@ fn a_vpc() {
         id: id("<id>"),
         meta: meta("n", "2026-07-28T12:29:08.356342Z"),
         is_default: false,
+        custom_routes_propagation_enabled: true,
         private_network_count: 0,
     };
     check(
         &VpcDocument::from(vpc),
         r#"{"created_at":"2026-07-28T12:29:08.356342Z","custom_routes_propagation_enabled":true,"id":"<id>","is_default":false,"name":"n","organization_id":"<org>","private_network_count":0,"project_id":"<prj>","region":"fr-par","routing_enabled":true,"tags":[],"transitivity_enabled":false,"updated_at":"2026-07-28T12:29:08.356342Z"}"#,
     );
-    check(&AclDocument::default(), r#"{"default_policy":"accept","rules":[]}"#);
+    check(&AclDocument::from(Acl::default()), r#"{"default_policy":"accept","rules":[]}"#);
+    let rule = AclRule {
+        protocol: AclProtocol::Tcp,
+        source: parse("10.0.0.0/24"),
+        source_ports: PortRange { low: 0, high: 0 },
+        destination: parse("0.0.0.0/0"),
+        destination_ports: PortRange { low: 80, high: 443 },
+        action: AclAction::Drop,
+        description: Some("web".to_owned()),
+    };
+    let acl = Acl { default_action: AclAction::Drop, rules: vec![AclRule { description: None, ..rule.clone() }, rule] };
+    check(
+        &AclDocument::from(acl),
+        r#"{"default_policy":"drop","rules":[{"action":"drop","destination":"0.0.0.0/0","dst_port_high":443,"dst_port_low":80,"protocol":"tcp","source":"10.0.0.0/24","src_port_high":0,"src_port_low":0},{"action":"drop","description":"web","destination":"0.0.0.0/0","dst_port_high":443,"dst_port_low":80,"protocol":"tcp","source":"10.0.0.0/24","src_port_high":0,"src_port_low":0}]}"#,
+    );
 }
 
 #[test]
@@ -264,49 +281,52 @@ fn a_private_network() {
 
 #[test]
 fn routes() {
-    let at = |text: &str| Time(time(text));
-    let network: PrivateNetworkId = id("<pn>");
-    let vpc: VpcId = id("<vpc>");
-    let route = RouteDocument {
-        created_at: at("2026-07-30T11:57:18.448617Z"),
-        description: "d".to_owned(),
-        destination: parse("10.0.0.0/24"),
-        id: uuid("<id>").to_string(),
-        is_read_only: false,
-        nexthop_private_network_id: Some(network),
-        nexthop_resource_id: Some(uuid("<nic>")),
-        nexthop_vpc_connector_id: None,
+    let route = Route {
+        id: Some(id("<id>")),
+        project_id: id("<prj>"),
         region: "fr-par".to_owned(),
+        vpc_id: id("<vpc>"),
+        kind: RouteKind::Custom,
+        description: "d".to_owned(),
         tags: vec!["tf".to_owned()],
-        r#type: "custom",
-        updated_at: at("2026-07-30T11:57:18.448617Z"),
-        vpc_id: vpc,
+        destination: parse("10.0.0.0/24"),
+        network: Some(id("<pn>")),
+        resource: Some(uuid("<nic>")),
+        created_at: time("2026-07-30T11:57:18.448617Z"),
+        updated_at: time("2026-07-30T11:57:18.448617Z"),
     };
     check(
-        &route,
+        &RouteDocument::from(route.clone()),
         r#"{"created_at":"2026-07-30T11:57:18.448617Z","description":"d","destination":"10.0.0.0/24","id":"<id>","is_read_only":false,"nexthop_private_network_id":"<pn>","nexthop_resource_id":"<nic>","nexthop_vpc_connector_id":null,"region":"fr-par","tags":["tf"],"type":"custom","updated_at":"2026-07-30T11:57:18.448617Z","vpc_id":"<vpc>"}"#,
     );
-    let local = RouteDocument {
-        created_at: at("2026-07-30T11:56:25.393560Z"),
+    let local = Route {
+        id: None,
+        kind: RouteKind::Subnet,
         description: "Local Private Network route".to_owned(),
-        destination: parse("172.16.32.0/22"),
-        id: String::new(),
-        is_read_only: true,
-        nexthop_resource_id: None,
         tags: vec!["MANAGED".to_owned()],
-        r#type: "subnet",
-        updated_at: at("2026-07-30T11:56:25.393560Z"),
-        ..route
+        destination: parse("172.16.32.0/22"),
+        resource: None,
+        created_at: time("2026-07-30T11:56:25.393560Z"),
+        updated_at: time("2026-07-30T11:56:25.393560Z"),
+        ..route.clone()
     };
-    let item = RouteWithNexthopDocument {
-        nexthop_ip: None,
-        nexthop_name: None,
-        nexthop_resource_type: "unknown_type",
-        route: local,
-    };
+    let item = RouteWithNexthopDocument::from(RouteWithNextHop { route: local, address: None, name: None });
     check(
         &List::alphabetical("routes", vec![item], 1),
         r#"{"routes":[{"nexthop_ip":null,"nexthop_name":null,"nexthop_resource_type":"unknown_type","route":{"created_at":"2026-07-30T11:56:25.393560Z","description":"Local Private Network route","destination":"172.16.32.0/22","id":"","is_read_only":true,"nexthop_private_network_id":"<pn>","nexthop_resource_id":null,"nexthop_vpc_connector_id":null,"region":"fr-par","tags":["MANAGED"],"type":"subnet","updated_at":"2026-07-30T11:56:25.393560Z","vpc_id":"<vpc>"}}],"total_count":1}"#,
+    );
+    let learned = Route {
+        id: None,
+        kind: RouteKind::S2sVpn,
+        description: "Learned Site-to-Site VPN route".to_owned(),
+        tags: vec!["MANAGED".to_owned()],
+        resource: Some(uuid("<gw>")),
+        ..route
+    };
+    let (address, name) = (Some(parse("172.16.32.2")), Some("gw".to_owned()));
+    check(
+        &RouteWithNexthopDocument::from(RouteWithNextHop { route: learned, address, name }),
+        r#"{"nexthop_ip":"172.16.32.2","nexthop_name":"gw","nexthop_resource_type":"vpn_gateway","route":{"created_at":"2026-07-30T11:57:18.448617Z","description":"Learned Site-to-Site VPN route","destination":"10.0.0.0/24","id":"","is_read_only":true,"nexthop_private_network_id":"<pn>","nexthop_resource_id":"<gw>","nexthop_vpc_connector_id":null,"region":"fr-par","tags":["MANAGED"],"type":"s2s_vpn","updated_at":"2026-07-30T11:57:18.448617Z","vpc_id":"<vpc>"}}"#,
     );
 }
 

@@ -5,8 +5,8 @@ use causeway_wire::document::ipam::IpDocument;
 use causeway_wire::query::Order;
 
 use super::list;
-use super::table::{Routes, get, many, not_offered_yet, nothing, one, post};
-use crate::answer::{Answer, Failure, json, no_content, not_offered};
+use super::table::{Routes, get, many, nothing, one, post};
+use crate::answer::{Answer, Failure, json, no_content};
 use crate::call::Call;
 
 pub(crate) fn routes() -> Routes {
@@ -17,10 +17,10 @@ pub(crate) fn routes() -> Routes {
             &format!("{P}/ips/{{ip_id}}"),
             get(ip, one::<IpDocument>()).patch(update, one::<IpDocument>()).delete(release, nothing()),
         )
-        .route(&format!("{P}/ips/{{ip_id}}/attach"), post(not_offered, not_offered_yet()))
-        .route(&format!("{P}/ips/{{ip_id}}/detach"), post(not_offered, not_offered_yet()))
-        .route(&format!("{P}/ips/{{ip_id}}/move"), post(not_offered, not_offered_yet()))
-        .route(&format!("{P}/ip-sets/release"), post(not_offered, not_offered_yet()))
+        .route(&format!("{P}/ips/{{ip_id}}/attach"), post(attach, one::<IpDocument>()))
+        .route(&format!("{P}/ips/{{ip_id}}/detach"), post(detach, one::<IpDocument>()))
+        .route(&format!("{P}/ips/{{ip_id}}/move"), post(move_ip, one::<IpDocument>()))
+        .route(&format!("{P}/ip-sets/release"), post(release_set, nothing()))
 }
 
 fn ip_id(call: &Call) -> Result<IpId, Failure> {
@@ -54,5 +54,30 @@ async fn update(call: Call) -> Answer {
 
 async fn release(call: Call) -> Answer {
     call.controller.release_ip(&call.caller, &call.region, ip_id(&call)?).await?;
+    Ok(no_content())
+}
+
+async fn attach(call: Call) -> Answer {
+    let (id, resource) = (ip_id(&call)?, call.body()?.ip_resource()?);
+    let ip = call.controller.attach_ip(&call.caller, &call.region, id, resource).await?;
+    json(&IpDocument::from(ip))
+}
+
+async fn detach(call: Call) -> Answer {
+    let (id, resource) = (ip_id(&call)?, call.body()?.ip_resource()?);
+    let ip = call.controller.move_ip(&call.caller, &call.region, id, ("resource", resource), None).await?;
+    json(&IpDocument::from(ip))
+}
+
+/// Without `to_resource`: the address is detached.
+async fn move_ip(call: Call) -> Answer {
+    let (id, (from, to)) = (ip_id(&call)?, call.body()?.move_ip()?);
+    let ip = call.controller.move_ip(&call.caller, &call.region, id, ("from_resource", from), to).await?;
+    json(&IpDocument::from(ip))
+}
+
+async fn release_set(call: Call) -> Answer {
+    let ids = call.body()?.ip_ids()?;
+    call.controller.release_ips(&call.caller, &call.region, &ids).await?;
     Ok(no_content())
 }

@@ -6,6 +6,7 @@ pub(crate) mod extension;
 pub(crate) mod ipam;
 pub(crate) mod operator;
 pub(crate) mod options;
+pub(crate) mod routing;
 pub(crate) mod s2s;
 pub(crate) mod secret;
 pub(crate) mod table;

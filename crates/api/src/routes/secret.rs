@@ -5,9 +5,10 @@ use causeway_model::{Error, SecretId};
 use causeway_wire::document::List;
 use causeway_wire::document::secret::{AccessDocument, SecretDocument, SecretVersionDocument};
 use causeway_wire::query::Order;
-use causeway_wire::request::secret::revision;
+use causeway_wire::request::secret::{SECRET_TYPES, revision};
 
 use super::table::{Routes, get, many, not_offered_yet, nothing, one, post};
+use super::window;
 use crate::answer::{Answer, Failure, json, no_content, not_offered};
 use crate::call::Call;
 
@@ -25,7 +26,7 @@ pub(crate) fn routes() -> Routes {
         .route(&format!("{S}/protect"), post(protect, one::<SecretDocument>()))
         .route(&format!("{S}/unprotect"), post(unprotect, one::<SecretDocument>()))
         .route(&format!("{S}/restore"), post(not_offered, not_offered_yet()))
-        .route(&format!("{S}/add-owner"), post(not_offered, not_offered_yet()))
+        .route(&format!("{S}/add-owner"), post(add_owner, nothing()))
         .route(
             &format!("{S}/versions"),
             get(list_versions, many::<SecretVersionDocument>("versions"))
@@ -41,9 +42,12 @@ pub(crate) fn routes() -> Routes {
         .route(&format!("{V}/enable"), post(enable_version, one::<SecretVersionDocument>()))
         .route(&format!("{V}/disable"), post(disable_version, one::<SecretVersionDocument>()))
         .route(&format!("{V}/restore"), post(not_offered, not_offered_yet()))
-        .route(&format!("{P}/secrets-by-path/versions/{{revision}}/access"), get(not_offered, not_offered_yet()))
-        .route(&format!("{P}/tags"), get(not_offered, not_offered_yet()))
-        .route(&format!("{P}/secret-types"), get(not_offered, not_offered_yet()))
+        .route(
+            &format!("{P}/secrets-by-path/versions/{{revision}}/access"),
+            get(access_by_path, one::<AccessDocument>()),
+        )
+        .route(&format!("{P}/tags"), get(list_tags, many::<String>("tags")))
+        .route(&format!("{P}/secret-types"), get(list_types, many::<String>("types")))
 }
 
 fn secret_id(call: &Call) -> Result<SecretId, Failure> {
@@ -104,12 +108,37 @@ async fn unprotect(call: Call) -> Answer {
     json(&SecretDocument::from(secret))
 }
 
-async fn list_versions(call: Call) -> Answer {
+async fn add_owner(call: Call) -> Answer {
+    let (id, product) = (secret_id(&call)?, call.body()?.secret_owner()?);
+    call.controller.add_secret_owner(&call.caller, &call.region, id, product).await?;
+    Ok(no_content())
+}
+
+async fn list_tags(call: Call) -> Answer {
     let query = call.query();
     let page = query.list(&[]);
     query.finish()?;
+    let tags = call.controller.list_secret_tags(&call.caller, &call.region, &page).await?;
+    json(&list::<_, String>("tags", tags))
+}
+
+/// The types are the same for every project.
+async fn list_types(call: Call) -> Answer {
+    let query = call.query();
+    let page = query.list(&[]);
+    query.finish()?;
+    json(&list::<_, String>("types", window(SECRET_TYPES.to_vec(), &page)))
+}
+
+async fn list_versions(call: Call) -> Answer {
+    let query = call.query();
+    let (page, (statuses, nothing)) = (query.list(&[]), query.secret_version_statuses());
+    query.finish()?;
     let id = secret_id(&call)?;
-    let versions = call.controller.list_secret_versions(&call.caller, &call.region, id, &page).await?;
+    let mut versions = call.controller.list_secret_versions(&call.caller, &call.region, id, &page, &statuses).await?;
+    if nothing {
+        versions = Page { items: Vec::new(), total: 0 };
+    }
     json(&list::<_, SecretVersionDocument>("versions", versions))
 }
 
@@ -140,6 +169,20 @@ async fn delete_version(call: Call) -> Answer {
 async fn access(call: Call) -> Answer {
     let (id, revision) = version_ref(&call)?;
     let accessed = call.controller.access_secret_version(&call.caller, &call.region, id, revision).await?;
+    json(&AccessDocument::new(&accessed.version, accessed.kind, &accessed.data))
+}
+
+/// The folder is `/` unless the query says another one.
+async fn access_by_path(call: Call) -> Answer {
+    let text = call.param("revision");
+    let not_found = || Failure(Error::NotFound { resource: "secret_version", id: text.to_owned() });
+    let revision = revision(text).ok_or_else(not_found)?;
+    let query = call.query();
+    let (path, name) = (query.text("secret_path"), query.required_text("secret_name", "give the secret's name"));
+    let project = query.id("project_id");
+    query.finish()?;
+    let at = (project, path.as_deref().unwrap_or("/"), name.as_str());
+    let accessed = call.controller.access_secret_by_path(&call.caller, &call.region, at, revision).await?;
     json(&AccessDocument::new(&accessed.version, accessed.kind, &accessed.data))
 }
 

@@ -1,12 +1,15 @@
 //! VPC v2 (wire-api.md §5).
 
-use causeway_model::command::{ListQuery, OrderField, PrivateNetworkFilter};
-use causeway_model::{PrivateNetworkId, SubnetId, VpcId};
-use causeway_wire::document::vpc::{AclDocument, PrivateNetworkDocument, SubnetDocument, VpcDocument};
+use causeway_model::command::Page;
+use causeway_model::route::RouteWithNextHop;
+use causeway_model::{Error, Family, PrivateNetworkId, RouteId, VpcId};
+use causeway_wire::document::vpc::{
+    AclDocument, PrivateNetworkDocument, RouteDocument, RouteWithNexthopDocument, SubnetDocument, VpcDocument,
+};
 use causeway_wire::query::Order;
 
+use super::list;
 use super::table::{Routes, delete, get, many, not_offered_yet, nothing, one, post};
-use super::{everything, list, window};
 use crate::answer::{Answer, Failure, json, no_content, not_offered};
 use crate::call::Call;
 
@@ -18,12 +21,14 @@ pub(crate) fn routes() -> Routes {
             &format!("{P}/vpcs/{{vpc_id}}"),
             get(vpc, one::<VpcDocument>()).patch(update_vpc, one::<VpcDocument>()).delete(delete_vpc, nothing()),
         )
-        // Both are always on.
-        .route(&format!("{P}/vpcs/{{vpc_id}}/enable-routing"), post(vpc, one::<VpcDocument>()))
-        .route(&format!("{P}/vpcs/{{vpc_id}}/enable-custom-routes-propagation"), post(vpc, one::<VpcDocument>()))
+        .route(&format!("{P}/vpcs/{{vpc_id}}/enable-routing"), post(enable_routing, one::<VpcDocument>()))
+        .route(
+            &format!("{P}/vpcs/{{vpc_id}}/enable-custom-routes-propagation"),
+            post(enable_custom_routes_propagation, one::<VpcDocument>()),
+        )
         .route(
             &format!("{P}/vpcs/{{vpc_id}}/acl-rules"),
-            get(acl, one::<AclDocument>()).put(not_offered, not_offered_yet()),
+            get(acl, one::<AclDocument>()).put(set_acl, one::<AclDocument>()),
         )
         .route(
             &format!("{P}/private-networks"),
@@ -36,19 +41,18 @@ pub(crate) fn routes() -> Routes {
                 .patch(update_private_network, one::<PrivateNetworkDocument>())
                 .delete(delete_private_network, nothing()),
         )
-        // Always on.
         .route(
             &format!("{P}/private-networks/{{private_network_id}}/enable-dhcp"),
-            post(private_network, one::<PrivateNetworkDocument>()),
+            post(enable_dhcp, one::<PrivateNetworkDocument>()),
         )
         .route(&format!("{P}/subnets"), get(list_subnets, many::<SubnetDocument>("subnets")))
-        .route(&format!("{P}/routes-with-nexthop"), get(not_offered, not_offered_yet()))
-        .route(&format!("{P}/routes"), post(not_offered, not_offered_yet()))
+        .route(&format!("{P}/routes-with-nexthop"), get(list_routes, many::<RouteWithNexthopDocument>("routes")))
+        .route(&format!("{P}/routes"), post(create_route, one::<RouteDocument>()))
         .route(
             &format!("{P}/routes/{{route_id}}"),
-            get(not_offered, not_offered_yet())
-                .patch(not_offered, not_offered_yet())
-                .delete(not_offered, not_offered_yet()),
+            get(route, one::<RouteDocument>())
+                .patch(update_route, one::<RouteDocument>())
+                .delete(delete_route, nothing()),
         )
         .route(&format!("{P}/vpc-connectors"), get(not_offered, not_offered_yet()).post(not_offered, not_offered_yet()))
         .route(
@@ -88,18 +92,10 @@ fn private_network_id(call: &Call) -> Result<PrivateNetworkId, Failure> {
 async fn list_vpcs(call: Call) -> Answer {
     let query = call.query();
     let page = query.list(Order::CREATED_NAME);
-    let (is_default, routing_enabled) = (query.boolean("is_default"), query.boolean("routing_enabled"));
+    let filter = query.vpcs();
     query.finish()?;
-    if is_default.is_none() && routing_enabled.is_none() {
-        let vpcs = call.controller.list_vpcs(&call.caller, &call.region, &page).await?;
-        return json(&list::<_, VpcDocument>("vpcs", vpcs));
-    }
-    let call = &call;
-    let fetch = |query| async move { call.controller.list_vpcs(&call.caller, &call.region, &query).await };
-    let mut vpcs = everything(&page, fetch).await?;
-    // Routing is always on.
-    vpcs.retain(|vpc| is_default.is_none_or(|wanted| wanted == vpc.is_default) && routing_enabled != Some(false));
-    json(&list::<_, VpcDocument>("vpcs", window(vpcs, &page)))
+    let vpcs = call.controller.list_vpcs(&call.caller, &call.region, &page, &filter).await?;
+    json(&list::<_, VpcDocument>("vpcs", vpcs))
 }
 
 async fn create_vpc(call: Call) -> Answer {
@@ -124,10 +120,30 @@ async fn delete_vpc(call: Call) -> Answer {
     Ok(no_content())
 }
 
-/// Network ACLs are not offered: a VPC has what a new one has.
+async fn enable_routing(call: Call) -> Answer {
+    let vpc = call.controller.enable_vpc_routing(&call.caller, &call.region, vpc_id(&call)?).await?;
+    json(&VpcDocument::from(vpc))
+}
+
+async fn enable_custom_routes_propagation(call: Call) -> Answer {
+    let (id, controller) = (vpc_id(&call)?, &call.controller);
+    let vpc = controller.set_custom_routes_propagation(&call.caller, &call.region, id, true).await?;
+    json(&VpcDocument::from(vpc))
+}
+
+/// Without `is_ipv6`: the IPv4 list.
 async fn acl(call: Call) -> Answer {
-    call.controller.vpc(&call.caller, &call.region, vpc_id(&call)?).await?;
-    json(&AclDocument::default())
+    let query = call.query();
+    let family = Family::from_is_ipv6(query.boolean("is_ipv6").unwrap_or(false));
+    query.finish()?;
+    let acl = call.controller.vpc_acl(&call.caller, &call.region, vpc_id(&call)?, family).await?;
+    json(&AclDocument::from(acl))
+}
+
+async fn set_acl(call: Call) -> Answer {
+    let (id, (family, acl)) = (vpc_id(&call)?, call.body()?.acl()?);
+    let acl = call.controller.set_vpc_acl(&call.caller, &call.region, id, family, acl).await?;
+    json(&AclDocument::from(acl))
 }
 
 async fn list_private_networks(call: Call) -> Answer {
@@ -161,25 +177,58 @@ async fn delete_private_network(call: Call) -> Answer {
     Ok(no_content())
 }
 
-/// The subnets of the networks that the caller sees, in the order of their networks' creation.
+async fn enable_dhcp(call: Call) -> Answer {
+    let network = call.controller.enable_dhcp(&call.caller, &call.region, private_network_id(&call)?).await?;
+    json(&PrivateNetworkDocument::from(network))
+}
+
+/// Subnets have neither names nor tags.
 async fn list_subnets(call: Call) -> Answer {
     let query = call.query();
-    let page = query.list(Order::CREATED);
-    let filter = PrivateNetworkFilter { vpc_id: query.id("vpc_id"), ..PrivateNetworkFilter::default() };
-    let subnet_ids: Vec<SubnetId> = query.ids("subnet_ids");
+    let (page, filter) = (query.list(Order::CREATED), query.subnets());
     query.finish()?;
-    // Subnets have neither names nor tags.
-    let networks = ListQuery { order: OrderField::CreatedAt, name: None, tags: Vec::new(), ..page.clone() };
-    let (call, filter) = (&call, &filter);
-    let fetch =
-        |query| async move { call.controller.list_private_networks(&call.caller, &call.region, &query, filter).await };
-    let networks = everything(&networks, fetch).await?;
-    let subnets = networks.iter().flat_map(|network| {
-        let subnets = network.subnets.iter();
-        subnets
-            .filter(|subnet| subnet_ids.is_empty() || subnet_ids.contains(&subnet.id))
-            .map(move |subnet| (network, subnet))
-    });
-    let documents = subnets.map(|(network, subnet)| SubnetDocument::new(network, subnet)).collect();
-    json(&list::<_, SubnetDocument>("subnets", window(documents, &page)))
+    let subnets = call.controller.list_subnets(&call.caller, &call.region, &page, &filter).await?;
+    json(&list::<_, SubnetDocument>("subnets", subnets))
+}
+
+/// Production names neither the kind nor the id of a route that is missing (§2.3).
+fn route_id(call: &Call) -> Result<RouteId, Failure> {
+    let missing = |_| Failure(Error::NotFound { resource: "unknown", id: String::new() });
+    call.id("route_id", "unknown").map_err(missing)
+}
+
+async fn list_routes(call: Call) -> Answer {
+    let query = call.query();
+    let (page, (filter, nothing)) = (query.list(Order::ROUTES), query.routes());
+    query.finish()?;
+    if nothing {
+        return json(&list::<RouteWithNextHop, RouteWithNexthopDocument>(
+            "routes",
+            Page { items: Vec::new(), total: 0 },
+        ));
+    }
+    let routes = call.controller.list_routes(&call.caller, &call.region, &page, &filter).await?;
+    json(&list::<_, RouteWithNexthopDocument>("routes", routes))
+}
+
+async fn create_route(call: Call) -> Answer {
+    let new = call.body()?.new_route()?;
+    let route = call.controller.create_route(&call.caller, &call.region, new).await?;
+    json(&RouteDocument::from(route))
+}
+
+async fn route(call: Call) -> Answer {
+    let route = call.controller.route(&call.caller, &call.region, route_id(&call)?).await?;
+    json(&RouteDocument::from(route))
+}
+
+async fn update_route(call: Call) -> Answer {
+    let (id, change) = (route_id(&call)?, call.body()?.update_route()?);
+    let route = call.controller.update_route(&call.caller, &call.region, id, change).await?;
+    json(&RouteDocument::from(route))
+}
+
+async fn delete_route(call: Call) -> Answer {
+    call.controller.delete_route(&call.caller, &call.region, route_id(&call)?).await?;
+    Ok(no_content())
 }

@@ -30,7 +30,7 @@ async fn every_answer_has_the_headers() {
         ("GET", "/s2s-vpn/v1alpha1/regions/fr-par/connections/", 404),
         ("PUT", "/s2s-vpn/v1alpha1/regions/fr-par/connections", 405),
         ("PUT", "/metadata", 405),
-        ("POST", "/vpc/v2/regions/fr-par/routes", 501),
+        ("POST", "/vpc/v2/regions/fr-par/vpc-connectors", 501),
     ] {
         let answer = service.call(method, path, "{}").await;
         assert_eq!(answer.status.as_u16(), status, "{method} {path}: {}", answer.text);

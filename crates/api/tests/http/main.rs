@@ -5,6 +5,7 @@ mod conventions;
 mod extension;
 mod openapi;
 mod operator;
+mod routing;
 mod sdk;
 mod service;
 mod slice;

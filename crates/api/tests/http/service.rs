@@ -12,7 +12,8 @@ use causeway_crypto::SystemEntropy;
 use causeway_crypto::envelope::Kek;
 use causeway_fleet::{FromNode, NodeEnd, PROTOCOL};
 use causeway_model::NodeId;
-use causeway_model::observed::{ConnectionFacts, GatewayFacts, NodeReport};
+use causeway_model::desired::VpcDesired;
+use causeway_model::observed::{AclCounters, ConnectionFacts, Counter, GatewayFacts, NodeReport, VpcFacts};
 use causeway_store::Store;
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -190,10 +191,22 @@ async fn agreeable_node(mut node: NodeEnd, delay: Duration) {
                     announced: Vec::new(),
                 })
                 .collect(),
-            vpcs: Vec::new(),
+            vpcs: desired.vpcs.iter().map(vpc_facts).collect(),
         };
         if node.reports.send(FromNode::Report(report)).await.is_err() || node.desired.changed().await.is_err() {
             return;
         }
     }
+}
+
+/// What a node says of a VPC's router whose every rule has met one packet.
+fn vpc_facts(vpc: &VpcDesired) -> VpcFacts {
+    let one = Counter { packets: 1, bytes: 60 };
+    let acl = AclCounters {
+        ipv4: vec![one; vpc.acl_ipv4.rules.len()],
+        ipv4_default: one,
+        ipv6: vec![one; vpc.acl_ipv6.rules.len()],
+        ipv6_default: one,
+    };
+    VpcFacts { id: vpc.id, applied: vpc.revision, refused: None, acl }
 }

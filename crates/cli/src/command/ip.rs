@@ -1,6 +1,7 @@
 //! Addresses of IPAM. An address is its own name.
 
 use clap::{Args, Subcommand};
+use hyper::Method;
 use serde_json::{Value, json};
 
 use super::network::NETWORK;
@@ -47,6 +48,10 @@ pub enum Action {
     Create(Create),
     /// Change an address's tags
     Edit(Edit),
+    /// Attach an address of a Private Network to something of yours
+    Attach(Attach),
+    /// Detach an address from what it was attached to by hand
+    Detach(Detach),
     /// Give addresses back
     #[command(visible_alias = "release")]
     Delete(Delete),
@@ -130,6 +135,26 @@ struct Changes {
     no_tags: bool,
 }
 
+/// `ip attach`
+#[derive(Args)]
+pub struct Attach {
+    #[command(flatten)]
+    ip: Address,
+    /// The MAC address of what uses it
+    #[arg(value_name = "MAC")]
+    mac_address: String,
+    /// What that is called
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+}
+
+/// `ip detach`
+#[derive(Args)]
+pub struct Detach {
+    #[command(flatten)]
+    ip: Address,
+}
+
 /// `ip delete`
 #[derive(Args)]
 pub struct Delete {
@@ -193,6 +218,19 @@ impl Action {
                 let mut body = json!({});
                 set(&mut body, "tags", json!(edit.changes.tags));
                 let ip = session.edit(&IP, &id, &body).await?;
+                session.show(&ip)
+            }
+            Self::Attach(attach) => {
+                let id = text(&find(session, &attach.ip.ip).await?, "/id");
+                let body = json!({"resource": {"mac_address": attach.mac_address, "name": attach.name}});
+                let ip = session.send(Method::POST, &session.object(&IP, &id).join("attach"), &body).await?;
+                session.show(&ip)
+            }
+            Self::Detach(wanted) => {
+                let ip = find(session, &wanted.ip.ip).await?;
+                let body = json!({"resource": {"mac_address": text(&ip, "/resource/mac_address")}});
+                let target = session.object(&IP, &text(&ip, "/id")).join("detach");
+                let ip = session.send(Method::POST, &target, &body).await?;
                 session.show(&ip)
             }
             Self::Delete(wanted) => {

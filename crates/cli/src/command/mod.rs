@@ -1,5 +1,6 @@
 //! The commands, one module for each kind of object.
 
+pub(crate) mod acl;
 pub(crate) mod connection;
 pub(crate) mod customer;
 pub(crate) mod gateway;
@@ -8,6 +9,7 @@ pub(crate) mod key;
 pub(crate) mod network;
 pub(crate) mod policy;
 pub(crate) mod project;
+pub(crate) mod route;
 pub(crate) mod secret;
 pub(crate) mod vpc;
 
@@ -24,6 +26,10 @@ pub enum Command {
     Vpc(Group<vpc::Action>),
     /// Private Networks: the subnets of a VPC
     PrivateNetwork(Group<network::Action>),
+    /// Routes of VPCs: of subnets, your own, and learned ones
+    Route(Group<route::Action>),
+    /// Access lists: what may cross a VPC's router
+    Acl(Group<acl::Action>),
     /// Addresses booked in Private Networks and in the public pools
     Ip(Group<ip::Action>),
     /// Secrets and their versions; pre-shared keys are kept there
@@ -58,6 +64,8 @@ impl Command {
         match self {
             Self::Vpc(group) => &group.common,
             Self::PrivateNetwork(group) => &group.common,
+            Self::Route(group) => &group.common,
+            Self::Acl(group) => &group.common,
             Self::Ip(group) => &group.common,
             Self::Secret(group) => &group.common,
             Self::GatewayType(group) => &group.common,
@@ -74,6 +82,8 @@ impl Command {
         match self {
             Self::Vpc(group) => group.action.run(session).await,
             Self::PrivateNetwork(group) => group.action.run(session).await,
+            Self::Route(group) => group.action.run(session).await,
+            Self::Acl(group) => group.action.run(session).await,
             Self::Ip(group) => group.action.run(session).await,
             Self::Secret(group) => group.action.run(session).await,
             Self::GatewayType(group) => group.action.run(session).await,

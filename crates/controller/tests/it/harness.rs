@@ -13,7 +13,9 @@ use causeway_model::command::{
     NewRoutingPolicy, NewVpnGateway, OrderField,
 };
 use causeway_model::desired::NodeDesired;
-use causeway_model::observed::{ConnectionFacts, GatewayFacts, NodeReport, SessionFacts, TunnelFacts};
+use causeway_model::observed::{
+    AclCounters, ConnectionFacts, GatewayFacts, NodeReport, SessionFacts, TunnelFacts, VpcFacts,
+};
 use causeway_model::resource::{Caller, CustomerGateway, InitiationPolicy, PrivateNetwork, Role, RoutingPolicy};
 use causeway_model::status::VpnGatewayStatus;
 use causeway_model::view::{ConnectionStatuses, VpnGatewayView};
@@ -95,7 +97,14 @@ impl World {
     }
 
     pub(crate) async fn network(&self, caller: &Caller) -> PrivateNetwork {
-        let vpc_id = match self.controller.list_vpcs(caller, REGION, &list()).await.expect("listed").items.first() {
+        let vpc_id = match self
+            .controller
+            .list_vpcs(caller, REGION, &list(), &Default::default())
+            .await
+            .expect("listed")
+            .items
+            .first()
+        {
             Some(vpc) => vpc.id,
             None => {
                 let new = causeway_model::command::NewVpc { meta: meta("vpc") };
@@ -355,6 +364,10 @@ pub(crate) fn acknowledgement(desired: &NodeDesired, up: Option<(bool, bool)>) -
         gateways: gateways
             .map(|gateway| GatewayFacts { id: gateway.id, applied: gateway.revision, refused: None })
             .collect(),
-        vpcs: Vec::new(),
+        vpcs: desired
+            .vpcs
+            .iter()
+            .map(|vpc| VpcFacts { id: vpc.id, applied: vpc.revision, refused: None, acl: AclCounters::default() })
+            .collect(),
     }
 }

@@ -7,4 +7,5 @@ mod gateways;
 mod harness;
 mod operator;
 mod options;
+mod routing;
 mod rules;

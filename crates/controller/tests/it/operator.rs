@@ -109,7 +109,7 @@ async fn quotas_are_kept() {
     assert_eq!(again.map_err(refused).err(), Some("403 quota connections".to_owned()));
     let book = async || {
         let source = NewIpSource::PrivateNetwork(network.id);
-        let new = NewIp { project_id: None, source, is_ipv6: false, address: None, tags: Vec::new() };
+        let new = NewIp { project_id: None, source, is_ipv6: false, address: None, resource: None, tags: Vec::new() };
         controller.book_ip(&tenant, REGION, new).await
     };
     let ip = book().await.expect("the gateway's addresses do not count");
@@ -281,7 +281,7 @@ async fn nobody_sees_another_project() {
         c.update_secret(f, REGION, secret, none(), None, None),
         c.set_secret_protected(f, REGION, secret, true),
         c.delete_secret(f, REGION, secret),
-        c.list_secret_versions(f, REGION, secret, &list()),
+        c.list_secret_versions(f, REGION, secret, &list(), &[]),
         c.secret_version(f, REGION, secret, number),
         c.update_secret_version(f, REGION, secret, number, None),
         c.set_secret_version_enabled(f, REGION, secret, number, false),
@@ -316,7 +316,7 @@ async fn nobody_sees_another_project() {
         c.quotas(f, owner.project_id),
         c.api_key(f, &owner.access_key),
     );
-    assert_eq!(c.list_vpcs(f, REGION, &list()).await.expect("listed").total, 0);
+    assert_eq!(c.list_vpcs(f, REGION, &list(), &Default::default()).await.expect("listed").total, 0);
     assert_eq!(c.list_connections(f, REGION, &list(), &Default::default()).await.expect("listed").total, 0);
     assert_eq!(c.list_vpn_gateways(f, REGION, &list(), &Default::default()).await.expect("listed").total, 0);
     assert_eq!(c.list_secrets(f, REGION, &list(), &Default::default()).await.expect("listed").total, 0);

@@ -30,7 +30,8 @@ async fn authentication() {
 #[tokio::test]
 async fn another_region_is_unknown() {
     let world = World::new().await;
-    let error = world.controller.list_vpcs(&world.operator, "nl-ams", &list()).await.expect_err("unknown");
+    let error =
+        world.controller.list_vpcs(&world.operator, "nl-ams", &list(), &Default::default()).await.expect_err("unknown");
     assert_eq!(kind(&error), "400 region");
 }
 
@@ -90,6 +91,7 @@ async fn addresses() {
         source,
         is_ipv6,
         address: address.map(|text| text.parse().expect("an address")),
+        resource: None,
         tags: Vec::new(),
     };
     let book = async |new| world.controller.book_ip(&world.operator, REGION, new).await;
@@ -134,7 +136,7 @@ async fn gateways() {
     let network = world.network(&world.operator).await;
     let other = world.network(&world.operator).await;
     let book = async |source, is_ipv6| {
-        let new = NewIp { project_id: None, source, is_ipv6, address: None, tags: Vec::new() };
+        let new = NewIp { project_id: None, source, is_ipv6, address: None, resource: None, tags: Vec::new() };
         world.controller.book_ip(&world.operator, REGION, new).await.expect("booked").id
     };
     let private = book(NewIpSource::PrivateNetwork(network.id), false).await;

@@ -236,6 +236,7 @@ fn every_row_of_the_connection_table() {
         case("10", |_| {}, up(), both(), S::Active, None),
         case("10 refused", |v| v.refused = Some(refusal()), up(), both(), S::Active, Some(R::ConfigRefused)),
         case("10 pending", |v| v.pending_for = Some(1.0), up(), both(), S::Active, Some(R::ConfigPending)),
+        case("10 overdue", |v| v.pending_for = Some(30.0), up(), both(), S::Active, Some(R::ConfigOverdue)),
         case(
             "10 redundancy",
             |v| v.psk_unproven = true,

@@ -7,6 +7,7 @@ pub mod instance;
 pub mod ipam;
 pub mod operator;
 pub mod options;
+pub mod routing;
 pub mod s2s;
 pub mod secret;
 pub mod usage;

@@ -1,6 +1,8 @@
 //! VPC v2 (wire-api.md §5). Keys are alphabetical; VPCs, Private Networks and subnets omit absent optionals, routes write null.
 
-use causeway_model::resource::{PrivateNetwork, Subnet, Vpc};
+use causeway_model::acl::{Acl, AclAction, AclProtocol, AclRule};
+use causeway_model::resource::{PlacedSubnet, PrivateNetwork, Subnet, Vpc};
+use causeway_model::route::{Route, RouteKind, RouteWithNextHop};
 use causeway_model::{OrganizationId, PrivateNetworkId, ProjectId, SubnetId, VpcId};
 use ipnet::IpNet;
 use serde::Serialize;
@@ -10,7 +12,7 @@ use super::Time;
 use crate::schema::documents;
 
 documents! {
-/// A VPC (§5.2). Routing and the propagation of custom routes are always on.
+/// A VPC (§5.2). Routing is always on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VpcDocument {
     created_at: Time,
@@ -33,7 +35,7 @@ impl From<Vpc> for VpcDocument {
     fn from(vpc: Vpc) -> Self {
         Self {
             created_at: vpc.meta.created_at.into(),
-            custom_routes_propagation_enabled: true,
+            custom_routes_propagation_enabled: vpc.custom_routes_propagation_enabled,
             id: vpc.id,
             is_default: vpc.is_default,
             name: vpc.meta.name,
@@ -81,6 +83,21 @@ impl SubnetDocument {
     }
 }
 
+impl From<PlacedSubnet> for SubnetDocument {
+    fn from(placed: PlacedSubnet) -> Self {
+        Self {
+            created_at: placed.subnet.created_at.into(),
+            id: placed.subnet.id,
+            private_network_id: placed.private_network_id,
+            project_id: placed.project_id,
+            region: placed.region,
+            subnet: placed.subnet.subnet,
+            updated_at: placed.subnet.updated_at.into(),
+            vpc_id: placed.vpc_id,
+        }
+    }
+}
+
 documents! {
 /// A Private Network (§5.3).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -120,17 +137,50 @@ impl From<PrivateNetwork> for PrivateNetworkDocument {
 }
 
 documents! {
-/// The ACL of a VPC (§5.5). The default is what a new VPC has: everything accepted, no rules.
+/// A rule of an ACL (§5.5).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct AclDocument {
-    default_policy: &'static str,
-    rules: [(); 0],
+pub struct AclRuleDocument {
+    action: AclAction,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    destination: IpNet,
+    dst_port_high: u16,
+    dst_port_low: u16,
+    protocol: AclProtocol,
+    source: IpNet,
+    src_port_high: u16,
+    src_port_low: u16,
 }
 }
 
-impl Default for AclDocument {
-    fn default() -> Self {
-        Self { default_policy: "accept", rules: [] }
+impl From<AclRule> for AclRuleDocument {
+    fn from(rule: AclRule) -> Self {
+        Self {
+            action: rule.action,
+            description: rule.description,
+            destination: rule.destination,
+            dst_port_high: rule.destination_ports.high,
+            dst_port_low: rule.destination_ports.low,
+            protocol: rule.protocol,
+            source: rule.source,
+            src_port_high: rule.source_ports.high,
+            src_port_low: rule.source_ports.low,
+        }
+    }
+}
+
+documents! {
+/// The ACL of one family of a VPC (§5.5). A new VPC accepts everything and has no rules.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AclDocument {
+    default_policy: AclAction,
+    rules: Vec<AclRuleDocument>,
+}
+}
+
+impl From<Acl> for AclDocument {
+    fn from(acl: Acl) -> Self {
+        Self { default_policy: acl.default_action, rules: acl.rules.into_iter().map(Into::into).collect() }
     }
 }
 
@@ -167,6 +217,26 @@ pub struct RouteDocument {
 }
 }
 
+impl From<Route> for RouteDocument {
+    fn from(route: Route) -> Self {
+        Self {
+            created_at: route.created_at.into(),
+            description: route.description,
+            destination: route.destination,
+            id: route.id.map(|id| id.to_string()).unwrap_or_default(),
+            is_read_only: route.kind != RouteKind::Custom,
+            nexthop_private_network_id: route.network,
+            nexthop_resource_id: route.resource,
+            nexthop_vpc_connector_id: None,
+            region: route.region,
+            tags: route.tags,
+            r#type: route.kind.as_str(),
+            updated_at: route.updated_at.into(),
+            vpc_id: route.vpc_id,
+        }
+    }
+}
+
 documents! {
 /// A route and what is known of its next hop (§5.4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -180,4 +250,16 @@ pub struct RouteWithNexthopDocument {
     /// The route.
     pub route: RouteDocument,
 }
+}
+
+impl From<RouteWithNextHop> for RouteWithNexthopDocument {
+    fn from(shown: RouteWithNextHop) -> Self {
+        let gateway = shown.route.kind == RouteKind::S2sVpn;
+        Self {
+            nexthop_ip: shown.address,
+            nexthop_name: shown.name,
+            nexthop_resource_type: if gateway { "vpn_gateway" } else { "unknown_type" },
+            route: shown.route.into(),
+        }
+    }
 }

@@ -14,6 +14,9 @@ pub const MAX_SECRET_DATA: usize = 65_536;
 pub const SECRET_TYPES: [&str; 6] =
     ["opaque", "certificate", "key_value", "basic_credentials", "database_credentials", "ssh_key"];
 
+/// Products that can be let use a secret.
+const PRODUCTS: [&str; 2] = ["edge_services", "s2s_vpn"];
+
 /// What an update of a secret asks for; `None` = unchanged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpdateSecret {
@@ -79,6 +82,20 @@ impl Body {
                 disable_previous: fields.boolean("disable_previous").unwrap_or(false),
                 data_crc32,
             }
+        })
+    }
+
+    /// Add an owner: the product.
+    ///
+    /// # Errors
+    /// Every invalid field.
+    pub fn secret_owner(&self) -> Result<&'static str, Error> {
+        self.read(|fields| {
+            let product = fields.word("product", PRODUCTS.into_iter().map(|product| (product, product)));
+            if fields.text("product").is_some_and(|product| product.starts_with("unknown_")) {
+                fields.constraint("product", "say which product may use the secret");
+            }
+            fields.required("product", product, "say which product may use the secret").unwrap_or_default()
         })
     }
 

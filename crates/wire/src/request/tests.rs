@@ -1,8 +1,10 @@
 //! Validation as tables: one row per quirk and per error.
 
 use ArgumentReason::{Constraint, Format, Required};
-use causeway_model::command::{NewIpSource, NewPublicAddress};
+use causeway_model::acl::{Acl, AclAction, AclProtocol, PortRange};
+use causeway_model::command::{CustomResource, NewIpSource, NewPublicAddress};
 use causeway_model::resource::InitiationPolicy;
+use causeway_model::route::RouteChange;
 use causeway_model::suite::{Cipher, DhGroup, Encryption, Integrity};
 use causeway_model::{ConnectionId, Family};
 
@@ -27,6 +29,12 @@ fn errors<T>(result: Result<T, Error>) -> Vec<(String, ArgumentReason)> {
         Err(other) => panic!("expected field errors, got {other:?}"),
         Ok(_) => panic!("expected field errors"),
     }
+}
+
+/// The names of the fields that are wrong.
+#[track_caller]
+fn names<T>(result: Result<T, Error>) -> Vec<String> {
+    errors(result).into_iter().map(|(name, _)| name).collect()
 }
 
 #[track_caller]
@@ -449,4 +457,79 @@ fn the_number_of_errors_is_bounded() {
     assert_eq!(errors(body(&many).new_routing_policy()).len(), 100);
     let more = format!(r#"{{"name":"n","is_ipv6":false,"prefix_filter_in":[{}]}}"#, vec!["1"; 1001].join(","));
     assert_eq!(errors(body(&more).new_routing_policy()), [("prefix_filter_in".to_owned(), Constraint)]);
+}
+
+#[test]
+fn an_acl_names_every_bad_rule() {
+    let (family, acl) = body(
+        r#"{"is_ipv6":false,"default_policy":"drop","rules":[{"action":"accept","protocol":"TCP","source":"10.0.0.0/8","destination":"192.0.2.7","src_port_low":0,"src_port_high":0,"dst_port_low":22,"dst_port_high":23,"description":null}]}"#,
+    )
+    .acl()
+    .expect("a list");
+    assert_eq!((family, acl.default_action), (Family::Ipv4, AclAction::Drop));
+    assert_eq!(acl.rules[0].protocol, AclProtocol::Tcp);
+    assert_eq!(acl.rules[0].destination.to_string(), "192.0.2.7/32");
+    assert_eq!(acl.rules[0].destination_ports, PortRange { low: 22, high: 23 });
+    let empty = body(r#"{"is_ipv6":true,"default_policy":"accept","rules":null}"#).acl().expect("a list");
+    assert_eq!(empty, (Family::Ipv6, Acl::default()));
+    let bad = body(
+        r#"{"default_policy":"unknown_action","rules":[7,{"action":"unknown_action","protocol":"sctp","source":"fd00::/8","destination":"10.0.0.1/8","src_port_low":70000},{"action":"drop","protocol":"icmp","source":"0.0.0.0/0","destination":"0.0.0.0/0","dst_port_low":5,"dst_port_high":6},{"protocol":"udp","source":"0.0.0.0/0","dst_port_low":6,"dst_port_high":5}]}"#,
+    );
+    let names = names(bad.acl());
+    let expected = [
+        "is_ipv6",
+        "default_policy",
+        "rules[0]",
+        "rules[1].action",
+        "rules[1].protocol",
+        "rules[1].source",
+        "rules[1].destination",
+        "rules[1].src_port_low",
+        "rules[2].dst_port_low",
+        "rules[3].action",
+        "rules[3].destination",
+        "rules[3].dst_port_low",
+    ];
+    assert_eq!(names, expected);
+}
+
+#[test]
+fn a_route_says_where_it_leads() {
+    const ID: &str = "88eb1423-3671-41c0-b9a8-b39c706de059";
+    let new = body(&format!(
+        r#"{{"vpc_id":"{ID}","destination":"10.9.0.0/16","description":"","tags":null,"nexthop_resource_id":"{ID}","nexthop_private_network_id":null,"nexthop_vpc_connector_id":null}}"#
+    ))
+    .new_route()
+    .expect("a route");
+    assert_eq!((new.description.as_str(), new.next_hop.network), ("", None));
+    assert!(new.next_hop.resource.is_some());
+    assert_eq!(names(body("{}").new_route()), ["destination", "vpc_id", "nexthop_resource_id"]);
+    let connector =
+        body(&format!(r#"{{"vpc_id":"{ID}","destination":"10.9.0.0/16","nexthop_vpc_connector_id":"{ID}"}}"#));
+    assert_eq!(names(connector.new_route()), ["nexthop_vpc_connector_id"]);
+    assert_eq!(body("{}").update_route(), Ok(RouteChange::default()));
+}
+
+#[test]
+fn resources_of_addresses() {
+    let mac = |mac: &str| CustomResource { mac_address: mac.to_owned(), name: None };
+    let attach = body(r#"{"resource":{"mac_address":"bc:24:11:74:d0:5b","name":null}}"#).ip_resource();
+    assert_eq!(attach, Ok(mac("BC:24:11:74:D0:5B")));
+    let moved = body(r#"{"from_resource":{"mac_address":"bc:24:11:74:d0:5b"},"to_resource":null}"#).move_ip();
+    assert_eq!(moved, Ok((mac("BC:24:11:74:D0:5B"), None)));
+    for (text, expected) in [
+        ("{}", "resource"),
+        (r#"{"resource":{}}"#, "resource"),
+        (r#"{"resource":7}"#, "resource"),
+        (r#"{"resource":{"name":"x"}}"#, "resource.mac_address"),
+        (r#"{"resource":{"mac_address":"x"}}"#, "resource.mac_address"),
+    ] {
+        assert_eq!(names(body(text).ip_resource()), [expected], "{text}");
+    }
+    assert_eq!(names(body(r#"{"ip_ids":["x"]}"#).ip_ids()), ["ip_ids[0]", "ip_ids"]);
+    assert_eq!(names(body("{}").ip_ids()), ["ip_ids"]);
+    assert_eq!(body(r#"{"product":"s2s_vpn"}"#).secret_owner(), Ok("s2s_vpn"));
+    for text in ["{}", r#"{"product":"unknown_product"}"#, r#"{"product":"x"}"#] {
+        assert_eq!(names(body(text).secret_owner()), ["product"], "{text}");
+    }
 }

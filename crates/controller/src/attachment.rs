@@ -1,0 +1,111 @@
+//! Bridges and interfaces of the operator's that Private Networks are mapped to.
+
+use causeway_model::command::{ListQuery, Page};
+use causeway_model::resource::Caller;
+use causeway_model::{Error, PrivateNetworkId};
+use causeway_store::Attachment;
+
+use crate::access::Intent::Write;
+use crate::access::{operator, paging};
+use crate::network::find_network;
+use crate::{Controller, Result};
+
+const ATTACHMENT: &str = "private_network_attachment";
+
+/// Octets of an interface's name at most: what Linux has room for.
+const MAX_INTERFACE: usize = 15;
+
+/// A name that Linux takes, and that is none of the node's own.
+fn check_interface(name: &str) -> Result<()> {
+    let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-_.@".contains(&octet);
+    let refuse = |help: String| Err(Error::constraint("interface", help));
+    if name.is_empty() || name.len() > MAX_INTERFACE || !name.bytes().all(plain) || name == "." || name == ".." {
+        return refuse(format!("an interface's name has 1 to {MAX_INTERFACE} letters, digits, `-`, `_`, `.` or `@`"));
+    }
+    if ["cwbr-", "cwv-", "cwg-", "cw-"].iter().any(|own| name.starts_with(own)) || name == "lo" {
+        return refuse(format!("`{name}` is a name of the node's own; name a bridge or interface of yours"));
+    }
+    Ok(())
+}
+
+impl Controller {
+    /// The Private Networks that the operator has mapped.
+    ///
+    /// # Errors
+    /// [`Error::PermissionsDenied`].
+    pub async fn list_attachments(&self, caller: &Caller, list: &ListQuery) -> Result<Page<Attachment>> {
+        operator(caller, "read", ATTACHMENT)?;
+        paging(list)?;
+        let mut all = self.read().await?.attachments().await?;
+        if list.descending {
+            all.reverse();
+        }
+        let total = all.len() as u64;
+        let skipped = u64::from(list.page - 1) * u64::from(list.page_size);
+        let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
+        let items = all.into_iter().skip(skipped).take(list.page_size as usize).collect();
+        Ok(Page { items, total })
+    }
+
+    /// Maps a Private Network to a bridge or interface of the node's machine.
+    ///
+    /// # Errors
+    /// [`Error::PermissionsDenied`], [`Error::NotFound`], [`Error::InvalidArguments`], [`Error::AlreadyExists`].
+    pub async fn set_attachment(&self, caller: &Caller, id: PrivateNetworkId, interface: String) -> Result<Attachment> {
+        operator(caller, "write", ATTACHMENT)?;
+        check_interface(&interface)?;
+        let mut unit = self.unit(caller, self.region()).await?;
+        let network = find_network(&mut unit, caller, Write, id).await?;
+        let all = unit.attachments().await?;
+        if let Some(other) = all.iter().find(|other| other.interface == interface && other.network != id) {
+            return Err(Error::AlreadyExists {
+                resource: ATTACHMENT,
+                id: other.network.to_string(),
+                help: format!(
+                    "`{interface}` belongs to the Private Network {}: two on one would be one",
+                    other.network
+                ),
+            });
+        }
+        let now = unit.now;
+        let before = all.into_iter().find(|known| known.network == id);
+        unit.set_attachment(id, &interface, now).await?;
+        if before.as_ref().map(|before| &before.interface) != Some(&interface) {
+            unit.bump_vpc_config(network.vpc_id).await?;
+        }
+        unit.finish("set_attachment", "private_network", id, &[("interface", interface.clone())]).await?;
+        let created_at = before.map_or(now, |before| before.created_at);
+        Ok(Attachment { network: id, interface, created_at, updated_at: now })
+    }
+
+    /// Lets the node make the Private Network's bridge itself again.
+    ///
+    /// # Errors
+    /// [`Error::PermissionsDenied`], [`Error::NotFound`].
+    pub async fn delete_attachment(&self, caller: &Caller, id: PrivateNetworkId) -> Result<()> {
+        operator(caller, "write", ATTACHMENT)?;
+        let mut unit = self.unit(caller, self.region()).await?;
+        let network = find_network(&mut unit, caller, Write, id).await?;
+        if !unit.attachments().await?.iter().any(|known| known.network == id) {
+            return Err(Error::NotFound { resource: ATTACHMENT, id: id.to_string() });
+        }
+        unit.delete_attachment(id).await?;
+        unit.bump_vpc_config(network.vpc_id).await?;
+        unit.finish("delete_attachment", "private_network", id, &[]).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interface_names() {
+        for name in ["br0", "vlan.100", "eth0@x", "a", "fifteen-octets1"] {
+            assert!(check_interface(name).is_ok(), "{name}");
+        }
+        for name in ["", ".", "..", "sixteen-octets-1", "a/b", "a b", "é", "lo", "cwbr-01234567", "cw-1"] {
+            assert!(check_interface(name).is_err(), "{name}");
+        }
+    }
+}
