@@ -1,8 +1,7 @@
 //! The gateway's namespace: its attachment to the VPC's router, TUN devices, listeners, packet filter and routes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use causeway_linux::filter::{ConnectionFilter, GatewayFilter};
