@@ -309,10 +309,10 @@ impl Controller {
     pub async fn delete_vpn_gateway(&self, caller: &Caller, region: &str, id: VpnGatewayId) -> Result<VpnGatewayView> {
         let mut unit = self.unit(caller, region).await?;
         let record = find_gateway(&mut unit, caller, Write, id).await?;
+        changeable(&mut unit, &record, GATEWAY, id).await?;
         if let Some(connection) = record.gateway.connection_ids.first() {
             return Err(in_use(format!("delete its connections first: {connection}")));
         }
-        changeable(&mut unit, &record, GATEWAY, id).await?;
         unit.steady(&record).await?;
         let now = unit.now;
         let revision = match record.node {

@@ -147,6 +147,44 @@ async fn a_renewed_key_is_accepted_beside_the_old_one_for_the_window() {
     assert_eq!(over[0], latest[0]);
 }
 
+/// A report with the tunnel up, authenticated with the key at `place` of the list.
+fn proved(desired: &causeway_model::desired::NodeDesired, place: u32) -> causeway_model::observed::NodeReport {
+    let mut report = crate::harness::acknowledgement(desired, Some((true, true)));
+    for tunnel in report.connections.iter_mut().flat_map(|connection| &mut connection.tunnels) {
+        tunnel.ike = Some(causeway_model::observed::IkeFacts {
+            suite: "aes256gcm-prfsha384-curve25519".to_owned(),
+            established_at: tunnel.since,
+            initiator: false,
+            rekeys: 0,
+            peer_endpoint: "203.0.113.1:4500".to_owned(),
+            psk: place,
+        });
+    }
+    report
+}
+
+#[tokio::test]
+async fn a_changed_key_is_proven_by_what_the_node_says_was_used() {
+    let world = World::new().await;
+    let (mut node, _, made) = world.connected().await;
+    let id = made.connection.id;
+    let unproven = (ConnectionStatus::Active, Some(ReasonCode::PskChangeUnproven));
+    let proven = (ConnectionStatus::Active, None);
+    world.controller.renew_psk(&world.operator, REGION, id, true).await.expect("renewed");
+    let both = node.wait_for(|desired| desired.gateways[0].connections[0].psks.len() == 2).await;
+    for (place, expected) in [(1, unproven), (0, proven), (1, unproven)] {
+        node.report(proved(&both, place)).await;
+        until(&world.controller, async || status(&world, id).await == expected).await;
+    }
+    // The window's end deletes nothing: what the old key made stays, off the list now, and unproven.
+    world.pass(24 * 3600 + 1).await;
+    let one = node.wait_for(|desired| desired.gateways[0].connections[0].psks.len() == 1).await;
+    for (place, expected) in [(1, unproven), (0, proven)] {
+        node.report(proved(&one, place)).await;
+        until(&world.controller, async || status(&world, id).await == expected).await;
+    }
+}
+
 #[tokio::test]
 async fn a_tenants_own_key() {
     let world = World::new().await;
@@ -349,6 +387,8 @@ async fn a_lock_stops_changes_and_reaches_the_node() {
     let no =
         world.controller.update_vpn_gateway(&tenant, REGION, gateway, Rename::default()).await.expect_err("locked");
     assert_eq!(kind(&no), "423 vpn_gateway");
+    let no = world.controller.delete_vpn_gateway(&tenant, REGION, gateway).await.expect_err("locked");
+    assert_eq!(kind(&no), "423 vpn_gateway", "the lock comes before the connections that are in the way");
     let unlocked = world.controller.set_vpn_gateway_locked(&support, REGION, gateway, None).await.expect("unlocked");
     assert_eq!(unlocked.status, VpnGatewayStatus::Active);
     let locked =
