@@ -514,6 +514,9 @@ impl Node {
         let Some(entry) = self.gateways.get_mut(&report.gateway.id).filter(current) else { return };
         if entry.report.as_ref().map(|before| &before.learned) != Some(&report.learned) {
             self.unrouted.insert(report.vpc);
+            if report.urgent {
+                self.routes_at = Instant::now();
+            }
         }
         let delay = if report.only_counters { COUNTER_DELAY } else { REPORT_DELAY };
         entry.report = Some(report);

@@ -180,8 +180,10 @@ impl Gateway {
             routes.insert(net.trunc(), route);
         }
         for (prefix, connections) in &self.routes {
-            let hops: Vec<NextHop> =
-                connections.iter().filter_map(|id| self.connections.get(id)).filter_map(|c| hop(c, prefix)).collect();
+            let known = connections.iter().filter_map(|id| self.connections.get(id));
+            // What has no tunnel carries nothing, however long the choice among all gateways takes to hear of it.
+            let carrying = known.filter(|connection| connection.sending.is_some());
+            let hops: Vec<NextHop> = carrying.filter_map(|connection| hop(connection, prefix)).collect();
             if !hops.is_empty() {
                 routes.entry(*prefix).or_insert_with(|| RouteSpec::unicast(*prefix, hops));
             }

@@ -160,6 +160,8 @@ pub(crate) struct Gateway {
     report_at: Option<Instant>,
     /// Whether nothing but counters is to be reported.
     only_counters: bool,
+    /// Whether the next report is about a tunnel that came or went.
+    urgent: bool,
     reported: Instant,
     counters_due: Instant,
 }
@@ -212,6 +214,7 @@ impl Gateway {
             retry_delay: RETRY_FIRST,
             report_at: None,
             only_counters: false,
+            urgent: false,
             reported: now,
             counters_due: now,
         };

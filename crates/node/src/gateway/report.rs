@@ -23,6 +23,8 @@ pub(crate) struct GatewayReport {
     pub(crate) incarnation: u64,
     /// Nothing but counters has changed since the last one.
     pub(crate) only_counters: bool,
+    /// A tunnel came or went: routes are chosen without the usual pause.
+    pub(crate) urgent: bool,
     pub(crate) vpc: VpcId,
     pub(crate) gateway: GatewayFacts,
     pub(crate) connections: Vec<ConnectionFacts>,
@@ -33,6 +35,7 @@ impl Gateway {
     pub(super) fn report(&mut self) {
         self.report_at = None;
         self.reported = Instant::now();
+        let urgent = std::mem::take(&mut self.urgent);
         let mut learned = Vec::new();
         for (id, connection) in &self.connections {
             learned.extend(self.learned(*id, connection));
@@ -53,6 +56,7 @@ impl Gateway {
         let report = GatewayReport {
             incarnation: self.incarnation,
             only_counters: self.only_counters,
+            urgent,
             vpc: self.desired.vpc,
             gateway: GatewayFacts { id: self.id, applied: self.applied, refused: self.refused.clone() },
             connections,
@@ -60,6 +64,7 @@ impl Gateway {
         };
         // Never waits: the node may be waiting for this gateway at this moment.
         if let Err(mpsc::error::TrySendError::Full(_)) = self.around.reports.try_send(report) {
+            self.urgent |= urgent;
             self.touch();
         }
     }

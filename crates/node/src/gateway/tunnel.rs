@@ -257,12 +257,16 @@ impl Gateway {
     /// After children came or went: facts, MTU, BGP.
     async fn tunnel_changed(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
+        let carried = carries(connection);
         let now = wall_clock();
         for index in 0..connection.tunnels.len() {
             let newest = connection.tunnels.get(index).and_then(|facts| newest_child(connection, facts));
             if let Some(facts) = connection.tunnels.get_mut(index) {
                 note_child(facts, newest, now);
             }
+        }
+        if carries(connection) != carried {
+            self.follow_tunnel().await;
         }
         let adapted = match self.apply_mtu(id).await {
             Ok(true) => self.apply_filter().await,
@@ -274,6 +278,18 @@ impl Gateway {
             self.retry_soon();
         }
         self.enable_sessions(id).await;
+    }
+
+    /// A connection got its first tunnel or lost its last. Its routes follow at once, before anybody chooses among all gateways, and the
+    /// node hears of it without the usual pauses.
+    async fn follow_tunnel(&mut self) {
+        if let Err(error) = self.apply_routes().await {
+            tracing::warn!(%error, gateway = %self.id, "routes are not all in place");
+            self.retry_soon();
+        }
+        self.urgent = true;
+        self.only_counters = false;
+        self.report_at = Some(Instant::now());
     }
 
     pub(super) fn path_event(&mut self, now: Instant, event: PathEvent) {
@@ -324,6 +340,11 @@ impl Gateway {
             }
         }
     }
+}
+
+/// Whether any of its tunnels is up, as its facts say.
+fn carries(connection: &Connection) -> bool {
+    connection.tunnels.iter().any(|facts| facts.up)
 }
 
 /// One direction's keys out of its key material: encryption, with the salt, before integrity (RFC 7296 §2.17). Material that is too
