@@ -95,6 +95,23 @@ pub async fn demo(options: Options) -> Result<()> {
     outcome
 }
 
+/// Measures change-overs of the direction towards the customer when the device deletes the tunnel in use: with two tunnels in one
+/// connection, and with two connections. One of each in every round.
+///
+/// # Errors
+/// A step that failed. The lab is removed in any case.
+pub async fn measure_change_over(options: Options, rounds: u32) -> Result<[Vec<Interruption>; 2]> {
+    let console = Console::new();
+    clean_stale(&console).await;
+    let mut lab = Lab::start(options.id.as_deref(), &options.program()?).await?;
+    let outcome = scenario::pair::change_over(&mut lab, &console, rounds).await;
+    if outcome.is_err() {
+        console.line(&lab.evidence().await);
+    }
+    lab.stop().await;
+    outcome
+}
+
 /// Builds a lab with a running VPN and leaves it.
 ///
 /// # Errors

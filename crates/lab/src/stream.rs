@@ -31,12 +31,18 @@ struct Arrival {
 }
 
 /// What a stream met in a stretch of time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Interruption {
     /// The longest time without an arrival.
     pub gap: Duration,
     /// Datagrams that were sent and have not arrived.
     pub lost: u64,
+}
+
+impl Interruption {
+    pub(crate) fn worse(self, other: Self) -> Self {
+        if other.gap > self.gap { other } else { self }
+    }
 }
 
 /// A stream that runs until it is dropped.

@@ -1,7 +1,7 @@
 //! Scenarios: stories with an end, told step by step.
 
 mod first;
-mod pair;
+pub(crate) mod pair;
 pub(crate) mod steps;
 
 use anyhow::{Result, bail};

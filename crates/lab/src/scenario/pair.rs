@@ -4,17 +4,19 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::steps::{PATIENCE, delete_site, no_namespaces, order_customer, order_gateway};
 use crate::api::{Api, Family, NewConnection, Site, codes, summary, text};
 use crate::console::{Console, seconds};
-use crate::stream::Stream;
+use crate::stream::{Interruption, Stream};
 use crate::topology::{Branch, Lab, addresses};
 use crate::wait::eventually;
 
-/// A silent peer is found out within 15 s (5 s of silence, 10 s for the verdict), the device's own way back may take as long, and its BGP
-/// session gives up after a hold time of 60 s.
+/// Hold time of the branch's sessions, seconds.
+const HOLD_TIME: u16 = 9;
+
+/// A silent peer is found out within 15 s (5 s of silence, 10 s for the verdict), and the device's own way back may take longer.
 const SILENCE: Duration = Duration::from_secs(90);
 
 /// How a tunnel is cut.
@@ -128,6 +130,8 @@ async fn order_branch(lab: &mut Lab, site: &Site) -> Result<(Site, Branch, [Stri
         let new = NewConnection { name: name.to_owned(), outer, ..NewConnection::default() };
         let connection = api.create_connection(&branch_site, &new).await?;
         let id = text(&connection, "/id")?;
+        // The device's BIRD knows nothing of its strongSwan: its own direction leaves a dead tunnel when the hold time has run out.
+        api.set_options(&id, &json!({"bgp": {"hold_time": HOLD_TIME}})).await?;
         files.push((api.device_configuration(&id).await?, api.key(&connection).await?));
         ids.push(id);
     }
@@ -263,6 +267,13 @@ async fn cut_connection(lab: &Lab, console: &Console, sites: &Sites, family: Fam
             let api = lab.api()?;
             let state = api.wait_reason(id, why, SILENCE).await?;
             ensure!(text(&state, "/status")? == "down", "{}", summary(&state));
+            let list = state.get("bgp_sessions").and_then(Value::as_array).context("no bgp_sessions")?;
+            let gone = |session: &Value| {
+                // What the tunnel is told, its sessions know at once. In silence their hold timers may run out before the verdict.
+                let told = session.pointer("/reason/code").is_some_and(|code| code == "tunnel_down");
+                session.get("status").is_some_and(|status| status == "down") && (told || cut == Cut::Silent)
+            };
+            ensure!(list.len() == 2 && list.iter().all(gone), "a session outlives its tunnel: {list:?}");
             steady(streams).await?;
             api.wait_status("connections", other, "active", PATIENCE).await?;
             let shown = lab.command_line("connection pairs").await?;
@@ -285,6 +296,45 @@ async fn cut_connection(lab: &Lab, console: &Console, sites: &Sites, family: Fam
             Ok((format!("active\n               {}", gaps(streams, &marks)), ()))
         })
         .await
+}
+
+/// What our direction meets when the tunnel in use is deleted by the device, and each of a pair is in turn: with two tunnels in one
+/// connection, and with two connections.
+pub(crate) async fn change_over(lab: &mut Lab, console: &Console, rounds: u32) -> Result<[Vec<Interruption>; 2]> {
+    let mut sites = order(lab, console).await?;
+    connect(lab, console, &mut sites).await?;
+    let [to_office, _, to_desk, _] = sites.streams.as_slice() else { anyhow::bail!("four streams") };
+    let mut met = [Vec::new(), Vec::new()];
+    for round in 1..=rounds {
+        console.line(&format!("round {round} of {rounds}"));
+        let [mut dual, mut pair] = [Interruption::default(); 2];
+        for (index, word) in ["ipv4", "ipv6"].into_iter().enumerate() {
+            let id = sites.pair.get(index).context("a connection")?;
+            let device = if index == 0 { &sites.branch.ipv4 } else { &sites.branch.ipv6 };
+            // Which of the two carries the stream is the gateway's choice, so both are cut, and the worse one is it.
+            dual = dual.worse(deleted(&lab.device, &sites.dual, word, to_office).await?);
+            pair = pair.worse(deleted(device, id, word, to_desk).await?);
+            all_well(&lab.api()?, &sites).await?;
+        }
+        met[0].push(dual);
+        met[1].push(pair);
+    }
+    Ok(met)
+}
+
+async fn deleted(
+    device: &crate::device::Device,
+    connection: &str,
+    word: &str,
+    stream: &Stream,
+) -> Result<Interruption> {
+    stream.steady(SILENCE).await?;
+    let mark = stream.mark();
+    terminate(device, connection, word).await?;
+    stream.steady(SILENCE).await?;
+    let met = stream.since(mark);
+    initiate(device, connection, word).await?;
+    Ok(met)
 }
 
 async fn deletion(lab: &mut Lab, console: &Console, mut sites: Sites) -> Result<()> {
