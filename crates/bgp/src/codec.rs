@@ -97,6 +97,7 @@ impl Notification {
     pub(crate) const BAD_HOLD_TIME: u8 = note::open_subcode::UNACCEPTABLE_HOLD_TIME;
     pub(crate) const UNSUPPORTED_CAPABILITY: u8 = note::open_subcode::UNSUPPORTED_CAPABILITY;
     pub(crate) const SHUTDOWN: u8 = note::cease_subcode::ADMINISTRATIVE_SHUTDOWN;
+    pub(crate) const TOO_MANY_PREFIXES: u8 = note::cease_subcode::MAX_PREFIXES;
     pub(crate) const REJECTED: u8 = note::cease_subcode::CONNECTION_REJECTED;
     pub(crate) const COLLISION: u8 = note::cease_subcode::CONNECTION_COLLISION_RESOLUTION;
 

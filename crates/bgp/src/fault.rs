@@ -17,6 +17,11 @@ pub(crate) const fn is_specific(code: ReasonCode) -> bool {
         ReasonCode::BgpAsnMismatch
             | ReasonCode::BgpNoCommonFamily
             | ReasonCode::BgpPeerNotification
+            | ReasonCode::BgpRouterId
+            | ReasonCode::BgpHoldTimeRefused
+            | ReasonCode::BgpPeerShutdown
+            | ReasonCode::BgpPeerRejected
+            | ReasonCode::BgpPeerPrefixLimit
             | ReasonCode::BgpMessageError
             | ReasonCode::BgpAddressesSwapped
     )
@@ -28,6 +33,34 @@ pub(crate) fn wrong_asn(expected: u32, theirs: u32) -> Fault {
         .values(expected.to_string(), theirs.to_string())
         .with("expected_peer_asn", expected.to_string())
         .with("peer_asn", theirs.to_string())
+}
+
+/// The peer's BGP identifier is 0.0.0.0.
+pub(crate) fn no_router_id(ours: std::net::Ipv4Addr) -> Fault {
+    Fault::new(ReasonCode::BgpRouterId).values(ours.to_string(), "0.0.0.0")
+}
+
+/// The peer's hold time is neither 0 nor at least 3 (RFC 4271 §6.2).
+pub(crate) fn hold_time(ours: u16, theirs: u16) -> Fault {
+    Fault::new(ReasonCode::BgpHoldTimeRefused)
+        .values(format!("{ours} s"), format!("{theirs} s"))
+        .with("detail", "a hold time is 0 or at least 3 s")
+}
+
+/// What a NOTIFICATION that is not about AS numbers or collisions is about.
+const fn meaning(notification: &Notification) -> ReasonCode {
+    match (notification.code, notification.subcode) {
+        (Notification::OPEN_ERROR, Notification::BAD_IDENTIFIER) => ReasonCode::BgpRouterId,
+        (Notification::OPEN_ERROR, Notification::BAD_HOLD_TIME) => ReasonCode::BgpHoldTimeRefused,
+        (Notification::OPEN_ERROR, Notification::UNSUPPORTED_CAPABILITY) => ReasonCode::BgpNoCommonFamily,
+        (Notification::HOLD_TIMER, _) => ReasonCode::BgpHoldTimerExpired,
+        (Notification::CEASE, Notification::TOO_MANY_PREFIXES) => ReasonCode::BgpPeerPrefixLimit,
+        // Administrative shutdown and reset.
+        (Notification::CEASE, Notification::SHUTDOWN | 4) => ReasonCode::BgpPeerShutdown,
+        // Peer deconfigured, connection rejected, out of resources.
+        (Notification::CEASE, 3 | Notification::REJECTED | 8) => ReasonCode::BgpPeerRejected,
+        _ => ReasonCode::BgpPeerNotification,
+    }
 }
 
 /// The peer sent `notification`. `peer_asn`: what its OPEN said, if it came.
@@ -45,7 +78,7 @@ pub(crate) fn notified(notification: &Notification, local_asn: u32, expected: u3
         .with("rejected_by", "peer"),
         (Notification::CEASE, Notification::COLLISION) => Fault::new(ReasonCode::BgpCollision),
         _ => {
-            let mut fault = Fault::new(ReasonCode::BgpPeerNotification);
+            let mut fault = Fault::new(meaning(notification)).with("rejected_by", "peer");
             fault.theirs = Some(match &notification.text {
                 Some(text) if !text.is_empty() => format!("{}: {text}", notification.name()),
                 _ => notification.name(),

@@ -364,13 +364,10 @@ impl Session {
             Some((fault::wrong_asn(config.peer_asn, open.asn), notification))
         } else if open.router_id.is_unspecified() {
             let notification = Notification::new(Notification::OPEN_ERROR, Notification::BAD_IDENTIFIER);
-            Some((Fault::new(ReasonCode::BgpMessageError).with("detail", "BGP identifier 0.0.0.0"), notification))
+            Some((fault::no_router_id(config.router_id), notification))
         } else if matches!(open.hold_time, 1 | 2) {
             let notification = Notification::new(Notification::OPEN_ERROR, Notification::BAD_HOLD_TIME);
-            let fault = Fault::new(ReasonCode::BgpMessageError)
-                .values(config.hold_time.to_string(), open.hold_time.to_string())
-                .with("detail", "hold time is neither 0 nor at least 3");
-            Some((fault, notification))
+            Some((fault::hold_time(config.hold_time, open.hold_time), notification))
         } else if !open.families.contains(&config.family) {
             let offered: Vec<String> = open.families.iter().map(Family::to_string).collect();
             let offered = if offered.is_empty() { "none of IPv4 and IPv6".to_owned() } else { offered.join(", ") };

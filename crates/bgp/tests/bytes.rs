@@ -28,9 +28,9 @@ fn opens_that_are_refused() {
     let cases = [
         ("AS number", open_with(65002, 90, [1; 4], &[mp(1), as4(65002)]), (2, 2), ReasonCode::BgpAsnMismatch),
         ("AS number of a 2-octet speaker", open_with(65002, 90, [1; 4], &[mp(1)]), (2, 2), ReasonCode::BgpAsnMismatch),
-        ("identifier", open_with(65001, 90, [0; 4], &good), (2, 3), ReasonCode::BgpMessageError),
-        ("hold time 1", open_with(65001, 1, [1; 4], &good), (2, 6), ReasonCode::BgpMessageError),
-        ("hold time 2", open_with(65001, 2, [1; 4], &good), (2, 6), ReasonCode::BgpMessageError),
+        ("identifier", open_with(65001, 90, [0; 4], &good), (2, 3), ReasonCode::BgpRouterId),
+        ("hold time 1", open_with(65001, 1, [1; 4], &good), (2, 6), ReasonCode::BgpHoldTimeRefused),
+        ("hold time 2", open_with(65001, 2, [1; 4], &good), (2, 6), ReasonCode::BgpHoldTimeRefused),
         ("family", open_with(65001, 90, [1; 4], &[mp(2), as4(THEIRS)]), (2, 7), ReasonCode::BgpNoCommonFamily),
         ("version", message(1, &[3, 0xfd, 0xe9, 0, 90, 1, 1, 1, 1, 0]), (2, 1), ReasonCode::BgpMessageError),
         ("length", message(1, &[4, 0xfd]), (2, 0), ReasonCode::BgpMessageError),
@@ -280,11 +280,20 @@ fn route_refresh_is_answered_in_full_and_not_faster_than_once_a_second() {
 #[test]
 fn notifications_are_told_apart() {
     let text = [&[5][..], b"n\xc3\xb6t\n"].concat();
-    let cases: [(Vec<u8>, ReasonCode); 5] = [
-        (message(3, &[[6, 2].as_slice(), &text].concat()), ReasonCode::BgpPeerNotification),
+    let cases: [(Vec<u8>, ReasonCode); 14] = [
+        (message(3, &[[6, 2].as_slice(), &text].concat()), ReasonCode::BgpPeerShutdown),
+        (message(3, &[6, 1]), ReasonCode::BgpPeerPrefixLimit),
+        (message(3, &[6, 3]), ReasonCode::BgpPeerRejected),
+        (message(3, &[6, 4]), ReasonCode::BgpPeerShutdown),
+        (message(3, &[6, 5]), ReasonCode::BgpPeerRejected),
+        (message(3, &[6, 8]), ReasonCode::BgpPeerRejected),
+        (message(3, &[2, 3]), ReasonCode::BgpRouterId),
+        (message(3, &[2, 6]), ReasonCode::BgpHoldTimeRefused),
+        (message(3, &[2, 7]), ReasonCode::BgpNoCommonFamily),
+        (message(3, &[6, 6]), ReasonCode::BgpPeerNotification),
         (message(3, &[6, 7]), ReasonCode::BgpCollision),
         (message(3, &[2, 2]), ReasonCode::BgpAsnMismatch),
-        (message(3, &[4, 0]), ReasonCode::BgpPeerNotification),
+        (message(3, &[4, 0]), ReasonCode::BgpHoldTimerExpired),
         (message(3, &[77, 78, 1, 2, 3]), ReasonCode::BgpPeerNotification),
     ];
     for (octets, code) in cases {

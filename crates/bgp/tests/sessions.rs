@@ -313,7 +313,7 @@ fn shutdown_carries_its_text() {
     assert_eq!(net.sides[0].state(), State::Idle);
     assert_eq!(fault(&net, 0), ReasonCode::BgpDisabled);
     let theirs = net.sides[1].fault().expect("a fault");
-    assert_eq!(theirs.code, ReasonCode::BgpPeerNotification);
+    assert_eq!(theirs.code, ReasonCode::BgpPeerShutdown);
     assert_eq!(theirs.evidence["text"], "routing policy detached");
     assert_eq!((theirs.evidence["code"].as_str(), theirs.evidence["subcode"].as_str()), ("6", "2"));
     assert!(net.prefixes(1).is_empty());

@@ -273,6 +273,16 @@ impl Datapath {
         Ok(())
     }
 
+    /// Reports the next packet out of the tunnel that has one of these inner source addresses; none: reports nothing. What becomes of
+    /// the packet is the packet filter's business.
+    ///
+    /// # Errors
+    /// [`DatapathError::NoTunnel`].
+    pub fn watch_sources(&self, tunnel: ConnectionId, sources: Vec<IpAddr>) -> Result<(), DatapathError> {
+        self.tunnel(tunnel)?.watch_sources(sources);
+        Ok(())
+    }
+
     /// Points what the tunnel sends from `local` to a new endpoint of the peer. Without effect while it sends from elsewhere.
     ///
     /// # Errors

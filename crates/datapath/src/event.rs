@@ -52,6 +52,13 @@ pub enum Event {
         /// The new endpoint.
         remote: SocketAddr,
     },
+    /// An authentic packet has one of the source addresses that [`crate::Datapath::watch_sources`] asked for. Reported once for each call.
+    SourceSeen {
+        /// The connection.
+        tunnel: ConnectionId,
+        /// The source.
+        source: IpAddr,
+    },
     /// A router or the peer's host answered that it can't be reached (ICMP). Anyone can forge that: it is a hint to look, not a fact. Not
     /// reported while the queue is half full.
     Unreachable {

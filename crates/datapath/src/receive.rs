@@ -266,6 +266,9 @@ impl Demultiplexer<'_> {
         }
         // One whole packet of the family that the next header names: opening has checked it.
         let inner = opened.inner;
+        if let Some(source) = tunnel.source_seen(inner) {
+            self.shared.hint(Event::SourceSeen { tunnel: tunnel.id, source });
+        }
         if self.backlogs.passes(tunnel, inner.len(), self.now) {
             tunnel.deliver(installed.family, inner);
             return Ok(());

@@ -432,6 +432,36 @@ fn the_tunnel_follows_a_peer_whose_endpoint_moves() {
 }
 
 #[test]
+fn a_source_that_is_watched_is_reported_once() {
+    let mut node = Node::bound(V4);
+    let (sending, receiving) = association(0x2701);
+    node.expect(0x2701, receiving);
+    let peer = Node::bound(V4);
+    peer.send_with(sending, node.esp());
+    let from = |source: [u8; 4], number: u32| {
+        let mut packet = packet(false, 100, number);
+        packet[12..16].copy_from_slice(&source);
+        peer.host.send(&packet);
+        assert_eq!(crate::tests::number(&node.host.receive()), number, "watching takes nothing away");
+    };
+    let (inside, other) = ([169, 254, 1, 1], [169, 254, 1, 2]);
+    from(inside, 1);
+    node.datapath.watch_sources(node.id, vec![inside.into()]).expect("a tunnel");
+    from(other, 2);
+    from(inside, 3);
+    from(inside, 4);
+    node.datapath.watch_sources(node.id, Vec::new()).expect("a tunnel");
+    from(inside, 5);
+    let mut sources = Vec::new();
+    while let Ok(event) = node.events.try_recv() {
+        if let Event::SourceSeen { tunnel, source } = event {
+            sources.push((tunnel, source));
+        }
+    }
+    assert_eq!(sources, [(node.id, IpAddr::from(inside))]);
+}
+
+#[test]
 fn events_that_found_the_queue_full_are_offered_again() {
     let mut node = Node::new(DatapathConfig { ike_queue: 1, event_queue: 1 });
     node.datapath.bind_ports(V4, 0, 0).expect("sockets");

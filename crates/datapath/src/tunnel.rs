@@ -43,11 +43,50 @@ pub(crate) struct Tunnel {
     pub(crate) limits: Arc<Group>,
     pub(crate) counters: Counters,
     outbound: RwLock<Option<Arc<Outbound>>>,
+    /// Whether anybody waits for a source address.
+    watching: AtomicBool,
+    watched: Mutex<Vec<IpAddr>>,
 }
 
 impl Tunnel {
     pub(crate) fn new(id: ConnectionId, token: u64, tun: Tun, group: VpnGatewayId, limits: Arc<Group>) -> Self {
-        Self { id, token, tun, group, limits, counters: Counters::default(), outbound: RwLock::new(None) }
+        Self {
+            id,
+            token,
+            tun,
+            group,
+            limits,
+            counters: Counters::default(),
+            outbound: RwLock::new(None),
+            watching: AtomicBool::new(false),
+            watched: Mutex::default(),
+        }
+    }
+
+    /// Waits for a packet from one of `sources`.
+    pub(crate) fn watch_sources(&self, sources: Vec<IpAddr>) {
+        let any = !sources.is_empty();
+        *self.watched.lock().unwrap_or_else(PoisonError::into_inner) = sources;
+        self.watching.store(any, Ordering::Release);
+    }
+
+    /// The source address of an inner packet, if it is waited for. Answers once.
+    pub(crate) fn source_seen(&self, packet: &[u8]) -> Option<IpAddr> {
+        if !self.watching.load(Ordering::Acquire) {
+            return None;
+        }
+        let source = match packet.first()? >> 4 {
+            4 => IpAddr::from(*packet.get(12..)?.first_chunk::<4>()?),
+            6 => IpAddr::from(*packet.get(8..)?.first_chunk::<16>()?),
+            _ => return None,
+        };
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        if !watched.contains(&source) {
+            return None;
+        }
+        watched.clear();
+        self.watching.store(false, Ordering::Release);
+        Some(source)
     }
 
     /// Hands an inner packet to the kernel, and counts what becomes of it.

@@ -4,8 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use causeway_crypto::Secret;
-use causeway_model::Fault;
 use causeway_model::suite::{Encryption, Integrity};
+use causeway_model::{Family, Fault};
 
 use crate::config::PeerKey;
 
@@ -58,6 +58,8 @@ pub struct ChildSa {
     pub suite_text: String,
     /// Rekeys since the first one of its line.
     pub rekeys: u32,
+    /// The families that it carries, at least one.
+    pub families: Vec<Family>,
     /// Whether to send on it at once; otherwise [`Event::ChildActivated`] says when.
     pub use_for_sending: bool,
 }
@@ -110,6 +112,13 @@ pub enum Event {
     },
     /// The last Child SA is gone.
     TunnelDown {
+        /// The tunnel.
+        peer: PeerKey,
+        /// Why.
+        fault: Fault,
+    },
+    /// The tunnel is up, but its Child SA could not be renewed or joined by another. It may go down for that reason.
+    Trouble {
         /// The tunnel.
         peer: PeerKey,
         /// Why.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use causeway_model::Fault;
 use causeway_model::suite::{Cipher, DhGroup, Encryption, Integrity};
 
 use crate::codec::proposal::{PROTOCOL_ESP, PROTOCOL_IKE, TYPE_DH, TYPE_ENCR, TYPE_ESN, TYPE_INTEG, TYPE_PRF};
@@ -283,6 +284,21 @@ const fn integrity_id(hash: Integrity) -> u16 {
 /// A tenant's list as text.
 pub(crate) fn describe_ciphers(ciphers: &[Cipher]) -> String {
     ciphers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// `fault` with the kinds of transform of which the two lists have none in common, as evidence `differs`. Where each kind has a common one and
+/// no proposal has them together, it is the combination that differs.
+pub(crate) fn with_difference(fault: Fault, ours: &[Proposal], theirs: &[Proposal]) -> Fault {
+    let kinds = [(TYPE_ENCR, "encryption"), (TYPE_INTEG, "integrity"), (TYPE_PRF, "prf"), (TYPE_DH, "group")];
+    let of = |list: &'_ [Proposal], kind: u8| -> Vec<Transform> {
+        list.iter().flat_map(|proposal| &proposal.transforms).filter(|t| t.kind == kind).copied().collect()
+    };
+    let differs = |kind: u8| {
+        let (ours, theirs) = (of(ours, kind), of(theirs, kind));
+        !ours.is_empty() && !ours.iter().any(|transform| theirs.contains(transform))
+    };
+    let names: Vec<&str> = kinds.into_iter().filter(|(kind, _)| differs(*kind)).map(|(_, name)| name).collect();
+    fault.with("differs", if names.is_empty() { "combination".to_owned() } else { names.join(", ") })
 }
 
 /// The peer's proposals as text; alternatives within one proposal are separated by `/`.

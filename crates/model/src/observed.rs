@@ -116,7 +116,7 @@ pub struct TunnelFacts {
     pub ever_up: bool,
     /// Since when it is up or down.
     pub since: Timestamp,
-    /// While down: why it went or what the last attempt met.
+    /// While down: why it went or what the last attempt met. While up: what is not as it should be (`ts_narrowed`, a rekey that failed).
     pub fault: Option<Fault>,
     /// The IKE SA, while there is one.
     pub ike: Option<IkeFacts>,

@@ -141,22 +141,44 @@ catalogue! {
     PeerUnreachable = "peer_unreachable", Ike, Device, "the network reports that the peer is unreachable", "check the customer gateway's address and the route to it";
     /// IKE_SA_INIT is answered, IKE_AUTH is not.
     PeerSilentAfterInit = "peer_silent_after_init", Ike, Device, "the peer answered IKE_SA_INIT on UDP 500 but nothing on UDP 4500", "open UDP 4500 between the device and the gateway";
+    /// Somebody who is no customer gateway asks for a tunnel.
+    UnknownSource = "unknown_source", Ike, Tenant, "nothing comes from the customer gateway's address, but another address asks this gateway for a tunnel", "if that address is the device's, make it the customer gateway's public address; if not, it is a stranger, and the device itself is silent";
+    /// The peer speaks another version of IKE.
+    IkeVersion = "ike_version", Ike, Device, "the device does not speak IKEv2", "set the device's connection to IKEv2; IKEv1 is not offered";
+    /// The peer does not look for NATs, so it would not put ESP into UDP.
+    NatTraversalOff = "nat_traversal_off", Ike, Device, "the device has NAT traversal switched off, so it would not encapsulate ESP in UDP", "switch NAT traversal (UDP encapsulation, port 4500) on for this connection on the device";
+    /// Some fragments of a message came, and the rest never did.
+    FragmentsIncomplete = "fragments_incomplete", Ike, Device, "only some fragments of an IKE message arrived", "find what drops IKE fragments or large UDP packets between the device and the gateway, or lower the device's IKE fragment size";
     /// No IKE proposal in common.
     NoProposalChosen = "no_proposal_chosen", Ike, Device, "no common IKE proposal", "set the device's IKE proposal to one of the connection's `ikev2_ciphers`, or change those";
     /// The AUTH payload does not verify, or the peer says so: keys differ.
-    AuthenticationFailed = "authentication_failed", Ike, Device, "authentication failed: the pre-shared keys differ", "read the key from the secret manager (base64 in `data`) and configure it on the device";
+    AuthenticationFailed = "authentication_failed", Ike, Device, "authentication failed: the pre-shared keys differ", "read the key from the secret manager (base64 in `data`) and configure it on the device; where it is the device that refuses, it must also accept the gateway's public address as identity";
     /// The peer's identity is not the expected one.
     IdentityMismatch = "identity_mismatch", Ike, Device, "the peer's identity is not the expected one", "set the device's local identity to the expected one, or set `peer_identity` in the connection's options";
     /// A message that breaks the protocol.
     MalformedMessage = "malformed_message", Ike, Device, "the peer sent a message that breaks the protocol", "update the device's software, and send its log to support";
     /// No common Child SA proposal.
     ChildNoProposalChosen = "child_no_proposal_chosen", Child, Device, "no common ESP proposal", "set the device's ESP proposal, its PFS group included, to one of the connection's `esp_ciphers`, or change those";
+    /// The proposals differ in nothing but the group.
+    PfsMismatch = "pfs_mismatch", Child, Device, "the ESP proposals differ only in the group for perfect forward secrecy", "set the device's PFS group to that of the connection's `esp_ciphers`, or change those";
+    /// The peer offers AH.
+    AhOffered = "ah_offered", Child, Device, "the device offers AH instead of ESP", "set the device's connection to ESP";
+    /// The peer wants transport mode.
+    TransportMode = "transport_mode", Child, Device, "the device asks for transport mode between the two public addresses", "set the device's connection to tunnel mode with the traffic selectors 0.0.0.0/0 and ::/0 (route-based VPN)";
+    /// The peer narrowed the selectors to one family.
+    TsNarrowed = "ts_narrowed", Child, Device, "the device narrowed the traffic selectors: the tunnel carries only part of the traffic", "use the traffic selectors 0.0.0.0/0 and ::/0 on the device (route-based VPN)";
     /// Traffic selectors refused.
     TsUnacceptable = "ts_unacceptable", Child, Device, "the traffic selectors were refused", "use the traffic selectors 0.0.0.0/0 and ::/0 on the device (route-based VPN)";
     /// The peer did not answer a liveness check.
     DpdTimeout = "dpd_timeout", Child, Device, "the peer stopped answering", "check the device and its Internet access; the tunnel returns by itself when it answers";
     /// The peer deleted the IKE SA.
     PeerDeletedSa = "peer_deleted_sa", Child, Device, "the peer deleted the tunnel", "start the tunnel on the device; if it was stopped on purpose nothing is wrong";
+    /// The peer deleted the Child SA but kept the IKE SA.
+    PeerDeletedChild = "peer_deleted_child", Child, Device, "the peer deleted the tunnel's Child SA", "start the tunnel on the device; if it was stopped on purpose nothing is wrong";
+    /// The SA's life ended before another took its place.
+    LifetimeExpired = "lifetime_expired", Child, Device, "the tunnel's lifetime ended before it was renewed", "see in the events why renewing it failed, and compare the lifetimes and proposals of both sides";
+    /// What was negotiated could not be put in force here.
+    ChildInstallFailed = "child_install_failed", Child, Operator, "the node could not install the negotiated Child SA", "contact support; the error is in the evidence";
     /// Our side closed it: object deleted, locked or changed.
     ClosedByUs = "closed_by_us", Child, Nobody, "the tunnel was closed by a change on this side", "none, it is started again by itself if it should be up";
     /// One of two tunnels is down.
@@ -180,6 +202,16 @@ catalogue! {
     BgpHoldTimerExpired = "bgp_hold_timer_expired", Bgp, Device, "the peer sent nothing for the hold time", "check BGP on the device";
     /// Two connections collided.
     BgpCollision = "bgp_collision", Bgp, Nobody, "two BGP connections collided; one was closed", "none, it resolves itself";
+    /// The peer's BGP identifier, or ours in the peer's eyes, is not acceptable.
+    BgpRouterId = "bgp_router_id", Bgp, Device, "the BGP identifier is not acceptable", "give the device a router id that is not 0.0.0.0 and that no other router has";
+    /// Either side refuses the other's hold time.
+    BgpHoldTimeRefused = "bgp_hold_time_refused", Bgp, Device, "the BGP hold times do not fit", "set the device's hold time to 0 or at least 3 seconds, and let it accept ours (`hold_time` in the connection's options)";
+    /// Administrative shutdown or reset on the device.
+    BgpPeerShutdown = "bgp_peer_shutdown", Bgp, Device, "the session was shut down on the device", "enable the neighbour on the device; if it was shut down on purpose nothing is wrong";
+    /// The device does not want this connection: not configured, rejected, out of resources.
+    BgpPeerRejected = "bgp_peer_rejected", Bgp, Device, "the device rejects the BGP connection", "configure this neighbour on the device, and see its log for what it lacks";
+    /// We announce more than the device takes.
+    BgpPeerPrefixLimit = "bgp_peer_prefix_limit", Bgp, Device, "the device refuses the session because it is announced more prefixes than it allows", "raise the device's prefix limit for this neighbour, or narrow the policy's `prefix_filter_out`";
     /// The peer sent a NOTIFICATION.
     BgpPeerNotification = "bgp_peer_notification", Bgp, Device, "the peer closed the BGP session", "see the code and text in the evidence";
     /// The peer broke the protocol.
@@ -196,6 +228,16 @@ catalogue! {
     BgpDisabled = "bgp_disabled", Bgp, Tenant, "no routing policy of this family is attached", "attach one if this family should be routed";
     /// Propagation is off.
     PropagationDisabled = "propagation_disabled", Route, Tenant, "route propagation is off: sessions run, nothing is exchanged", "call enable-route-propagation when traffic should flow";
+    /// No route to the destination.
+    NoRoute = "no_route", Route, Device, "nothing in the VPC leads to the destination", "announce the prefix on the device and list it in the policy's `prefix_filter_in`, or make a custom route";
+    /// A network ACL drops the packet.
+    AclDenied = "acl_denied", Route, Tenant, "a network ACL of the VPC drops the packet", "change the rule that the evidence names, or put an accepting rule before it";
+    /// The source is not among what the connection may carry.
+    SourceNotAllowed = "source_not_allowed", Route, Tenant, "the connection's policy does not admit the source", "add the source's range to the policy: the customer's in `prefix_filter_in`, the VPC's in `prefix_filter_out`";
+    /// The destination is not among what the connection may carry.
+    DestinationNotAllowed = "destination_not_allowed", Route, Tenant, "the connection's policy does not admit the destination", "add the destination's range to the policy: the customer's in `prefix_filter_in`, the VPC's in `prefix_filter_out`";
+    /// A source that cannot be there.
+    ForgedSource = "forged_source", Route, Device, "the source cannot be where the packet comes from", "use an address of the customer's own networks as source; addresses of the VPC and reserved ranges are dropped";
 }
 
 impl fmt::Display for ReasonCode {

@@ -314,7 +314,13 @@ fn observed_status(view: &ConnectionView<'_>) -> (ConnectionStatus, Option<Fault
     use ConnectionStatus as S;
     let up = view.tunnels.iter().filter(|tunnel| tunnel.up).count();
     if up == 0 {
-        let fault = view.tunnels.iter().find_map(|tunnel| tunnel.fault.clone());
+        // Both are down and either would do, so both reasons count: the first one's in full.
+        let mut known = view.tunnels.iter().filter_map(|tunnel| Some((tunnel.family, tunnel.fault.as_ref()?)));
+        let fault = known.next().map(|(_, first)| {
+            known.fold(first.clone(), |fault, (family, other)| {
+                fault.with(&format!("{family}_tunnel"), other.code.as_str())
+            })
+        });
         let status = if view.ever_up { S::Down } else { S::Ready };
         return (status, Some(fault.unwrap_or_else(|| ReasonCode::AwaitingDevice.into())));
     }
@@ -362,12 +368,14 @@ fn active_fault(view: &ConnectionView<'_>, up: usize) -> Option<Fault> {
         return Some(ReasonCode::PskChangeUnproven.into());
     }
     if view.propagation {
-        // A session that is up may still have something to say: prefixes beyond the limit.
-        return view
-            .sessions
-            .iter()
-            .filter(|session| view.expected.contains(&session.family))
-            .find_map(|session| session.fault.clone());
+        // A tunnel or session that is up may still have something to say: a family that is not carried, prefixes beyond the limit.
+        let trouble = view.tunnels.iter().find_map(|tunnel| tunnel.fault.clone());
+        return trouble.or_else(|| {
+            view.sessions
+                .iter()
+                .filter(|session| view.expected.contains(&session.family))
+                .find_map(|session| session.fault.clone())
+        });
     }
     Some(ReasonCode::PropagationDisabled.into())
 }

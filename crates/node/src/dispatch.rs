@@ -88,7 +88,8 @@ impl Directory {
             PathEvent::FirstInbound { tunnel, .. } | PathEvent::RemoteMoved { tunnel, .. } => {
                 (entries.connections.get(tunnel), 0)
             }
-            // A hint that strangers can cause.
+            // Hints that peers and strangers can cause.
+            PathEvent::SourceSeen { tunnel, .. } => (entries.connections.get(tunnel), QUEUE / 2),
             PathEvent::Unreachable { local, .. } => (entries.addresses.get(local), QUEUE / 2),
         };
         let owner = id.and_then(|id| entries.gateways.get(id));

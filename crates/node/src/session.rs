@@ -59,6 +59,8 @@ pub enum Command {
     Policy(Policy),
     /// The peer connected to our port.
     Incoming(TcpStream),
+    /// The device was seen using our inside address as its own.
+    AddressesSwapped,
     /// Find out at once whether the peer still knows the session.
     Probe,
     /// Close with this text (RFC 9003), then end.
@@ -250,6 +252,7 @@ impl SessionTask {
                             self.touch();
                         }
                         Some(Command::Incoming(stream)) => self.accept(stream),
+                        Some(Command::AddressesSwapped) => self.session.note_addresses_swapped(now),
                         Some(Command::Probe) => self.session.probe(),
                         Some(Command::Shutdown(text)) => {
                             self.session.shutdown(now, text);

@@ -133,7 +133,7 @@ fn frr() {
     run("vtysh", &[["--vty_socket", namespace].as_slice(), &shutdown].concat());
     until(&mut speakers, "shut down", |[v4, _]| !v4.session.is_up());
     let fault = speakers[0].fault();
-    assert_eq!(fault.code, ReasonCode::BgpPeerNotification);
+    assert_eq!(fault.code, ReasonCode::BgpPeerShutdown);
     assert_eq!(fault.evidence["text"], "maintenance at noon");
     assert!(speakers[0].prefixes().is_empty() && speakers[1].session.is_up());
 

@@ -45,6 +45,7 @@ pub(crate) mod notify {
     pub(crate) const NAT_DETECTION_SOURCE_IP: u16 = 16388;
     pub(crate) const NAT_DETECTION_DESTINATION_IP: u16 = 16389;
     pub(crate) const COOKIE: u16 = 16390;
+    pub(crate) const USE_TRANSPORT_MODE: u16 = 16391;
     pub(crate) const REKEY_SA: u16 = 16393;
     pub(crate) const FRAGMENTATION_SUPPORTED: u16 = 16430;
 

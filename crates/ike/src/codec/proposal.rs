@@ -4,6 +4,7 @@ use super::{DecodeError, Reader, length_field};
 
 /// Protocol ids (RFC 7296 §3.3.1).
 pub(crate) const PROTOCOL_IKE: u8 = 1;
+pub(crate) const PROTOCOL_AH: u8 = 2;
 pub(crate) const PROTOCOL_ESP: u8 = 3;
 
 /// Transform types (RFC 7296 §3.3.2).

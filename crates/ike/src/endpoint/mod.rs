@@ -134,6 +134,13 @@ impl Endpoint {
     pub fn handle_datagram(&mut self, now: Instant, local: SocketAddr, remote: SocketAddr, message: &[u8]) {
         match Header::decode(message) {
             Err(DecodeError::Version(version)) if version > 2 => self.refuse_version(local, remote, message),
+            Err(DecodeError::Version(1)) => {
+                self.count("ike_version");
+                let candidates = self.candidates(local, remote);
+                self.doubtful_failure(now, &candidates, |_| {
+                    Fault::new(ReasonCode::IkeVersion).values("IKEv2", "IKEv1")
+                });
+            }
             Err(_) => self.count("malformed"),
             Ok((header, body)) => match (header.exchange, header.response) {
                 (Exchange::Init, false) => {

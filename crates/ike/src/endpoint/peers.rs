@@ -1,7 +1,7 @@
 //! Peers: attempts to bring a tunnel up, its Child SAs, and what is said when it goes.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,9 @@ const STABLE: Duration = Duration::from_secs(10);
 
 /// Pause between two failures that may be forged.
 const DOUBT_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a stranger's request counts as a hint for the silence of a peer.
+const STRANGER_COUNTS: Duration = Duration::from_secs(60);
 
 /// One tunnel and what is known of it.
 pub(crate) struct Peer {
@@ -39,6 +42,8 @@ pub(crate) struct Peer {
     pub(crate) unreachable: bool,
     /// When the last failure was told that nobody vouches for.
     doubted_at: Option<Instant>,
+    /// Who asked for a tunnel last without being anybody's peer, and when that was told.
+    stranger: Option<(IpAddr, Instant)>,
 }
 
 impl Peer {
@@ -54,6 +59,7 @@ impl Peer {
             up_since: None,
             unreachable: false,
             doubted_at: None,
+            stranger: None,
         }
     }
 
@@ -166,6 +172,25 @@ impl Endpoint {
         }
     }
 
+    /// A request from an address that no peer has: whoever is down may be behind it. Told no more often than other doubts are.
+    pub(crate) fn stranger(&mut self, now: Instant, local: IpAddr, remote: IpAddr) {
+        let fresh = |peer: &Peer| peer.stranger.is_none_or(|(_, at)| now.saturating_duration_since(at) >= DOUBT_PAUSE);
+        let concerns = |peer: &Peer| peer.config.local == local && peer.config.remote.is_ipv4() == remote.is_ipv4();
+        let keys: Vec<PeerKey> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.children.is_empty() && concerns(peer) && fresh(peer))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in keys {
+            let Some(peer) = self.peers.get_mut(&key) else { continue };
+            peer.stranger = Some((remote, now));
+            let fault =
+                Fault::new(ReasonCode::UnknownSource).values(peer.config.remote.to_string(), remote.to_string());
+            self.attempt_failed(key, fault, false);
+        }
+    }
+
     /// The IKE SAs of a peer, whatever their phase.
     pub(crate) fn ike_sas(&self, key: PeerKey) -> impl Iterator<Item = (u64, &IkeSa)> {
         self.sas.iter().filter(move |(_, sa)| sa.peer == Some(key)).map(|(spi, sa)| (*spi, sa))
@@ -187,9 +212,14 @@ impl Endpoint {
     }
 
     /// The fault of an attempt that met silence.
-    pub(crate) fn silence(&mut self, key: PeerKey, otherwise: ReasonCode) -> Fault {
+    pub(crate) fn silence(&mut self, now: Instant, key: PeerKey, otherwise: ReasonCode) -> Fault {
         let Some(peer) = self.peers.get_mut(&key) else { return Fault::new(otherwise) };
-        let code = if std::mem::take(&mut peer.unreachable) { ReasonCode::PeerUnreachable } else { otherwise };
+        let unreachable = std::mem::take(&mut peer.unreachable);
+        let stranger = peer.stranger.filter(|(_, at)| now.saturating_duration_since(*at) < STRANGER_COUNTS);
+        if let Some((stranger, _)) = stranger.filter(|_| otherwise == ReasonCode::PeerSilent) {
+            return Fault::new(ReasonCode::UnknownSource).values(peer.config.remote.to_string(), stranger.to_string());
+        }
+        let code = if unreachable { ReasonCode::PeerUnreachable } else { otherwise };
         Fault::new(code).with("peer", peer.config.remote.to_string())
     }
 

@@ -168,7 +168,10 @@ impl Endpoint {
                 }
                 return Fate::Drop;
             }
-            notify::AUTHENTICATION_FAILED => Fault::new(ReasonCode::AuthenticationFailed),
+            // The peer does not say whether it dislikes the key or the identity.
+            notify::AUTHENTICATION_FAILED => Fault::new(ReasonCode::AuthenticationFailed)
+                .with("our_identity", config.local_identity.to_string())
+                .with("keys_tried", config.psks.len().to_string()),
             notify::NO_PROPOSAL_CHOSEN => self.child_fault(config, ReasonCode::ChildNoProposalChosen, None),
             notify::TS_UNACCEPTABLE => self.child_fault(config, ReasonCode::TsUnacceptable, None),
             _ => Fault::new(ReasonCode::MalformedMessage),

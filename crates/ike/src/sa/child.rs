@@ -11,11 +11,13 @@ use super::window::Reply;
 use super::{ACTIVATE_AFTER, Child, ChildAgreement, ChildRequest, Farewell, Fate, IkeSa, REPLACED_WAIT, Request};
 use crate::Endpoint;
 use crate::codec::message::{NONCE, notify};
-use crate::codec::proposal::{PROTOCOL_ESP, PROTOCOL_IKE};
+use crate::codec::proposal::{PROTOCOL_AH, PROTOCOL_ESP, PROTOCOL_IKE};
 use crate::codec::{Chain, Content, Exchange, Selector, selectors};
-use crate::config::{PeerConfig, PeerKey};
+use crate::config::PeerConfig;
 use crate::event::{ChildId, ChildSa, Event};
-use crate::suite::{accept_esp, answer_esp, choose_esp, describe_ciphers, describe_proposals, propose_esp};
+use crate::suite::{
+    accept_esp, answer_esp, choose_esp, describe_ciphers, describe_proposals, propose_esp, with_difference,
+};
 
 /// Pause after TEMPORARY_FAILURE (RFC 7296 §2.25: not at once).
 pub(crate) const TEMPORARY_PAUSE: Duration = Duration::from_secs(1);
@@ -31,6 +33,11 @@ pub(crate) fn our_selectors() -> Vec<Selector> {
 fn common_families(content: &Content) -> Vec<Selector> {
     let covers = |list: &Option<Vec<Selector>>, all: &Selector| list.as_ref().is_some_and(|list| list.contains(all));
     our_selectors().into_iter().filter(|all| covers(&content.ts_i, all) && covers(&content.ts_r, all)).collect()
+}
+
+/// The families of selectors that carry a family each.
+fn families_of(selectors: &[Selector]) -> Vec<Family> {
+    Family::ALL.into_iter().filter(|family| selectors.contains(&Selector::all(*family))).collect()
 }
 
 fn selector_text(content: &Content) -> String {
@@ -59,7 +66,7 @@ impl Endpoint {
     /// A fault about the Child SA with our list, and theirs where it is known.
     pub(crate) fn child_fault(&self, config: &PeerConfig, code: ReasonCode, theirs: Option<String>) -> Fault {
         let ours = match code {
-            ReasonCode::TsUnacceptable => selectors::describe(&our_selectors()),
+            ReasonCode::TsUnacceptable | ReasonCode::TransportMode => selectors::describe(&our_selectors()),
             _ => describe_ciphers(&config.esp_proposals),
         };
         let mut fault = Fault::new(code);
@@ -79,15 +86,30 @@ impl Endpoint {
         let chosen = choose_esp(&config.esp_proposals, theirs, with_group);
         let chosen = chosen.and_then(|chosen| Some((chosen.suite, chosen.number, peer_spi(&chosen.spi)?)));
         let Some((suite, number, peer_spi)) = chosen else {
-            let fault = self.child_fault(config, ReasonCode::ChildNoProposalChosen, Some(describe_proposals(theirs)));
+            let ah_only = !theirs.is_empty() && theirs.iter().all(|proposal| proposal.protocol == PROTOCOL_AH);
+            let code = if ah_only {
+                ReasonCode::AhOffered
+            } else if with_group && choose_esp(&config.esp_proposals, theirs, false).is_some() {
+                ReasonCode::PfsMismatch
+            } else {
+                ReasonCode::ChildNoProposalChosen
+            };
+            let mut fault = self.child_fault(config, code, Some(describe_proposals(theirs)));
+            if code == ReasonCode::ChildNoProposalChosen {
+                fault = with_difference(fault, &propose_esp(&config.esp_proposals, 0, with_group), theirs);
+            }
             return Err((notify::NO_PROPOSAL_CHOSEN, fault));
         };
         let families = common_families(content);
         if families.is_empty() {
-            let fault = self.child_fault(config, ReasonCode::TsUnacceptable, Some(selector_text(content)));
+            // Transport mode has no room for more than the two hosts, so it is what makes the selectors what they are.
+            let transport = content.notify(notify::USE_TRANSPORT_MODE).is_some();
+            let code = if transport { ReasonCode::TransportMode } else { ReasonCode::TsUnacceptable };
+            let fault = self.child_fault(config, code, Some(selector_text(content)));
             return Err((notify::TS_UNACCEPTABLE, fault));
         }
-        Ok((ChildAgreement { suite, number, peer_spi }, families))
+        let carried = families_of(&families);
+        Ok((ChildAgreement { suite, number, peer_spi, families: carried }, families))
     }
 
     /// As initiator: what the peer agreed to.
@@ -111,19 +133,22 @@ impl Endpoint {
         let Some((suite, number, peer_spi)) = chosen else {
             return Err(self.child_fault(config, ReasonCode::ChildNoProposalChosen, Some(describe_proposals(answer))));
         };
-        if common_families(content).is_empty() {
+        let families = families_of(&common_families(content));
+        if families.is_empty() {
             return Err(self.child_fault(config, ReasonCode::TsUnacceptable, Some(selector_text(content))));
         }
-        Ok(ChildAgreement { suite, number, peer_spi })
+        Ok(ChildAgreement { suite, number, peer_spi, families })
     }
 
-    /// A Child SA could not be made. While another carries the tunnel that is only remembered.
+    /// A Child SA could not be made. While another carries the tunnel that is told, and remembered in case it is the last word.
     pub(crate) fn child_failed(&mut self, sa: &mut IkeSa, fault: Fault, ours: bool) {
         self.count(fault.code.as_str());
         sa.fault = Some(fault.clone());
-        let down = |key: &PeerKey| self.peers.get(key).is_some_and(|peer| peer.children.is_empty());
-        if let Some(key) = sa.peer.filter(down) {
-            self.attempt_failed(key, fault, ours);
+        let Some(key) = sa.peer else { return };
+        match self.peers.get(&key).map(|peer| peer.children.is_empty()) {
+            Some(true) => self.attempt_failed(key, fault, ours),
+            Some(false) => self.emit(Event::Trouble { peer: key, fault }),
+            None => {}
         }
     }
 
@@ -183,6 +208,7 @@ impl Endpoint {
                 local: sa.local,
                 remote: sa.remote,
                 suite_text: agreement.suite.to_string(),
+                families: agreement.families.clone(),
                 rekeys,
                 use_for_sending: how.send,
             },
@@ -424,7 +450,7 @@ impl Endpoint {
             }
             notify::CHILD_SA_NOT_FOUND => {
                 if let Some(old) = request.rekeys {
-                    let fault = Fault::new(ReasonCode::PeerDeletedSa).with("peer_says", notify::name(kind));
+                    let fault = Fault::new(ReasonCode::PeerDeletedChild).with("peer_says", notify::name(kind));
                     self.remove_child(now, sa, old, &fault);
                 }
                 sa.next_child_at = Some(now);
@@ -432,7 +458,14 @@ impl Endpoint {
             }
             notify::TEMPORARY_FAILURE => TEMPORARY_PAUSE,
             _ => {
-                if let Err(fault) = self.accept_child(config, content, true) {
+                if let Err(mut fault) = self.accept_child(config, content, true) {
+                    if request.rekeys.is_some() {
+                        fault = fault.with("during", "rekey");
+                        if kind == notify::NO_PROPOSAL_CHOSEN {
+                            // The same ciphers were agreed upon in IKE_AUTH, where the group does not count (RFC 7296 §1.2).
+                            fault.code = ReasonCode::PfsMismatch;
+                        }
+                    }
                     self.child_failed(sa, fault, sa.began_it);
                 }
                 REFUSED_PAUSE

@@ -41,6 +41,11 @@ impl IkeSa {
         self.assembly.iter().flat_map(|assembly| &assembly.parts).flatten().map(Vec::len).sum()
     }
 
+    /// Of a message that is not complete: how many fragments have come, and how many there are.
+    pub(crate) fn incomplete(&self) -> Option<(usize, usize)> {
+        self.assembly.as_ref().map(|assembly| (assembly.parts.iter().flatten().count(), assembly.parts.len()))
+    }
+
     /// Opens a message whose id is the one that is awaited.
     pub(crate) fn unseal(&mut self, header: &Header, message: &[u8]) -> Unsealed {
         let Some(keys) = &self.keys else { return Unsealed::Bad };

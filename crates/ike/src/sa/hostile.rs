@@ -59,6 +59,7 @@ fn init_request(spi_i: u64, public: &[u8], nonce: &[u8]) -> Vec<u8> {
     chain.proposals(&propose_ike(&[Cipher::DEFAULT_IKE], &[]));
     chain.exchange(31, public);
     chain.push(NONCE, &[nonce]);
+    chain.notify(notify::NAT_DETECTION_SOURCE_IP, &[0; 20]);
     let exchange = Exchange::Init;
     plain(Header { spi_i, spi_r: 0, next: 0, exchange, from_initiator: true, response: false, id: 0 }, &chain)
 }
@@ -267,6 +268,120 @@ fn a_rekey_of_what_is_not_there_is_refused_as_the_rfc_says() {
     chain.delete_esp(&[0x0a0b_0c0d]);
     let answer = hostile.ask(Exchange::Informational, &chain).expect("an answer");
     assert_eq!(answer.deletes.len(), 1);
+}
+
+/// The fault of the last attempt that failed.
+fn last_failure(hostile: &Hostile) -> causeway_model::Fault {
+    let mut faults = hostile.events.iter().filter_map(|event| match event {
+        Event::AttemptFailed { fault, .. } | Event::Trouble { fault, .. } => Some(fault.clone()),
+        _ => None,
+    });
+    faults.next_back().expect("a failure")
+}
+
+#[test]
+fn what_is_wrong_with_a_child_sa_is_told_apart() {
+    use crate::codec::{Proposal, Selector};
+    let mut hostile = Hostile::connect();
+    hostile.authenticate(b"right").expect("an answer");
+    let group = Cipher { dh_group: Some(DhGroup::Ecp256), ..Cipher::DEFAULT_ESP };
+    let other = Cipher { encryption: causeway_model::suite::Encryption::Aes128Gcm, ..Cipher::DEFAULT_ESP };
+    let esp = |cipher: Cipher| propose_esp(&[cipher], 0x0102_0304, true);
+    let ah =
+        esp(Cipher::DEFAULT_ESP).into_iter().map(|proposal| Proposal { protocol: 2, ..proposal }).collect::<Vec<_>>();
+    let host = |last: u8| {
+        let address = std::net::IpAddr::from([192, 0, 2, last]);
+        vec![Selector::Range { protocol: 0, ports: (0, u16::MAX), addresses: (address, address) }]
+    };
+    let cases = [
+        (esp(group), false, ReasonCode::PfsMismatch, Some("aes256gcm-curve25519"), None),
+        (ah, false, ReasonCode::AhOffered, Some("aes256gcm-curve25519"), None),
+        (esp(other), false, ReasonCode::ChildNoProposalChosen, Some("aes256gcm-curve25519"), Some("encryption")),
+        (esp(Cipher::DEFAULT_ESP), true, ReasonCode::TransportMode, Some("0.0.0.0/0,::/0"), None),
+    ];
+    for (proposals, transport, code, ours, differs) in cases {
+        let exchange = KeyExchange::generate(DhGroup::Curve25519, &mut SeededEntropy::new(9)).expect("a key pair");
+        let mut chain = Chain::new();
+        if transport {
+            chain.notify(notify::USE_TRANSPORT_MODE, &[]);
+        }
+        chain.proposals(&proposals);
+        chain.push(NONCE, &[&[7; 32]]);
+        chain.exchange(31, exchange.public());
+        let (i, r) = if transport { (host(2), host(1)) } else { (our_selectors(), our_selectors()) };
+        chain.selectors(&i, &r);
+        let answer = hostile.ask(Exchange::CreateChild, &chain).expect("an answer");
+        assert!(answer.error().is_some(), "{code}");
+        let fault = last_failure(&hostile);
+        assert_eq!((fault.code, fault.ours.as_deref()), (code, ours));
+        assert!(fault.theirs.as_ref().is_some_and(|theirs| !theirs.is_empty()), "{fault:?}");
+        assert_eq!(fault.evidence.get("differs").map(String::as_str), differs);
+    }
+}
+
+#[test]
+fn a_deleted_child_sa_and_a_deleted_ike_sa_are_told_apart() {
+    for (only_child, code) in [(true, ReasonCode::PeerDeletedChild), (false, ReasonCode::PeerDeletedSa)] {
+        let mut hostile = Hostile::connect();
+        hostile.authenticate(b"right").expect("an answer");
+        let mut chain = Chain::new();
+        if only_child {
+            chain.delete_esp(&[0x0a0b_0c0d]);
+        } else {
+            chain.delete_ike();
+        }
+        hostile.ask(Exchange::Informational, &chain).expect("an answer");
+        let down = hostile.events.iter().find_map(|event| match event {
+            Event::TunnelDown { fault, .. } => Some(fault.code),
+            _ => None,
+        });
+        assert_eq!(down, Some(code));
+    }
+}
+
+#[test]
+fn a_peer_that_does_not_look_for_nat_gets_no_tunnel_and_a_reason() {
+    let now = Instant::now();
+    let (us, peer) = (SocketAddr::from(([192, 0, 2, 1], 500)), SocketAddr::from(([192, 0, 2, 2], 500)));
+    let mut endpoint = Endpoint::new(EndpointConfig::default(), Box::new(SeededEntropy::new(2)));
+    endpoint.set_peer(now, peer_config());
+    let exchange = KeyExchange::generate(DhGroup::Curve25519, &mut SeededEntropy::new(3)).expect("a key pair");
+    let mut chain = Chain::new();
+    chain.proposals(&propose_ike(&[Cipher::DEFAULT_IKE], &[]));
+    chain.exchange(31, exchange.public());
+    chain.push(NONCE, &[&[5; 32]]);
+    let (kind, spi_i) = (Exchange::Init, SPI);
+    let header = Header { spi_i, spi_r: 0, next: 0, exchange: kind, from_initiator: true, response: false, id: 0 };
+    endpoint.handle_datagram(now, us, peer, &plain(header, &chain));
+    let answer = endpoint.poll_transmit().expect("an answer").payload;
+    let (header, body) = Header::decode(&answer).expect("a header");
+    let content = Content::decode(header.next, body).expect("payloads");
+    assert!(content.notify(notify::NO_PROPOSAL_CHOSEN).is_some() && header.spi_r == 0);
+    let event = endpoint.poll_event().expect("an event");
+    assert!(matches!(event, Event::AttemptFailed { fault, .. } if fault.code == ReasonCode::NatTraversalOff));
+}
+
+#[test]
+fn a_message_of_which_fragments_are_missing_is_the_reason() {
+    let mut hostile = Hostile::connect();
+    hostile.endpoint.sas.values_mut().for_each(|sa| sa.fragments = true);
+    let mut chain = Chain::new();
+    (0..3).for_each(|_| chain.push(200, &[&[0; 1000]]));
+    let (spi_i, spi_r, exchange) = (SPI, hostile.spi_r, Exchange::Auth);
+    let header = Header { spi_i, spi_r, next: 0, exchange, from_initiator: true, response: false, id: 1 };
+    let messages = hostile.keys.seal_fragments(header, &chain, 1200).expect("sealed");
+    hostile.endpoint.handle_datagram(hostile.now, hostile.us, hostile.peer, &messages[0]);
+    while let Some((at, _)) = hostile.endpoint.poll_timeout() {
+        if hostile.endpoint.sas.is_empty() {
+            break;
+        }
+        hostile.now = hostile.now.max(at);
+        hostile.endpoint.handle_timeout(hostile.now);
+    }
+    hostile.events.extend(std::iter::from_fn(|| hostile.endpoint.poll_event()));
+    let fault = last_failure(&hostile);
+    assert_eq!(fault.code, ReasonCode::FragmentsIncomplete);
+    assert_eq!(fault.evidence["fragments_arrived"], format!("1 of {}", messages.len()));
 }
 
 #[test]

@@ -52,7 +52,9 @@ impl Endpoint {
             sa.pending.as_ref().map(|pending| &pending.what),
             Some(Request::DeleteChildren(ids)) if ids.contains(&id)
         );
-        self.remove_child(now, sa, id, &Fault::new(ReasonCode::PeerDeletedSa));
+        // A Child SA that could not be renewed is deleted by whoever sees its end first: that is not the cause.
+        let fault = sa.fault.clone().unwrap_or_else(|| Fault::new(ReasonCode::PeerDeletedChild));
+        self.remove_child(now, sa, id, &fault);
         (!ours_too).then_some(inbound)
     }
 
@@ -88,7 +90,7 @@ impl Endpoint {
 
     /// The reason of an SA that ends because its lifetime does.
     pub(crate) fn end_of_life(&self, sa: &IkeSa) -> Fault {
-        sa.fault.clone().unwrap_or_else(|| Fault::new(ReasonCode::ClosedByUs).with("because", "the lifetime ended"))
+        sa.fault.clone().unwrap_or_else(|| Fault::new(ReasonCode::LifetimeExpired))
     }
 }
 

@@ -17,7 +17,7 @@ use crate::endpoint::plain;
 use crate::keys::{IkeKeys, Inputs};
 use crate::suite::{
     accept_ike, allows_group, answer_ike, choose_ike, describe_ciphers, describe_proposals, preferred_ike_group,
-    propose_ike,
+    propose_ike, with_difference,
 };
 
 const PORT_IKE: u16 = 500;
@@ -166,13 +166,19 @@ impl Endpoint {
         let chosen = content.proposals.as_deref().and_then(|answer| accept_ike(&config.ike_proposals, answer, 0));
         let (Some(chosen), Some((group, public)), Some(nonce)) = (chosen, &content.exchange, &content.nonce) else {
             self.count("init_refused");
-            let theirs = content.proposals.as_deref().map(describe_proposals).unwrap_or_default();
-            let fault =
-                Fault::new(ReasonCode::NoProposalChosen).values(describe_ciphers(&config.ike_proposals), theirs);
-            initiating.fault = Some(fault);
+            let theirs = content.proposals.as_deref().unwrap_or_default();
+            let fault = Fault::new(ReasonCode::NoProposalChosen)
+                .values(describe_ciphers(&config.ike_proposals), describe_proposals(theirs));
+            initiating.fault = Some(with_difference(fault, &propose_ike(&config.ike_proposals, &[]), theirs));
             shorten(now, sa);
             return;
         };
+        if !looks_for_nat(content) {
+            self.count("nat_traversal_off");
+            initiating.fault = Some(Fault::new(ReasonCode::NatTraversalOff));
+            shorten(now, sa);
+            return;
+        }
         let fits = initiating.exchange.as_ref().is_some_and(|exchange| {
             exchange.group() == chosen.suite.group
                 && *group == chosen.suite.group.iana()
@@ -239,6 +245,7 @@ impl Endpoint {
         let candidates = self.candidates(request.local, request.remote);
         let Some(first) = candidates.first().cloned() else {
             self.count("unknown_peer");
+            self.stranger(now, request.local.ip(), request.remote.ip());
             return;
         };
         if request.message.len() > MAX_INIT {
@@ -270,12 +277,20 @@ impl Endpoint {
         let Some(chosen) = choose_ike(&first.ike_proposals, proposals, 0) else {
             self.count("no_proposal_chosen");
             self.doubtful_failure(now, &candidates, |config| {
-                Fault::new(ReasonCode::NoProposalChosen)
-                    .values(describe_ciphers(&config.ike_proposals), describe_proposals(proposals))
+                let fault = Fault::new(ReasonCode::NoProposalChosen)
+                    .values(describe_ciphers(&config.ike_proposals), describe_proposals(proposals));
+                with_difference(fault, &propose_ike(&config.ike_proposals, &[]), proposals)
             });
             self.refuse_init(request, notify::NO_PROPOSAL_CHOSEN, &[]);
             return;
         };
+        if request.local.port() == PORT_IKE && !looks_for_nat(&content) {
+            // It would send ESP as protocol 50 and show a tunnel that carries nothing.
+            self.count("nat_traversal_off");
+            self.doubtful_failure(now, &candidates, |_| Fault::new(ReasonCode::NatTraversalOff));
+            self.refuse_init(request, notify::NO_PROPOSAL_CHOSEN, &[]);
+            return;
+        }
         if *group != chosen.suite.group.iana() {
             self.count("invalid_ke_payload");
             self.refuse_init(request, notify::INVALID_KE_PAYLOAD, &chosen.suite.group.iana().to_be_bytes());
@@ -384,6 +399,12 @@ impl Endpoint {
         let header = Header { spi_r: 0, from_initiator: false, response: true, ..request.header };
         self.transmit(request.local, request.remote, plain(header, &chain));
     }
+}
+
+/// Whether the peer takes part in NAT detection (RFC 7296 §2.23), without which it does not put ESP into UDP.
+fn looks_for_nat(content: &Content) -> bool {
+    content.notify(notify::NAT_DETECTION_SOURCE_IP).is_some()
+        || content.notify(notify::NAT_DETECTION_DESTINATION_IP).is_some()
 }
 
 /// What the peer's refusal of our IKE_SA_INIT means.

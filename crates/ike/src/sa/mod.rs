@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use causeway_crypto::KeyExchange;
-use causeway_model::Fault;
+use causeway_model::{Family, Fault};
 
 use crate::codec::Exchange;
 use crate::config::{PeerConfig, PeerKey};
@@ -255,6 +255,7 @@ pub(crate) struct ChildAgreement {
     pub(crate) suite: EspSuite,
     pub(crate) number: u8,
     pub(crate) peer_spi: u32,
+    pub(crate) families: Vec<Family>,
 }
 
 impl IkeSa {

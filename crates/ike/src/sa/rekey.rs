@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use causeway_crypto::KeyExchange;
 use causeway_model::suite::DhGroup;
+use causeway_model::{Fault, ReasonCode};
 
 use super::init::lower;
 use super::window::Reply;
@@ -125,6 +126,10 @@ impl Endpoint {
                 self.start_rekey(now, sa, wanted);
             } else {
                 self.count("rekey_refused");
+                // The last word if the lifetime ends before another attempt succeeds.
+                let says =
+                    content.error().map_or_else(|| "nothing that fits".to_owned(), |error| notify::name(error.kind));
+                sa.fault = Some(Fault::new(ReasonCode::LifetimeExpired).with("peer_says", says));
                 // Most often a Child SA is being rekeyed by the peer, which ours must not do meanwhile either: the IKE SA has more
                 // time than a Child SA, so this end waits for longer and lets that one be first.
                 let left = sa.expires_at.map_or(RETRY_PAUSE, |at| at.saturating_duration_since(now) / 4);

@@ -167,13 +167,14 @@ impl Endpoint {
             Phase::Initiating(initiating) => {
                 let claimed = initiating.fault.clone();
                 if let Some(key) = sa.peer {
-                    let silence = self.silence(key, ReasonCode::PeerSilent);
+                    let silence = self.silence(now, key, ReasonCode::PeerSilent);
                     self.attempt_failed(key, claimed.unwrap_or(silence), !sa.reauthenticates);
                 }
             }
             Phase::Authenticating(..) => {
                 if let Some(key) = sa.peer {
-                    let fault = self.silence(key, ReasonCode::PeerSilentAfterInit);
+                    let silence = self.silence(now, key, ReasonCode::PeerSilentAfterInit);
+                    let fault = sa.incomplete().map_or(silence, incomplete);
                     self.attempt_failed(key, fault, !sa.reauthenticates);
                 }
             }
@@ -183,7 +184,8 @@ impl Endpoint {
                 let candidates = self.candidates(sa.local, sa.remote);
                 if candidates.len() == 1 {
                     self.doubtful_failure(now, &candidates, |_| {
-                        Fault::new(ReasonCode::PeerSilentAfterInit).with("peer", sa.remote.to_string())
+                        let silence = Fault::new(ReasonCode::PeerSilentAfterInit);
+                        sa.incomplete().map_or(silence, incomplete).with("peer", sa.remote.to_string())
                     });
                 }
             }
@@ -253,4 +255,9 @@ impl Endpoint {
             self.begin_close(now, sa);
         }
     }
+}
+
+/// The fault of a message of which only some fragments came: how many, and of how many.
+fn incomplete((arrived, total): (usize, usize)) -> Fault {
+    Fault::new(ReasonCode::FragmentsIncomplete).with("fragments_arrived", format!("{arrived} of {total}"))
 }

@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod fragmentation;
+mod reasons;
 mod reauthentication;
 mod simulation;
 mod world;

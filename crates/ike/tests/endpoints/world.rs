@@ -340,7 +340,10 @@ impl End {
                     child.remote = *remote;
                 }
             }
-            Event::IkeEstablished { .. } | Event::IkeRekeyed { .. } | Event::AttemptFailed { .. } => {}
+            Event::IkeEstablished { .. }
+            | Event::IkeRekeyed { .. }
+            | Event::AttemptFailed { .. }
+            | Event::Trouble { .. } => {}
         }
     }
 
@@ -361,6 +364,14 @@ impl End {
     pub(crate) fn downs(&self) -> Vec<Fault> {
         let fault = |(_, event): &(Duration, Event)| match event {
             Event::TunnelDown { fault, .. } => Some(fault.clone()),
+            _ => None,
+        };
+        self.events.iter().filter_map(fault).collect()
+    }
+
+    pub(crate) fn troubles(&self) -> Vec<Fault> {
+        let fault = |(_, event): &(Duration, Event)| match event {
+            Event::Trouble { fault, .. } => Some(fault.clone()),
             _ => None,
         };
         self.events.iter().filter_map(fault).collect()

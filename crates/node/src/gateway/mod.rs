@@ -155,6 +155,8 @@ pub(crate) struct Gateway {
     refused: Option<Refusal>,
     /// Connections of which the newest configuration was refused.
     refusals: BTreeMap<ConnectionId, Refusal>,
+    /// Our inside addresses that devices were seen using, not yet told to their sessions.
+    swapped: Vec<(ConnectionId, IpAddr)>,
     retry_at: Option<Instant>,
     retry_delay: Duration,
     report_at: Option<Instant>,
@@ -210,6 +212,7 @@ impl Gateway {
             applied: 0,
             refused: None,
             refusals: BTreeMap::new(),
+            swapped: Vec::new(),
             retry_at: Some(now),
             retry_delay: RETRY_FIRST,
             report_at: None,
@@ -229,6 +232,7 @@ impl Gateway {
         let stop = self.stop.clone();
         loop {
             self.drain_ike().await;
+            self.tell_swapped().await;
             let now = Instant::now();
             let ike_at = self.ike.poll_timeout().map_or(now + far, |(at, _)| at);
             tokio::select! {
@@ -362,6 +366,7 @@ impl Gateway {
         let now = Instant::now();
         self.watch_traffic(now);
         self.prefer(now);
+        self.watch_for_swapped_addresses();
         let ended = |connection: &Connection| connection.sessions.values().any(|session| session.handle.is_finished());
         if self.retry_at.is_none() && self.connections.values().any(ended) {
             tracing::error!(gateway = %self.id, "a BGP session's task has ended; it is started again");

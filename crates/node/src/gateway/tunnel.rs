@@ -9,16 +9,17 @@ use causeway_crypto::Secret;
 use causeway_datapath::{Event as PathEvent, Inbound, Outbound};
 use causeway_esp::{EspKeys, EspSuite, InboundSa, OutboundSa, inner_mtu};
 use causeway_ike::{ChildId, ChildSa, Event, IkeInfo, PeerKey};
-use causeway_model::desired::{ConnectionDesired, TunnelDesired};
+use causeway_model::desired::{BgpDesired, ConnectionDesired, TunnelDesired};
 use causeway_model::observed::{ChildFacts, IkeFacts, TunnelCounters, TunnelFacts};
 use causeway_model::reason::Layer;
 use causeway_model::suite::Integrity;
-use causeway_model::{ConnectionId, Family, Fault, Timestamp};
+use causeway_model::{ConnectionId, Family, Fault, ReasonCode, Timestamp};
 
 use super::Gateway;
 use super::connection::Connection;
 use crate::clock::wall_clock;
 use crate::error::SetupError;
+use crate::session;
 
 /// IPv6 needs this much everywhere (RFC 8200 §5).
 const LEAST_MTU: u32 = 1280;
@@ -110,10 +111,16 @@ impl Gateway {
             Event::IkeEstablished { peer, info } | Event::IkeRekeyed { peer, info } => self.ike_up(peer, info),
             Event::ChildInstalled { peer, child } => {
                 let first = child.rekeys == 0;
-                if let Err(error) = self.install(peer, child) {
-                    tracing::error!(%error, connection = %peer.connection, "a Child SA could not be installed");
-                }
+                let families = child.families.clone();
+                let installed = self.install(peer, child);
                 self.tunnel_changed(peer.connection).await;
+                match installed {
+                    Ok(()) => self.note_narrowed(peer, &families),
+                    Err(error) => {
+                        tracing::error!(%error, connection = %peer.connection, "a Child SA could not be installed");
+                        self.not_installed(peer, &error);
+                    }
+                }
                 if first {
                     self.probe_sessions(peer.connection).await;
                 }
@@ -139,6 +146,11 @@ impl Gateway {
                 }
             }
             Event::AttemptFailed { peer, fault } => self.attempt_failed(peer, fault),
+            Event::Trouble { peer, fault } => {
+                if let Some(facts) = self.tunnel(peer).filter(|facts| facts.up) {
+                    facts.fault = Some(fault);
+                }
+            }
         }
     }
 
@@ -169,8 +181,45 @@ impl Gateway {
         });
     }
 
+    /// A Child SA that the peer believes in is not there.
+    fn not_installed(&mut self, peer: PeerKey, error: &SetupError) {
+        let fault = Fault::new(ReasonCode::ChildInstallFailed)
+            .with("item", error.item.clone())
+            .with("error", error.error.clone());
+        if let Some(facts) = self.tunnel(peer) {
+            facts.fault = Some(fault);
+        }
+    }
+
+    /// A Child SA that does not carry a family which is to be routed over it.
+    fn note_narrowed(&mut self, peer: PeerKey, families: &[Family]) {
+        let Some(connection) = self.connections.get(&peer.connection) else { return };
+        let routed = connection.desired.bgp.iter().filter(|bgp| bgp.policy.is_some()).map(BgpDesired::family);
+        let missing: Vec<String> =
+            routed.filter(|family| !families.contains(family)).map(|family| family.to_string()).collect();
+        if missing.is_empty() {
+            return;
+        }
+        let all = |families: &[Family]| {
+            let range = |family: &Family| if *family == Family::Ipv4 { "0.0.0.0/0" } else { "::/0" };
+            families.iter().map(range).collect::<Vec<_>>().join(", ")
+        };
+        let fault = Fault::new(ReasonCode::TsNarrowed)
+            .values(all(&Family::ALL), all(families))
+            .with("not_carried", missing.join(", "));
+        if let Some(facts) = self.tunnel(peer) {
+            facts.fault = Some(fault);
+        }
+    }
+
     fn attempt_failed(&mut self, peer: PeerKey, fault: Fault) {
         if let Some(facts) = self.tunnel(peer).filter(|facts| !facts.up) {
+            let known = facts.fault.as_ref().map(|fault| fault.code);
+            let silent = [None, Some(ReasonCode::PeerSilent), Some(ReasonCode::UnknownSource)];
+            if fault.code == ReasonCode::UnknownSource && !silent.contains(&known) {
+                // Whoever that is, the device itself has been heard, and what it met says more.
+                return;
+            }
             if fault.code.layer() == Layer::Ike {
                 facts.ike = None;
             }
@@ -305,7 +354,34 @@ impl Gateway {
             PathEvent::RemoteMoved { tunnel, spi, remote } => {
                 self.move_children(tunnel, remote, |child| child.inbound_spi == spi);
             }
+            PathEvent::SourceSeen { tunnel, source } => self.swapped.push((tunnel, source)),
             PathEvent::Unreachable { remote, .. } => self.ike.handle_unreachable(now, remote),
+        }
+    }
+
+    /// While a session does not come up without saying why, a packet of the device from our own inside address says it.
+    pub(super) fn watch_for_swapped_addresses(&self) {
+        let unexplained = [ReasonCode::BgpConnecting, ReasonCode::BgpTimeout, ReasonCode::BgpAddressesSwapped];
+        for (id, connection) in self.connections.iter().filter(|(_, connection)| connection.sending.is_some()) {
+            let sessions = connection.sessions.values().filter(|session| {
+                session.update.as_ref().is_some_and(|update| {
+                    let code = update.facts.fault.as_ref().map(|fault| fault.code);
+                    !update.facts.up && code.is_some_and(|code| unexplained.contains(&code))
+                })
+            });
+            let addresses = sessions.map(|session| session.config.local).collect();
+            // Fails only when the tunnel is gone, and then there is nothing to see.
+            let _ = self.around.datapath.watch_sources(*id, addresses);
+        }
+    }
+
+    /// Tells the sessions whose devices use our inside address.
+    pub(super) async fn tell_swapped(&mut self) {
+        for (id, source) in std::mem::take(&mut self.swapped) {
+            let sessions = self.connections.get(&id).into_iter().flat_map(|connection| connection.sessions.values());
+            for session in sessions.filter(|session| session.config.local == source) {
+                session.handle.send(session::Command::AddressesSwapped).await;
+            }
         }
     }
 
@@ -370,21 +446,20 @@ fn newest_child(connection: &Connection, facts: &TunnelFacts) -> Option<ChildFac
 
 fn note_child(facts: &mut TunnelFacts, child: Option<ChildFacts>, now: Timestamp) {
     let up = child.is_some();
+    let renewed = up && facts.child != child;
     if up != facts.up {
         facts.since = now;
     }
     facts.up = up;
     facts.ever_up |= up;
     facts.child = child;
-    if up {
+    if renewed {
         facts.fault = None;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use causeway_model::ReasonCode;
-
     use super::*;
 
     #[test]
