@@ -68,6 +68,7 @@ fn assemble(controller: Controller, config: ApiConfig) -> (Router, Vec<Operation
         config: Arc::new(config),
     };
     let (routes, operations) = routes::account::routes()
+        .merge(routes::explanation::routes())
         .merge(routes::extension::routes())
         .merge(routes::events::routes())
         .merge(routes::ipam::routes())

@@ -14,6 +14,7 @@ mod clock;
 mod connection;
 mod customer;
 mod event;
+mod explain;
 mod gateway;
 mod identity;
 mod interconnect;

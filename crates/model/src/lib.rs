@@ -7,6 +7,7 @@ pub mod acl;
 pub mod command;
 pub mod desired;
 pub mod error;
+pub mod explain;
 pub mod id;
 pub mod link;
 pub mod net;

@@ -3,7 +3,7 @@
 use causeway_model::command::{ListQuery, VpnGatewayFilter};
 use causeway_model::resource::VpnGateway;
 use causeway_model::status::VpnGatewayStatus;
-use causeway_model::{ConnectionId, NodeId, PrivateNetworkId, Timestamp, VpnGatewayId};
+use causeway_model::{ConnectionId, NodeId, PrivateNetworkId, Timestamp, VpcId, VpnGatewayId};
 use sqlx::QueryBuilder;
 use sqlx::sqlite::SqliteRow;
 
@@ -130,6 +130,21 @@ impl Reader {
             .bind(blob(node.0))
             .fetch_all(self.connection())
             .await?;
+        self.gateway_records(&rows).await
+    }
+
+    /// The gateways of a VPC, those that are gone excepted, oldest first.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn gateways_of_vpc(&mut self, vpc: VpcId) -> Result<Vec<GatewayRecord>> {
+        let rows = sqlx::query(
+            "SELECT vpn_gateway.* FROM vpn_gateway JOIN private_network ON private_network.id = vpn_gateway.private_network_id \
+             WHERE private_network.vpc_id = ? AND gone_at IS NULL ORDER BY vpn_gateway.seq",
+        )
+        .bind(blob(vpc.0))
+        .fetch_all(self.connection())
+        .await?;
         self.gateway_records(&rows).await
     }
 

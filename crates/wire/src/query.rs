@@ -20,6 +20,10 @@ use crate::errors::{Errors, excerpt, words};
 use crate::record::Recorder;
 use crate::request::ipam::mac;
 
+mod explanation;
+
+pub use explanation::ReceivedRouteFilter;
+
 /// Objects of a page when the caller does not say (real value unknown).
 pub const DEFAULT_PAGE_SIZE: u32 = 50;
 /// Objects of a page at most.

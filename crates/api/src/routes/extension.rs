@@ -2,14 +2,17 @@
 
 use causeway_controller::DEVICE_FORMATS;
 use causeway_model::error::{ArgumentError, ArgumentReason};
+use causeway_model::observed::ReceivedRoute;
 use causeway_model::{ConnectionId, Error, VpnGatewayId};
 use causeway_wire::document::List;
 use causeway_wire::document::extension::{
     AnnouncedRouteDocument, ConnectionStateDocument, DeviceFormatDocument, GatewayStateDocument, ReceivedRouteDocument,
+    decision_word,
 };
 use causeway_wire::document::s2s::{ConnectionDocument, VpnGatewayDocument};
 
 use super::table::{Routes, either, get, many_or, one, post};
+use super::{list, window};
 use crate::answer::{Answer, Failure, json, text};
 use crate::call::Call;
 
@@ -51,10 +54,13 @@ async fn connection_state(call: Call) -> Answer {
     json(&ConnectionStateDocument::from(state))
 }
 
-/// Routes are few (1,000 prefixes at most), so that they come as one page.
+/// A page of what the device announced, or of what it is told.
 async fn connection_routes(call: Call) -> Answer {
     let id = connection_id(&call)?;
-    let direction = call.query().text("direction");
+    let query = call.query();
+    let direction = query.text("direction");
+    let (page, filter) = (query.list(&[]), query.received_routes());
+    query.finish()?;
     let received = match direction.as_deref() {
         None | Some("received") => true,
         Some("announced") => false,
@@ -62,9 +68,14 @@ async fn connection_routes(call: Call) -> Answer {
     };
     let routes = call.controller.connection_routes(&call.caller, &call.region, id).await?;
     if received {
-        json(&whole_list("routes", routes.received.into_iter().map(ReceivedRouteDocument::from).collect()))
+        let shown = |route: &ReceivedRoute| filter.admits(&route.prefix, decision_word(&route.decision));
+        let routes = window(routes.received.into_iter().filter(shown).collect(), &page);
+        json(&list::<_, ReceivedRouteDocument>("routes", routes))
     } else {
-        json(&whole_list("routes", routes.announced.into_iter().map(AnnouncedRouteDocument::from).collect()))
+        let mut routes = routes.announced;
+        routes.retain(|prefix| filter.within.is_none() || filter.admits(prefix, "installed"));
+        let routes = window(routes, &page);
+        json(&list::<_, AnnouncedRouteDocument>("routes", routes))
     }
 }
 

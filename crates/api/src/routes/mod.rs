@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 pub(crate) mod events;
+pub(crate) mod explanation;
 pub(crate) mod extension;
 pub(crate) mod ipam;
 pub(crate) mod operator;

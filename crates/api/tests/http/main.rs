@@ -2,6 +2,7 @@
 
 mod connections;
 mod conventions;
+mod explanation;
 mod extension;
 mod openapi;
 mod operator;

@@ -12,7 +12,7 @@ use causeway_crypto::SystemEntropy;
 use causeway_crypto::envelope::Kek;
 use causeway_fleet::{FromNode, NodeEnd, PROTOCOL};
 use causeway_model::NodeId;
-use causeway_model::desired::VpcDesired;
+use causeway_model::desired::{ConnectionDesired, VpcDesired};
 use causeway_model::observed::{AclCounters, ConnectionFacts, Counter, GatewayFacts, NodeReport, VpcFacts};
 use causeway_store::Store;
 use http_body_util::BodyExt;
@@ -77,20 +77,25 @@ impl Answer {
 
 impl Service {
     pub(crate) async fn start() -> Self {
-        Self::start_with(Duration::ZERO, RateLimits::default()).await
+        Self::start_with(Duration::ZERO, RateLimits::default(), idle).await
     }
 
     /// That takes so many requests.
     pub(crate) async fn start_limited(limits: RateLimits) -> Self {
-        Self::start_with(Duration::ZERO, limits).await
+        Self::start_with(Duration::ZERO, limits, idle).await
     }
 
     /// With a node that takes `delay` for whatever it is told.
     pub(crate) async fn start_with_node(delay: Duration) -> Self {
-        Self::start_with(delay, RateLimits::default()).await
+        Self::start_with(delay, RateLimits::default(), idle).await
     }
 
-    async fn start_with(delay: Duration, limits: RateLimits) -> Self {
+    /// With a node that reports these facts of connections.
+    pub(crate) async fn start_with_facts(facts: Facts) -> Self {
+        Self::start_with(Duration::ZERO, RateLimits::default(), facts).await
+    }
+
+    async fn start_with(delay: Duration, limits: RateLimits, facts: Facts) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let store = Store::open(&directory.path().join("causeway.db")).await.expect("a store");
         let settings = Settings {
@@ -110,7 +115,7 @@ impl Service {
         let bootstrap = controller.bootstrap().await.expect("a bootstrap").expect("the first start");
         let (controller_end, node_end) = causeway_fleet::in_process();
         controller.attach_node(controller_end);
-        tokio::spawn(agreeable_node(node_end, delay));
+        tokio::spawn(agreeable_node(node_end, delay, facts));
         let config = ApiConfig { limits, ..ApiConfig::new(vec!["fr-par".to_owned()]) };
         Self {
             router: causeway_api::router(controller.clone(), config),
@@ -157,8 +162,24 @@ impl Service {
     }
 }
 
+/// What a node says of a connection.
+pub(crate) type Facts = fn(&ConnectionDesired) -> ConnectionFacts;
+
+/// That it is applied, and nothing of its tunnels.
+fn idle(connection: &ConnectionDesired) -> ConnectionFacts {
+    ConnectionFacts {
+        id: connection.id,
+        applied: connection.revision,
+        refused: None,
+        tunnels: Vec::new(),
+        sessions: Vec::new(),
+        received: Vec::new(),
+        announced: Vec::new(),
+    }
+}
+
 /// Reports everything as applied, `delay` after it is told.
-async fn agreeable_node(mut node: NodeEnd, delay: Duration) {
+async fn agreeable_node(mut node: NodeEnd, delay: Duration, facts: Facts) {
     let hello = FromNode::Hello {
         protocol: PROTOCOL,
         node: NodeId::random(),
@@ -179,18 +200,7 @@ async fn agreeable_node(mut node: NodeEnd, delay: Duration) {
                 .clone()
                 .map(|gateway| GatewayFacts { id: gateway.id, applied: gateway.revision, refused: None })
                 .collect(),
-            connections: gateways
-                .flat_map(|gateway| &gateway.connections)
-                .map(|connection| ConnectionFacts {
-                    id: connection.id,
-                    applied: connection.revision,
-                    refused: None,
-                    tunnels: Vec::new(),
-                    sessions: Vec::new(),
-                    received: Vec::new(),
-                    announced: Vec::new(),
-                })
-                .collect(),
+            connections: gateways.flat_map(|gateway| &gateway.connections).map(facts).collect(),
             vpcs: desired.vpcs.iter().map(vpc_facts).collect(),
         };
         if node.reports.send(FromNode::Report(report)).await.is_err() || node.desired.changed().await.is_err() {

@@ -219,6 +219,8 @@ pub struct SessionDocument {
     received: u32,
     since: Time,
     status: &'static str,
+    /// UPDATE messages.
+    updates: InOut,
 }
 }
 
@@ -233,6 +235,7 @@ impl From<SessionFacts> for SessionDocument {
             received: session.received,
             since: session.since.into(),
             status: up_or_down(session.up),
+            updates: InOut { r#in: session.updates_in, out: session.updates_out },
         }
     }
 }
@@ -253,13 +256,24 @@ pub struct ReceivedRouteDocument {
 }
 }
 
+/// The word for what became of a route.
+#[must_use]
+pub const fn decision_word(decision: &RouteDecision) -> &'static str {
+    match decision {
+        RouteDecision::Installed => "installed",
+        RouteDecision::Beaten { .. } => "beaten",
+        RouteDecision::Filtered { .. } => "filtered",
+        RouteDecision::Withheld { .. } => "withheld",
+    }
+}
+
 impl From<ReceivedRoute> for ReceivedRouteDocument {
     fn from(route: ReceivedRoute) -> Self {
-        let (decision, detail) = match route.decision {
-            RouteDecision::Installed => ("installed", None),
-            RouteDecision::Beaten { by } => ("beaten", Some(by)),
-            RouteDecision::Filtered { by } => ("filtered", Some(by)),
-            RouteDecision::Withheld { because } => ("withheld", Some(because)),
+        let decision = decision_word(&route.decision);
+        let detail = match route.decision {
+            RouteDecision::Installed => None,
+            RouteDecision::Beaten { by } | RouteDecision::Filtered { by } => Some(by),
+            RouteDecision::Withheld { because } => Some(because),
         };
         Self {
             as_path: route.as_path,

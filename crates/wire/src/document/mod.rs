@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod event;
+pub mod explanation;
 pub mod extension;
 pub mod instance;
 pub mod ipam;

@@ -1,0 +1,692 @@
+//! Where a prefix or a packet goes in a VPC and why (wire-ext.md §1, `route-explanation`): a pure function over what is configured and what
+//! was observed. It follows system.md §2 in the order in which the kernel does: the VPC's router and its access lists, the gateway's packet
+//! filter, the tunnel.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::acl::{Acl, AclAction, AclPacket};
+use crate::desired::{CustomRouteDesired, PolicyDesired};
+use crate::id::{ConnectionId, PrivateNetworkId, RouteId, RoutingPolicyId, VpnGatewayId};
+use crate::net::{Family, whitelist_entry};
+use crate::observed::{ReceivedRoute, RouteDecision};
+use crate::reason::{Fault, ReasonCode};
+
+/// Candidates that are shown at most; see [`Explanation::more`].
+const MAX_CANDIDATES: usize = 200;
+
+/// What is known of a VPC.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Picture {
+    /// Its Private Networks and their subnets.
+    pub networks: Vec<(PrivateNetworkId, Vec<IpNet>)>,
+    /// Its custom routes.
+    pub custom_routes: Vec<CustomRouteDesired>,
+    /// Its IPv4 list.
+    pub acl_ipv4: Acl,
+    /// Its IPv6 list.
+    pub acl_ipv6: Acl,
+    /// The connections of its gateways.
+    pub ways: Vec<Way>,
+}
+
+/// A connection as far as routes and packets are concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// Its gateway.
+    pub gateway: VpnGatewayId,
+    /// It or its gateway is locked.
+    pub locked: bool,
+    /// Whether routes are exchanged.
+    pub propagation: bool,
+    /// The attached policies, at most one of each family.
+    pub policies: Vec<(Family, RoutingPolicyId, PolicyDesired)>,
+    /// Inside addresses with the interconnection subnets' masks.
+    pub inside: Vec<IpNet>,
+    /// The outer families of tunnels that are up.
+    pub tunnels_up: Vec<Family>,
+    /// Why no tunnel is up, where it is known.
+    pub tunnel_fault: Option<Fault>,
+    /// The families whose sessions are up.
+    pub sessions_up: Vec<Family>,
+    /// Why sessions are down, where it is known.
+    pub session_faults: Vec<(Family, Fault)>,
+    /// What the sessions received.
+    pub received: Vec<ReceivedRoute>,
+}
+
+impl Way {
+    fn policy(&self, family: Family) -> Option<&(Family, RoutingPolicyId, PolicyDesired)> {
+        self.policies.iter().find(|(of, _, _)| *of == family)
+    }
+
+    /// Why nothing at all passes, if so; the root first.
+    fn closed(&self, family: Family) -> Option<Fault> {
+        let fault = |code: ReasonCode| Some(Fault::new(code).with("connection", self.connection.to_string()));
+        if self.locked {
+            return fault(ReasonCode::Locked);
+        }
+        if self.tunnels_up.is_empty() {
+            let why = self.tunnel_fault.clone().unwrap_or_else(|| ReasonCode::AwaitingDevice.into());
+            return Some(why.with("connection", self.connection.to_string()));
+        }
+        if self.policy(family).is_none() {
+            return fault(ReasonCode::NoRoutingPolicy);
+        }
+        if !self.propagation {
+            return fault(ReasonCode::PropagationDisabled);
+        }
+        None
+    }
+
+    /// Why no route of `family` is learned here, if so.
+    fn silent(&self, family: Family) -> Option<Fault> {
+        self.closed(family).or_else(|| {
+            if self.sessions_up.contains(&family) {
+                return None;
+            }
+            let known = self.session_faults.iter().find(|(of, _)| *of == family).map(|(_, fault)| fault.clone());
+            let fault = known.unwrap_or_else(|| ReasonCode::BgpConnecting.into());
+            Some(fault.with("connection", self.connection.to_string()))
+        })
+    }
+}
+
+/// Where a route comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A subnet of this Private Network.
+    Local(PrivateNetworkId),
+    /// A tenant's own route.
+    Custom {
+        /// The route.
+        route: RouteId,
+        /// Where it leads.
+        network: PrivateNetworkId,
+        /// The next hop; `None`: on the network itself.
+        next_hop: Option<IpAddr>,
+    },
+    /// A device announced it.
+    Learned {
+        /// Through this connection.
+        connection: ConnectionId,
+        /// Of this gateway.
+        gateway: VpnGatewayId,
+    },
+}
+
+/// How a route's prefix lies to the one that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// It is the same.
+    Exact,
+    /// It covers it.
+    Covers,
+    /// It is a part of it.
+    Inside,
+}
+
+impl Relation {
+    /// The API's word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Covers => "covers",
+            Self::Inside => "inside",
+        }
+    }
+}
+
+/// What became of a candidate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// In the router's table.
+    Installed,
+    /// Another route to the same prefix is better.
+    Beaten(String),
+    /// The policy or a rule of BGP refuses it.
+    Filtered(String),
+    /// Admitted, but not used.
+    Withheld(String),
+    /// The connection has no route to it, for this reason.
+    Missing(Box<Fault>),
+}
+
+/// A route that might be taken, or a connection that has none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Its prefix; for [`Outcome::Missing`] the one that was asked for.
+    pub prefix: IpNet,
+    /// How that lies to what was asked for.
+    pub relation: Relation,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The policy that decided, and the entry of its `prefix_filter_in` that admits the prefix.
+    pub policy: Option<(RoutingPolicyId, Option<IpNet>)>,
+    /// AS path, MED and communities as received.
+    pub attributes: Option<(Vec<u32>, Option<u32>, Vec<String>)>,
+    /// The outer families of its connection's tunnels that are up.
+    pub tunnels_up: Vec<Family>,
+    /// Whether this is a route that is taken for the whole of what was asked for.
+    pub taken: bool,
+}
+
+/// A place on a packet's way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// `source`, `gateway`, `route`, `acl`, `tunnel` or `delivery`.
+    pub at: &'static str,
+    /// The connection, where it is about one.
+    pub connection: Option<ConnectionId>,
+    /// Whether the packet passes.
+    pub passes: bool,
+    /// What was found.
+    pub detail: String,
+    /// Why it does not pass.
+    pub fault: Option<Fault>,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// For a prefix: `routed` or `unrouted`. For a packet: `delivered`, `dropped`, or `partly` where some of several ways that share the load
+    /// drop it.
+    pub verdict: &'static str,
+    /// Why it is not routed or delivered.
+    pub fault: Option<Fault>,
+    /// The routes, those that are taken first.
+    pub candidates: Vec<Candidate>,
+    /// Candidates that are not shown.
+    pub more: usize,
+    /// For a packet: its way.
+    pub steps: Vec<Step>,
+    /// For a packet: the route that answers take, in words; `None`: there is none.
+    pub return_path: Option<String>,
+}
+
+/// A packet as far as a question names it.
+pub type Packet = AclPacket;
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Which routes there are for a prefix.
+    Prefix(IpNet),
+    /// What becomes of a packet, whose addresses are of one family.
+    Packet(Packet),
+}
+
+/// The answer to either.
+#[must_use]
+pub fn explain(picture: &Picture, question: &Question) -> Explanation {
+    match question {
+        Question::Prefix(prefix) => explain_prefix(picture, prefix),
+        Question::Packet(packet) => explain_packet(picture, packet),
+    }
+}
+
+impl Picture {
+    fn subnets(&self) -> impl Iterator<Item = (PrivateNetworkId, &IpNet)> {
+        self.networks.iter().flat_map(|(id, subnets)| subnets.iter().map(move |subnet| (*id, subnet)))
+    }
+
+    fn is_local(&self, address: IpAddr) -> Option<(PrivateNetworkId, IpNet)> {
+        self.subnets().find(|(_, subnet)| subnet.contains(&address)).map(|(id, subnet)| (id, subnet.trunc()))
+    }
+
+    fn candidates(&self, asked: &IpNet) -> Vec<Candidate> {
+        let mut found = Vec::new();
+        let plain = |origin, prefix: IpNet, relation, outcome| Candidate {
+            origin,
+            prefix,
+            relation,
+            outcome,
+            policy: None,
+            attributes: None,
+            tunnels_up: Vec::new(),
+            taken: false,
+        };
+        for (id, subnet) in self.subnets() {
+            if let Some(relation) = relation(asked, subnet) {
+                found.push(plain(Origin::Local(id), subnet.trunc(), relation, Outcome::Installed));
+            }
+        }
+        for custom in &self.custom_routes {
+            let Some(relation) = relation(asked, &custom.destination) else { continue };
+            let origin = Origin::Custom { route: custom.id, network: custom.network, next_hop: custom.next_hop };
+            let beaten = self.subnets().find(|(_, subnet)| subnet.trunc() == custom.destination.trunc());
+            let outcome = beaten.map_or(Outcome::Installed, |(_, subnet)| {
+                Outcome::Beaten(format!("the VPC's own subnet {}", subnet.trunc()))
+            });
+            found.push(plain(origin, custom.destination.trunc(), relation, outcome));
+        }
+        for way in &self.ways {
+            self.learned(way, asked, &mut found);
+        }
+        found
+    }
+
+    /// The candidates of one connection: what it received, or why it has nothing for the prefix.
+    fn learned(&self, way: &Way, asked: &IpNet, found: &mut Vec<Candidate>) {
+        let family = Family::of_net(asked);
+        let origin = Origin::Learned { connection: way.connection, gateway: way.gateway };
+        let policy = way.policy(family);
+        let before = found.len();
+        for route in &way.received {
+            let Some(relation) = relation(asked, &route.prefix) else { continue };
+            let custom = self.custom_routes.iter().find(|custom| custom.destination.trunc() == route.prefix.trunc());
+            let outcome = match (&route.decision, custom) {
+                // What the node said may be older than the custom route.
+                (RouteDecision::Installed | RouteDecision::Beaten { .. }, Some(custom)) => {
+                    Outcome::Beaten(format!("custom route {}", custom.id))
+                }
+                (RouteDecision::Installed, None) => Outcome::Installed,
+                (RouteDecision::Beaten { by }, None) => Outcome::Beaten(by.clone()),
+                (RouteDecision::Filtered { by }, _) => Outcome::Filtered(by.clone()),
+                (RouteDecision::Withheld { because }, _) => Outcome::Withheld(because.clone()),
+            };
+            found.push(Candidate {
+                origin: origin.clone(),
+                prefix: route.prefix.trunc(),
+                relation,
+                outcome,
+                policy: policy
+                    .map(|(_, id, lists)| (*id, whitelist_entry(&lists.prefix_filter_in, &route.prefix).copied())),
+                attributes: Some((route.as_path.clone(), route.med, route.communities.clone())),
+                tunnels_up: way.tunnels_up.clone(),
+                taken: false,
+            });
+        }
+        let whole = found.get(before..).unwrap_or_default().iter().any(|found| found.relation != Relation::Inside);
+        if whole {
+            return;
+        }
+        let fault = way.silent(family).unwrap_or_else(|| {
+            Fault::new(ReasonCode::NoRoute)
+                .with("connection", way.connection.to_string())
+                .with("because", "the device does not announce it")
+        });
+        found.push(Candidate {
+            origin,
+            prefix: asked.trunc(),
+            relation: Relation::Exact,
+            outcome: Outcome::Missing(Box::new(fault)),
+            policy: policy.map(|(_, id, lists)| (*id, whitelist_entry(&lists.prefix_filter_in, asked).copied())),
+            attributes: None,
+            tunnels_up: way.tunnels_up.clone(),
+            taken: false,
+        });
+    }
+
+    /// Marks what the router takes for all of `asked`: the longest prefix that is installed, and of that the nearest origin.
+    fn choose(candidates: &mut Vec<Candidate>) {
+        let usable =
+            |candidate: &Candidate| candidate.outcome == Outcome::Installed && candidate.relation != Relation::Inside;
+        let best = candidates.iter().filter(|candidate| usable(candidate)).map(rank).max();
+        for candidate in candidates.iter_mut() {
+            candidate.taken = usable(candidate) && Some(rank(candidate)) == best;
+        }
+        candidates.sort_by_key(|candidate| {
+            let missing = matches!(candidate.outcome, Outcome::Missing(_));
+            (!candidate.taken, missing, std::cmp::Reverse(candidate.prefix.prefix_len()), candidate.prefix)
+        });
+    }
+
+    /// Why nothing is taken.
+    fn unrouted(candidates: &[Candidate]) -> Fault {
+        let own = |outcome: &str, detail: &str| Fault::new(ReasonCode::NoRoute).with(outcome, detail);
+        let mut faults =
+            candidates.iter().filter(|candidate| candidate.relation != Relation::Inside).map(|candidate| {
+                match &candidate.outcome {
+                    Outcome::Filtered(by) => (0, own("filtered", by)),
+                    Outcome::Withheld(because) => (1, own("withheld", because)),
+                    Outcome::Beaten(by) => (2, own("beaten", by)),
+                    // What is wrong with a connection may be why there is no route; that a device announces something else is the rule.
+                    Outcome::Missing(fault) if fault.code == ReasonCode::NoRoute => (4, (**fault).clone()),
+                    Outcome::Missing(fault) => (3, (**fault).clone()),
+                    Outcome::Installed => (5, ReasonCode::NoRoute.into()),
+                }
+            });
+        let first = faults.next();
+        let best = faults.fold(first, |best, next| match best {
+            Some(best) if best.0 <= next.0 => Some(best),
+            _ => Some(next),
+        });
+        best.map_or_else(|| ReasonCode::NoRoute.into(), |(_, fault)| fault)
+    }
+}
+
+fn rank(candidate: &Candidate) -> (u8, u8) {
+    let nearness = match candidate.origin {
+        Origin::Local(_) => 2,
+        Origin::Custom { .. } => 1,
+        Origin::Learned { .. } => 0,
+    };
+    (candidate.prefix.prefix_len(), nearness)
+}
+
+fn relation(asked: &IpNet, prefix: &IpNet) -> Option<Relation> {
+    let (asked, prefix) = (asked.trunc(), prefix.trunc());
+    if Family::of_net(&asked) != Family::of_net(&prefix) {
+        None
+    } else if asked == prefix {
+        Some(Relation::Exact)
+    } else if prefix.contains(&asked) {
+        Some(Relation::Covers)
+    } else if asked.contains(&prefix) {
+        Some(Relation::Inside)
+    } else {
+        None
+    }
+}
+
+/// Which routes there are for `prefix`, which one is taken, and why the others are not.
+#[must_use]
+pub fn explain_prefix(picture: &Picture, prefix: &IpNet) -> Explanation {
+    let mut candidates = picture.candidates(prefix);
+    Picture::choose(&mut candidates);
+    let taken = candidates.iter().any(|candidate| candidate.taken);
+    let fault = (!taken).then(|| Picture::unrouted(&candidates));
+    let more = candidates.len().saturating_sub(MAX_CANDIDATES);
+    candidates.truncate(MAX_CANDIDATES);
+    let verdict = if taken { "routed" } else { "unrouted" };
+    Explanation { verdict, fault, candidates, more, steps: Vec::new(), return_path: None }
+}
+
+/// What becomes of `packet`, and where. Source and destination have to be of one family.
+#[must_use]
+pub fn explain_packet(picture: &Picture, packet: &Packet) -> Explanation {
+    let mut route = explain_prefix(picture, &IpNet::from(packet.destination));
+    route.fault = None;
+    let from = picture.is_local(packet.source);
+    let back = explain_prefix(picture, &IpNet::from(packet.source));
+    let mut way = Trace { picture, packet, steps: Vec::new() };
+    let (delivered, total) = match from {
+        Some((network, _)) => way.from_inside(network, &route.candidates),
+        None => way.from_outside(&route.candidates),
+    };
+    let verdict = match delivered {
+        0 => "dropped",
+        some if some == total => "delivered",
+        _ => "partly",
+    };
+    let fault = if delivered == total && total > 0 {
+        None
+    } else {
+        way.steps.iter().rev().find_map(|step| step.fault.clone()).or_else(|| Some(ReasonCode::NoRoute.into()))
+    };
+    let return_path = back.candidates.iter().find(|candidate| candidate.taken).map(describe);
+    Explanation { verdict, fault, steps: way.steps, return_path, ..route }
+}
+
+/// `10.0.0.0/24, learned through connection …`.
+fn describe(candidate: &Candidate) -> String {
+    let prefix = candidate.prefix;
+    match &candidate.origin {
+        Origin::Local(network) => format!("{prefix}, Private Network {network}"),
+        Origin::Custom { route, network, next_hop: Some(hop) } => {
+            format!("{prefix}, custom route {route} through {hop} on Private Network {network}")
+        }
+        Origin::Custom { route, network, next_hop: None } => {
+            format!("{prefix}, custom route {route} on Private Network {network}")
+        }
+        Origin::Learned { connection, gateway } => {
+            format!("{prefix}, learned through connection {connection} of gateway {gateway}")
+        }
+    }
+}
+
+/// A packet on its way.
+struct Trace<'a> {
+    picture: &'a Picture,
+    packet: &'a Packet,
+    steps: Vec<Step>,
+}
+
+impl Trace<'_> {
+    fn pass(&mut self, at: &'static str, connection: Option<ConnectionId>, detail: impl Into<String>) {
+        self.steps.push(Step { at, connection, passes: true, detail: detail.into(), fault: None });
+    }
+
+    fn stop(&mut self, at: &'static str, connection: Option<ConnectionId>, fault: Fault) {
+        let detail = fault.explain(None).message;
+        self.steps.push(Step { at, connection, passes: false, detail, fault: Some(fault) });
+    }
+
+    /// Whether the router's access list lets the packet pass.
+    fn acl(&mut self) -> bool {
+        let ipv6 = self.packet.destination.is_ipv6();
+        let (acl, name) = if ipv6 { (&self.picture.acl_ipv6, "IPv6") } else { (&self.picture.acl_ipv4, "IPv4") };
+        let (rule, action) = acl.decide(self.packet);
+        let which = rule.map_or_else(
+            || format!("the default of the {name} list"),
+            |index| {
+                let text = acl.rules.get(index).and_then(|rule| rule.description.as_deref()).unwrap_or_default();
+                let text = if text.is_empty() { String::new() } else { format!(" ({text})") };
+                format!("rule {} of the {name} list{text}", index + 1)
+            },
+        );
+        if action == AclAction::Accept {
+            self.pass("acl", None, format!("{which} accepts"));
+            return true;
+        }
+        let mut fault = Fault::new(ReasonCode::AclDenied).with("rule", which).with("list", name);
+        if let Some(index) = rule {
+            fault = fault.with("rule_index", index.to_string());
+        }
+        self.stop("acl", None, fault);
+        false
+    }
+
+    /// From a host of the VPC. How many of how many ways deliver it.
+    fn from_inside(&mut self, network: PrivateNetworkId, routes: &[Candidate]) -> (usize, usize) {
+        self.pass("source", None, format!("{} is in Private Network {network}", self.packet.source));
+        let taken: Vec<&Candidate> = routes.iter().filter(|candidate| candidate.taken).collect();
+        let Some(first) = taken.first() else {
+            self.stop("route", None, Picture::unrouted(routes));
+            return (0, 1);
+        };
+        if let Origin::Local(to) = first.origin
+            && to == network
+        {
+            self.pass(
+                "delivery",
+                None,
+                format!("{} is on the same network: no router is asked", self.packet.destination),
+            );
+            return (1, 1);
+        }
+        for candidate in &taken {
+            self.pass("route", connection_of(candidate), describe(candidate));
+        }
+        if !self.acl() {
+            return (0, taken.len());
+        }
+        let delivered = taken.iter().filter(|candidate| self.leave(candidate)).count();
+        (delivered, taken.len())
+    }
+
+    /// Out of the router by a route that was taken.
+    fn leave(&mut self, candidate: &Candidate) -> bool {
+        let Some(id) = connection_of(candidate) else {
+            self.pass("delivery", None, describe(candidate));
+            return true;
+        };
+        let Some(way) = self.picture.ways.iter().find(|way| way.connection == id) else { return false };
+        if let Some(fault) = way.closed(Family::of(self.packet.destination)) {
+            self.stop("tunnel", Some(id), fault);
+            return false;
+        }
+        let Some((_, policy, lists)) = way.policy(Family::of(self.packet.destination)) else { return false };
+        let listed = |list: &[IpNet], address: IpAddr| list.iter().find(|range| range.contains(&address)).copied();
+        if listed(&lists.prefix_filter_in, self.packet.destination).is_none() {
+            self.stop(
+                "gateway",
+                Some(id),
+                not_listed(
+                    ReasonCode::DestinationNotAllowed,
+                    "prefix_filter_in",
+                    *policy,
+                    &lists.prefix_filter_in,
+                    self.packet.destination,
+                ),
+            );
+            return false;
+        }
+        let Some(entry) = listed(&lists.prefix_filter_out, self.packet.source) else {
+            self.stop(
+                "gateway",
+                Some(id),
+                not_listed(
+                    ReasonCode::SourceNotAllowed,
+                    "prefix_filter_out",
+                    *policy,
+                    &lists.prefix_filter_out,
+                    self.packet.source,
+                ),
+            );
+            return false;
+        };
+        self.pass("gateway", Some(id), format!("policy {policy} lets {entry} out"));
+        self.pass("tunnel", Some(id), format!("over the {} tunnel", families(&way.tunnels_up)));
+        true
+    }
+
+    /// From a customer's site. The policy decides which connection may carry it, not the routes (system.md §2.7).
+    fn from_outside(&mut self, routes: &[Candidate]) -> (usize, usize) {
+        let (source, destination) = (self.packet.source, self.packet.destination);
+        let family = Family::of(source);
+        if let Some(fault) = forged(self.picture, source) {
+            self.stop("source", None, fault);
+            return (0, 1);
+        }
+        let admits = |way: &&Way| {
+            way.policy(family)
+                .is_some_and(|(_, _, lists)| lists.prefix_filter_in.iter().any(|range| range.contains(&source)))
+        };
+        let ways: Vec<&Way> = self.picture.ways.iter().filter(admits).collect();
+        if ways.is_empty() {
+            let all: Vec<IpNet> = self
+                .picture
+                .ways
+                .iter()
+                .filter_map(|way| way.policy(family))
+                .flat_map(|(_, _, lists)| lists.prefix_filter_in.iter().copied())
+                .collect();
+            let fault = Fault::new(ReasonCode::SourceNotAllowed)
+                .values(list_text(&all), source.to_string())
+                .with("list", "prefix_filter_in");
+            self.stop("source", None, fault);
+            return (0, 1);
+        }
+        let total = ways.len();
+        let open = ways.into_iter().filter(|way| self.enter(way)).count();
+        if open == 0 {
+            return (0, total);
+        }
+        let Some(taken) = routes.iter().find(|candidate| candidate.taken) else {
+            self.stop("route", None, Picture::unrouted(routes));
+            return (0, total);
+        };
+        self.pass("route", connection_of(taken), describe(taken));
+        if !self.acl() {
+            return (0, total);
+        }
+        self.pass("delivery", None, format!("{destination} is reached by {}", describe(taken)));
+        (open, total)
+    }
+
+    /// Into the VPC through one connection.
+    fn enter(&mut self, way: &Way) -> bool {
+        let id = Some(way.connection);
+        let family = Family::of(self.packet.destination);
+        if let Some(fault) = way.closed(family) {
+            self.stop("tunnel", id, fault);
+            return false;
+        }
+        self.pass("tunnel", id, format!("through the {} tunnel", families(&way.tunnels_up)));
+        let Some((_, policy, lists)) = way.policy(family) else { return false };
+        let destination = self.packet.destination;
+        let listed = lists.prefix_filter_out.iter().find(|range| range.contains(&destination));
+        let own = self.picture.is_local(destination).is_some()
+            || self.picture.custom_routes.iter().any(|custom| custom.destination.contains(&destination));
+        let Some(entry) = listed.filter(|_| own) else {
+            let mut fault = not_listed(
+                ReasonCode::DestinationNotAllowed,
+                "prefix_filter_out",
+                *policy,
+                &lists.prefix_filter_out,
+                destination,
+            );
+            if !own {
+                // Nothing goes from one customer to another (system.md §2.6).
+                fault = fault.with("because", "the destination is not in this VPC");
+            }
+            self.stop("gateway", id, fault);
+            return false;
+        };
+        self.pass("gateway", id, format!("policy {policy} admits the source and lets {entry} be reached"));
+        true
+    }
+}
+
+fn connection_of(candidate: &Candidate) -> Option<ConnectionId> {
+    match candidate.origin {
+        Origin::Learned { connection, .. } => Some(connection),
+        Origin::Local(_) | Origin::Custom { .. } => None,
+    }
+}
+
+/// Sources that are dropped whatever a policy says (system.md §2.7).
+fn forged(picture: &Picture, source: IpAddr) -> Option<Fault> {
+    let fault =
+        |why: &str| Some(Fault::new(ReasonCode::ForgedSource).with("source", source.to_string()).with("because", why));
+    let inside = picture.ways.iter().flat_map(|way| &way.inside).find(|subnet| subnet.contains(&source));
+    if inside.is_some() {
+        return fault("it is in an interconnection subnet");
+    }
+    let martian = match source {
+        IpAddr::V4(address) => {
+            let first = address.octets()[0];
+            matches!(first, 0 | 127) || first >= 224 || address.is_link_local()
+        }
+        IpAddr::V6(address) => {
+            address.is_loopback()
+                || address.is_unspecified()
+                || address.is_multicast()
+                || address.is_unicast_link_local()
+                || address.to_ipv4_mapped().is_some()
+        }
+    };
+    if martian { fault("it is in a reserved range") } else { None }
+}
+
+fn not_listed(code: ReasonCode, list: &str, policy: RoutingPolicyId, entries: &[IpNet], address: IpAddr) -> Fault {
+    Fault::new(code)
+        .values(list_text(entries), address.to_string())
+        .with("list", list)
+        .with("policy", policy.to_string())
+}
+
+/// The first entries of a list.
+fn list_text(entries: &[IpNet]) -> String {
+    const SHOWN: usize = 16;
+    let mut text: Vec<String> = entries.iter().take(SHOWN).map(ToString::to_string).collect();
+    if entries.len() > SHOWN {
+        text.push(format!("{} more", entries.len() - SHOWN));
+    }
+    if text.is_empty() { "nothing".to_owned() } else { text.join(", ") }
+}
+
+fn families(up: &[Family]) -> String {
+    up.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
+}
+
+#[cfg(test)]
+mod tests;
