@@ -303,6 +303,15 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Prints a document: for people as `shown` makes it.
+    pub(crate) fn show_as(&mut self, document: &Value, shown: impl FnOnce(&Value) -> String) -> Result<(), Failure> {
+        if self.is_table() {
+            Ok(self.console.verbatim(shown(document).as_bytes())?)
+        } else {
+            Ok(self.console.document(self.format, document)?)
+        }
+    }
+
     /// Says what was done; programs get the document, if there is one.
     pub(crate) fn done(&mut self, message: &str, document: &Value) -> Result<(), Failure> {
         if self.is_table() {

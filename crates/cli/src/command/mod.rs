@@ -3,6 +3,7 @@
 pub(crate) mod acl;
 pub(crate) mod connection;
 pub(crate) mod customer;
+pub(crate) mod explain;
 pub(crate) mod gateway;
 pub(crate) mod ip;
 pub(crate) mod key;

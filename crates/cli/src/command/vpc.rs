@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::explain::ExplainRoute;
 use super::{Filters, New, Object, Objects, delete, edit, edits, get};
 use crate::failure::Failure;
 use crate::output::Column;
@@ -29,6 +30,8 @@ pub enum Action {
     Create(Create),
     /// Change a VPC's name or tags
     Edit(Edit),
+    /// Explain where a prefix or a packet goes in a VPC, and why
+    ExplainRoute(ExplainRoute),
     /// Delete VPCs
     Delete(Delete),
 }
@@ -102,6 +105,7 @@ impl Action {
                 let body = edits(changes.name.as_ref(), &changes.tags, changes.no_tags);
                 edit(session, &VPC, &vpc.object, &body).await
             }
+            Self::ExplainRoute(wanted) => wanted.run(session).await,
             Self::Delete(wanted) => delete(session, &VPC, &wanted.vpcs.objects).await,
         }
     }

@@ -49,6 +49,10 @@ fn wrong_usage_is_refused_by_the_parser() {
         "connection device-configuration c --list-formats -O f",
         "ip create",
         "vpc list -o xml",
+        "vpc explain-route v",
+        "vpc explain-route v --prefix 10.0.0.0/8 --source 10.0.0.1 --destination 10.0.0.2",
+        "vpc explain-route v --source 10.0.0.1",
+        "vpc explain-route v --source 10.0.0.1 --destination 10.0.0.2 --port 80",
     ] {
         let parsed = Program::try_parse_from(std::iter::once("causeway").chain(line.split_whitespace()));
         let Err(error) = parsed else { panic!("{line} was taken") };

@@ -204,3 +204,48 @@ ipv4  down    T      0         0         0          1      tcp_refused: refused
 "
     );
 }
+
+#[tokio::test]
+async fn a_packets_way_is_shown_step_by_step() {
+    const VPC: &str = "0d5c5a5e-3f0c-4a53-8d39-0e8a1c7d2a11";
+    let server = Server::start().await;
+    let answer = json!({
+        "verdict": "dropped", "more_candidates": 0, "return_path": "172.16.0.0/24, Private Network n",
+        "reason": {"code": "acl_denied", "message": "a network ACL of the VPC drops the packet", "remedy": "change the rule"},
+        "steps": [
+            {"at": "source", "passes": true, "connection_id": null, "detail": "172.16.0.5 is in Private Network n"},
+            {"at": "acl", "passes": false, "connection_id": null, "detail": "rule 2 of the IPv4 list"},
+        ],
+        "candidates": [{
+            "taken": true, "prefix": "10.20.0.0/24", "origin": "learned", "connection_id": CONNECTION_ID, "decision": "installed",
+            "detail": null, "reason": null,
+        }, {
+            "taken": false, "prefix": "10.20.0.5/32", "origin": "learned", "connection_id": "c2", "decision": "missing",
+            "detail": null, "reason": {"code": "dpd_timeout", "message": "the peer stopped answering"},
+        }],
+    });
+    server.on(&format!("GET {X}/route-explanation"), 200, answer.to_string());
+    let command = "--source 172.16.0.5 --destination 10.20.0.5 --protocol tcp --port 443";
+    let outcome = run(&server, &format!("vpc explain-route {VPC} {command}")).await;
+    assert_eq!(
+        outcome.out,
+        "\
+dropped
+reason: acl_denied: a network ACL of the VPC drops the packet
+remedy: change the rule
+
+AT      PASSES  CONNECTION  WHAT
+source  yes     -           172.16.0.5 is in Private Network n
+acl     no      -           rule 2 of the IPv4 list
+
+TAKEN  PREFIX        FROM     THROUGH                               DECISION   WHY
+*      10.20.0.0/24  learned  0ae4cf90-0405-4318-a169-e45b3bef7676  installed  -
+-      10.20.0.5/32  learned  c2                                    missing    dpd_timeout: the peer stopped answering
+
+answers go by 172.16.0.0/24, Private Network n
+"
+    );
+    let asked =
+        format!("GET {X}/route-explanation?vpc_id={VPC}&source=172.16.0.5&destination=10.20.0.5&protocol=tcp&port=443");
+    assert_eq!(server.lines(), [asked]);
+}
