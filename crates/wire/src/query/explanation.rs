@@ -41,7 +41,7 @@ impl ReceivedRouteFilter {
 impl Query {
     /// Filters of a connection's routes.
     pub fn received_routes(&self) -> ReceivedRouteFilter {
-        ReceivedRouteFilter { decisions: self.enumeration("decision", &DECISIONS), within: self.prefix() }
+        ReceivedRouteFilter { decisions: self.enumeration("decision", &DECISIONS), within: self.prefix("prefix") }
     }
 
     /// The VPC and what is asked: `prefix`, or `source` and `destination`, and for a packet `protocol` and `port` where they matter.
@@ -51,7 +51,7 @@ impl Query {
         if vpc.is_none() && self.text("vpc_id").is_none() {
             self.push("vpc_id", ArgumentReason::Required, "name the VPC");
         }
-        let prefix = self.prefix();
+        let prefix = self.prefix("prefix");
         let (source, destination) = (self.address("source"), self.address("destination"));
         let protocol = self.enumeration("protocol", &PROTOCOLS).pop().unwrap_or_default();
         let port = self.port();
@@ -88,17 +88,6 @@ impl Query {
             return None;
         }
         Some(Question::Packet(packet))
-    }
-
-    /// A prefix; an address counts as the prefix of it alone.
-    fn prefix(&self) -> Option<IpNet> {
-        let text = self.text("prefix")?;
-        let prefix = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-        if prefix.is_none() {
-            let help = format!("`{}` is neither a prefix such as 10.0.0.0/24 nor an address", excerpt(&text));
-            self.push("prefix", ArgumentReason::Format, help);
-        }
-        prefix
     }
 
     fn address(&self, name: &str) -> Option<IpAddr> {
