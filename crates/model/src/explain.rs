@@ -325,7 +325,7 @@ impl Picture {
     }
 
     /// Marks what the router takes for all of `asked`: the longest prefix that is installed, and of that the nearest origin.
-    fn choose(candidates: &mut Vec<Candidate>) {
+    fn choose(candidates: &mut [Candidate]) {
         let usable =
             |candidate: &Candidate| candidate.outcome == Outcome::Installed && candidate.relation != Relation::Inside;
         let best = candidates.iter().filter(|candidate| usable(candidate)).map(rank).max();
@@ -408,8 +408,8 @@ pub fn explain_packet(picture: &Picture, packet: &Packet) -> Explanation {
     let back = explain_prefix(picture, &IpNet::from(packet.source));
     let mut way = Trace { picture, packet, steps: Vec::new() };
     let (delivered, total) = match from {
-        Some((network, _)) => way.from_inside(network, &route.candidates),
-        None => way.from_outside(&route.candidates),
+        Some((network, _)) => way.leave_inside(network, &route.candidates),
+        None => way.enter_outside(&route.candidates),
     };
     let verdict = match delivered {
         0 => "dropped",
@@ -485,7 +485,7 @@ impl Trace<'_> {
     }
 
     /// From a host of the VPC. How many of how many ways deliver it.
-    fn from_inside(&mut self, network: PrivateNetworkId, routes: &[Candidate]) -> (usize, usize) {
+    fn leave_inside(&mut self, network: PrivateNetworkId, routes: &[Candidate]) -> (usize, usize) {
         self.pass("source", None, format!("{} is in Private Network {network}", self.packet.source));
         let taken: Vec<&Candidate> = routes.iter().filter(|candidate| candidate.taken).collect();
         let Some(first) = taken.first() else {
@@ -559,7 +559,7 @@ impl Trace<'_> {
     }
 
     /// From a customer's site. The policy decides which connection may carry it, not the routes (system.md §2.7).
-    fn from_outside(&mut self, routes: &[Candidate]) -> (usize, usize) {
+    fn enter_outside(&mut self, routes: &[Candidate]) -> (usize, usize) {
         let (source, destination) = (self.packet.source, self.packet.destination);
         let family = Family::of(source);
         if let Some(fault) = forged(self.picture, source) {

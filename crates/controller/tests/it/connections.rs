@@ -148,7 +148,7 @@ async fn a_renewed_key_is_accepted_beside_the_old_one_for_the_window() {
 }
 
 /// A report with the tunnel up, authenticated with the key at `place` of the list.
-fn proved(desired: &causeway_model::desired::NodeDesired, place: u32) -> causeway_model::observed::NodeReport {
+fn proved(desired: &NodeDesired, place: u32) -> causeway_model::observed::NodeReport {
     let mut report = crate::harness::acknowledgement(desired, Some((true, true)));
     for tunnel in report.connections.iter_mut().flat_map(|connection| &mut connection.tunnels) {
         tunnel.ike = Some(causeway_model::observed::IkeFacts {

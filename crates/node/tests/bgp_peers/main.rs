@@ -38,6 +38,7 @@ const CASES: [(Ask, Ask, Option<&str>); 7] = [
 ];
 
 /// Whether the kernel can sign; says so if it cannot, as nothing can be tested then.
+#[expect(clippy::print_stdout, reason = "a test that cannot run says so")]
 fn kernel_signs(test: &str) -> bool {
     match tcp::can_sign() {
         Ok(()) => true,
