@@ -122,6 +122,10 @@ impl Unit<'_> {
         }
         let family = Family::of_net(destination);
         candidates.retain(|candidate| Family::of(candidate.address) == family);
+        if candidates.is_empty() {
+            let help = format!("the resource has no {family} address, which {destination} needs");
+            return Err(Error::constraint(FIELD, help));
+        }
         if let Some(network) = network {
             candidates.retain(|candidate| candidate.network == network);
         }
@@ -136,13 +140,9 @@ impl Unit<'_> {
                 "nexthop_private_network_id",
                 "the resource has addresses on several Private Networks; say which one the route takes",
             )),
-            None if network.is_some() => Err(Error::constraint(
+            None => Err(Error::constraint(
                 "nexthop_private_network_id",
                 format!("the resource has no {family} address on this Private Network"),
-            )),
-            None => Err(Error::constraint(
-                FIELD,
-                format!("the resource has no {family} address, which {destination} needs"),
             )),
         }
     }

@@ -70,6 +70,7 @@ const NARROW: u32 = 20_000_000;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs root, strongSwan, BIRD and iperf3; `make test` runs it"]
+#[expect(clippy::print_stdout, reason = "the figure that docs/measurements.md names")]
 async fn a_gateway_types_bandwidth_holds_in_both_directions() -> Result<()> {
     Scene::play("limbw", async |scene| {
         let body = json!({"name": "VGW-T", "bandwidth": NARROW, "allowed_connections": 2, "price_per_hour": 0});

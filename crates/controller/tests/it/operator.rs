@@ -5,6 +5,7 @@ use causeway_model::command::{
     ConnectionChange, NewIp, NewIpSource, NewPublicAddress, NewSecret, NewVpc, PolicyChange, Rename,
 };
 use causeway_model::resource::{Caller, GatewayType, Role};
+use causeway_model::route::{NewNextHop, NewRoute};
 use causeway_model::{Family, Timestamp};
 use uuid::Uuid;
 
@@ -126,6 +127,19 @@ async fn quotas_are_kept() {
     };
     secret().await.expect("the connection's secret does not count");
     assert_eq!(secret().await.map_err(refused).err(), Some("403 quota secrets".to_owned()));
+
+    let route = async |destination: &str| {
+        let new = NewRoute {
+            description: String::new(),
+            tags: Vec::new(),
+            vpc_id: network.vpc_id,
+            destination: destination.parse().expect("a prefix"),
+            next_hop: NewNextHop { resource: None, network: Some(network.id) },
+        };
+        controller.create_route(&tenant, REGION, new).await
+    };
+    route("10.9.0.0/16").await.expect("the subnets' routes do not count");
+    assert_eq!(route("10.8.0.0/16").await.map_err(refused).err(), Some("403 quota routes".to_owned()));
 
     for quota in controller.quotas(&tenant, tenant.project_id).await.expect("its own") {
         assert_eq!((quota.quota, quota.used, quota.is_default), (1, 1, false), "{}", quota.resource);
