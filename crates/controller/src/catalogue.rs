@@ -1,6 +1,7 @@
 //! What the operator has on offer: gateway types with their prices, zones, and the zones' public addresses.
 
 use causeway_model::Error;
+use causeway_model::command::GatewayTypeChange;
 use causeway_model::error::ArgumentErrors;
 use causeway_model::error::ArgumentReason::{Constraint, Format, Required};
 use causeway_model::resource::{Caller, GatewayType};
@@ -26,19 +27,6 @@ pub struct GatewayTypeOffer {
     pub gateway_type: GatewayType,
     /// Millionths of the currency.
     pub price_per_hour: u64,
-}
-
-/// What to change of a gateway type; `None`: leave it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct GatewayTypeChange {
-    /// Bits per second in each direction. Reaches gateways that exist, too.
-    pub bandwidth: Option<u64>,
-    /// Connections at most; those that exist stay.
-    pub allowed_connections: Option<u32>,
-    /// Zones where it can be ordered.
-    pub zones: Option<Vec<String>>,
-    /// Millionths of the currency, for gateways ordered from now on.
-    pub price_per_hour: Option<u64>,
 }
 
 /// A zone and its public prefixes.

@@ -45,14 +45,14 @@ use ipnet::IpNet;
 use tokio::sync::watch;
 
 pub use acl::MAX_ACL_RULES;
-pub use catalogue::{GatewayTypeChange, GatewayTypeOffer, PublicPool, Zone};
+pub use catalogue::{GatewayTypeOffer, PublicPool, Zone};
 pub use causeway_device::FORMATS as DEVICE_FORMATS;
 pub use causeway_store::{ApiKey, Attachment, AuditFilter, ObjectEvent, Organization, Project};
 pub use clock::{Clock, SystemClock};
 pub use connection::ConnectionRoutes;
 pub use event::EventQuery;
 pub use identity::{Bootstrap, KeyRequest, NewApiKey};
-pub use options::{ConnectionOptions, OptionsChange};
+pub use options::ConnectionOptions;
 pub use quota::{Quota, QuotaResource};
 pub use secret::AccessedSecret;
 pub use usage::{UsageQuery, UsageRecord};

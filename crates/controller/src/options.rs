@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
+use causeway_model::command::OptionsChange;
 use causeway_model::desired::Timers;
 use causeway_model::error::ArgumentErrors;
 use causeway_model::error::ArgumentReason::{Constraint, Format};
@@ -45,38 +46,6 @@ pub struct ConnectionOptions {
     pub md5: Option<(SecretId, u32)>,
     /// Whether the peer must be a neighbour by hop limit (RFC 5082).
     pub gtsm: bool,
-}
-
-/// What to change; `None`: leave it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OptionsChange {
-    /// See [`ConnectionOptions::tunnels`].
-    pub tunnels: Option<Tunnels>,
-    /// `Some(None)`: the peer's address again.
-    pub peer_identity: Option<Option<String>>,
-    /// See [`ConnectionOptions::ike_lifetime`].
-    pub ike_lifetime: Option<u32>,
-    /// See [`ConnectionOptions::child_lifetime`].
-    pub child_lifetime: Option<u32>,
-    /// See [`ConnectionOptions::child_packets`].
-    pub child_packets: Option<u64>,
-    /// See [`ConnectionOptions::dpd_delay`].
-    pub dpd_delay: Option<u32>,
-    /// See [`ConnectionOptions::dpd_timeout`].
-    pub dpd_timeout: Option<u32>,
-    /// See [`ConnectionOptions::hold_time`].
-    pub hold_time: Option<u16>,
-    /// See [`ConnectionOptions::max_prefixes`].
-    pub max_prefixes: Option<u32>,
-    /// See [`ConnectionOptions::psk_overlap`].
-    pub psk_overlap: Option<u32>,
-    /// The secret that signs the BGP sessions, by its newest enabled version: naming the same secret again takes a version that came
-    /// since. A new key needs new sessions, so nothing but this call changes it. `Some(None)`: unsigned again.
-    pub md5_secret_id: Option<Option<SecretId>>,
-    /// See [`ConnectionOptions::gtsm`].
-    pub gtsm: Option<bool>,
-    /// The request asks for BFD, which is refused.
-    pub bfd: bool,
 }
 
 const MD5_FIELD: &str = "bgp.md5_secret_id";

@@ -10,7 +10,7 @@ use crate::id::{
     SubnetId, VpcId, VpnGatewayId,
 };
 use crate::net::Family;
-use crate::resource::InitiationPolicy;
+use crate::resource::{InitiationPolicy, Tunnels};
 use crate::status::{ConnectionStatus, VpnGatewayStatus};
 use crate::suite::Cipher;
 
@@ -404,4 +404,49 @@ pub struct PolicyChange {
     pub family: Family,
     /// The policy.
     pub policy: RoutingPolicyId,
+}
+
+/// Changes of a connection's options (wire-ext.md §1); `None` = unchanged. Times are seconds. Which values are possible is the controller's to say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OptionsChange {
+    /// Its tunnels.
+    pub tunnels: Option<Tunnels>,
+    /// `Some(None)`: the peer's address again.
+    pub peer_identity: Option<Option<String>>,
+    /// IKE SA lifetime.
+    pub ike_lifetime: Option<u32>,
+    /// Child SA lifetime.
+    pub child_lifetime: Option<u32>,
+    /// Child SA lifetime in packets.
+    pub child_packets: Option<u64>,
+    /// Silence before a liveness check.
+    pub dpd_delay: Option<u32>,
+    /// From the check to the verdict.
+    pub dpd_timeout: Option<u32>,
+    /// BGP hold time.
+    pub hold_time: Option<u16>,
+    /// Prefixes accepted at most, for each family.
+    pub max_prefixes: Option<u32>,
+    /// For how long a replaced key is accepted.
+    pub psk_overlap: Option<u32>,
+    /// The secret that signs the BGP sessions, by its newest enabled version: naming the same secret again takes a version that came
+    /// since. A new key needs new sessions, so nothing but this call changes it. `Some(None)`: unsigned again.
+    pub md5_secret_id: Option<Option<SecretId>>,
+    /// Whether the peer must be a neighbour by hop limit (RFC 5082).
+    pub gtsm: Option<bool>,
+    /// The request asks for BFD, which is refused.
+    pub bfd: bool,
+}
+
+/// Changes of a gateway type; `None` = unchanged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GatewayTypeChange {
+    /// Bits per second in each direction. Reaches gateways that exist, too.
+    pub bandwidth: Option<u64>,
+    /// Connections at most; those that exist stay.
+    pub allowed_connections: Option<u32>,
+    /// Zones where it can be ordered; may become empty.
+    pub zones: Option<Vec<String>>,
+    /// Millionths of the currency, for gateways ordered from now on.
+    pub price_per_hour: Option<u64>,
 }

@@ -1,6 +1,6 @@
 //! A connection's options, and what proves or ends its keys now (wire-ext.md §1).
 
-use causeway_controller::{ConnectionOptions, OptionsChange};
+use causeway_controller::ConnectionOptions;
 use causeway_model::ConnectionId;
 use causeway_wire::document::options::{
     BgpOptionsDocument, ConnectionOptionsDocument, DpdOptionsDocument, LifetimesDocument,
@@ -34,22 +34,7 @@ async fn connection_options(call: Call) -> Answer {
 }
 
 async fn update_connection_options(call: Call) -> Answer {
-    let update = call.body()?.update_options()?;
-    let change = OptionsChange {
-        tunnels: update.tunnels,
-        peer_identity: update.peer_identity,
-        ike_lifetime: update.ike_lifetime,
-        child_lifetime: update.child_lifetime,
-        child_packets: update.child_packets,
-        dpd_delay: update.dpd_delay,
-        dpd_timeout: update.dpd_timeout,
-        hold_time: update.hold_time,
-        max_prefixes: update.max_prefixes,
-        psk_overlap: update.psk_overlap,
-        md5_secret_id: update.md5_secret_id,
-        gtsm: update.gtsm,
-        bfd: update.bfd,
-    };
+    let change = call.body()?.update_options()?;
     let id = id(&call)?;
     let options = call.controller.update_connection_options(&call.caller, &call.region, id, change).await?;
     json(&document(options))

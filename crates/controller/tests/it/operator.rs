@@ -1,8 +1,9 @@
 //! Projects, keys, quotas, the catalogue, and what is billed.
 
-use causeway_controller::{GatewayTypeChange, GatewayTypeOffer, KeyRequest, OptionsChange, QuotaResource, UsageQuery};
+use causeway_controller::{GatewayTypeOffer, KeyRequest, QuotaResource, UsageQuery};
 use causeway_model::command::{
-    ConnectionChange, NewIp, NewIpSource, NewPublicAddress, NewSecret, NewVpc, PolicyChange, Rename,
+    ConnectionChange, GatewayTypeChange, NewIp, NewIpSource, NewPublicAddress, NewSecret, NewVpc, OptionsChange,
+    PolicyChange, Rename,
 };
 use causeway_model::resource::{Caller, GatewayType, Role};
 use causeway_model::route::{NewNextHop, NewRoute};

@@ -1,7 +1,7 @@
 //! What the extension API sets of a connection, and the overlap of keys.
 
-use causeway_controller::OptionsChange;
 use causeway_model::SecretId;
+use causeway_model::command::OptionsChange;
 use causeway_model::command::{ConnectionChange, NewSecret, NewSecretVersion, Rename, RevisionRef};
 use causeway_model::desired::{ConnectionDesired, NodeDesired, Timers};
 use causeway_model::resource::Tunnels;

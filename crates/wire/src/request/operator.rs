@@ -1,5 +1,6 @@
 //! Bodies of the operator's API (wire-ext.md §2) and of account v3 (wire-api.md §8.1).
 
+use causeway_model::command::GatewayTypeChange;
 use causeway_model::resource::Role;
 use causeway_model::{Error, OrganizationId, ProjectId, Timestamp};
 use ipnet::IpNet;
@@ -66,19 +67,6 @@ pub struct NewGatewayType {
     pub zones: Option<Vec<String>>,
     /// Millionths of the currency.
     pub price_per_hour: u64,
-}
-
-/// What to change of a gateway type; `None`: leave it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpdateGatewayType {
-    /// Bits per second in each direction.
-    pub bandwidth: Option<u64>,
-    /// Connections at most.
-    pub allowed_connections: Option<u32>,
-    /// Where it can be ordered; may become empty.
-    pub zones: Option<Vec<String>>,
-    /// Millionths of the currency.
-    pub price_per_hour: Option<u64>,
 }
 
 /// What to change of the settings; `None`: leave it.
@@ -243,8 +231,8 @@ impl Body {
     ///
     /// # Errors
     /// Every invalid field.
-    pub fn update_gateway_type(&self) -> Result<UpdateGatewayType, Error> {
-        self.read(|fields| UpdateGatewayType {
+    pub fn update_gateway_type(&self) -> Result<GatewayTypeChange, Error> {
+        self.read(|fields| GatewayTypeChange {
             bandwidth: fields.large("bandwidth", 1),
             allowed_connections: fields.number("allowed_connections", 1, u32::MAX),
             zones: fields.names("zones"),

@@ -1,5 +1,6 @@
 //! A connection's options (wire-ext.md §1).
 
+use causeway_model::command::OptionsChange;
 use causeway_model::resource::Tunnels;
 use causeway_model::{Error, SecretId};
 use serde_json::json;
@@ -12,49 +13,18 @@ const MAX_IDENTITY: usize = 1024;
 /// The words for a connection's tunnels.
 pub const TUNNELS: [(Tunnels, &str); 3] = [(Tunnels::Ipv4, "ipv4"), (Tunnels::Ipv6, "ipv6"), (Tunnels::Both, "both")];
 
-/// What to change of a connection's options; `None`: leave it. Times are seconds. Which values are possible is not decided here.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UpdateOptions {
-    /// Its tunnels.
-    pub tunnels: Option<Tunnels>,
-    /// `Some(None)`: the peer's address again.
-    pub peer_identity: Option<Option<String>>,
-    /// IKE SA lifetime.
-    pub ike_lifetime: Option<u32>,
-    /// Child SA lifetime.
-    pub child_lifetime: Option<u32>,
-    /// Child SA lifetime in packets.
-    pub child_packets: Option<u64>,
-    /// Silence before a liveness check.
-    pub dpd_delay: Option<u32>,
-    /// From the check to the verdict.
-    pub dpd_timeout: Option<u32>,
-    /// BGP hold time.
-    pub hold_time: Option<u16>,
-    /// Prefixes accepted at most.
-    pub max_prefixes: Option<u32>,
-    /// For how long a replaced key is accepted.
-    pub psk_overlap: Option<u32>,
-    /// The secret that signs the BGP sessions; `Some(None)`: none.
-    pub md5_secret_id: Option<Option<SecretId>>,
-    /// Whether the peer must be a neighbour by hop limit.
-    pub gtsm: Option<bool>,
-    /// BFD is asked for.
-    pub bfd: bool,
-}
-
 impl Body {
     /// Update a connection's options.
     ///
     /// # Errors
     /// Every invalid field.
-    pub fn update_options(&self) -> Result<UpdateOptions, Error> {
+    pub fn update_options(&self) -> Result<OptionsChange, Error> {
         self.read(|fields| {
-            let mut update = UpdateOptions {
+            let mut update = OptionsChange {
                 tunnels: fields.word("tunnels", TUNNELS.into_iter()),
                 peer_identity: fields.clearable("peer_identity", MAX_IDENTITY),
                 psk_overlap: fields.seconds("psk_overlap"),
-                ..UpdateOptions::default()
+                ..OptionsChange::default()
             };
             if let Some(lifetimes) = fields.object("lifetimes") {
                 update.ike_lifetime = lifetimes.seconds("ike");
@@ -97,18 +67,18 @@ impl Fields<'_> {
 mod tests {
     use super::*;
 
-    fn update(text: &str) -> Result<UpdateOptions, Error> {
+    fn update(text: &str) -> Result<OptionsChange, Error> {
         Body::parse(text.as_bytes()).expect("a JSON object").update_options()
     }
 
     #[test]
     fn what_is_left_out_is_left_alone() {
-        assert_eq!(update("{}"), Ok(UpdateOptions::default()));
-        assert_eq!(update(r#"{"lifetimes":null,"dpd":{},"bgp":{"bfd":{}}}"#), Ok(UpdateOptions::default()));
+        assert_eq!(update("{}"), Ok(OptionsChange::default()));
+        assert_eq!(update(r#"{"lifetimes":null,"dpd":{},"bgp":{"bfd":{}}}"#), Ok(OptionsChange::default()));
         let changed = update(
             r#"{"tunnels":"both","peer_identity":null,"lifetimes":{"ike":900,"child_packets":1048576},"bgp":{"hold_time":0,"gtsm":true,"md5_secret_id":null}}"#,
         );
-        let expected = UpdateOptions {
+        let expected = OptionsChange {
             tunnels: Some(Tunnels::Both),
             peer_identity: Some(None),
             ike_lifetime: Some(900),
@@ -116,7 +86,7 @@ mod tests {
             hold_time: Some(0),
             gtsm: Some(true),
             md5_secret_id: Some(None),
-            ..UpdateOptions::default()
+            ..OptionsChange::default()
         };
         assert_eq!(changed, Ok(expected));
     }

@@ -1,6 +1,6 @@
 //! Regions, zones, gateway types and public pools.
 
-use causeway_controller::{GatewayTypeChange, GatewayTypeOffer, PublicPool, Zone};
+use causeway_controller::{GatewayTypeOffer, PublicPool, Zone};
 use causeway_model::Error;
 use causeway_model::resource::GatewayType;
 use causeway_wire::document::operator::{GatewayTypeOfferDocument, PublicPoolDocument, RegionDocument, ZoneDocument};
@@ -118,13 +118,7 @@ async fn create_gateway_type(call: Call) -> Answer {
 }
 
 async fn update_gateway_type(call: Call) -> Answer {
-    let update = call.body()?.update_gateway_type()?;
-    let change = GatewayTypeChange {
-        bandwidth: update.bandwidth,
-        allowed_connections: update.allowed_connections,
-        zones: update.zones,
-        price_per_hour: update.price_per_hour,
-    };
+    let change = call.body()?.update_gateway_type()?;
     let (region, name) = (call.controller.region(), call.param("name"));
     let offer = call.controller.update_gateway_type(&call.caller, region, name, change).await?;
     json(&offer_document(&call, offer))

@@ -30,6 +30,21 @@ fn refusal() -> Refusal {
     Refusal { revision: 2, item: "attachment eth9".to_owned(), error: "no such interface".to_owned() }
 }
 
+/// A link whose node is up and has all that is asked of it, as seen at `T0`.
+fn working_link<'a>(life: &'a LinkLife, expected: &'a [LinkSession]) -> LinkView<'a> {
+    LinkView {
+        life,
+        node: NodeView::UP,
+        pending_for: None,
+        refused: None,
+        expected,
+        ever_up: true,
+        vpc: true,
+        propagation: true,
+        now: T0,
+    }
+}
+
 #[test]
 fn every_row_of_the_link_table() {
     use LinkEvent as E;
@@ -93,34 +108,14 @@ fn every_row_of_the_link_table() {
         ("6", hosted(&[]), S::Configuring, Some(R::ConfigPending)),
     ];
     for (row, life, status, reason) in &lives {
-        let view = LinkView {
-            life,
-            node: NodeView::UP,
-            pending_for: Some(1.0),
-            refused: None,
-            expected: &both_up,
-            ever_up: true,
-            vpc: true,
-            propagation: true,
-            now: T0,
-        };
+        let view = LinkView { pending_for: Some(1.0), ..working_link(life, &both_up) };
         let (got, fault) = link_status(&view);
         assert_eq!((got, fault.map(|fault| fault.code)), (*status, *reason), "row {row}");
     }
 
     let hosted = hosted(&working);
     let own = own(&placed);
-    let base = LinkView {
-        life: &hosted,
-        node: NodeView::UP,
-        pending_for: None,
-        refused: None,
-        expected: &both_up,
-        ever_up: true,
-        vpc: true,
-        propagation: true,
-        now: T0.plus_seconds(FIRST_SESSION_GRACE),
-    };
+    let base = LinkView { now: T0.plus_seconds(FIRST_SESSION_GRACE), ..working_link(&hosted, &both_up) };
     let silent = NodeView { silent: true, ..NodeView::UP };
     let self_hosted = LinkView { life: &own, ever_up: false, ..base.clone() };
     let cases: Vec<(&str, LinkView<'_>, S, Option<R>)> = vec![
@@ -195,17 +190,7 @@ fn a_policy_attached_later_has_its_own_grace() {
     let life = life(LinkKind::Hosted, &[LinkEvent::Placed, LinkEvent::Accepted, LinkEvent::Provisioned]);
     let attached = T0.plus_seconds(3600);
     let expected = [LinkSession { policy_since: attached, ..new_session(Family::Ipv4) }];
-    let view = LinkView {
-        life: &life,
-        node: NodeView::UP,
-        pending_for: None,
-        refused: None,
-        expected: &expected,
-        ever_up: false,
-        vpc: true,
-        propagation: true,
-        now: attached.plus_seconds(59),
-    };
+    let view = LinkView { ever_up: false, now: attached.plus_seconds(59), ..working_link(&life, &expected) };
     assert_eq!(link_status(&view).0, LinkStatus::Active);
     let late = LinkView { now: attached.plus_seconds(60), ..view };
     assert_eq!(link_status(&late).0, LinkStatus::AllDown);
@@ -218,17 +203,7 @@ fn both_sessions_are_named_with_their_causes() {
         session(Family::Ipv4, false),
         LinkSession { fault: Some(ReasonCode::TcpRefused.into()), ..session(Family::Ipv6, false) },
     ];
-    let view = LinkView {
-        life: &life,
-        node: NodeView::UP,
-        pending_for: None,
-        refused: None,
-        expected: &expected,
-        ever_up: true,
-        vpc: true,
-        propagation: true,
-        now: T0,
-    };
+    let view = working_link(&life, &expected);
     let fault = link_status(&view).1.expect("a reason");
     assert_eq!(fault.evidence["family"], "IPv4");
     assert_eq!(fault.evidence["IPv6_session"], "tcp_refused");
