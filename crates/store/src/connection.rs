@@ -9,8 +9,9 @@ use causeway_model::{ConnectionId, CustomerGatewayId, Family, Timestamp, VpnGate
 use ipnet::IpNet;
 use sqlx::sqlite::SqliteRow;
 
+use crate::catalog::Filter;
 use crate::fleet::ConnectionObserved;
-use crate::list::{Kind, Scope, push_any, push_ids};
+use crate::list::{Kind, Scope};
 use crate::options::BgpOptions;
 use crate::row::{RowExt, address_blob, blob, to_json, word};
 use crate::{Reader, Result, Writer};
@@ -74,70 +75,72 @@ fn units(subnet: &IpNet) -> Vec<Vec<u8>> {
     }
 }
 
-impl Reader {
-    async fn connection_record(&mut self, row: &SqliteRow) -> Result<ConnectionRecord> {
-        let id: ConnectionId = row.id("id")?;
-        let sessions = sqlx::query("SELECT * FROM bgp_session WHERE connection_id = ?")
-            .bind(blob(id.0))
-            .fetch_all(self.connection())
-            .await?;
-        let (mut bgp_ipv4, mut bgp_ipv6) = (None, None);
-        for session in &sessions {
-            let value = BgpSession {
-                private_ip: session.parse("private_ip")?,
-                peer_private_ip: session.parse("peer_private_ip")?,
-                routing_policy_id: session.opt_id("routing_policy_id")?,
-            };
-            *(if session.flag("is_ipv6")? { &mut bgp_ipv6 } else { &mut bgp_ipv4 }) = Some(value);
-        }
-        let more = sqlx::query(
-            "SELECT EXISTS (SELECT 1 FROM secret WHERE id = ?1 AND owner_connection = ?2) AS owns, \
-             EXISTS (SELECT 1 FROM previous_key WHERE connection_id = ?2) AS previous",
-        )
-        .bind(row.bytes("secret_id")?)
-        .bind(blob(id.0))
-        .fetch_one(self.connection())
-        .await?;
-        let connection = Connection {
-            id,
-            meta: row.meta()?,
-            vpn_gateway_id: row.id("vpn_gateway_id")?,
-            customer_gateway_id: row.id("customer_gateway_id")?,
-            tunnels: row.word("tunnels")?,
-            initiation_policy: row.word("initiation_policy")?,
-            ikev2_ciphers: row.json("ikev2_ciphers")?,
-            esp_ciphers: row.json("esp_ciphers")?,
-            secret_id: row.id("secret_id")?,
-            secret_revision: row.number("secret_revision")?,
-            owns_secret: more.flag("owns")?,
-            bgp_ipv4,
-            bgp_ipv6,
-            route_propagation_enabled: row.flag("route_propagation_enabled")?,
-            peer_identity: row.opt_text("peer_identity")?,
-            locked: row.flag("locked")?,
-        };
-        Ok(ConnectionRecord {
-            connection,
-            config_revision: row.number("config_revision")?,
-            pending_since: row.opt_time("pending_since")?,
-            status: row.word("status")?,
-            observed: self.connection_observed(id).await?,
-            has_previous_key: more.flag("previous")?,
-            timers: crate::options::timers(row)?,
-            psk_overlap: row.opt_number("psk_overlap")?,
-            bgp_options: crate::options::bgp(row)?,
-            reauthentications: row.number("reauthentications")?,
-            revocations: row.number("revocations")?,
-        })
-    }
+/// Connections with all that a record holds, in one statement.
+const CONNECTION: &str = "SELECT connection.*, \
+     v4.private_ip AS ipv4_private_ip, v4.peer_private_ip AS ipv4_peer_private_ip, v4.routing_policy_id AS ipv4_policy, \
+     v6.private_ip AS ipv6_private_ip, v6.peer_private_ip AS ipv6_peer_private_ip, v6.routing_policy_id AS ipv6_policy, \
+     EXISTS (SELECT 1 FROM secret WHERE secret.id = connection.secret_id AND owner_connection = connection.id) AS owns_secret, \
+     EXISTS (SELECT 1 FROM previous_key WHERE connection_id = connection.id) AS has_previous_key, \
+     observed.applied_revision, observed.refusal, observed.ever_acknowledged, observed.ever_up, observed.facts, observed.observed_at \
+     FROM connection \
+     LEFT JOIN bgp_session AS v4 ON v4.connection_id = connection.id AND v4.is_ipv6 = 0 \
+     LEFT JOIN bgp_session AS v6 ON v6.connection_id = connection.id AND v6.is_ipv6 = 1 \
+     LEFT JOIN connection_observed AS observed ON observed.connection_id = connection.id";
 
+fn session(
+    row: &SqliteRow,
+    ours: &'static str,
+    theirs: &'static str,
+    policy: &'static str,
+) -> Result<Option<BgpSession>> {
+    if row.opt_text(ours)?.is_none() {
+        return Ok(None);
+    }
+    let (private_ip, peer_private_ip) = (row.parse(ours)?, row.parse(theirs)?);
+    Ok(Some(BgpSession { private_ip, peer_private_ip, routing_policy_id: row.opt_id(policy)? }))
+}
+
+fn record(row: &SqliteRow) -> Result<ConnectionRecord> {
+    let connection = Connection {
+        id: row.id("id")?,
+        meta: row.meta()?,
+        vpn_gateway_id: row.id("vpn_gateway_id")?,
+        customer_gateway_id: row.id("customer_gateway_id")?,
+        tunnels: row.word("tunnels")?,
+        initiation_policy: row.word("initiation_policy")?,
+        ikev2_ciphers: row.json("ikev2_ciphers")?,
+        esp_ciphers: row.json("esp_ciphers")?,
+        secret_id: row.id("secret_id")?,
+        secret_revision: row.number("secret_revision")?,
+        owns_secret: row.flag("owns_secret")?,
+        bgp_ipv4: session(row, "ipv4_private_ip", "ipv4_peer_private_ip", "ipv4_policy")?,
+        bgp_ipv6: session(row, "ipv6_private_ip", "ipv6_peer_private_ip", "ipv6_policy")?,
+        route_propagation_enabled: row.flag("route_propagation_enabled")?,
+        peer_identity: row.opt_text("peer_identity")?,
+        locked: row.flag("locked")?,
+    };
+    Ok(ConnectionRecord {
+        connection,
+        config_revision: row.number("config_revision")?,
+        pending_since: row.opt_time("pending_since")?,
+        status: row.word("status")?,
+        observed: crate::fleet::connection_observed(row)?,
+        has_previous_key: row.flag("has_previous_key")?,
+        timers: crate::options::timers(row)?,
+        psk_overlap: row.opt_number("psk_overlap")?,
+        bgp_options: crate::options::bgp(row)?,
+        reauthentications: row.number("reauthentications")?,
+        revocations: row.number("revocations")?,
+    })
+}
+
+impl Reader {
     /// A connection.
     ///
     /// # Errors
     /// If the database fails.
     pub async fn connection_by_id(&mut self, id: ConnectionId) -> Result<Option<ConnectionRecord>> {
-        let Some(row) = self.row("connection", id.0).await? else { return Ok(None) };
-        self.connection_record(&row).await.map(Some)
+        self.rows(CONNECTION, "connection.id = ?", id.0).await?.first().map(record).transpose()
     }
 
     /// A page of connections.
@@ -155,31 +158,18 @@ impl Reader {
         if filter.statuses.contains(&ConnectionStatus::Down) {
             statuses.push(ConnectionStatus::Ready.as_str());
         }
-        let (rows, total) = self
-            .page("connection", region, scope, list, |query| {
-                push_any(query, "status", statuses.iter().copied());
-                match filter.is_ipv6 {
-                    Some(true) => _ = query.push(" AND tunnels IN ('ipv6', 'both')"),
-                    Some(false) => _ = query.push(" AND tunnels IN ('ipv4', 'both')"),
-                    None => {}
-                }
-                if let Some(enabled) = filter.route_propagation_enabled {
-                    query.push(" AND route_propagation_enabled = ").push_bind(enabled);
-                }
-                push_ids(query, "vpn_gateway_id", filter.vpn_gateway_ids.iter().map(|id| id.0));
-                push_ids(query, "customer_gateway_id", filter.customer_gateway_ids.iter().map(|id| id.0));
-                if !filter.routing_policy_ids.is_empty() {
-                    query.push(" AND id IN (SELECT connection_id FROM bgp_session WHERE 1");
-                    push_ids(query, "routing_policy_id", filter.routing_policy_ids.iter().map(|id| id.0));
-                    query.push(")");
-                }
-            })
-            .await?;
-        let mut records = Vec::with_capacity(rows.len());
-        for row in &rows {
-            records.push(self.connection_record(row).await?);
-        }
-        Ok((records, total))
+        let tunnels =
+            filter.is_ipv6.map_or(&[][..], |is_ipv6| if is_ipv6 { &["ipv6", "both"] } else { &["ipv4", "both"] });
+        let filters = vec![
+            Filter::texts("status", statuses),
+            Filter::texts("tunnels", tunnels.iter().copied()),
+            Filter::flag("route_propagation_enabled", filter.route_propagation_enabled),
+            Filter::ids("vpn_gateway_id", filter.vpn_gateway_ids.iter().map(|id| id.0)),
+            Filter::ids("customer_gateway_id", filter.customer_gateway_ids.iter().map(|id| id.0)),
+            Filter::ids("routing_policy_id", filter.routing_policy_ids.iter().map(|id| id.0)),
+        ];
+        let (rows, total) = self.listed("connection", CONNECTION, region, scope, list, filters).await?;
+        Ok((rows.iter().map(record).collect::<Result<_>>()?, total))
     }
 
     /// The connections of a VPN gateway with their state, oldest first.
@@ -187,15 +177,8 @@ impl Reader {
     /// # Errors
     /// If the database fails.
     pub async fn connection_records(&mut self, gateway: VpnGatewayId) -> Result<Vec<ConnectionRecord>> {
-        let rows = sqlx::query("SELECT * FROM connection WHERE vpn_gateway_id = ? ORDER BY seq")
-            .bind(blob(gateway.0))
-            .fetch_all(self.connection())
-            .await?;
-        let mut records = Vec::with_capacity(rows.len());
-        for row in &rows {
-            records.push(self.connection_record(row).await?);
-        }
-        Ok(records)
+        let rows = self.rows(CONNECTION, "connection.vpn_gateway_id = ? ORDER BY connection.seq", gateway.0).await?;
+        rows.iter().map(record).collect()
     }
 
     /// The gateways that have connections which time alone may change, at most `limit`.

@@ -24,38 +24,28 @@ fn narrow<T: TryFrom<Vec<u8>>>(row: &SqliteRow, column: &'static str) -> Result<
     T::try_from(bytes).map(Some).map_err(|_| StoreError::Corrupt { column, problem: "has the wrong length".to_owned() })
 }
 
+/// Customer gateways with their connections, in one statement.
+const CUSTOMER: &str = "SELECT customer_gateway.*, (SELECT group_concat(hex(connection.id), '' ORDER BY connection.seq) FROM connection \
+     WHERE customer_gateway_id = customer_gateway.id) AS connection_ids FROM customer_gateway";
+
+fn customer(row: &SqliteRow) -> Result<CustomerGateway> {
+    Ok(CustomerGateway {
+        id: row.id("id")?,
+        meta: row.meta()?,
+        asn: row.number("asn")?,
+        public_ipv4: narrow::<[u8; 4]>(row, "public_ipv4")?.map(Into::into),
+        public_ipv6: narrow::<[u8; 16]>(row, "public_ipv6")?.map(Into::into),
+        connection_ids: row.ids("connection_ids")?,
+    })
+}
+
 impl Reader {
-    async fn customer(&mut self, row: &SqliteRow) -> Result<CustomerGateway> {
-        let id: CustomerGatewayId = row.id("id")?;
-        Ok(CustomerGateway {
-            id,
-            meta: row.meta()?,
-            asn: row.number("asn")?,
-            public_ipv4: narrow::<[u8; 4]>(row, "public_ipv4")?.map(Into::into),
-            public_ipv6: narrow::<[u8; 16]>(row, "public_ipv6")?.map(Into::into),
-            connection_ids: self.connections_of_customer(id).await?,
-        })
-    }
-
-    /// The connections of a customer gateway, oldest first.
-    ///
-    /// # Errors
-    /// If the database fails.
-    pub async fn connections_of_customer(&mut self, id: CustomerGatewayId) -> Result<Vec<ConnectionId>> {
-        let rows = sqlx::query("SELECT id FROM connection WHERE customer_gateway_id = ? ORDER BY seq")
-            .bind(blob(id.0))
-            .fetch_all(self.connection())
-            .await?;
-        rows.iter().map(|row| row.id("id")).collect()
-    }
-
     /// A customer gateway.
     ///
     /// # Errors
     /// If the database fails.
     pub async fn customer_gateway(&mut self, id: CustomerGatewayId) -> Result<Option<CustomerGateway>> {
-        let Some(row) = self.row("customer_gateway", id.0).await? else { return Ok(None) };
-        self.customer(&row).await.map(Some)
+        self.rows(CUSTOMER, "id = ?", id.0).await?.first().map(customer).transpose()
     }
 
     /// A page of customer gateways.
@@ -68,12 +58,8 @@ impl Reader {
         scope: Scope,
         list: &ListQuery,
     ) -> Result<(Vec<CustomerGateway>, u64)> {
-        let (rows, total) = self.page("customer_gateway", region, scope, list, |_| {}).await?;
-        let mut gateways = Vec::with_capacity(rows.len());
-        for row in &rows {
-            gateways.push(self.customer(row).await?);
-        }
-        Ok((gateways, total))
+        let (rows, total) = self.listed("customer_gateway", CUSTOMER, region, scope, list, Vec::new()).await?;
+        Ok((rows.iter().map(customer).collect::<Result<_>>()?, total))
     }
 
     /// A routing policy.
@@ -94,7 +80,8 @@ impl Reader {
         scope: Scope,
         list: &ListQuery,
     ) -> Result<(Vec<RoutingPolicy>, u64)> {
-        let (rows, total) = self.page("routing_policy", region, scope, list, |_| {}).await?;
+        let select = "SELECT * FROM routing_policy";
+        let (rows, total) = self.listed("routing_policy", select, region, scope, list, Vec::new()).await?;
         Ok((rows.iter().map(policy).collect::<Result<_>>()?, total))
     }
 

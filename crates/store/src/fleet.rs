@@ -79,6 +79,30 @@ fn node(row: &SqliteRow) -> Result<NodeRecord> {
     })
 }
 
+/// What a node said of a gateway, from a row that is joined with it.
+pub(crate) fn gateway_observed(row: &SqliteRow) -> Result<Option<GatewayObserved>> {
+    let Some(applied_revision) = row.opt_number("applied_revision")? else { return Ok(None) };
+    Ok(Some(GatewayObserved {
+        applied_revision,
+        refusal: row.opt_json("refusal")?,
+        ever_acknowledged: row.flag("ever_acknowledged")?,
+        observed_at: row.time("observed_at")?,
+    }))
+}
+
+/// What a node said of a connection, from a row that is joined with it.
+pub(crate) fn connection_observed(row: &SqliteRow) -> Result<Option<ConnectionObserved>> {
+    let Some(applied_revision) = row.opt_number("applied_revision")? else { return Ok(None) };
+    Ok(Some(ConnectionObserved {
+        applied_revision,
+        refusal: row.opt_json("refusal")?,
+        ever_acknowledged: row.flag("ever_acknowledged")?,
+        ever_up: row.flag("ever_up")?,
+        facts: row.json("facts")?,
+        observed_at: row.time("observed_at")?,
+    }))
+}
+
 impl Reader {
     /// A node.
     ///
@@ -107,40 +131,6 @@ impl Reader {
             .fetch_optional(self.connection())
             .await?;
         row.map(|row| row.number("revision")).transpose()
-    }
-
-    pub(crate) async fn gateway_observed(&mut self, id: VpnGatewayId) -> Result<Option<GatewayObserved>> {
-        let row = sqlx::query("SELECT * FROM gateway_observed WHERE gateway_id = ?")
-            .bind(blob(id.0))
-            .fetch_optional(self.connection())
-            .await?;
-        row.map(|row| {
-            Ok(GatewayObserved {
-                applied_revision: row.number("applied_revision")?,
-                refusal: row.opt_json("refusal")?,
-                ever_acknowledged: row.flag("ever_acknowledged")?,
-                observed_at: row.time("observed_at")?,
-            })
-        })
-        .transpose()
-    }
-
-    pub(crate) async fn connection_observed(&mut self, id: ConnectionId) -> Result<Option<ConnectionObserved>> {
-        let row = sqlx::query("SELECT * FROM connection_observed WHERE connection_id = ?")
-            .bind(blob(id.0))
-            .fetch_optional(self.connection())
-            .await?;
-        row.map(|row| {
-            Ok(ConnectionObserved {
-                applied_revision: row.number("applied_revision")?,
-                refusal: row.opt_json("refusal")?,
-                ever_acknowledged: row.flag("ever_acknowledged")?,
-                ever_up: row.flag("ever_up")?,
-                facts: row.json("facts")?,
-                observed_at: row.time("observed_at")?,
-            })
-        })
-        .transpose()
     }
 }
 

@@ -3,14 +3,15 @@
 use causeway_model::command::{ListQuery, VpnGatewayFilter};
 use causeway_model::resource::VpnGateway;
 use causeway_model::status::VpnGatewayStatus;
-use causeway_model::{ConnectionId, NodeId, PrivateNetworkId, Timestamp, VpcId, VpnGatewayId};
-use sqlx::QueryBuilder;
+use causeway_model::{NodeId, PrivateNetworkId, Timestamp, VpcId, VpnGatewayId};
 use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, QueryBuilder};
 
-use crate::fleet::GatewayObserved;
-use crate::list::{Kind, Scope, push_any, push_ids};
-use crate::row::{RowExt, blob, word};
-use crate::vpc::VpcOwed;
+use crate::catalog::Filter;
+use crate::fleet::{GatewayObserved, gateway_observed};
+use crate::list::{Kind, Scope};
+use crate::row::{RowExt, blob, id_array, word};
+use crate::vpc::{VpcOwed, vpc_owed};
 use crate::{Reader, Result, Writer};
 
 /// A VPN gateway with everything that its status derives from, its node excepted.
@@ -36,67 +37,78 @@ pub struct GatewayRecord {
     pub vpc_owed: Option<VpcOwed>,
 }
 
+/// The columns and joins of a [`GatewayRecord`] after its connections.
+macro_rules! gateway {
+    ($connections:literal) => {
+        concat!(
+            "SELECT vpn_gateway.*, ",
+            $connections,
+            " AS connection_ids, observed.applied_revision, observed.refusal, observed.ever_acknowledged, observed.observed_at, \
+             CASE WHEN vpn_gateway.node_id IS NOT NULL AND vpc.config_revision > coalesce(router.applied_revision, 0) \
+             THEN vpc.config_revision END AS owed_revision, vpc.pending_since AS owed_since, router.refusal AS owed_refusal FROM vpn_gateway \
+             JOIN private_network AS network ON network.id = vpn_gateway.private_network_id JOIN vpc ON vpc.id = network.vpc_id \
+             LEFT JOIN vpc_observed AS router ON router.vpc_id = vpc.id AND router.node_id = vpn_gateway.node_id \
+             LEFT JOIN gateway_observed AS observed ON observed.gateway_id = vpn_gateway.id"
+        )
+    };
+}
+
+/// VPN gateways with all that a record holds, in one statement.
+const GATEWAY: &str = gateway!(
+    "(SELECT group_concat(hex(connection.id), '' ORDER BY connection.seq) FROM connection WHERE vpn_gateway_id = vpn_gateway.id)"
+);
+
+/// As [`GATEWAY`], without the connections.
+const CARRIER: &str = concat!(gateway!("NULL"), " WHERE vpn_gateway.id IN (SELECT unhex(value) FROM json_each(?))");
+
+fn record(row: &SqliteRow) -> Result<GatewayRecord> {
+    Ok(GatewayRecord {
+        gateway: VpnGateway {
+            id: row.id("id")?,
+            meta: row.meta()?,
+            zone: row.text("zone")?,
+            gateway_type: row.text("gateway_type")?,
+            asn: row.number("asn")?,
+            private_network_id: row.id("private_network_id")?,
+            ipam_private_ipv4_id: row.id("ipam_private_ipv4_id")?,
+            ipam_private_ipv6_id: row.id("ipam_private_ipv6_id")?,
+            public_ipv4_id: row.opt_id("public_ipv4_id")?,
+            public_ipv6_id: row.opt_id("public_ipv6_id")?,
+            connection_ids: row.ids("connection_ids")?,
+            deleting_since: row.opt_time("deleting_since")?,
+            locked: row.flag("locked")?,
+        },
+        node: row.opt_id("node_id")?,
+        config_revision: row.number("config_revision")?,
+        pending_since: row.opt_time("pending_since")?,
+        deleting_revision: row.opt_number("deleting_revision")?,
+        gone: row.opt_time("gone_at")?.is_some(),
+        status: row.word("status")?,
+        observed: gateway_observed(row)?,
+        vpc_owed: vpc_owed(row)?,
+    })
+}
+
 impl Reader {
-    async fn gateway_records(&mut self, rows: &[SqliteRow]) -> Result<Vec<GatewayRecord>> {
-        let mut records = Vec::with_capacity(rows.len());
-        for row in rows {
-            let id: VpnGatewayId = row.id("id")?;
-            let (node, network) = (row.opt_id("node_id")?, row.id("private_network_id")?);
-            let vpc_owed = match node {
-                Some(node) => self.vpc_owed(network, node).await?,
-                None => None,
-            };
-            records.push(GatewayRecord {
-                gateway: VpnGateway {
-                    id,
-                    meta: row.meta()?,
-                    zone: row.text("zone")?,
-                    gateway_type: row.text("gateway_type")?,
-                    asn: row.number("asn")?,
-                    private_network_id: network,
-                    ipam_private_ipv4_id: row.id("ipam_private_ipv4_id")?,
-                    ipam_private_ipv6_id: row.id("ipam_private_ipv6_id")?,
-                    public_ipv4_id: row.opt_id("public_ipv4_id")?,
-                    public_ipv6_id: row.opt_id("public_ipv6_id")?,
-                    connection_ids: self.connections_of_gateway(id).await?,
-                    deleting_since: row.opt_time("deleting_since")?,
-                    locked: row.flag("locked")?,
-                },
-                node,
-                config_revision: row.number("config_revision")?,
-                pending_since: row.opt_time("pending_since")?,
-                deleting_revision: row.opt_number("deleting_revision")?,
-                gone: row.opt_time("gone_at")?.is_some(),
-                status: row.word("status")?,
-                observed: self.gateway_observed(id).await?,
-                vpc_owed,
-            });
-        }
-        Ok(records)
-    }
-
-    /// The connections of a VPN gateway, oldest first.
-    ///
-    /// # Errors
-    /// If the database fails.
-    pub async fn connections_of_gateway(&mut self, id: VpnGatewayId) -> Result<Vec<ConnectionId>> {
-        let rows = sqlx::query("SELECT id FROM connection WHERE vpn_gateway_id = ? ORDER BY seq")
-            .bind(blob(id.0))
-            .fetch_all(self.connection())
-            .await?;
-        rows.iter().map(|row| row.id("id")).collect()
-    }
-
     /// A VPN gateway, unless it is gone.
     ///
     /// # Errors
     /// If the database fails.
     pub async fn vpn_gateway(&mut self, id: VpnGatewayId) -> Result<Option<GatewayRecord>> {
-        let rows = sqlx::query("SELECT * FROM vpn_gateway WHERE id = ? AND gone_at IS NULL")
-            .bind(blob(id.0))
-            .fetch_all(self.connection())
-            .await?;
-        Ok(self.gateway_records(&rows).await?.pop())
+        self.rows(GATEWAY, "vpn_gateway.id = ? AND vpn_gateway.gone_at IS NULL", id.0)
+            .await?
+            .first()
+            .map(record)
+            .transpose()
+    }
+
+    /// The VPN gateways with these ids, in no order and with no `connection_ids`: what the statuses of connections derive from.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn carriers(&mut self, ids: impl IntoIterator<Item = VpnGatewayId>) -> Result<Vec<GatewayRecord>> {
+        let ids = id_array(ids.into_iter().map(|id| id.0));
+        sqlx::query(CARRIER).bind(ids).fetch_all(self.connection()).await?.iter().map(record).collect()
     }
 
     /// A page of VPN gateways.
@@ -110,15 +122,13 @@ impl Reader {
         list: &ListQuery,
         filter: &VpnGatewayFilter,
     ) -> Result<(Vec<GatewayRecord>, u64)> {
-        let (rows, total) = self
-            .page("vpn_gateway", region, scope, list, |query| {
-                query.push(" AND gone_at IS NULL");
-                push_any(query, "status", filter.statuses.iter().map(|status| status.as_str()));
-                push_any(query, "gateway_type", filter.gateway_types.iter().cloned());
-                push_ids(query, "private_network_id", filter.private_network_ids.iter().map(|id| id.0));
-            })
-            .await?;
-        Ok((self.gateway_records(&rows).await?, total))
+        let filters = vec![
+            Filter::texts("status", filter.statuses.iter().map(|status| status.as_str())),
+            Filter::texts("gateway_type", filter.gateway_types.iter().cloned()),
+            Filter::ids("private_network_id", filter.private_network_ids.iter().map(|id| id.0)),
+        ];
+        let (rows, total) = self.listed("vpn_gateway", GATEWAY, region, scope, list, filters).await?;
+        Ok((rows.iter().map(record).collect::<Result<_>>()?, total))
     }
 
     /// The gateways of a node, those being deleted included, oldest first.
@@ -126,11 +136,11 @@ impl Reader {
     /// # Errors
     /// If the database fails.
     pub async fn gateways_of_node(&mut self, node: NodeId) -> Result<Vec<GatewayRecord>> {
-        let rows = sqlx::query("SELECT * FROM vpn_gateway WHERE node_id = ? ORDER BY seq")
-            .bind(blob(node.0))
-            .fetch_all(self.connection())
-            .await?;
-        self.gateway_records(&rows).await
+        self.rows(GATEWAY, "vpn_gateway.node_id = ? ORDER BY vpn_gateway.seq", node.0)
+            .await?
+            .iter()
+            .map(record)
+            .collect()
     }
 
     /// The gateways of a VPC, those that are gone excepted, oldest first.
@@ -138,14 +148,8 @@ impl Reader {
     /// # Errors
     /// If the database fails.
     pub async fn gateways_of_vpc(&mut self, vpc: VpcId) -> Result<Vec<GatewayRecord>> {
-        let rows = sqlx::query(
-            "SELECT vpn_gateway.* FROM vpn_gateway JOIN private_network ON private_network.id = vpn_gateway.private_network_id \
-             WHERE private_network.vpc_id = ? AND gone_at IS NULL ORDER BY vpn_gateway.seq",
-        )
-        .bind(blob(vpc.0))
-        .fetch_all(self.connection())
-        .await?;
-        self.gateway_records(&rows).await
+        let condition = "network.vpc_id = ? AND vpn_gateway.gone_at IS NULL ORDER BY vpn_gateway.seq";
+        self.rows(GATEWAY, condition, vpc.0).await?.iter().map(record).collect()
     }
 
     /// The gateways that time alone may change: a configuration owed, or a deletion under way; oldest first, at most `limit`.
@@ -153,14 +157,12 @@ impl Reader {
     /// # Errors
     /// If the database fails.
     pub async fn gateways_in_transition(&mut self, limit: u32) -> Result<Vec<GatewayRecord>> {
-        let rows = sqlx::query(
-            "SELECT * FROM vpn_gateway WHERE (pending_since IS NOT NULL OR deleting_since IS NOT NULL) AND gone_at IS NULL \
-             ORDER BY seq LIMIT ?",
-        )
-        .bind(limit)
-        .fetch_all(self.connection())
-        .await?;
-        self.gateway_records(&rows).await
+        let sql = format!(
+            "{GATEWAY} WHERE (vpn_gateway.pending_since IS NOT NULL OR vpn_gateway.deleting_since IS NOT NULL) \
+             AND vpn_gateway.gone_at IS NULL ORDER BY vpn_gateway.seq LIMIT ?"
+        );
+        let rows = sqlx::query(AssertSqlSafe(sql)).bind(limit).fetch_all(self.connection()).await?;
+        rows.iter().map(record).collect()
     }
 
     /// The gateways of a zone that wait for a node.
@@ -168,13 +170,11 @@ impl Reader {
     /// # Errors
     /// If the database fails.
     pub async fn unplaced_gateways(&mut self, zone: &str) -> Result<Vec<GatewayRecord>> {
-        let rows = sqlx::query(
-            "SELECT * FROM vpn_gateway WHERE zone = ? AND node_id IS NULL AND deleting_since IS NULL ORDER BY seq",
-        )
-        .bind(zone)
-        .fetch_all(self.connection())
-        .await?;
-        self.gateway_records(&rows).await
+        let sql = format!(
+            "{GATEWAY} WHERE vpn_gateway.zone = ? AND vpn_gateway.node_id IS NULL AND deleting_since IS NULL ORDER BY vpn_gateway.seq"
+        );
+        let rows = sqlx::query(AssertSqlSafe(sql)).bind(zone).fetch_all(self.connection()).await?;
+        rows.iter().map(record).collect()
     }
 
     /// The VPN gateways on a Private Network, gone ones included: their addresses are still reserved.

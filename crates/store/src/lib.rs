@@ -1,13 +1,15 @@
 //! The authority: every object, fact and revision lives here and nowhere else.
 //!
 //! A use case opens one [`Writer`], reads what it has to check, writes, records what it did ([`Writer::record`]: audit record and
-//! outbox event) and commits: all of it or nothing. There is one writer at a time (SQLite has one anyway), begun with
-//! `BEGIN IMMEDIATE`, so that what was checked still holds at the commit; readers have a snapshot each and never wait.
+//! outbox event) and commits: all of it or nothing. There is one writer at a time (SQLite has one anyway), so that what was checked
+//! still holds at the commit; writers that queue share one sync to disk ([`turn`]). Readers have a snapshot each and never wait.
+//! Lists are looked up in an index in memory ([`catalog`]), their objects read from the database.
 //! The database enforces uniqueness itself, so that a mistake in a check is an error and not a double booking.
 //!
 //! Secrets arrive and leave as envelopes: this crate never sees a key.
 
 mod audit;
+mod catalog;
 mod connection;
 mod customer;
 mod event;
@@ -22,17 +24,19 @@ mod organization;
 mod route;
 mod row;
 mod secret;
+mod turn;
 mod vpc;
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use causeway_model::resource::Caller;
 use causeway_model::{Error, Timestamp};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Sqlite, SqliteConnection, Transaction};
+use sqlx::{ConnectOptions as _, Sqlite, SqliteConnection, Transaction};
 
 pub use audit::AuditFilter;
 pub use connection::{ConnectionRecord, PreviousKey, Tunnel};
@@ -48,13 +52,18 @@ pub use route::NextHopCandidate;
 pub use secret::{SecretRecord, StoredVersion};
 pub use vpc::{Attachment, VpcConfig, VpcObserved, VpcOwed};
 
+use catalog::Catalog;
 use row::{RowExt, blob};
+use turn::{Turn, Turns};
 
 /// Readers at once. Two cores serve them; more would only queue in the page cache.
 const READERS: u32 = 4;
 
 /// How long a caller waits for its turn to write or read.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Statements that a connection keeps prepared: more than there are in this crate.
+const STATEMENTS: usize = 400;
 
 /// Why the store did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +74,9 @@ pub enum StoreError {
     /// The schema could not be brought up to date.
     #[error("migration: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
+    /// The transaction that several writers shared was not committed.
+    #[error("commit: {0}")]
+    Commit(#[source] Arc<StoreError>),
     /// A row does not say what its column must.
     #[error("column `{column}`: {problem}")]
     Corrupt {
@@ -95,8 +107,9 @@ pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 /// The database. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Store {
-    writer: SqlitePool,
+    turns: Arc<Turns>,
     readers: SqlitePool,
+    catalog: Arc<Catalog>,
 }
 
 impl Store {
@@ -111,16 +124,22 @@ impl Store {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
-            .busy_timeout(PATIENCE);
-        let writer =
-            SqlitePoolOptions::new().max_connections(1).acquire_timeout(PATIENCE).connect_with(options.clone()).await?;
-        sqlx::migrate!().run(&writer).await?;
+            .busy_timeout(PATIENCE)
+            .statement_cache_capacity(STATEMENTS)
+            // What a savepoint would need to undo itself stays out of the file system.
+            .pragma("temp_store", "MEMORY");
+        let mut writer = options.connect().await?;
+        sqlx::migrate!().run(&mut writer).await?;
+        let catalog = Arc::new(Catalog::load(&mut writer).await?);
+        let turns = Turns::new(options.clone(), writer, Arc::clone(&catalog)).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(PATIENCE)
+            // A file does not hang up: asking before each use would only cost a round trip.
+            .test_before_acquire(false)
             .connect_with(options.pragma("query_only", "ON"))
             .await?;
-        Ok(Self { writer, readers })
+        Ok(Self { turns, readers, catalog })
     }
 
     /// A snapshot to read.
@@ -128,7 +147,8 @@ impl Store {
     /// # Errors
     /// If no connection is free in time.
     pub async fn read(&self) -> Result<Reader> {
-        Ok(Reader { transaction: self.readers.begin().await? })
+        let session = Session::Snapshot(self.readers.begin().await?);
+        Ok(Reader { session, catalog: Arc::clone(&self.catalog) })
     }
 
     /// The one transaction that may write; waits for its turn. Dropped without [`Writer::commit`] it leaves nothing behind.
@@ -136,24 +156,36 @@ impl Store {
     /// # Errors
     /// If the turn does not come in time.
     pub async fn write(&self) -> Result<Writer> {
-        Ok(Writer { reader: Reader { transaction: self.writer.begin_with("BEGIN IMMEDIATE").await? } })
+        let session = Session::Turn(self.turns.take().await?);
+        Ok(Writer { reader: Reader { session, catalog: Arc::clone(&self.catalog) } })
     }
 
-    /// Closes every connection; the write-ahead log is folded into the database.
+    /// Ends every use; the write-ahead log is folded into the database.
     pub async fn close(&self) {
         self.readers.close().await;
-        self.writer.close().await;
+        self.turns.close().await;
     }
 }
 
 /// A transaction that reads.
 pub struct Reader {
-    transaction: Transaction<'static, Sqlite>,
+    session: Session,
+    catalog: Arc<Catalog>,
+}
+
+enum Session {
+    /// A snapshot.
+    Snapshot(Transaction<'static, Sqlite>),
+    /// A turn to write.
+    Turn(Turn),
 }
 
 impl Reader {
     fn connection(&mut self) -> &mut SqliteConnection {
-        &mut self.transaction
+        match &mut self.session {
+            Session::Snapshot(transaction) => transaction,
+            Session::Turn(turn) => turn.connection(),
+        }
     }
 
     /// Number of the newest outbox event; 0 before the first.
@@ -187,12 +219,15 @@ impl DerefMut for Writer {
 }
 
 impl Writer {
-    /// Makes everything written durable and visible.
+    /// Makes everything written durable and visible. Once this is called, that happens even if nobody waits for the answer.
     ///
     /// # Errors
     /// If the database fails; then nothing was written.
     pub async fn commit(self) -> Result<()> {
-        Ok(self.reader.transaction.commit().await?)
+        match self.reader.session {
+            Session::Turn(turn) => turn.commit().await,
+            Session::Snapshot(transaction) => Ok(transaction.commit().await?),
+        }
     }
 
     /// The audit record and the outbox event of one change by a caller.

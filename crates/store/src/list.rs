@@ -1,5 +1,8 @@
 //! What all kinds of objects share: common columns, tags, lists with filters, order and paging.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use causeway_model::command::{ListQuery, OrderField};
 use causeway_model::resource::Meta;
 use causeway_model::{ProjectId, Timestamp};
@@ -7,8 +10,9 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, QueryBuilder, Sqlite};
 use uuid::Uuid;
 
+use crate::catalog::{Catalog, Filter};
 use crate::row::{RowExt, blob, name_forms, to_json};
-use crate::{Reader, Result, Writer};
+use crate::{Reader, Result, Session, Writer};
 
 /// The kinds of objects that have the common columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +60,9 @@ pub enum Scope {
     Nothing,
 }
 
+/// How often a page is looked up whose objects are being deleted.
+const TRIES: u32 = 3;
+
 /// `LIMIT` and `OFFSET` of a page.
 pub(crate) fn window(page: u32, page_size: u32) -> (i64, i64) {
     (i64::from(page_size), i64::from(page.max(1) - 1) * i64::from(page_size))
@@ -90,14 +97,7 @@ pub(crate) fn push_impossible(query: &mut QueryBuilder<Sqlite>, impossible: bool
 }
 
 /// The filters that every list has.
-fn push_common(
-    query: &mut QueryBuilder<Sqlite>,
-    table: &str,
-    region: &str,
-    scope: Scope,
-    list: &ListQuery,
-    named: bool,
-) {
+fn push_common(query: &mut QueryBuilder<Sqlite>, table: &str, region: &str, scope: Scope, list: &ListQuery) {
     query.push(" WHERE region = ").push_bind(region.to_owned());
     match scope {
         Scope::All => {}
@@ -113,9 +113,6 @@ fn push_common(
     }
     if let Some(organization) = list.organization_id {
         query.push(" AND organization_id = ").push_bind(blob(organization.0));
-    }
-    if named && let Some(name) = &list.name {
-        query.push(" AND instr(name_folded, ").push_bind(name.to_lowercase()).push(") > 0");
     }
     if !list.tags.is_empty() {
         query.push(" AND EXISTS (SELECT 1 FROM tag WHERE tag.owner = ").push(table).push(".id");
@@ -137,7 +134,43 @@ fn push_order(query: &mut QueryBuilder<Sqlite>, list: &ListQuery, columns: &[(Or
 }
 
 impl Reader {
-    /// Rows of one page and the count before paging. `extra` appends its filters as ` AND …`.
+    /// Rows of one page of `table` and the count before paging. `select` reads the objects whole, up to its `WHERE`.
+    ///
+    /// Who is on the page says the catalogue, which a commit reaches a moment after the database: an object that was deleted within that
+    /// moment has no row any more, and the page is looked up again.
+    pub(crate) async fn listed(
+        &mut self,
+        table: &'static str,
+        select: &'static str,
+        region: &str,
+        scope: Scope,
+        list: &ListQuery,
+        filters: Vec<Filter>,
+    ) -> Result<(Vec<SqliteRow>, u64)> {
+        let sql = format!("{select} WHERE {table}.seq IN (SELECT value FROM json_each(?))");
+        let mut tries = 0;
+        let catalog = match self.session {
+            Session::Snapshot(_) => Arc::clone(&self.catalog),
+            // What a writer has changed is in no catalogue yet.
+            Session::Turn(_) => Catalog::load_only(self.connection(), table).await?,
+        };
+        loop {
+            let (page, total) = catalog.page(table, region, scope, list, filters.clone()).await?;
+            let query = sqlx::query(AssertSqlSafe(sql.clone())).bind(to_json(&page));
+            let mut rows = HashMap::with_capacity(page.len());
+            for row in query.fetch_all(self.connection()).await? {
+                rows.insert(row.number::<i64>("seq")?, row);
+            }
+            tries += 1;
+            if rows.len() == page.len() || tries == TRIES {
+                return Ok((page.iter().filter_map(|seq| rows.remove(seq)).collect(), total));
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Rows of one page and the count before paging, looked up in the database: for what the catalogue does not hold. `extra` appends its
+    /// filters as ` AND …`.
     pub(crate) async fn page(
         &mut self,
         table: &'static str,
@@ -146,15 +179,14 @@ impl Reader {
         list: &ListQuery,
         extra: impl Fn(&mut QueryBuilder<Sqlite>),
     ) -> Result<(Vec<SqliteRow>, u64)> {
-        let named = !["ip", "route"].contains(&table);
         let mut count = QueryBuilder::new("SELECT count(*) AS total FROM ");
         count.push(table);
-        push_common(&mut count, table, region, scope, list, named);
+        push_common(&mut count, table, region, scope, list);
         extra(&mut count);
         let total = count.build().fetch_one(self.connection()).await?.number("total")?;
         let mut query = QueryBuilder::new("SELECT * FROM ");
         query.push(table);
-        push_common(&mut query, table, region, scope, list, named);
+        push_common(&mut query, table, region, scope, list);
         extra(&mut query);
         let columns: &[(OrderField, &str)] = match table {
             "ip" => &[
@@ -166,18 +198,7 @@ impl Reader {
             "route" => {
                 &[(OrderField::Destination, "is_ipv6, first, prefix_len"), (OrderField::PrefixLength, "prefix_len")]
             }
-            "vpn_gateway" => &[
-                (OrderField::Name, "name_sort"),
-                (OrderField::UpdatedAt, "updated_at"),
-                (OrderField::Status, "status"),
-                (OrderField::Type, "gateway_type"),
-            ],
-            "connection" => &[
-                (OrderField::Name, "name_sort"),
-                (OrderField::UpdatedAt, "updated_at"),
-                (OrderField::Status, "status"),
-            ],
-            _ => &[(OrderField::Name, "name_sort"), (OrderField::UpdatedAt, "updated_at")],
+            _ => &[(OrderField::UpdatedAt, "updated_at")],
         };
         push_order(&mut query, list, columns);
         Ok((query.build().fetch_all(self.connection()).await?, total))
@@ -187,6 +208,17 @@ impl Reader {
     pub(crate) async fn row(&mut self, table: &'static str, id: Uuid) -> Result<Option<SqliteRow>> {
         let sql = AssertSqlSafe(format!("SELECT * FROM {table} WHERE id = ?"));
         Ok(sqlx::query(sql).bind(blob(id)).fetch_optional(self.connection()).await?)
+    }
+
+    /// The rows that `select`, up to its `WHERE`, and `condition` with one value give.
+    pub(crate) async fn rows(
+        &mut self,
+        select: &'static str,
+        condition: &'static str,
+        value: Uuid,
+    ) -> Result<Vec<SqliteRow>> {
+        let sql = AssertSqlSafe(format!("{select} WHERE {condition}"));
+        Ok(sqlx::query(sql).bind(blob(value)).fetch_all(self.connection()).await?)
     }
 }
 
@@ -225,7 +257,7 @@ impl Writer {
         bind(&mut values);
         query.push(")");
         query.build().execute(self.connection()).await?;
-        self.index_tags(id, &meta.tags).await
+        self.add_tags(id, &meta.tags).await
     }
 
     /// Sets name, tags and the time of change.
@@ -273,6 +305,10 @@ impl Writer {
     /// Makes `tags` the ones that the filter finds the object by.
     pub(crate) async fn index_tags(&mut self, id: Uuid, tags: &[String]) -> Result<()> {
         sqlx::query("DELETE FROM tag WHERE owner = ?").bind(blob(id)).execute(self.connection()).await?;
+        self.add_tags(id, tags).await
+    }
+
+    async fn add_tags(&mut self, id: Uuid, tags: &[String]) -> Result<()> {
         for tag in tags {
             sqlx::query("INSERT OR IGNORE INTO tag (tag, owner) VALUES (?, ?)")
                 .bind(tag)

@@ -6,20 +6,63 @@ use causeway_model::command::{IpFilter, ListQuery, PrivateNetworkFilter, SubnetF
 use causeway_model::resource::{Ip, IpResource, IpSource, PlacedSubnet, PrivateNetwork, Subnet, Vpc};
 use causeway_model::{IpId, PrivateNetworkId, ProjectId, SubnetId, Timestamp, VpcId};
 use ipnet::IpNet;
+use serde::Deserialize;
 use sqlx::QueryBuilder;
 use sqlx::sqlite::SqliteRow;
+use uuid::Uuid;
 
+use crate::catalog::Filter;
 use crate::list::{Kind, Scope, push_any, push_ids, push_impossible, window};
 use crate::row::{RowExt, address_blob, blob, to_json};
 use crate::{Reader, Result, StoreError, Writer};
 
-fn vpc(row: &SqliteRow, networks: u32) -> Result<Vpc> {
+/// VPCs with the number of their networks, in one statement.
+const VPC: &str =
+    "SELECT vpc.*, (SELECT count(*) FROM private_network WHERE vpc_id = vpc.id) AS private_network_count FROM vpc";
+
+/// Private Networks with their subnets, in one statement.
+const NETWORK: &str = "SELECT private_network.*, (SELECT json_group_array(json_object('id', lower(hex(id)), 'subnet', subnet, \
+     'created_at', created_at, 'updated_at', updated_at) ORDER BY is_ipv6) FROM subnet WHERE private_network_id = private_network.id) \
+     AS subnets FROM private_network";
+
+/// A subnet within [`NETWORK`].
+#[derive(Deserialize)]
+struct SubnetColumns {
+    id: Uuid,
+    subnet: IpNet,
+    created_at: i64,
+    updated_at: i64,
+}
+
+impl From<SubnetColumns> for Subnet {
+    fn from(columns: SubnetColumns) -> Self {
+        Self {
+            id: columns.id.into(),
+            subnet: columns.subnet,
+            created_at: Timestamp(columns.created_at),
+            updated_at: Timestamp(columns.updated_at),
+        }
+    }
+}
+
+fn network(row: &SqliteRow) -> Result<PrivateNetwork> {
+    Ok(PrivateNetwork {
+        id: row.id("id")?,
+        meta: row.meta()?,
+        vpc_id: row.id("vpc_id")?,
+        subnets: row.json::<Vec<SubnetColumns>>("subnets")?.into_iter().map(Into::into).collect(),
+        default_route_propagation_enabled: row.flag("default_route_propagation_enabled")?,
+        dhcp_enabled: row.flag("dhcp_enabled")?,
+    })
+}
+
+fn vpc(row: &SqliteRow) -> Result<Vpc> {
     Ok(Vpc {
         id: row.id("id")?,
         meta: row.meta()?,
         is_default: row.flag("is_default")?,
         custom_routes_propagation_enabled: row.flag("custom_routes_propagation_enabled")?,
-        private_network_count: networks,
+        private_network_count: row.number("private_network_count")?,
     })
 }
 
@@ -63,22 +106,12 @@ fn ip(row: &SqliteRow) -> Result<Ip> {
 }
 
 impl Reader {
-    async fn network_count(&mut self, id: VpcId) -> Result<u32> {
-        sqlx::query("SELECT count(*) AS total FROM private_network WHERE vpc_id = ?")
-            .bind(blob(id.0))
-            .fetch_one(self.connection())
-            .await?
-            .number("total")
-    }
-
     /// A VPC.
     ///
     /// # Errors
     /// If the database fails.
     pub async fn vpc(&mut self, id: VpcId) -> Result<Option<Vpc>> {
-        let Some(row) = self.row("vpc", id.0).await? else { return Ok(None) };
-        let networks = self.network_count(id).await?;
-        vpc(&row, networks).map(Some)
+        self.rows(VPC, "id = ?", id.0).await?.first().map(vpc).transpose()
     }
 
     /// The default VPC of a project.
@@ -105,36 +138,12 @@ impl Reader {
         list: &ListQuery,
         filter: &VpcFilter,
     ) -> Result<(Vec<Vpc>, u64)> {
-        let (rows, total) = self
-            .page("vpc", region, scope, list, |query| {
-                if let Some(is_default) = filter.is_default {
-                    query.push(" AND is_default = ").push_bind(is_default);
-                }
-                push_impossible(query, filter.impossible);
-            })
-            .await?;
-        let mut vpcs = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let networks = self.network_count(row.id("id")?).await?;
-            vpcs.push(vpc(row, networks)?);
+        if filter.impossible {
+            return Ok((Vec::new(), 0));
         }
-        Ok((vpcs, total))
-    }
-
-    async fn network(&mut self, row: &SqliteRow) -> Result<PrivateNetwork> {
-        let id: PrivateNetworkId = row.id("id")?;
-        let subnets = sqlx::query("SELECT * FROM subnet WHERE private_network_id = ? ORDER BY is_ipv6")
-            .bind(blob(id.0))
-            .fetch_all(self.connection())
-            .await?;
-        Ok(PrivateNetwork {
-            id,
-            meta: row.meta()?,
-            vpc_id: row.id("vpc_id")?,
-            subnets: subnets.iter().map(subnet).collect::<Result<_>>()?,
-            default_route_propagation_enabled: row.flag("default_route_propagation_enabled")?,
-            dhcp_enabled: row.flag("dhcp_enabled")?,
-        })
+        let filters = vec![Filter::flag("is_default", filter.is_default)];
+        let (rows, total) = self.listed("vpc", VPC, region, scope, list, filters).await?;
+        Ok((rows.iter().map(vpc).collect::<Result<_>>()?, total))
     }
 
     /// A Private Network.
@@ -142,8 +151,7 @@ impl Reader {
     /// # Errors
     /// If the database fails.
     pub async fn private_network(&mut self, id: PrivateNetworkId) -> Result<Option<PrivateNetwork>> {
-        let Some(row) = self.row("private_network", id.0).await? else { return Ok(None) };
-        self.network(&row).await.map(Some)
+        self.rows(NETWORK, "id = ?", id.0).await?.first().map(network).transpose()
     }
 
     /// A page of Private Networks.
@@ -157,21 +165,16 @@ impl Reader {
         list: &ListQuery,
         filter: &PrivateNetworkFilter,
     ) -> Result<(Vec<PrivateNetwork>, u64)> {
-        let (rows, total) = self
-            .page("private_network", region, scope, list, |query| {
-                push_ids(query, "vpc_id", filter.vpc_id.iter().map(|id| id.0));
-                push_ids(query, "id", filter.private_network_ids.iter().map(|id| id.0));
-                if let Some(dhcp_enabled) = filter.dhcp_enabled {
-                    query.push(" AND dhcp_enabled = ").push_bind(dhcp_enabled);
-                }
-                push_impossible(query, filter.impossible);
-            })
-            .await?;
-        let mut networks = Vec::with_capacity(rows.len());
-        for row in &rows {
-            networks.push(self.network(row).await?);
+        if filter.impossible {
+            return Ok((Vec::new(), 0));
         }
-        Ok((networks, total))
+        let filters = vec![
+            Filter::ids("vpc_id", filter.vpc_id.iter().map(|id| id.0)),
+            Filter::ids("id", filter.private_network_ids.iter().map(|id| id.0)),
+            Filter::flag("dhcp_enabled", filter.dhcp_enabled),
+        ];
+        let (rows, total) = self.listed("private_network", NETWORK, region, scope, list, filters).await?;
+        Ok((rows.iter().map(network).collect::<Result<_>>()?, total))
     }
 
     /// Every Private Network of the region, VPC by VPC: what routers are rendered from.
@@ -541,7 +544,7 @@ impl Writer {
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn rename_ip_resource(&mut self, resource: uuid::Uuid, name: &str) -> Result<()> {
+    pub async fn rename_ip_resource(&mut self, resource: Uuid, name: &str) -> Result<()> {
         sqlx::query("UPDATE ip SET resource_name = ? WHERE resource_id = ?")
             .bind(name)
             .bind(blob(resource))
@@ -577,7 +580,7 @@ impl Writer {
     ///
     /// # Errors
     /// If something refers to one that is to be released.
-    pub async fn release_resource_ips(&mut self, resource: uuid::Uuid, now: Timestamp) -> Result<()> {
+    pub async fn release_resource_ips(&mut self, resource: Uuid, now: Timestamp) -> Result<()> {
         sqlx::query("DELETE FROM ip WHERE resource_id = ? AND allotted = 1")
             .bind(blob(resource))
             .execute(self.connection())

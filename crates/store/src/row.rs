@@ -18,6 +18,11 @@ pub(crate) fn blob(id: Uuid) -> Vec<u8> {
     id.as_bytes().to_vec()
 }
 
+/// Ids as a statement takes any number of them: `unhex(value)` of each element of this JSON array.
+pub(crate) fn id_array(ids: impl IntoIterator<Item = Uuid>) -> String {
+    to_json(&ids.into_iter().map(|id| id.simple().to_string()).collect::<Vec<_>>())
+}
+
 /// An address as it is stored.
 pub(crate) fn address_blob(address: IpAddr) -> Vec<u8> {
     match address {
@@ -94,6 +99,13 @@ pub(crate) trait RowExt {
     fn opt_id<T: From<Uuid>>(&self, column: &'static str) -> Result<Option<T>> {
         let Some(bytes) = self.opt_bytes(column)? else { return Ok(None) };
         Uuid::from_slice(&bytes).map(|id| Some(T::from(id))).map_err(|error| corrupt(column, error))
+    }
+
+    /// Ids in hexadecimal digits, one behind the other; NULL is none.
+    fn ids<T: From<Uuid>>(&self, column: &'static str) -> Result<Vec<T>> {
+        let text = self.opt_text(column)?.unwrap_or_default();
+        let ids = text.as_bytes().chunks(2 * size_of::<Uuid>());
+        ids.map(|id| Uuid::try_parse_ascii(id).map(T::from).map_err(|error| corrupt(column, error))).collect()
     }
 
     /// An address or NULL.

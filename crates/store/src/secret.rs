@@ -6,6 +6,7 @@ use causeway_model::{ConnectionId, ProjectId, SecretId, Timestamp};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Sqlite};
 
+use crate::catalog::Filter;
 use crate::list::{Kind, Scope, push_any, push_ids, push_impossible, window};
 use crate::row::{RowExt, blob, word};
 use crate::{Reader, Result, Writer};
@@ -49,48 +50,40 @@ fn version(row: &SqliteRow) -> Result<StoredVersion> {
 const VERSIONS: &str = "SELECT secret_version.*, secret.region, secret_version.revision = (SELECT max(revision) FROM secret_version AS newest \
      WHERE newest.secret_id = secret_version.secret_id) AS latest FROM secret_version JOIN secret ON secret.id = secret_version.secret_id";
 
-impl Reader {
-    async fn secret_record(&mut self, row: &SqliteRow) -> Result<SecretRecord> {
-        let id: SecretId = row.id("id")?;
-        let counts = sqlx::query(
-            "SELECT (SELECT count(*) FROM secret_version WHERE secret_id = ?1 AND status <> 'deleted') AS versions, \
-             EXISTS (SELECT 1 FROM connection WHERE secret_id = ?1 OR md5_secret_id = ?1) AS used",
-        )
-        .bind(blob(id.0))
-        .fetch_one(self.connection())
-        .await?;
-        let owner_connection: Option<ConnectionId> = row.opt_id("owner_connection")?;
-        let mut used_by = sqlx::query("SELECT product FROM secret_product WHERE secret_id = ? ORDER BY product")
-            .bind(blob(id.0))
-            .fetch_all(self.connection())
-            .await?
-            .iter()
-            .map(|row| row.text("product"))
-            .collect::<Result<Vec<_>>>()?;
-        if counts.flag("used")? && !used_by.iter().any(|product| product == "s2s_vpn") {
-            used_by.push("s2s_vpn".to_owned());
-        }
-        let secret = Secret {
-            id,
-            meta: row.meta()?,
-            description: row.text("description")?,
-            managed: owner_connection.is_some(),
-            kind: row.text("kind")?,
-            protected: row.flag("protected")?,
-            path: row.text("path")?,
-            used_by,
-            version_count: counts.number("versions")?,
-        };
-        Ok(SecretRecord { secret, owner_connection })
-    }
+/// Secrets with all that a record holds, in one statement.
+const SECRET: &str = "SELECT secret.*, \
+     (SELECT count(*) FROM secret_version WHERE secret_id = secret.id AND status <> 'deleted') AS version_count, \
+     (SELECT json_group_array(product ORDER BY product) FROM secret_product WHERE secret_id = secret.id) AS products, \
+     (EXISTS (SELECT 1 FROM connection WHERE secret_id = secret.id) \
+     OR EXISTS (SELECT 1 FROM connection WHERE md5_secret_id = secret.id)) AS used FROM secret";
 
+fn record(row: &SqliteRow) -> Result<SecretRecord> {
+    let owner_connection: Option<ConnectionId> = row.opt_id("owner_connection")?;
+    let mut used_by: Vec<String> = row.json("products")?;
+    if row.flag("used")? && !used_by.iter().any(|product| product == "s2s_vpn") {
+        used_by.push("s2s_vpn".to_owned());
+    }
+    let secret = Secret {
+        id: row.id("id")?,
+        meta: row.meta()?,
+        description: row.text("description")?,
+        managed: owner_connection.is_some(),
+        kind: row.text("kind")?,
+        protected: row.flag("protected")?,
+        path: row.text("path")?,
+        used_by,
+        version_count: row.number("version_count")?,
+    };
+    Ok(SecretRecord { secret, owner_connection })
+}
+
+impl Reader {
     /// A secret.
     ///
     /// # Errors
     /// If the database fails.
     pub async fn secret(&mut self, id: SecretId) -> Result<Option<SecretRecord>> {
-        let Some(row) = self.row("secret", id.0).await? else { return Ok(None) };
-        self.secret_record(&row).await.map(Some)
+        self.rows(SECRET, "id = ?", id.0).await?.first().map(record).transpose()
     }
 
     /// A page of secrets.
@@ -104,17 +97,12 @@ impl Reader {
         list: &ListQuery,
         filter: &SecretFilter,
     ) -> Result<(Vec<Secret>, u64)> {
-        let (rows, total) = self
-            .page("secret", region, scope, list, |query| {
-                push_any(query, "path", filter.path.iter().cloned());
-                push_any(query, "kind", filter.kind.iter().cloned());
-            })
-            .await?;
-        let mut secrets = Vec::with_capacity(rows.len());
-        for row in &rows {
-            secrets.push(self.secret_record(row).await?.secret);
-        }
-        Ok((secrets, total))
+        let filters = vec![
+            Filter::texts("path", filter.path.iter().cloned()),
+            Filter::texts("kind", filter.kind.iter().cloned()),
+        ];
+        let (rows, total) = self.listed("secret", SECRET, region, scope, list, filters).await?;
+        Ok((rows.iter().map(|row| Ok(record(row)?.secret)).collect::<Result<_>>()?, total))
     }
 
     /// The secrets of a project with this name in this folder; names are not unique.

@@ -79,6 +79,12 @@ fn config(row: &SqliteRow) -> Result<VpcConfig> {
     })
 }
 
+/// What a gateway's node owes its VPC, from a row that is joined with it; `None`: nothing.
+pub(crate) fn vpc_owed(row: &SqliteRow) -> Result<Option<VpcOwed>> {
+    let Some(revision) = row.opt_number("owed_revision")? else { return Ok(None) };
+    Ok(Some(VpcOwed { revision, since: row.opt_time("owed_since")?, refusal: row.opt_json("owed_refusal")? }))
+}
+
 impl Reader {
     /// What the VPCs of a region are told.
     ///
@@ -142,27 +148,6 @@ impl Reader {
         .await?
         .flag("silent")?;
         Ok((observed, !silent))
-    }
-
-    /// What `node` owes the VPC of a Private Network; `None`: nothing.
-    pub(crate) async fn vpc_owed(&mut self, network: PrivateNetworkId, node: NodeId) -> Result<Option<VpcOwed>> {
-        let row = sqlx::query(
-            "SELECT config_revision, pending_since, refusal FROM private_network JOIN vpc ON vpc.id = private_network.vpc_id \
-             LEFT JOIN vpc_observed ON vpc_observed.vpc_id = vpc.id AND node_id = ?1 \
-             WHERE private_network.id = ?2 AND config_revision > coalesce(applied_revision, 0)",
-        )
-        .bind(blob(node.0))
-        .bind(blob(network.0))
-        .fetch_optional(self.connection())
-        .await?;
-        row.map(|row| {
-            Ok(VpcOwed {
-                revision: row.number("config_revision")?,
-                since: row.opt_time("pending_since")?,
-                refusal: row.opt_json("refusal")?,
-            })
-        })
-        .transpose()
     }
 
     /// Every attachment, the oldest first.

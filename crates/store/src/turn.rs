@@ -1,0 +1,220 @@
+//! Writers take turns on one connection, and those that queue share one commit.
+//!
+//! A turn is a savepoint within an open transaction. Whoever opens the transaction also queues the task that will commit it, behind the
+//! writers that wait already: their changes and this one become durable with one sync to disk, and each of them gets its answer only
+//! after it. A turn that is given up is undone to its savepoint and costs the others nothing. If the commit fails, it has failed for all.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Executor as _, SqliteConnection};
+use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
+use tokio::time::timeout;
+
+use crate::catalog::{Catalog, Touched};
+use crate::{PATIENCE, Result, StoreError};
+
+/// A commit takes in whoever has come meanwhile this often.
+const ROUNDS: u32 = 3;
+
+/// It does so while fewer writers than this wait for it.
+const CROWD: usize = 64;
+
+/// The queue.
+#[derive(Debug)]
+pub(crate) struct Turns {
+    batch: Arc<Mutex<Batch>>,
+    waiting: AtomicUsize,
+    catalog: Arc<Catalog>,
+}
+
+/// What became of the savepoint on top of the transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Savepoint {
+    /// It is a running turn's, or one's that was given up.
+    Loose,
+    /// Its changes stay.
+    Kept,
+}
+
+type Answer = oneshot::Sender<Result<(), Arc<StoreError>>>;
+
+/// The connection, and the transaction that is open on it.
+#[derive(Debug)]
+struct Batch {
+    options: SqliteConnectOptions,
+    connection: SqliteConnection,
+    touched: Touched,
+    /// `None`: there is no transaction.
+    top: Option<Savepoint>,
+    /// Who waits for the commit.
+    members: Vec<Answer>,
+    closed: bool,
+}
+
+/// One writer's turn. Dropped without [`Turn::commit`] it leaves nothing behind.
+pub(crate) struct Turn {
+    batch: OwnedMutexGuard<Batch>,
+}
+
+impl Turns {
+    /// A queue for `connection`.
+    pub(crate) async fn new(
+        options: SqliteConnectOptions,
+        mut connection: SqliteConnection,
+        catalog: Arc<Catalog>,
+    ) -> Result<Arc<Self>> {
+        let touched = Touched::default();
+        Catalog::watch(&mut connection, Arc::clone(&touched)).await?;
+        let batch = Batch { options, connection, touched, top: None, members: Vec::new(), closed: false };
+        Ok(Arc::new(Self { batch: Arc::new(Mutex::new(batch)), waiting: AtomicUsize::new(0), catalog }))
+    }
+
+    /// Waits for a turn.
+    pub(crate) async fn take(self: &Arc<Self>) -> Result<Turn> {
+        let batch = {
+            let _waiting = Waiting::new(&self.waiting);
+            let turn = Arc::clone(&self.batch).lock_owned();
+            timeout(PATIENCE, turn).await.map_err(|_| sqlx::Error::PoolTimedOut)?
+        };
+        let turns = Arc::clone(self);
+        // In a task of its own, which ends even where the caller is gone: half a statement would leave the transaction in doubt.
+        let begun = tokio::spawn(async move { turns.begin(batch).await });
+        begun.await.map_err(|_| sqlx::Error::WorkerCrashed)?
+    }
+
+    async fn begin(self: Arc<Self>, mut batch: OwnedMutexGuard<Batch>) -> Result<Turn> {
+        if batch.closed {
+            return Err(sqlx::Error::PoolClosed.into());
+        }
+        let next = match batch.top {
+            None => None,
+            Some(Savepoint::Loose) => Some("ROLLBACK TO use_case"),
+            Some(Savepoint::Kept) => Some("RELEASE use_case; SAVEPOINT use_case"),
+        };
+        if let Some(sql) = next {
+            match batch.connection.execute(sql).await {
+                Ok(_) => {
+                    batch.top = Some(Savepoint::Loose);
+                    return Ok(Turn { batch });
+                }
+                // SQLite gives up a whole transaction when it cannot write.
+                Err(error) => batch.fail(error.into()).await,
+            }
+        }
+        const BEGIN: &str = "BEGIN IMMEDIATE; SAVEPOINT use_case";
+        if batch.connection.execute(BEGIN).await.is_err() {
+            batch.reconnect().await?;
+            batch.connection.execute(BEGIN).await?;
+        }
+        batch.top = Some(Savepoint::Loose);
+        tokio::spawn(self.commit_later());
+        Ok(Turn { batch })
+    }
+
+    /// Commits when everybody who waits now has had his turn.
+    async fn commit_later(self: Arc<Self>) {
+        let mut rounds = 0;
+        loop {
+            let mut batch = self.batch.lock().await;
+            let alone = self.waiting.load(Ordering::Relaxed) == 0;
+            if alone || rounds == ROUNDS || batch.members.len() >= CROWD {
+                return batch.commit(&self.catalog).await;
+            }
+            rounds += 1;
+        }
+    }
+
+    /// Commits what is done and refuses everything else.
+    pub(crate) async fn close(&self) {
+        let mut batch = self.batch.lock().await;
+        batch.commit(&self.catalog).await;
+        batch.closed = true;
+        // What fails here is done by the next start.
+        let _ = batch.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").await;
+    }
+}
+
+/// Counts one who waits.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Turn {
+    /// The connection.
+    pub(crate) fn connection(&mut self) -> &mut SqliteConnection {
+        &mut self.batch.connection
+    }
+
+    /// Keeps what was done and waits until it is durable.
+    pub(crate) async fn commit(mut self) -> Result<()> {
+        let (answer, durable) = oneshot::channel();
+        self.batch.top = Some(Savepoint::Kept);
+        self.batch.members.push(answer);
+        drop(self);
+        durable.await.map_err(|_| sqlx::Error::WorkerCrashed)?.map_err(StoreError::Commit)
+    }
+}
+
+impl Batch {
+    /// Ends the transaction, if there is one.
+    async fn commit(&mut self, catalog: &Catalog) {
+        if self.top.is_none() {
+            return;
+        }
+        match self.try_commit(catalog).await {
+            Ok(()) => {
+                self.top = None;
+                for member in self.members.drain(..) {
+                    // Whoever does not wait any more does not need the answer.
+                    let _ = member.send(Ok(()));
+                }
+            }
+            Err(error) => self.fail(error).await,
+        }
+    }
+
+    async fn try_commit(&mut self, catalog: &Catalog) -> Result<()> {
+        if self.top == Some(Savepoint::Loose) {
+            self.connection.execute("ROLLBACK TO use_case").await?;
+        }
+        if self.members.is_empty() {
+            self.connection.execute("ROLLBACK").await?;
+            self.touched.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+            return Ok(());
+        }
+        let changes = catalog.read(&mut self.connection, &self.touched).await?;
+        self.connection.execute("COMMIT").await?;
+        catalog.apply(changes);
+        Ok(())
+    }
+
+    /// Undoes the transaction and tells everybody whose changes were in it.
+    async fn fail(&mut self, error: StoreError) {
+        let error = Arc::new(error);
+        for member in self.members.drain(..) {
+            let _ = member.send(Err(Arc::clone(&error)));
+        }
+        self.top = None;
+        // If SQLite has undone it already this is refused; if the connection is lost, the next turn makes another.
+        let _ = self.connection.execute("ROLLBACK").await;
+        self.touched.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+    }
+
+    async fn reconnect(&mut self) -> Result<()> {
+        self.connection = self.options.connect().await?;
+        Catalog::watch(&mut self.connection, Arc::clone(&self.touched)).await
+    }
+}
