@@ -307,7 +307,7 @@ impl Controller {
         };
         unit.insert_connection(&connection, &outside).await?;
         unit.bump_gateway(&record).await?;
-        unit.refresh(gateway.id).await?;
+        unit.refresh_some(gateway.id, &[id]).await?;
         unit.finish_connection("create", id, &[("name", connection.meta.name)]).await
     }
 
@@ -390,7 +390,7 @@ impl Controller {
         unit.delete(Kind::Connection, id.0).await?;
         unit.delete_owned_secrets(id).await?;
         unit.bump_gateway(&gateway).await?;
-        unit.refresh(gateway.gateway.id).await?;
+        unit.refresh_some(gateway.gateway.id, &[]).await?;
         unit.finish("delete", CONNECTION, id, &[]).await
     }
 

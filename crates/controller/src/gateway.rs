@@ -271,12 +271,7 @@ impl Controller {
         paging(list)?;
         let mut reader = self.read().await?;
         let (records, total) = reader.vpn_gateways(region, scope(caller), list, filter).await?;
-        let now = self.now();
-        let mut items = Vec::with_capacity(records.len());
-        for record in records {
-            items.push(status::gateway(&mut reader, record, now).await?);
-        }
-        Ok(Page { items, total })
+        Ok(Page { items: status::gateways(&mut reader, records, self.now()).await?, total })
     }
 
     /// Changes a VPN gateway's name and tags.

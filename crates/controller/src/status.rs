@@ -1,7 +1,6 @@
 //! From records to the views that the model's status functions take, and the stored copies of what they say.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use causeway_model::observed::{Refusal, TunnelFacts};
 use causeway_model::reason::Fault;
@@ -10,7 +9,7 @@ use causeway_model::status::{
     gateway_status, tunnel_status,
 };
 use causeway_model::view::{ConnectionStatuses, VpnGatewayView};
-use causeway_model::{Family, Timestamp, VpnGatewayId};
+use causeway_model::{ConnectionId, Family, NodeId, Timestamp, VpnGatewayId};
 use causeway_store::{ConnectionRecord, GatewayRecord, NodeRecord, Reader, Writer};
 
 use crate::Result;
@@ -154,28 +153,48 @@ pub(crate) async fn gateway(reader: &mut Reader, record: GatewayRecord, now: Tim
     Ok(VpnGatewayView { gateway: record.gateway, status })
 }
 
-/// Connections with their statuses. Each gateway is read once, however many of its connections there are.
+/// The gateways with their statuses.
+pub(crate) async fn gateways(
+    reader: &mut Reader,
+    records: Vec<GatewayRecord>,
+    now: Timestamp,
+) -> Result<Vec<VpnGatewayView>> {
+    let nodes = nodes(reader, &records).await?;
+    let view = |record: GatewayRecord| {
+        let node = record.node.and_then(|id| nodes.get(&id));
+        let (status, _) = gateway_status(&gateway_view(&record, node, now));
+        VpnGatewayView { gateway: record.gateway, status }
+    };
+    Ok(records.into_iter().map(view).collect())
+}
+
+/// The nodes, if any of the gateways is on one.
+async fn nodes(reader: &mut Reader, gateways: &[GatewayRecord]) -> Result<BTreeMap<NodeId, NodeRecord>> {
+    if gateways.iter().all(|gateway| gateway.node.is_none()) {
+        return Ok(BTreeMap::new());
+    }
+    Ok(reader.nodes().await?.into_iter().map(|node| (node.id, node)).collect())
+}
+
+/// Connections with their statuses, in as many statements for a thousand as for one.
 pub(crate) async fn connections(
     reader: &mut Reader,
     records: &[ConnectionRecord],
     now: Timestamp,
 ) -> Result<Vec<ConnectionStatuses>> {
-    let mut gateways: BTreeMap<VpnGatewayId, (GatewayRecord, Option<NodeRecord>)> = BTreeMap::new();
-    let mut views = Vec::with_capacity(records.len());
-    for connection in records {
+    let ids: BTreeSet<VpnGatewayId> = records.iter().map(|record| record.connection.vpn_gateway_id).collect();
+    let gateways = reader.carriers(ids).await?;
+    let nodes = nodes(reader, &gateways).await?;
+    let gateways: BTreeMap<VpnGatewayId, GatewayRecord> =
+        gateways.into_iter().map(|gateway| (gateway.gateway.id, gateway)).collect();
+    let view = |connection: &ConnectionRecord| {
         let id = connection.connection.vpn_gateway_id;
-        let (gateway, node) = match gateways.entry(id) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(free) => {
-                let missing = || causeway_model::Error::Internal(format!("gateway {id} of a connection is missing"));
-                let gateway = reader.vpn_gateway(id).await?.ok_or_else(missing)?;
-                let node = node_of(reader, &gateway).await?;
-                free.insert((gateway, node))
-            }
-        };
-        views.push(Seen { connection, gateway, node: node.as_ref(), now }.statuses());
-    }
-    Ok(views)
+        let missing = || causeway_model::Error::Internal(format!("gateway {id} of a connection is missing"));
+        let gateway = gateways.get(&id).ok_or_else(missing)?;
+        let node = gateway.node.and_then(|id| nodes.get(&id));
+        Ok(Seen { connection, gateway, node, now }.statuses())
+    };
+    records.iter().map(view).collect()
 }
 
 /// The connection with its statuses.
@@ -203,6 +222,30 @@ pub(crate) async fn is_stale(reader: &mut Reader, record: &GatewayRecord, now: T
 
 /// Writes the copies of the statuses of a gateway and its connections, with an event for each that changed.
 pub(crate) async fn refresh(writer: &mut Writer, id: VpnGatewayId, now: Timestamp) -> Result<()> {
+    let connections = writer.connection_records(id).await?;
+    write_copies(writer, id, &connections, now).await
+}
+
+/// As [`refresh`], of these connections of the gateway: what has changed concerns no other one.
+pub(crate) async fn refresh_some(
+    writer: &mut Writer,
+    id: VpnGatewayId,
+    connections: &[ConnectionId],
+    now: Timestamp,
+) -> Result<()> {
+    let mut records = Vec::with_capacity(connections.len());
+    for connection in connections {
+        records.extend(writer.connection_by_id(*connection).await?);
+    }
+    write_copies(writer, id, &records, now).await
+}
+
+async fn write_copies(
+    writer: &mut Writer,
+    id: VpnGatewayId,
+    connections: &[ConnectionRecord],
+    now: Timestamp,
+) -> Result<()> {
     let Some(record) = writer.vpn_gateway(id).await? else { return Ok(()) };
     let node = node_of(writer, &record).await?;
     let (status, fault) = gateway_status(&gateway_view(&record, node.as_ref(), now));
@@ -211,7 +254,7 @@ pub(crate) async fn refresh(writer: &mut Writer, id: VpnGatewayId, now: Timestam
         writer.set_gateway_status(id, status, now).await?;
         writer.emit(now, "vpn_gateway", status.as_str(), &id.to_string()).await?;
     }
-    for connection in &writer.connection_records(id).await? {
+    for connection in connections {
         let seen = Seen { connection, gateway: &record, node: node.as_ref(), now };
         let (status, fault) = seen.view(connection_status);
         if status != connection.status {

@@ -1,11 +1,11 @@
 //! One use case that writes: its transaction, who asks, and the time that everything in it has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Deref, DerefMut};
 
 use causeway_model::command::{NewMeta, Rename};
 use causeway_model::resource::{Caller, Meta};
-use causeway_model::{Error, NodeId, ProjectId, Timestamp, VpnGatewayId};
+use causeway_model::{ConnectionId, Error, NodeId, ProjectId, Timestamp, VpnGatewayId};
 use causeway_store::{GatewayRecord, Kind, Project, Writer};
 use uuid::Uuid;
 
@@ -96,23 +96,30 @@ impl Unit<'_> {
     }
 
     /// Connections have changed, directly or through what they share: their revisions and those of the nodes that carry them.
-    pub(crate) async fn bump_connections(&mut self, ids: &[causeway_model::ConnectionId]) -> Result<()> {
+    pub(crate) async fn bump_connections(&mut self, ids: &[ConnectionId]) -> Result<()> {
         let now = self.now;
-        let mut gateways: Vec<VpnGatewayId> = Vec::new();
+        let mut gateways: BTreeMap<VpnGatewayId, Vec<ConnectionId>> = BTreeMap::new();
         for id in ids {
             self.writer.bump_connection(*id, now).await?;
             if let Some(record) = self.writer.connection_by_id(*id).await? {
-                gateways.push(record.connection.vpn_gateway_id);
+                gateways.entry(record.connection.vpn_gateway_id).or_default().push(*id);
             }
         }
-        gateways.sort_unstable();
-        gateways.dedup();
-        for id in gateways {
-            let node = self.writer.vpn_gateway(id).await?.and_then(|record| record.node);
-            self.bump_node(node).await?;
-            status::refresh(&mut self.writer, id, now).await?;
+        let carriers = self.writer.carriers(gateways.keys().copied()).await?;
+        let nodes: BTreeSet<NodeId> = carriers.iter().filter_map(|record| record.node).collect();
+        for node in nodes {
+            self.bump_node(Some(node)).await?;
+        }
+        for (id, connections) in gateways {
+            status::refresh_some(&mut self.writer, id, &connections, now).await?;
         }
         Ok(())
+    }
+
+    /// Refreshes the copies of the statuses of a gateway whose configuration has changed and of these of its connections: no other one's
+    /// depends on it.
+    pub(crate) async fn refresh_some(&mut self, id: VpnGatewayId, connections: &[ConnectionId]) -> Result<()> {
+        status::refresh_some(&mut self.writer, id, connections, self.now).await
     }
 
     /// Refreshes the copies of the statuses of a gateway and its connections.
