@@ -25,6 +25,6 @@ pub use error::Error;
 pub use link::{Link, VethEnd};
 pub use namespace::Namespace;
 pub use netlink::Netlink;
-pub use route::{Applied, NextHop, ROUTE_PROTOCOL, Route, RouteKind, RouteSpec};
+pub use route::{Applied, Change, NextHop, ROUTE_PROTOCOL, Route, RouteKind, RouteSpec, RouteTable};
 
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,11 +1,11 @@
 //! Routes: one table, brought to what is desired, leaving everybody else's routes alone.
 
-use std::collections::BTreeMap;
+mod table;
+
 use std::net::IpAddr;
 
-use futures_util::{StreamExt, stream};
 use ipnet::IpNet;
-use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteNextHop, RouteNextHopFlags,
     RouteProtocol, RouteScope, RouteType, RouteVia,
@@ -13,6 +13,7 @@ use rtnetlink::packet_route::route::{
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use serde::{Deserialize, Serialize};
 
+pub use self::table::{Change, RouteTable};
 use crate::link::ignore_missing;
 use crate::{Error, Netlink, Result};
 
@@ -25,10 +26,6 @@ pub const MAIN_TABLE: u32 = RouteHeader::RT_TABLE_MAIN as u32;
 
 /// What the kernel gives an IPv6 route that names no metric.
 const DEFAULT_METRIC_V6: u32 = 1024;
-/// Changes under way at once: enough to hide the wake-ups, few enough that no answer is lost for want of buffer.
-const IN_FLIGHT: usize = 64;
-/// Rounds of reading, comparing and changing before giving up.
-const ROUNDS: usize = 4;
 
 /// One way to a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -154,7 +151,7 @@ pub struct Route {
     pub protocol: u8,
 }
 
-/// What [`Netlink::apply_routes`] did.
+/// What was done to a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
     /// Routes added.
@@ -167,6 +164,19 @@ pub struct Applied {
     pub foreign: Vec<IpNet>,
     /// Routes that the kernel refused, and why; the others are in place. A next hop whose link went away meanwhile is the usual reason.
     pub failed: Vec<(IpNet, String)>,
+    /// Whether an answer among those was lost, so that it is not known what the kernel did.
+    pub lost: bool,
+}
+
+impl std::ops::AddAssign for Applied {
+    fn add_assign(&mut self, other: Self) {
+        self.added += other.added;
+        self.replaced += other.replaced;
+        self.deleted += other.deleted;
+        self.foreign.extend(other.foreign);
+        self.failed.extend(other.failed);
+        self.lost |= other.lost;
+    }
 }
 
 impl Applied {
@@ -175,45 +185,6 @@ impl Applied {
     pub const fn is_complete(&self) -> bool {
         self.foreign.is_empty() && self.failed.is_empty()
     }
-}
-
-/// What names a route within a table.
-type Key = (IpNet, u32);
-
-#[derive(Debug, PartialEq, Eq)]
-enum Change {
-    Add(RouteSpec),
-    Replace(RouteSpec),
-    Delete(RouteSpec),
-}
-
-fn key(spec: &RouteSpec) -> Key {
-    (spec.destination, spec.metric.unwrap_or(0))
-}
-
-/// What turns `present` into `desired`; both in normal form. Deletions come last: a route's replacement with another metric is
-/// there before the old one goes.
-fn difference(present: &[RouteSpec], desired: &BTreeMap<Key, RouteSpec>) -> Vec<Change> {
-    let mut held: BTreeMap<Key, Vec<&RouteSpec>> = BTreeMap::new();
-    for spec in present {
-        held.entry(key(spec)).or_default().push(spec);
-    }
-    let mut changes = Vec::new();
-    let mut deletions = Vec::new();
-    for (key, wanted) in desired {
-        match held.remove(key) {
-            None => changes.push(Change::Add(wanted.clone())),
-            Some(specs) if specs.as_slice() == [wanted] => {}
-            // Several of ours with one key can only be left by somebody playing with our protocol number.
-            Some(specs) if specs.len() > 1 => {
-                deletions.extend(specs.into_iter().filter(|spec| *spec != wanted).cloned().map(Change::Delete));
-            }
-            Some(_) => changes.push(Change::Replace(wanted.clone())),
-        }
-    }
-    deletions.extend(held.into_values().flatten().cloned().map(Change::Delete));
-    changes.extend(deletions);
-    changes
 }
 
 impl Netlink {
@@ -239,81 +210,6 @@ impl Netlink {
     /// The kernel's error; a table that does not exist is empty.
     pub async fn routes(&self, table: u32) -> Result<Vec<Route>> {
         self.dump(None, table).await
-    }
-
-    /// Makes `desired` the routes in `table` that carry `protocol`: reads them, replaces what differs, deletes the rest. Routes
-    /// of any other protocol are never touched. Applying the same again changes nothing. When answers are lost the table is read again and
-    /// the rest is done; what the kernel refuses is reported, and the remainder is in place.
-    ///
-    /// # Errors
-    /// [`Error::Route`] for a route that can't be (nothing is changed), or a connection that failed.
-    pub async fn apply_routes(&self, protocol: u8, table: u32, desired: &[RouteSpec]) -> Result<Applied> {
-        let mut wanted = BTreeMap::new();
-        for spec in desired {
-            let wrong = |problem| Err(Error::Route { destination: spec.destination, problem });
-            if spec.table != table {
-                return wrong("belongs to another table");
-            }
-            let spec = spec.normal()?;
-            if wanted.insert(key(&spec), spec).is_some() {
-                return wrong("appears twice with the same metric");
-            }
-        }
-        let mut applied = Applied::default();
-        for round in 0..ROUNDS {
-            let present: Vec<_> = self.dump(Some(protocol), table).await?.into_iter().map(|route| route.spec).collect();
-            let changes = difference(&present, &wanted);
-            if changes.is_empty() {
-                return Ok(applied);
-            }
-            let last = round + 1 == ROUNDS;
-            let (mut lost, mut foreign, mut failed) = (false, Vec::new(), Vec::new());
-            // Additions and replacements first, deletions when they are done; within each, in any order.
-            let (deletions, others): (Vec<_>, Vec<_>) =
-                changes.into_iter().partition(|change| matches!(change, Change::Delete(_)));
-            for batch in [others, deletions] {
-                let mut results = stream::iter(batch)
-                    .map(|change| self.carry_out(protocol, change, round > 0))
-                    .buffer_unordered(IN_FLIGHT);
-                while let Some((change, result)) = results.next().await {
-                    match (change, result) {
-                        (Change::Add(_), Ok(())) => applied.added += 1,
-                        (Change::Replace(_), Ok(())) => applied.replaced += 1,
-                        (Change::Delete(_), Ok(())) => applied.deleted += 1,
-                        (_, Err(error @ Error::Closed { .. })) => return Err(error),
-                        (Change::Add(spec), Err(error)) if error.is_exists() => foreign.push(spec.destination),
-                        (Change::Add(spec) | Change::Replace(spec) | Change::Delete(spec), Err(error)) => {
-                            lost |= matches!(error, Error::NoAnswer { .. });
-                            failed.push((spec.destination, error.to_string()));
-                        }
-                    }
-                }
-            }
-            foreign.sort_unstable();
-            failed.sort_unstable();
-            let refused = !foreign.is_empty() || !failed.is_empty();
-            if last || (refused && !lost) {
-                applied.foreign = foreign;
-                applied.failed = failed;
-                return Ok(applied);
-            }
-        }
-        Ok(applied)
-    }
-
-    /// `again`: the kernel did not end up with what was asked for, which happens when the next hops of an IPv6 route change their
-    /// kind; then the old route goes first.
-    async fn carry_out(&self, protocol: u8, change: Change, again: bool) -> (Change, Result<()>) {
-        let result = match &change {
-            Change::Add(spec) => self.put(protocol, spec, NLM_F_CREATE | NLM_F_EXCL).await,
-            Change::Replace(spec) if again => match self.take(protocol, spec).await {
-                Ok(()) => self.put(protocol, spec, NLM_F_CREATE | NLM_F_EXCL).await,
-                error => error,
-            },
-            Change::Replace(spec) => self.put(protocol, spec, NLM_F_CREATE | NLM_F_REPLACE).await,
-            Change::Delete(spec) => self.take(protocol, spec).await,
-        };
-        (change, result)
     }
 
     async fn put(&self, protocol: u8, spec: &RouteSpec, flags: u16) -> Result<()> {
@@ -495,45 +391,6 @@ mod tests {
 
     fn ip(text: &str) -> IpAddr {
         text.parse().expect("an address")
-    }
-
-    fn wanted(specs: &[RouteSpec]) -> BTreeMap<Key, RouteSpec> {
-        specs.iter().map(|spec| spec.normal().expect("a good route")).map(|spec| (key(&spec), spec)).collect()
-    }
-
-    #[test]
-    fn nothing_changes_when_the_kernel_shows_the_same_in_its_own_form() {
-        let asked = RouteSpec::unicast(
-            net("10.1.2.3/16"),
-            vec![NextHop::via(ip("10.0.0.9"), 3), NextHop::dev(2), NextHop::via(ip("10.0.0.9"), 3)],
-        );
-        let shown = RouteSpec {
-            metric: Some(0),
-            ..RouteSpec::unicast(net("10.1.0.0/16"), vec![NextHop::dev(2), NextHop::via(ip("10.0.0.9"), 3)])
-        };
-        let asked_v6 = RouteSpec::unicast(net("fd00:1::/48"), vec![NextHop::onlink(ip("fd00::2"), 3)]);
-        let shown_v6 = RouteSpec { metric: Some(1024), ..asked_v6.clone() };
-        assert_eq!(difference(&[shown_v6, shown], &wanted(&[asked, asked_v6])), vec![]);
-    }
-
-    #[test]
-    fn what_is_new_is_added_what_differs_replaced_and_the_rest_deleted_last() {
-        let old = RouteSpec::unicast(net("10.1.0.0/16"), vec![NextHop::dev(2)]).normal().expect("good");
-        let gone = RouteSpec::unreachable(net("10.0.0.0/16")).normal().expect("good");
-        let new = RouteSpec::unreachable(net("10.2.0.0/16")).normal().expect("good");
-        let changed = RouteSpec { pref_src: Some(ip("10.9.9.9")), ..old.clone() };
-        let changes = difference(&[gone.clone(), old], &wanted(&[changed.clone(), new.clone()]));
-        assert_eq!(changes, vec![Change::Replace(changed), Change::Add(new), Change::Delete(gone)]);
-    }
-
-    #[test]
-    fn another_metric_is_another_route() {
-        let old = RouteSpec::unreachable(net("10.1.0.0/16")).normal().expect("good");
-        let new = RouteSpec { metric: Some(10), ..old.clone() };
-        assert_eq!(
-            difference(std::slice::from_ref(&old), &wanted(std::slice::from_ref(&new))),
-            vec![Change::Add(new), Change::Delete(old)]
-        );
     }
 
     #[test]
