@@ -272,8 +272,9 @@ fn render(filter: &AclFilter, layout: &Layout, stale: &BTreeSet<String>) -> Stri
             counted_rule(&format!("{}{}", addresses_text(rule), ports_text(rule)), *serial, rule.action)
         });
         chains.chain(chain, &rules.chain(last.iter().cloned()).collect::<Vec<_>>());
+        // Always there, since a transaction that flushes the table leaves chains of former lists in it, if empty.
+        let fragments = format!("{chain}_fragments");
         if list.rules.iter().any(|rule| rule.action == AclAction::Accept && by_ports(rule)) {
-            let fragments = format!("{chain}_fragments");
             let mut seen = BTreeSet::new();
             let rules = numbered()
                 .filter(|(rule, _)| rule.action == AclAction::Accept || !by_ports(rule))
@@ -282,6 +283,8 @@ fn render(filter: &AclFilter, layout: &Layout, stale: &BTreeSet<String>) -> Stri
                 .map(|(rule, serial)| counted_rule(&addresses_text(rule), *serial, rule.action));
             chains.chain(&fragments, &rules.chain(last.iter().cloned()).collect::<Vec<_>>());
             forward.push(format!("meta nfproto {chain} {later_fragment} goto {fragments}"));
+        } else {
+            chains.chain(&fragments, &[]);
         }
         forward.push(format!("meta nfproto {chain} goto {chain}"));
     }
