@@ -15,9 +15,12 @@ mod error;
 mod gateway;
 mod host;
 mod ownership;
+#[cfg(test)]
+mod property;
 mod routes;
 pub mod session;
 mod supervisor;
+mod table;
 mod vpc;
 
 pub use error::SetupError;

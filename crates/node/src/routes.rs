@@ -1,6 +1,7 @@
 //! From what every session of a VPC accepted to what each namespace installs, and why (system.md §2.3 to §2.5). Pure.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use causeway_bgp::{Candidate, select};
@@ -27,6 +28,33 @@ pub(crate) struct Learned {
     pub(crate) received_at: Instant,
 }
 
+/// What to install where. Shared, because it may be large.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Chosen {
+    /// In the VPC's router: prefix → gateways that share the load.
+    pub(crate) router: Arc<BTreeMap<IpNet, Vec<VpnGatewayId>>>,
+    /// In each gateway: prefix → its own connections that share the load.
+    pub(crate) gateways: BTreeMap<VpnGatewayId, Arc<BTreeMap<IpNet, Vec<ConnectionId>>>>,
+    /// What became of each route.
+    pub(crate) decisions: Arc<BTreeMap<(ConnectionId, IpNet), RouteDecision>>,
+}
+
+impl Chosen {
+    /// The choice that `tables` is, sharing with the one before what did not change, so that whoever gets it sees that at a glance.
+    pub(crate) fn after(before: &Self, tables: Tables) -> Self {
+        let gateways = tables.gateways.into_iter();
+        Self {
+            router: shared(Some(&before.router), tables.router),
+            gateways: gateways.map(|(id, table)| (id, shared(before.gateways.get(&id), table))).collect(),
+            decisions: shared(Some(&before.decisions), tables.decisions),
+        }
+    }
+}
+
+fn shared<T: Eq>(before: Option<&Arc<T>>, now: T) -> Arc<T> {
+    before.filter(|before| ***before == now).map_or_else(|| Arc::new(now), Arc::clone)
+}
+
 /// What to install where.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tables {
@@ -40,7 +68,11 @@ pub(crate) struct Tables {
 
 /// Chooses among the routes of one VPC. `local` are the VPC's subnets: a learned route equal to or inside one is withheld. `custom` are the
 /// tenant's own routes, which beat what is learned for the same prefix everywhere.
-pub(crate) fn compute(learned: &[Learned], local: &[IpNet], custom: &BTreeMap<IpNet, RouteId>) -> Tables {
+pub(crate) fn compute<'a>(
+    learned: impl IntoIterator<Item = &'a Learned>,
+    local: &[IpNet],
+    custom: &BTreeMap<IpNet, RouteId>,
+) -> Tables {
     let mut tables = Tables::default();
     let mut by_prefix: BTreeMap<IpNet, Vec<&Learned>> = BTreeMap::new();
     for route in learned {
@@ -145,6 +177,19 @@ mod tests {
         assert_eq!(tables.decisions[&(c1, net)], RouteDecision::Installed);
         let RouteDecision::Beaten { by } = &tables.decisions[&(c3, net)] else { panic!("c3 lost") };
         assert!(by.contains("preference 50 is lower than 90"), "{by}");
+    }
+
+    #[test]
+    fn what_did_not_change_is_the_same_object() {
+        let (gateway, connection) = (VpnGatewayId::random(), ConnectionId::random());
+        let mut routes = vec![learned(gateway, connection, "10.9.0.0/16", 90)];
+        let first = Chosen::after(&Chosen::default(), compute(&routes, &[], &BTreeMap::new()));
+        let second = Chosen::after(&first, compute(&routes, &[], &BTreeMap::new()));
+        assert!(Arc::ptr_eq(&first.router, &second.router) && Arc::ptr_eq(&first.decisions, &second.decisions));
+        assert!(Arc::ptr_eq(&first.gateways[&gateway], &second.gateways[&gateway]));
+        routes.push(learned(gateway, connection, "10.8.0.0/16", 90));
+        let third = Chosen::after(&second, compute(&routes, &[], &BTreeMap::new()));
+        assert!(!Arc::ptr_eq(&second.router, &third.router) && third.router.len() == 2);
     }
 
     #[test]

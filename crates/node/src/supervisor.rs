@@ -12,7 +12,7 @@ use causeway_model::desired::{GatewayDesired, NodeDesired, VpcDesired};
 use causeway_model::observed::{AclCounters, GatewayFacts, NodeReport, Refusal, VpcFacts};
 use causeway_model::{NodeId, VpcId, VpnGatewayId};
 use ipnet::IpNet;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -25,7 +25,7 @@ use crate::gateway::{
 };
 use crate::host::Host;
 use crate::ownership::Thing;
-use crate::routes;
+use crate::routes::{self, Chosen};
 use crate::vpc::{Concern, Trouble, VpcRouter};
 
 /// Gateways that stop together get this long to close in order.
@@ -80,6 +80,8 @@ pub async fn run(config: NodeConfig, end: NodeEnd, shutdown: CancellationToken) 
         version: config.version,
     };
     let directory = Arc::<Directory>::default();
+    // One message for each choice of routes, of which each VPC has one under way at most.
+    let (choices_tx, choices) = mpsc::unbounded_channel();
     let around = Surroundings { datapath: Arc::new(datapath), reports: reports_tx, ended: ended_tx };
     let dispatcher = tokio::spawn(Arc::clone(&directory).serve(ike, path_events));
     let now = Instant::now();
@@ -93,18 +95,29 @@ pub async fn run(config: NodeConfig, end: NodeEnd, shutdown: CancellationToken) 
         underlay_trouble: None,
         gateways: BTreeMap::new(),
         incarnations: 0,
+        tables: Arc::default(),
         unrouted: BTreeSet::new(),
         routes_at: now,
+        choosing: BTreeSet::new(),
+        chosen: BTreeMap::new(),
+        choices: choices_tx,
         report_at: None,
         reported: now,
         retry_at: None,
         retry_delay: RETRY_FIRST,
         troubled: now,
     };
-    let result = node.serve(hello, end, reports, ended, &shutdown).await;
+    let result = node.serve(hello, end, Inbox { reports, ended, choices }, &shutdown).await;
     node.close().await;
     dispatcher.abort();
     result
+}
+
+/// From the node's own tasks to itself.
+struct Inbox {
+    reports: mpsc::Receiver<GatewayReport>,
+    ended: mpsc::UnboundedReceiver<(VpnGatewayId, u64)>,
+    choices: mpsc::UnboundedReceiver<(VpcId, Chosen)>,
 }
 
 struct Entry {
@@ -115,6 +128,8 @@ struct Entry {
     bound: BTreeSet<IpAddr>,
     refused: Option<Refusal>,
     report: Option<GatewayReport>,
+    /// The newest revision that was in force with its router's routes in place.
+    acknowledged: u64,
 }
 
 struct Node {
@@ -129,9 +144,15 @@ struct Node {
     gateways: BTreeMap<VpnGatewayId, Entry>,
     /// Runs of actors, and routers, so far.
     incarnations: u64,
+    /// Notified when routes of some router came into place, or could not.
+    tables: Arc<Notify>,
     /// VPCs whose routes have to be chosen again, and when the next choice may be made.
     unrouted: BTreeSet<VpcId>,
     routes_at: Instant,
+    /// VPCs whose choice is being made, and those that were made.
+    choosing: BTreeSet<VpcId>,
+    chosen: BTreeMap<VpcId, Chosen>,
+    choices: mpsc::UnboundedSender<(VpcId, Chosen)>,
     report_at: Option<Instant>,
     reported: Instant,
     retry_at: Option<Instant>,
@@ -145,13 +166,13 @@ impl Node {
         &mut self,
         hello: FromNode,
         mut end: NodeEnd,
-        mut reports: mpsc::Receiver<GatewayReport>,
-        mut ended: mpsc::UnboundedReceiver<(VpnGatewayId, u64)>,
+        mut inbox: Inbox,
         shutdown: &CancellationToken,
     ) -> Result<(), SetupError> {
         let gone = || SetupError { item: "channel to the controller".to_owned(), error: "it is closed".to_owned() };
         end.reports.send(hello).await.map_err(|_| gone())?;
         let mut counting = Counting::new();
+        let tables = Arc::clone(&self.tables);
         let mut keepalive = tokio::time::interval(KEEPALIVE);
         keepalive.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let far = Duration::from_secs(3600);
@@ -165,8 +186,10 @@ impl Node {
                     self.retry_delay = RETRY_FIRST;
                     self.reconcile().await;
                 }
-                Some(report) = reports.recv() => self.gateway_report(report),
-                Some((id, incarnation)) = ended.recv() => self.gateway_ended(id, incarnation).await,
+                Some(report) = inbox.reports.recv() => self.gateway_report(report),
+                Some((id, incarnation)) = inbox.ended.recv() => self.gateway_ended(id, incarnation).await,
+                Some((vpc, chosen)) = inbox.choices.recv() => self.routes_chosen(vpc, chosen),
+                () = tables.notified() => self.tables_changed(),
                 counted = counting.next() => match counted {
                     Some(counted) => {
                         counting.rest(&counted, self.routers.len());
@@ -174,9 +197,10 @@ impl Node {
                     }
                     None => counting.begin(&self.routers),
                 },
-                () = sleep_until(self.routes_at.into()), if !self.unrouted.is_empty() => self.choose_routes().await,
+                () = sleep_until(self.routes_at.into()), if !self.unrouted.is_subset(&self.choosing) => self.choose_routes(),
                 () = sleep_until(self.report_at.unwrap_or(now + far).into()), if self.report_at.is_some() => {
-                    self.say(&end, FromNode::Report(self.report())).map_err(|()| gone())?;
+                    let report = self.report();
+                    self.say(&end, FromNode::Report(report)).map_err(|()| gone())?;
                 }
                 () = sleep_until(self.retry_at.unwrap_or(now + far).into()), if self.retry_at.is_some() => {
                     self.reconcile().await;
@@ -238,6 +262,7 @@ impl Node {
         let surplus: Vec<VpcId> =
             self.routers.keys().copied().filter(|id| !desired.vpcs.iter().any(|vpc| vpc.id == *id)).collect();
         for id in surplus {
+            self.chosen.remove(&id);
             if let Some(router) = self.routers.remove(&id) {
                 router.remove(&self.host).await;
             }
@@ -263,16 +288,13 @@ impl Node {
     async fn apply_router(&mut self, vpc: &VpcDesired) {
         if !self.routers.contains_key(&vpc.id) {
             self.incarnations += 1;
-            match VpcRouter::create(&self.host, vpc.id, self.incarnations).await {
+            match VpcRouter::create(&self.host, vpc.id, self.incarnations, Arc::clone(&self.tables)).await {
                 Ok(router) => drop(self.routers.insert(vpc.id, router)),
                 Err(error) => return self.router_trouble(vpc.id, vec![(Concern::Router, error)]),
             }
         }
         if let Some(router) = self.routers.get_mut(&vpc.id) {
             let troubles = router.apply(&self.host, vpc).await;
-            if !router.is_routed() {
-                self.retry_soon();
-            }
             self.router_trouble(vpc.id, troubles);
         }
     }
@@ -296,13 +318,19 @@ impl Node {
     }
 
     fn inside_trouble(&self, desired: &GatewayDesired) -> Option<&SetupError> {
-        let router = self.troubles.get(&desired.vpc).into_iter().flatten();
+        let router = self.vpc_troubles(desired.vpc);
         let mut concerning = router.filter(|(concern, _)| match concern {
             Concern::Router => true,
             Concern::Network(network) => *network == desired.network,
             Concern::Rules => false,
         });
         concerning.next().map(|(_, error)| error)
+    }
+
+    /// What of a VPC's router is not in place, routes last.
+    fn vpc_troubles(&self, vpc: VpcId) -> impl Iterator<Item = &Trouble> {
+        let routes = self.routers.get(&vpc).map_or(&[][..], VpcRouter::unrouted);
+        self.troubles.get(&vpc).into_iter().flatten().chain(routes)
     }
 
     async fn apply_gateway(&mut self, desired: &GatewayDesired) {
@@ -313,6 +341,7 @@ impl Node {
             bound: BTreeSet::new(),
             refused: None,
             report: None,
+            acknowledged: 0,
         });
         entry.desired = desired.clone();
         if entry.handle.is_some() {
@@ -379,7 +408,7 @@ impl Node {
             desired: Arc::new(desired.clone()),
             vpc,
             underlay_mtu: self.host.underlay_mtu(),
-            routes: BTreeMap::new(),
+            routes: Arc::default(),
             decisions: Arc::default(),
         };
         self.incarnations += 1;
@@ -538,48 +567,79 @@ impl Node {
         }
     }
 
-    /// Routes of the VPCs where something changed, from everything that their gateways learned.
-    async fn choose_routes(&mut self) {
+    /// Has routes chosen for the VPCs where something changed, from everything that their gateways learned, beside everything else: with
+    /// large tables it takes a while.
+    fn choose_routes(&mut self) {
         self.routes_at = Instant::now() + ROUTES_INTERVAL;
-        for vpc in std::mem::take(&mut self.unrouted) {
-            let learned: Vec<routes::Learned> = self
-                .gateways
-                .values()
-                .filter_map(|entry| entry.report.as_ref())
-                .filter(|report| report.vpc == vpc)
-                .flat_map(|report| report.learned.iter().cloned())
-                .collect();
-            let custom = self.routers.get(&vpc).map(VpcRouter::custom_routes).unwrap_or_default();
-            let tables = routes::compute(&learned, &self.subnets(vpc), &custom);
-            if let Some(router) = self.routers.get_mut(&vpc) {
-                router.set_learned(tables.router).await;
-                if !router.is_routed() {
-                    self.retry_soon();
-                }
-            }
-            let mut by_gateway = tables.gateways;
-            let decisions = Arc::new(tables.decisions);
-            for (id, entry) in self.gateways.iter().filter(|(_, entry)| entry.desired.vpc == vpc) {
-                let Some(handle) = &entry.handle else { continue };
-                let routes = by_gateway.remove(id).unwrap_or_default();
-                handle.wanted.send_if_modified(|wanted| {
-                    let same = wanted.routes == routes && wanted.decisions == decisions;
-                    if !same {
-                        wanted.routes = routes;
-                        wanted.decisions = Arc::clone(&decisions);
-                    }
-                    !same
-                });
-            }
+        let ready: Vec<VpcId> = self.unrouted.difference(&self.choosing).copied().collect();
+        for vpc in ready {
+            self.unrouted.remove(&vpc);
+            let Some(router) = self.routers.get(&vpc) else { continue };
+            self.choosing.insert(vpc);
+            let reports = self.gateways.values().filter_map(|entry| entry.report.as_ref());
+            let learned: Vec<_> =
+                reports.filter(|report| report.vpc == vpc).map(|report| Arc::clone(&report.learned)).collect();
+            let (custom, local) = (router.custom_routes(), self.subnets(vpc));
+            let before = self.chosen.get(&vpc).cloned().unwrap_or_default();
+            let choices = self.choices.clone();
+            tokio::task::spawn_blocking(move || {
+                let tables = routes::compute(learned.iter().flat_map(|learned| learned.iter()), &local, &custom);
+                // Fails only if the node is gone.
+                let _ = choices.send((vpc, Chosen::after(&before, tables)));
+            });
         }
     }
 
-    fn report(&self) -> NodeReport {
+    /// Hands a choice to those whom it concerns.
+    fn routes_chosen(&mut self, vpc: VpcId, chosen: Chosen) {
+        self.choosing.remove(&vpc);
+        let Some(router) = self.routers.get_mut(&vpc) else { return };
+        router.set_learned(Arc::clone(&chosen.router));
+        for (id, entry) in self.gateways.iter().filter(|(_, entry)| entry.desired.vpc == vpc) {
+            let Some(handle) = &entry.handle else { continue };
+            let routes = chosen.gateways.get(id).cloned().unwrap_or_default();
+            handle.wanted.send_if_modified(|wanted| {
+                let none = wanted.routes.is_empty() && routes.is_empty();
+                let same =
+                    (none || Arc::ptr_eq(&wanted.routes, &routes)) && Arc::ptr_eq(&wanted.decisions, &chosen.decisions);
+                if !same {
+                    wanted.routes = routes;
+                    wanted.decisions = Arc::clone(&chosen.decisions);
+                }
+                !same
+            });
+        }
+        self.chosen.insert(vpc, chosen);
+    }
+
+    /// Routes came into place, or could not.
+    fn tables_changed(&mut self) {
+        let mut changed = false;
+        for router in self.routers.values_mut() {
+            changed |= router.settle();
+        }
+        if self.routers.values().any(VpcRouter::has_failed) {
+            self.retry_soon();
+        }
+        let applied = |entry: &Entry| entry.report.as_ref().map_or(0, |report| report.gateway.applied);
+        if changed || self.gateways.values().any(|entry| entry.acknowledged != applied(entry)) {
+            self.touch();
+        }
+    }
+
+    fn report(&mut self) -> NodeReport {
         let mut report = NodeReport { revision: self.desired.revision, ..NodeReport::default() };
+        for entry in self.gateways.values_mut() {
+            let settled = self.routers.get(&entry.desired.vpc).is_some_and(VpcRouter::is_settled);
+            let applied = entry.report.as_ref().map_or(0, |report| report.gateway.applied);
+            if settled || applied < entry.acknowledged {
+                entry.acknowledged = applied;
+            }
+        }
         for (id, entry) in &self.gateways {
             let mut facts = GatewayFacts { id: *id, applied: 0, refused: entry.refused.clone() };
             if let Some(gateway) = &entry.report {
-                facts = gateway.gateway.clone();
+                facts = GatewayFacts { applied: entry.acknowledged, ..gateway.gateway.clone() };
                 report.connections.extend(gateway.connections.iter().cloned());
             }
             if facts.refused.is_none() {
@@ -594,7 +654,7 @@ impl Node {
     /// The first trouble stands for all: what it names comes before what follows from it.
     fn vpc_facts(&self, vpc: &VpcDesired) -> VpcFacts {
         let router = self.routers.get(&vpc.id);
-        let trouble = self.troubles.get(&vpc.id).and_then(|troubles| troubles.first());
+        let trouble = self.vpc_troubles(vpc.id).next();
         VpcFacts {
             id: vpc.id,
             applied: router.map_or(0, VpcRouter::applied),

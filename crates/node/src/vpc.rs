@@ -7,21 +7,27 @@
 //! The router knows three kinds of routes, in this order for the same prefix: its Private Networks, the tenant's custom routes, and what
 //! gateways learned. Whatever it forwards meets the VPC's access lists.
 
-mod custom;
+pub(crate) mod custom;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use causeway_linux::filter::{self, AclFilter, AclReader, AclTable, Counters, NetworkFilter, RouterFilter, Ruleset};
-use causeway_linux::{AddressOptions, Link, Namespace, Netlink, NextHop, ROUTE_PROTOCOL, RouteSpec, VethEnd, sysctl};
+use causeway_linux::route::MAIN_TABLE;
+use causeway_linux::{
+    AddressOptions, Link, Namespace, Netlink, NextHop, ROUTE_PROTOCOL, RouteSpec, RouteTable, VethEnd, sysctl,
+};
 use causeway_model::desired::{NetworkDesired, VpcDesired};
 use causeway_model::observed::AclCounters;
 use causeway_model::{PrivateNetworkId, RouteId, VpcId, VpnGatewayId};
 use ipnet::IpNet;
+use tokio::sync::Notify;
 
 use crate::error::SetupError;
 use crate::host::{Bridge, Host, announce, host_net};
+use crate::table::{Installer, Wish};
 use custom::{Attached, Custom};
 
 /// The router's end of a gateway's pair.
@@ -76,12 +82,17 @@ pub(crate) struct VpcRouter {
     networks: BTreeMap<PrivateNetworkId, Network>,
     gateways: BTreeMap<VpnGatewayId, GatewayLink>,
     custom: BTreeMap<IpNet, Custom>,
-    learned: BTreeMap<IpNet, Vec<VpnGatewayId>>,
-    /// Whether the last application of routes succeeded.
-    routed: bool,
+    learned: Arc<BTreeMap<IpNet, Vec<VpnGatewayId>>>,
+    table: Installer<VpnGatewayId>,
+    /// Whether addresses changed, which takes routes along.
+    disturbed: bool,
+    /// Routes of the newest application that are not in place, but for those that were learned.
+    unrouted: Vec<Trouble>,
     /// The packet filter in force.
     filter: RouterFilter,
     acl: AclTable,
+    /// The revision that is in force once its routes are; `None` while something else of it is not in place.
+    applying: Option<u64>,
     /// The revision of custom routes and access lists in force; 0 until one is.
     applied: u64,
 }
@@ -101,8 +112,13 @@ pub(crate) fn router_address(subnet: &IpNet) -> IpNet {
 }
 
 impl VpcRouter {
-    /// Makes an empty router, the node's `incarnation`th.
-    pub(crate) async fn create(host: &Host, id: VpcId, incarnation: u64) -> Result<Self, SetupError> {
+    /// Makes an empty router, the node's `incarnation`th. `news` is notified when routes came into place or could not.
+    pub(crate) async fn create(
+        host: &Host,
+        id: VpcId,
+        incarnation: u64,
+        news: Arc<Notify>,
+    ) -> Result<Self, SetupError> {
         let name = format!("cwv-{}", id.short());
         let namespace = host.make_namespace(&name)?;
         let item = format!("router of VPC {id}");
@@ -118,14 +134,17 @@ impl VpcRouter {
                 incarnation,
                 name,
                 namespace,
-                netlink,
                 networks: BTreeMap::new(),
                 gateways: BTreeMap::new(),
                 custom: BTreeMap::new(),
-                learned: BTreeMap::new(),
-                routed: true,
+                learned: Arc::default(),
+                table: Installer::start(item, RouteTable::new(netlink.clone(), ROUTE_PROTOCOL, MAIN_TABLE), news),
+                netlink,
+                disturbed: false,
+                unrouted: Vec::new(),
                 filter: RouterFilter::default(),
                 acl,
+                applying: None,
                 applied: 0,
             }),
             Err(error) => {
@@ -182,14 +201,50 @@ impl VpcRouter {
         });
         let (custom, refused) = custom::resolve(&desired.custom_routes, &attached.collect(), &local);
         troubles.extend(refused.into_iter().map(|error| (Concern::Rules, error)));
-        if custom != self.custom || !self.routed {
-            self.custom = custom;
-            troubles.extend(self.apply_routes().await);
-        }
-        if !troubles.iter().any(|(concern, _)| matches!(concern, Concern::Router | Concern::Rules)) {
-            self.applied = desired.revision;
-        }
+        self.custom = custom;
+        let hindered = troubles.iter().any(|(concern, _)| matches!(concern, Concern::Router | Concern::Rules));
+        self.applying = (!hindered).then_some(desired.revision);
+        let fresh = std::mem::take(&mut self.disturbed) || self.table.has_failed();
+        self.wish_routes(fresh);
+        self.settle();
         troubles
+    }
+
+    /// Looks at how far the routes are, after news and after a change. Whether there is something to report.
+    pub(crate) fn settle(&mut self) -> bool {
+        if !self.table.own_is_done() {
+            return false;
+        }
+        let (troubles, applied) = (self.route_troubles(), self.applied);
+        if troubles.is_empty()
+            && let Some(revision) = self.applying
+        {
+            self.applied = revision;
+        }
+        let changed = self.applied != applied || self.unrouted != troubles;
+        self.unrouted = troubles;
+        changed
+    }
+
+    /// Whether the router's own routes are in place, or known not to be.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.table.own_is_done()
+    }
+
+    /// Whether every route was dealt with.
+    #[cfg(test)]
+    pub(crate) fn is_done(&self) -> bool {
+        self.table.is_done()
+    }
+
+    /// Whether some route, learned or not, could not be put in place.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.table.has_failed()
+    }
+
+    /// Which of its own and the tenant's routes are not in place.
+    pub(crate) fn unrouted(&self) -> &[Trouble] {
+        &self.unrouted
     }
 
     /// By level: a port that somebody took away is made again, one that lost its bridge is put back.
@@ -223,7 +278,7 @@ impl VpcRouter {
             announce(self.namespace.clone(), link, hosts);
             network.addresses = addresses;
             // What led through the addresses that went is gone from the kernel.
-            self.routed = false;
+            self.disturbed = true;
         }
         self.apply_proxies(desired.id).await
     }
@@ -282,9 +337,8 @@ impl VpcRouter {
         let addresses = addresses.iter().map(IpNet::addr).collect();
         self.gateways.insert(id, GatewayLink { network, addresses, index });
         self.apply_proxies(network).await?;
-        let troubles = self.apply_routes().await;
-        let own = troubles.into_iter().find(|(concern, _)| *concern == Concern::Router);
-        own.map_or(Ok(()), |(_, error)| Err(error))
+        self.wish_routes(true);
+        Ok(())
     }
 
     /// Takes a gateway off.
@@ -292,28 +346,17 @@ impl VpcRouter {
         let Some(link) = self.gateways.remove(&id) else { return Ok(()) };
         let item = format!("attachment of gateway {id}");
         let deleted = self.netlink.delete_link_by_name(&gateway_port(id)).await.map_err(SetupError::at(&item));
-        for hops in self.learned.values_mut() {
-            hops.retain(|gateway| *gateway != id);
-        }
-        self.learned.retain(|_, hops| !hops.is_empty());
         let proxies = self.apply_proxies(link.network).await;
-        // What is not in place is tried again, and said then.
-        self.apply_routes().await;
+        // The kernel has taken the routes by that link away.
+        self.wish_routes(true);
         deleted.and(proxies)
     }
 
-    /// Whether every route is in place.
-    pub(crate) const fn is_routed(&self) -> bool {
-        self.routed
-    }
-
-    /// Installs what the gateways learned.
-    pub(crate) async fn set_learned(&mut self, learned: BTreeMap<IpNet, Vec<VpnGatewayId>>) {
-        if self.learned != learned || !self.routed {
+    /// Has installed what the gateways learned.
+    pub(crate) fn set_learned(&mut self, learned: Arc<BTreeMap<IpNet, Vec<VpnGatewayId>>>) {
+        if !Arc::ptr_eq(&self.learned, &learned) {
             self.learned = learned;
-            for (_, error) in self.apply_routes().await {
-                tracing::warn!(%error, vpc = %self.id, "routes are not all in place");
-            }
+            self.wish_routes(false);
         }
     }
 
@@ -383,50 +426,53 @@ impl VpcRouter {
         self.netlink.apply_proxies(port.index, &addresses).await.map_err(SetupError::at(&item))
     }
 
-    /// Brings the table to what it shall be, the destination's first in the order of precedence: gateways, custom routes, what was learned.
-    async fn apply_routes(&mut self) -> Vec<Trouble> {
-        let hop = |link: &GatewayLink| NextHop::onlink(IpAddr::V6(GATEWAY_LINK_LOCAL), link.index);
-        let mut routes: BTreeMap<IpNet, RouteSpec> = BTreeMap::new();
-        for link in self.gateways.values() {
-            for address in &link.addresses {
-                let destination = host_net(*address);
-                routes.insert(destination, RouteSpec::unicast(destination, vec![hop(link)]));
-            }
-        }
-        for (destination, custom) in &self.custom {
-            routes.entry(*destination).or_insert_with(|| RouteSpec::unicast(*destination, vec![custom.hop]));
-        }
-        for (prefix, gateways) in &self.learned {
-            let hops = || gateways.iter().filter_map(|id| self.gateways.get(id)).map(hop).collect();
-            routes.entry(*prefix).or_insert_with(|| RouteSpec::unicast(*prefix, hops()));
-        }
-        let routes: Vec<RouteSpec> = routes.into_values().collect();
-        self.routed = false;
+    /// Has the table brought to what it shall hold, in this order of precedence: gateways, custom routes, what was learned.
+    fn wish_routes(&self, fresh: bool) {
+        let gateways = self.gateways.iter().map(|(id, link)| (*id, link.index, link.addresses.as_slice()));
+        self.table.wish(router_wish(gateways, &self.custom, Arc::clone(&self.learned)), fresh);
+    }
+
+    /// What of the router's own and the tenant's routes is not in place.
+    fn route_troubles(&self) -> Vec<Trouble> {
         let item = format!("routes of VPC {}", self.id);
-        let trouble = match apply_routes(&self.netlink, &routes).await.map_err(SetupError::at(&item)) {
-            Ok(trouble) => trouble,
-            Err(error) => return vec![(Concern::Router, error)],
-        };
-        self.routed = trouble.is_empty();
-        let (mut troubles, mut learned) = (Vec::new(), Vec::new());
-        let is_own = |prefix: &IpNet| {
-            self.gateways.values().flat_map(|link| &link.addresses).any(|address| host_net(*address) == *prefix)
-        };
-        for (prefix, why) in trouble {
-            if is_own(&prefix) {
-                troubles.push((Concern::Router, SetupError { item: item.clone(), error: format!("{prefix}: {why}") }));
-            } else if let Some(custom) = self.custom.get(&prefix) {
-                let item = format!("custom route {}", custom.id);
-                troubles.push((Concern::Rules, SetupError { item, error: why }));
-            } else {
-                learned.push((prefix, why));
-            }
+        if let Some(error) = self.table.error() {
+            return vec![(Concern::Router, SetupError { item, error: error.to_string() })];
         }
-        if !learned.is_empty() {
-            tracing::warn!(vpc = %self.id, routes = %join(&learned), "learned routes are not in place");
+        let gateways: Vec<IpNet> =
+            self.gateways.values().flat_map(|link| &link.addresses).map(|address| host_net(*address)).collect();
+        let mut troubles = Vec::new();
+        for (prefix, why) in self.table.trouble().iter() {
+            if gateways.contains(prefix) {
+                let error = format!("{prefix}: {why}");
+                troubles.push((Concern::Router, SetupError { item: item.clone(), error }));
+            } else if let Some(custom) = self.custom.get(prefix) {
+                let item = format!("custom route {}", custom.id);
+                troubles.push((Concern::Rules, SetupError { item, error: why.clone() }));
+            }
         }
         troubles
     }
+}
+
+/// What a router's table shall hold. `gateways`: each with the index of the link to it and its addresses.
+pub(crate) fn router_wish<'a>(
+    gateways: impl Iterator<Item = (VpnGatewayId, u32, &'a [IpAddr])>,
+    custom: &BTreeMap<IpNet, Custom>,
+    learned: Arc<BTreeMap<IpNet, Vec<VpnGatewayId>>>,
+) -> Wish<VpnGatewayId> {
+    let mut wish = Wish { learned, ..Wish::default() };
+    for (id, index, addresses) in gateways {
+        let hop = NextHop::onlink(IpAddr::V6(GATEWAY_LINK_LOCAL), index);
+        wish.hops.insert(id, [Some(hop); 2]);
+        for address in addresses {
+            let destination = host_net(*address);
+            wish.own.insert(destination, RouteSpec::unicast(destination, vec![hop]));
+        }
+    }
+    for (destination, custom) in custom {
+        wish.own.entry(*destination).or_insert_with(|| RouteSpec::unicast(*destination, vec![custom.hop]));
+    }
+    wish
 }
 
 /// Waits for `nft`; a program that hangs is an error like any other.
@@ -447,22 +493,6 @@ pub(crate) async fn apply_filter(
     filter: &(impl Ruleset + Sync),
 ) -> Result<(), SetupError> {
     in_time(item, filter::apply(namespace, filter)).await
-}
-
-/// Applies `routes` as all of ours in the main table. Returns those that are not in place, with the reason.
-pub(crate) async fn apply_routes(
-    netlink: &Netlink,
-    routes: &[RouteSpec],
-) -> Result<Vec<(IpNet, String)>, causeway_linux::Error> {
-    let applied = netlink.apply_routes(ROUTE_PROTOCOL, causeway_linux::route::MAIN_TABLE, routes).await?;
-    let foreign = applied.foreign.into_iter();
-    let foreign = foreign.map(|prefix| (prefix, "somebody else's route is in its place".to_owned()));
-    Ok(applied.failed.into_iter().chain(foreign).collect())
-}
-
-/// What [`apply_routes`] says, for people.
-pub(crate) fn join(trouble: &[(IpNet, String)]) -> String {
-    trouble.iter().map(|(prefix, why)| format!("{prefix}: {why}")).collect::<Vec<_>>().join("; ")
 }
 
 /// The router's Ethernet address on a Private Network: locally administered, and the same after every restart and on every node, so that

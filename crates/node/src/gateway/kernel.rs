@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use causeway_linux::filter::{ConnectionFilter, GatewayFilter};
@@ -14,11 +15,12 @@ use tokio::sync::mpsc;
 
 use super::connection::Connection;
 use super::tunnel::inside_mtu;
-use super::{Gateway, Incoming};
+use super::{Gateway, Incoming, RETRY_FIRST, VpcRoutes};
 use crate::error::SetupError;
 use crate::host::host_net;
 use crate::session::{self, Guard};
-use crate::vpc::{BARE, GATEWAY_LINK, GATEWAY_LINK_LOCAL, ROUTER_LINK_LOCAL, apply_filter, apply_routes, join};
+use crate::table::{Hops, Wish, join};
+use crate::vpc::{BARE, GATEWAY_LINK, GATEWAY_LINK_LOCAL, ROUTER_LINK_LOCAL, apply_filter};
 
 /// TCP over IPv4 and over IPv6: headers without options, octets.
 const HEADERS_V4: u32 = 40;
@@ -164,40 +166,65 @@ impl Gateway {
         }
     }
 
-    /// The VPC through its router, and what was learned through the tunnels. A learned route that the kernel does not take is no reason
-    /// to refuse the configuration: the peer chose it. It is tried again.
-    pub(super) async fn apply_routes(&mut self) -> Result<(), SetupError> {
-        self.routed = false;
+    /// Has the table brought to what it shall hold: the VPC through its router, and what was learned through the tunnels. A learned route that
+    /// the kernel does not take is no reason to refuse the configuration: the peer chose it. It is tried again. `fresh`: links or addresses
+    /// changed, or something failed.
+    pub(super) async fn wish_routes(&mut self, fresh: bool) -> Result<(), SetupError> {
         let item = format!("routes of gateway {}", self.id);
         let index = self.netlink.index(GATEWAY_LINK).await.map_err(SetupError::at(&item))?;
-        let mut routes: BTreeMap<IpNet, RouteSpec> = BTreeMap::new();
-        // Everything of the VPC's own goes through its router, which alone knows where it is.
-        for net in self.vpc.subnets.iter().chain(&self.vpc.custom) {
-            let own = self.desired.private_addresses.iter().find(|own| Family::of_net(own) == Family::of_net(net));
-            let mut route =
-                RouteSpec::unicast(net.trunc(), vec![NextHop::onlink(IpAddr::V6(ROUTER_LINK_LOCAL), index)]);
-            route.pref_src = own.map(IpNet::addr);
-            routes.insert(net.trunc(), route);
+        let own = own_routes(&self.vpc, &self.desired.private_addresses, index);
+        // What has no tunnel carries nothing, however long the choice among all gateways takes to hear of it.
+        let carrying = self.connections.iter().filter(|(_, connection)| connection.sending.is_some());
+        let hops = carrying.map(|(id, connection)| (*id, hops(connection))).collect();
+        self.table.wish(Wish { own, learned: Arc::clone(&self.routes), hops }, fresh);
+        Ok(())
+    }
+
+    /// Looks at how far the routes are: with its own in place, the configuration is in force. After news, and after a change.
+    pub(super) fn settle(&mut self) {
+        if !self.table.own_is_done() {
+            return;
         }
-        for (prefix, connections) in &self.routes {
-            let known = connections.iter().filter_map(|id| self.connections.get(id));
-            // What has no tunnel carries nothing, however long the choice among all gateways takes to hear of it.
-            let carrying = known.filter(|connection| connection.sending.is_some());
-            let hops: Vec<NextHop> = carrying.filter_map(|connection| hop(connection, prefix)).collect();
-            if !hops.is_empty() {
-                routes.entry(*prefix).or_insert_with(|| RouteSpec::unicast(*prefix, hops));
+        let before = (self.applied, self.refused.clone());
+        let trouble = self.table.trouble();
+        let nets = || self.vpc.subnets.iter().chain(&self.vpc.custom).map(IpNet::trunc);
+        let own: Vec<(IpNet, String)> =
+            trouble.iter().filter(|(prefix, _)| nets().any(|net| net == *prefix)).cloned().collect();
+        let error = self.table.error().map(|error| error.to_string());
+        let error = error.or_else(|| (!own.is_empty()).then(|| join(&own)));
+        if let Some(revision) = self.applying {
+            match error {
+                Some(error) => {
+                    let error = SetupError { item: format!("routes of gateway {}", self.id), error };
+                    self.refused = Some(error.refusal(revision));
+                }
+                None => {
+                    self.refused = None;
+                    self.applied = revision;
+                }
             }
         }
-        let routes: Vec<RouteSpec> = routes.into_values().collect();
-        let trouble = apply_routes(&self.netlink, &routes).await.map_err(SetupError::at(&item))?;
-        self.routed = trouble.is_empty();
-        let is_own = |prefix: &IpNet| self.vpc.subnets.iter().chain(&self.vpc.custom).any(|net| net.trunc() == *prefix);
-        let (own, learned): (Vec<_>, Vec<_>) = trouble.into_iter().partition(|(prefix, _)| is_own(prefix));
-        if !learned.is_empty() {
-            tracing::warn!(gateway = %self.id, routes = %join(&learned), "learned routes are not in place");
+        if self.table.has_failed() {
+            self.retry_soon();
+        } else if self.refused.is_none() && self.refusals.is_empty() && self.retry_at.is_none() {
+            self.retry_delay = RETRY_FIRST;
         }
-        if own.is_empty() { Ok(()) } else { Err(SetupError { item, error: join(&own) }) }
+        if before != (self.applied, self.refused.clone()) {
+            self.touch();
+        }
     }
+}
+
+/// Everything of the VPC's own goes through its router, which alone knows where it is. `index`: of the link to it.
+pub(crate) fn own_routes(vpc: &VpcRoutes, private: &[IpNet], index: u32) -> BTreeMap<IpNet, RouteSpec> {
+    let mut routes = BTreeMap::new();
+    for net in vpc.subnets.iter().chain(&vpc.custom) {
+        let source = private.iter().find(|own| Family::of_net(own) == Family::of_net(net));
+        let mut route = RouteSpec::unicast(net.trunc(), vec![NextHop::onlink(IpAddr::V6(ROUTER_LINK_LOCAL), index)]);
+        route.pref_src = source.map(IpNet::addr);
+        routes.insert(net.trunc(), route);
+    }
+    routes
 }
 
 async fn accept(listener: TcpListener, local: IpAddr, incoming: mpsc::Sender<Incoming>) {
@@ -217,9 +244,10 @@ async fn accept(listener: TcpListener, local: IpAddr, incoming: mpsc::Sender<Inc
     }
 }
 
-/// The way into a tunnel: by the peer's inside address of the family, so that several can share the load.
-fn hop(connection: &Connection, prefix: &IpNet) -> Option<NextHop> {
-    let family = Family::of_net(prefix);
-    let session = connection.sessions.get(&family)?;
-    Some(NextHop::onlink(session.config.peer, connection.tun_index))
+/// The ways into a tunnel: by the peer's inside address of each family, so that several can share the load.
+fn hops(connection: &Connection) -> Hops {
+    Family::ALL.map(|family| {
+        let session = connection.sessions.get(&family)?;
+        Some(NextHop::onlink(session.config.peer, connection.tun_index))
+    })
 }

@@ -17,13 +17,14 @@ use causeway_crypto::SystemEntropy;
 use causeway_datapath::Datapath;
 use causeway_ike::{Endpoint, EndpointConfig};
 use causeway_linux::filter::GatewayFilter;
-use causeway_linux::{Namespace, Netlink};
+use causeway_linux::route::MAIN_TABLE;
+use causeway_linux::{Namespace, Netlink, ROUTE_PROTOCOL, RouteTable};
 use causeway_model::desired::GatewayDesired;
 use causeway_model::observed::{Refusal, RouteDecision};
 use causeway_model::{ConnectionId, VpnGatewayId};
 use ipnet::IpNet;
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
@@ -31,7 +32,10 @@ use tokio_util::sync::CancellationToken;
 use crate::dispatch::{self, Word};
 use crate::error::SetupError;
 use crate::session::{Listener, SessionUpdate};
+use crate::table::Installer;
 use connection::Connection;
+#[cfg(test)]
+pub(crate) use kernel::own_routes;
 pub(crate) use report::GatewayReport;
 
 /// Counters are looked at this often: for liveness, rekeying by packets and reports.
@@ -72,7 +76,7 @@ pub(crate) struct Wanted {
     /// MTU of the underlay, octets.
     pub(crate) underlay_mtu: u32,
     /// Learned routes to install.
-    pub(crate) routes: BTreeMap<IpNet, Vec<ConnectionId>>,
+    pub(crate) routes: Arc<BTreeMap<IpNet, Vec<ConnectionId>>>,
     /// What became of each learned route.
     pub(crate) decisions: Arc<Decisions>,
 }
@@ -137,12 +141,13 @@ pub(crate) struct Gateway {
     around: Surroundings,
     ike: Endpoint,
     connections: BTreeMap<ConnectionId, Connection>,
-    routes: BTreeMap<IpNet, Vec<ConnectionId>>,
+    routes: Arc<BTreeMap<IpNet, Vec<ConnectionId>>>,
     decisions: Arc<Decisions>,
+    table: Installer<ConnectionId>,
+    /// Notified when routes came into place, or could not.
+    table_news: Arc<Notify>,
     /// The packet filter in force; `None` until there is one.
     filter: Option<GatewayFilter>,
-    /// Whether the last application of routes succeeded.
-    routed: bool,
     listeners: BTreeMap<IpAddr, (Listener, AbortHandle)>,
     updates_tx: mpsc::Sender<SessionUpdate>,
     updates: mpsc::Receiver<SessionUpdate>,
@@ -152,6 +157,8 @@ pub(crate) struct Gateway {
     words: mpsc::Receiver<Word>,
     stop: CancellationToken,
     applied: u64,
+    /// The revision that is in force once its routes are; `None` while something else of it is refused.
+    applying: Option<u64>,
     refused: Option<Refusal>,
     /// Connections of which the newest configuration was refused.
     refusals: BTreeMap<ConnectionId, Refusal>,
@@ -186,6 +193,9 @@ impl Gateway {
         let stop = CancellationToken::new();
         let now = Instant::now();
         let (wanted_tx, wanted_rx) = watch::channel(wanted.clone());
+        let table_news = Arc::<Notify>::default();
+        let table = RouteTable::new(netlink.clone(), ROUTE_PROTOCOL, MAIN_TABLE);
+        let table = Installer::start(format!("gateway {}", wanted.desired.id), table, Arc::clone(&table_news));
         let gateway = Self {
             id: wanted.desired.id,
             incarnation,
@@ -199,8 +209,9 @@ impl Gateway {
             connections: BTreeMap::new(),
             routes: wanted.routes,
             decisions: wanted.decisions,
+            table,
+            table_news,
             filter: None,
-            routed: true,
             listeners: BTreeMap::new(),
             updates_tx,
             updates,
@@ -210,6 +221,7 @@ impl Gateway {
             words,
             stop: stop.clone(),
             applied: 0,
+            applying: None,
             refused: None,
             refusals: BTreeMap::new(),
             swapped: Vec::new(),
@@ -230,6 +242,7 @@ impl Gateway {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let far = Duration::from_secs(3600);
         let stop = self.stop.clone();
+        let table_news = Arc::clone(&self.table_news);
         loop {
             self.drain_ike().await;
             self.tell_swapped().await;
@@ -247,6 +260,7 @@ impl Gateway {
                 () = sleep_until(ike_at.into()) => self.ike.handle_timeout(Instant::now()),
                 () = sleep_until(self.retry_at.unwrap_or(now + far).into()), if self.retry_at.is_some() => self.apply().await,
                 () = sleep_until(self.report_at.unwrap_or(now + far).into()), if self.report_at.is_some() => self.report(),
+                () = table_news.notified() => self.settle(),
                 _ = tick.tick() => self.tick(),
             }
         }
@@ -262,8 +276,8 @@ impl Gateway {
 
     async fn take_wanted(&mut self) {
         let Wanted { desired, vpc, underlay_mtu, routes, decisions } = self.wanted.borrow_and_update().clone();
-        let routes_changed = self.routes != routes;
-        if self.decisions != decisions {
+        let routes_changed = !Arc::ptr_eq(&self.routes, &routes);
+        if !Arc::ptr_eq(&self.decisions, &decisions) {
             self.decisions = decisions;
             self.touch();
         }
@@ -276,7 +290,7 @@ impl Gateway {
             self.retry_delay = RETRY_FIRST;
             // Applies the routes, too.
             self.apply().await;
-        } else if routes_changed && let Err(error) = self.apply_routes().await {
+        } else if routes_changed && let Err(error) = self.wish_routes(false).await {
             tracing::warn!(%error, gateway = %self.id, "routes are not all in place");
             self.retry_soon();
         }
@@ -288,20 +302,17 @@ impl Gateway {
         let revision = self.desired.revision;
         self.around.datapath.set_limits(self.id, self.desired.bandwidth);
         match self.apply_gateway().await {
-            Ok(()) => {
-                self.refused = None;
-                self.applied = revision;
-            }
+            Ok(()) => self.applying = Some(revision),
             Err(error) => {
                 tracing::warn!(%error, gateway = %self.id, revision, "configuration refused");
+                self.applying = None;
                 self.refused = Some(error.refusal(revision));
             }
         }
-        if self.refused.is_none() && self.refusals.is_empty() && self.routed {
-            self.retry_delay = RETRY_FIRST;
-        } else {
+        if self.applying.is_none() || !self.refusals.is_empty() {
             self.retry_soon();
         }
+        self.settle();
         self.touch();
     }
 
@@ -346,7 +357,7 @@ impl Gateway {
                 known.applied = connection.revision;
             }
         }
-        self.apply_routes().await
+        self.wish_routes(true).await
     }
 
     fn refuse(&mut self, id: ConnectionId, revision: u64, error: &SetupError) {

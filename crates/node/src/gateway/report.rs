@@ -1,6 +1,7 @@
 //! The gateway's report: facts of its connections, and the routes that they learned.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use causeway_bgp::{LinkKind, Route, preference};
@@ -28,7 +29,7 @@ pub(crate) struct GatewayReport {
     pub(crate) vpc: VpcId,
     pub(crate) gateway: GatewayFacts,
     pub(crate) connections: Vec<ConnectionFacts>,
-    pub(crate) learned: Vec<Learned>,
+    pub(crate) learned: Arc<Vec<Learned>>,
 }
 
 impl Gateway {
@@ -60,7 +61,7 @@ impl Gateway {
             vpc: self.desired.vpc,
             gateway: GatewayFacts { id: self.id, applied: self.applied, refused: self.refused.clone() },
             connections,
-            learned,
+            learned: Arc::new(learned),
         };
         // Never waits: the node may be waiting for this gateway at this moment.
         if let Err(mpsc::error::TrySendError::Full(_)) = self.around.reports.try_send(report) {

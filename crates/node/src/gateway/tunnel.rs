@@ -332,7 +332,7 @@ impl Gateway {
     /// A connection got its first tunnel or lost its last. Its routes follow at once, before anybody chooses among all gateways, and the
     /// node hears of it without the usual pauses.
     async fn follow_tunnel(&mut self) {
-        if let Err(error) = self.apply_routes().await {
+        if let Err(error) = self.wish_routes(false).await {
             tracing::warn!(%error, gateway = %self.id, "routes are not all in place");
             self.retry_soon();
         }

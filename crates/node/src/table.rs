@@ -1,0 +1,313 @@
+//! The routes of one namespace, installed by a task of their own: however many there are, whoever wants them does not wait.
+//!
+//! By level: a wish says everything that the table shall hold, and the newest counts. The task goes towards it in chunks and looks for a newer
+//! one between them. The namespace's own routes come first, and what went of them; then what was learned, then what is left over.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use causeway_linux::{Applied, Change, Error, NextHop, RouteSpec, RouteTable};
+use causeway_model::Family;
+use ipnet::IpNet;
+use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
+
+/// Changes between two looks for a newer wish: a few tens of milliseconds.
+const CHUNK: usize = 1024;
+/// Rounds of comparing and changing before giving up.
+const ROUNDS: usize = 4;
+/// Routes that a log line names.
+const NAMED: usize = 8;
+
+/// Ways to one who learned a route, for IPv4 and for IPv6; `None`: none at present.
+pub(crate) type Hops = [Option<NextHop>; 2];
+
+/// Everything that a namespace's table shall hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wish<Id> {
+    /// The namespace's own routes, by destination: they beat what was learned for the same prefix.
+    pub(crate) own: BTreeMap<IpNet, RouteSpec>,
+    /// What was learned: who leads there.
+    pub(crate) learned: Arc<BTreeMap<IpNet, Vec<Id>>>,
+    /// Ways to those. Who is not here carries nothing.
+    pub(crate) hops: BTreeMap<Id, Hops>,
+}
+
+impl<Id> Default for Wish<Id> {
+    fn default() -> Self {
+        Self { own: BTreeMap::new(), learned: Arc::default(), hops: BTreeMap::new() }
+    }
+}
+
+impl<Id: Copy + Ord> Wish<Id> {
+    /// The table, by destination.
+    pub(crate) fn routes(&self) -> BTreeMap<IpNet, RouteSpec> {
+        let mut routes = self.own.clone();
+        for (prefix, ways) in self.learned.iter().filter(|(prefix, _)| !self.own.contains_key(*prefix)) {
+            let hop = |id: &Id| {
+                let [ipv4, ipv6] = *self.hops.get(id)?;
+                if Family::of_net(prefix).is_ipv6() { ipv6 } else { ipv4 }
+            };
+            let hops: Vec<NextHop> = ways.iter().filter_map(hop).collect();
+            if !hops.is_empty() {
+                routes.insert(*prefix, RouteSpec::unicast(*prefix, hops));
+            }
+        }
+        routes
+    }
+}
+
+/// A table that can be changed: the kernel's.
+pub(crate) trait Table: Send + 'static {
+    /// See [`RouteTable::forget`].
+    fn forget(&mut self);
+    /// See [`RouteTable::set_thorough`].
+    fn set_thorough(&mut self, thorough: bool);
+    /// See [`RouteTable::plan`].
+    fn plan(&mut self, routes: &BTreeMap<IpNet, RouteSpec>) -> impl Future<Output = Result<Vec<Change>, Error>> + Send;
+    /// See [`RouteTable::carry_out`].
+    fn carry_out(&mut self, changes: Vec<Change>) -> impl Future<Output = Result<Applied, Error>> + Send;
+}
+
+impl Table for RouteTable {
+    fn forget(&mut self) {
+        Self::forget(self);
+    }
+
+    fn set_thorough(&mut self, thorough: bool) {
+        Self::set_thorough(self, thorough);
+    }
+
+    async fn plan(&mut self, routes: &BTreeMap<IpNet, RouteSpec>) -> Result<Vec<Change>, Error> {
+        Self::plan(self, routes.values()).await
+    }
+
+    async fn carry_out(&mut self, changes: Vec<Change>) -> Result<Applied, Error> {
+        Self::carry_out(self, changes).await
+    }
+}
+
+/// How far the task is.
+#[derive(Clone, Debug, Default)]
+struct Progress {
+    /// Number of the newest wish whose own routes were dealt with.
+    own: u64,
+    /// Number of the newest wish that was dealt with as a whole.
+    all: u64,
+    /// What of that one is not in place, with the reason.
+    trouble: Arc<Vec<(IpNet, String)>>,
+    /// Why nothing could be done.
+    error: Option<Arc<str>>,
+}
+
+#[derive(Clone, Debug)]
+struct Numbered<Id> {
+    number: u64,
+    /// Number of the newest wish for which the kernel is to be looked at, rather than what is remembered of it.
+    fresh: u64,
+    wish: Arc<Wish<Id>>,
+}
+
+/// The owner's hold on the task; dropping it ends the task.
+pub(crate) struct Installer<Id> {
+    wishes: watch::Sender<Numbered<Id>>,
+    progress: watch::Receiver<Progress>,
+    task: AbortHandle,
+}
+
+impl<Id: Copy + Ord + Send + Sync + Debug + 'static> Installer<Id> {
+    /// Starts the task. `news` is notified whenever there is progress.
+    pub(crate) fn start(item: String, table: impl Table, news: Arc<Notify>) -> Self {
+        let (wishes, wishes_rx) = watch::channel(Numbered { number: 0, fresh: 0, wish: Arc::default() });
+        let (progress_tx, progress) = watch::channel(Progress::default());
+        let task =
+            Task { item, table, wishes: wishes_rx, progress: progress_tx, news, own: BTreeSet::new(), looked: 0 };
+        let task = tokio::spawn(task.run()).abort_handle();
+        Self { wishes, progress, task }
+    }
+
+    /// Says what the table shall hold. Nothing happens if it was said before, unless the kernel is to be looked at again: links or addresses
+    /// changed, which takes routes along, or something failed.
+    pub(crate) fn wish(&self, wish: Wish<Id>, fresh: bool) {
+        self.wishes.send_if_modified(|newest| {
+            if !fresh && *newest.wish == wish {
+                return false;
+            }
+            newest.number += 1;
+            if fresh {
+                newest.fresh = newest.number;
+            }
+            newest.wish = Arc::new(wish);
+            true
+        });
+    }
+
+    fn newest(&self) -> u64 {
+        self.wishes.borrow().number
+    }
+
+    /// Whether the own routes of the newest wish were dealt with: they are in place, or among the trouble.
+    pub(crate) fn own_is_done(&self) -> bool {
+        self.progress.borrow().own == self.newest()
+    }
+
+    /// Whether the newest wish was dealt with as a whole.
+    pub(crate) fn is_done(&self) -> bool {
+        self.progress.borrow().all == self.newest()
+    }
+
+    /// Whether something of the newest wish, which was dealt with, is not in place.
+    pub(crate) fn has_failed(&self) -> bool {
+        let progress = self.progress.borrow();
+        self.is_done() && (progress.error.is_some() || !progress.trouble.is_empty())
+    }
+
+    /// What is not in place, as far as it is known.
+    pub(crate) fn trouble(&self) -> Arc<Vec<(IpNet, String)>> {
+        Arc::clone(&self.progress.borrow().trouble)
+    }
+
+    /// Why nothing can be done at present.
+    pub(crate) fn error(&self) -> Option<Arc<str>> {
+        self.progress.borrow().error.clone()
+    }
+}
+
+impl<Id> Drop for Installer<Id> {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Task<Id, T> {
+    /// For the log.
+    item: String,
+    table: T,
+    wishes: watch::Receiver<Numbered<Id>>,
+    progress: watch::Sender<Progress>,
+    news: Arc<Notify>,
+    /// Own routes that may be in the table.
+    own: BTreeSet<IpNet>,
+    /// Number of the wish for which the kernel was looked at last.
+    looked: u64,
+}
+
+impl<Id: Copy + Ord + Send + Sync, T: Table> Task<Id, T> {
+    async fn run(mut self) {
+        loop {
+            let newest = self.wishes.borrow_and_update().clone();
+            match self.fulfil(&newest).await {
+                Ok(Some(trouble)) => {
+                    if !trouble.is_empty() {
+                        tracing::warn!(item = self.item, routes = %join(&trouble), "routes are not all in place");
+                    }
+                    self.publish(newest.number, trouble, None);
+                }
+                // A newer one is there.
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(item = self.item, %error, "routes cannot be changed");
+                    self.table.forget();
+                    self.publish(newest.number, Vec::new(), Some(error.to_string().into()));
+                }
+            }
+            if self.wishes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn publish(&self, number: u64, trouble: Vec<(IpNet, String)>, error: Option<Arc<str>>) {
+        self.progress.send_replace(Progress { own: number, all: number, trouble: Arc::new(trouble), error });
+        self.news.notify_one();
+    }
+
+    /// Goes towards a wish; what is not in place in the end, or `None` if a newer wish came.
+    async fn fulfil(&mut self, newest: &Numbered<Id>) -> Result<Option<Vec<(IpNet, String)>>, Error> {
+        let mut read = newest.fresh > self.looked;
+        self.looked = newest.fresh.max(self.looked);
+        let routes = newest.wish.routes();
+        for round in 0..ROUNDS {
+            let last = round + 1 == ROUNDS;
+            if read {
+                self.table.forget();
+            }
+            self.table.set_thorough(round > 0);
+            let changes = self.table.plan(&routes).await?;
+            let [own, others] = self.in_order(&newest.wish, changes);
+            let mut applied = Applied::default();
+            // The kernel does not always do what it acknowledged when an IPv6 route gets other next hops.
+            let quirk = |change: &Change| {
+                matches!(change, Change::Replace(_)) && Family::of_net(&change.spec().destination).is_ipv6()
+            };
+            let mut again = own.iter().any(quirk);
+            for chunk in own.chunks(CHUNK) {
+                applied += self.table.carry_out(chunk.to_vec()).await?;
+            }
+            // What was refused by a table that had just been read is refused.
+            let is_final = |applied: &Applied| applied.is_complete() || (read && !applied.lost);
+            if is_final(&applied) && !again {
+                self.own = newest.wish.own.keys().copied().collect();
+                self.own_done(newest.number, trouble(&applied));
+            } else {
+                self.own.extend(newest.wish.own.keys());
+            }
+            again |= others.iter().any(quirk);
+            let mut chunks = others.chunks(CHUNK).peekable();
+            while let Some(chunk) = chunks.next() {
+                applied += self.table.carry_out(chunk.to_vec()).await?;
+                // Behind a chunk and not before it: whoever changes their mind all the time gets something, too.
+                if chunks.peek().is_some() && self.wishes.has_changed().unwrap_or(false) {
+                    return Ok(None);
+                }
+            }
+            if last || (is_final(&applied) && !again) {
+                return Ok(Some(trouble(&applied)));
+            }
+            read = true;
+        }
+        Ok(Some(Vec::new()))
+    }
+
+    /// What changes of the own routes, and the rest, each with deletions last.
+    fn in_order(&self, wish: &Wish<Id>, changes: Vec<Change>) -> [Vec<Change>; 2] {
+        let is_own = |change: &Change| match change {
+            Change::Delete(spec) => self.own.contains(&spec.destination),
+            Change::Add(spec) | Change::Replace(spec) => wish.own.contains_key(&spec.destination),
+        };
+        let (own, others) = changes.into_iter().partition(is_own);
+        [own, others]
+    }
+
+    fn own_done(&self, number: u64, trouble: Vec<(IpNet, String)>) {
+        let news = self.progress.send_if_modified(|progress| {
+            if progress.own == number {
+                return false;
+            }
+            // What went wrong before was about another wish.
+            *progress = Progress { own: number, all: progress.all, trouble: Arc::new(trouble), error: None };
+            true
+        });
+        if news {
+            self.news.notify_one();
+        }
+    }
+}
+
+/// What is not in place, and why.
+fn trouble(applied: &Applied) -> Vec<(IpNet, String)> {
+    let foreign = applied.foreign.iter();
+    let foreign = foreign.map(|prefix| (*prefix, "somebody else's route is in its place".to_owned()));
+    applied.failed.iter().cloned().chain(foreign).collect()
+}
+
+/// Routes that are not in place, for people: the first few of them.
+pub(crate) fn join(trouble: &[(IpNet, String)]) -> String {
+    let named = trouble.iter().take(NAMED).map(|(prefix, why)| format!("{prefix}: {why}"));
+    let mut text = named.collect::<Vec<_>>().join("; ");
+    if let Some(more) = trouble.len().checked_sub(NAMED).filter(|more| *more > 0) {
+        text.push_str(&format!("; and {more} more"));
+    }
+    text
+}
