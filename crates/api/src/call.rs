@@ -26,6 +26,9 @@ use crate::headers::RequestId;
 
 /// Octets of a body at most.
 pub(crate) const MAX_BODY: usize = 1 << 20;
+/// Octets that are read at most of a body that is longer: what is beyond [`MAX_BODY`] is thrown away, so that a client which sends
+/// everything before it listens hears why it was refused.
+const MAX_DISCARDED: usize = 32 << 20;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -213,20 +216,23 @@ async fn read_body(request: Request) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let mut incoming = request.into_body();
     let announced = axum::body::HttpBody::size_hint(&incoming);
     let room = usize::try_from(announced.upper().unwrap_or(announced.lower())).unwrap_or(usize::MAX);
-    if room > MAX_BODY {
+    if room > MAX_DISCARDED {
         return Err(too_large());
     }
     let read = async {
-        let mut body = Zeroizing::new(Vec::with_capacity(room));
+        let mut body = Zeroizing::new(Vec::with_capacity(room.min(MAX_BODY)));
+        let mut length = 0usize;
         while let Some(frame) = incoming.frame().await {
             let Ok(frame) = frame else { return Err(Failure(Body::error("ended before it was complete"))) };
             let Some(data) = frame.data_ref() else { continue };
-            if body.len() + data.len() > MAX_BODY {
-                return Err(too_large());
+            length = length.saturating_add(data.len());
+            if length <= MAX_BODY {
+                append(&mut body, data);
+            } else if length > MAX_DISCARDED {
+                break;
             }
-            append(&mut body, data);
         }
-        Ok(body)
+        if length > MAX_BODY { Err(too_large()) } else { Ok(body) }
     };
     match tokio::time::timeout(BODY_TIMEOUT, read).await {
         Ok(body) => body,
