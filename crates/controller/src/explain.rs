@@ -32,7 +32,14 @@ impl Controller {
     async fn picture(&self, reader: &mut Reader, vpc: VpcId) -> Result<Picture> {
         let networks = reader.networks_by_vpc(self.region()).await?;
         let networks = networks.into_iter().filter(|(of, _, _)| *of == vpc).map(|(_, id, subnets)| (id, subnets));
-        let mut picture = Picture { networks: networks.collect(), ..Picture::default() };
+        let config = reader.vpc_config(vpc).await?;
+        let mut picture = Picture {
+            networks: networks.collect(),
+            custom_routes: reader.custom_routes(self.region()).await?.remove(&vpc).unwrap_or_default(),
+            acl_ipv4: config.acl_ipv4,
+            acl_ipv6: config.acl_ipv6,
+            ways: Vec::new(),
+        };
         for gateway in reader.gateways_of_vpc(vpc).await? {
             for record in reader.connection_records(gateway.gateway.id).await? {
                 picture.ways.push(way(reader, record, gateway.gateway.locked).await?);

@@ -9,7 +9,7 @@ use causeway_model::observed::{
 use causeway_model::{Family, Timestamp};
 use serde_json::{Value, json};
 
-use crate::service::{EXTENSION, S2S, Service, VPC};
+use crate::service::{EXTENSION, IPAM, S2S, Service, VPC};
 
 const ROUTES: u32 = 10_000;
 
@@ -160,4 +160,84 @@ async fn routes_and_packets_are_explained_from_the_facts() {
     assert_eq!(answer.error(404, "not_found")["resource"], "vpc");
     let answer = service.get(&path).await;
     assert_eq!(answer.arguments(), [("prefix".to_owned(), "required".to_owned())]);
+}
+
+/// What the tenant sets decides at once, whatever the node has done about it: the rule and the route are named.
+#[tokio::test]
+async fn access_lists_and_custom_routes_decide() {
+    let service = Service::start_with_facts(busy).await;
+    let (vpc, connection) = connected(&service).await;
+    let ask =
+        async |query: &str| service.get(&format!("{EXTENSION}/route-explanation?vpc_id={vpc}&{query}")).await.ok();
+    let rule = |action: &str, port: u16, description: &str| {
+        json!({
+            "action": action, "description": description, "protocol": "tcp", "source": "0.0.0.0/0", "destination": "0.0.0.0/0",
+            "src_port_low": 0, "src_port_high": 0, "dst_port_low": port, "dst_port_high": port,
+        })
+    };
+    let set = async |rules: Value, default: &str| {
+        let list = json!({"rules": rules, "is_ipv6": false, "default_policy": default});
+        service.call("PUT", &format!("{VPC}/vpcs/{vpc}/acl-rules"), &list.to_string()).await.ok()
+    };
+    set(json!([rule("accept", 443, "web"), rule("drop", 23, "no telnet")]), "drop").await;
+    let packet = "source=10.0.0.5&destination=10.9.0.7&protocol";
+    let acl = |answer: &Value| {
+        let steps = answer["steps"].as_array().expect("steps");
+        steps.iter().find(|step| step["at"] == "acl").expect("a step").clone()
+    };
+    let web = ask(&format!("{packet}=tcp&port=443")).await;
+    assert_eq!((&web["verdict"], &acl(&web)["passes"]), (&json!("delivered"), &json!(true)));
+    assert_eq!(acl(&web)["detail"], "rule 1 of the IPv4 list (web) accepts");
+    let telnet = ask(&format!("{packet}=tcp&port=23")).await;
+    assert_eq!((&telnet["verdict"], &telnet["reason"]["code"]), (&json!("dropped"), &json!("acl_denied")));
+    let evidence = &telnet["reason"]["evidence"];
+    assert_eq!(
+        (&evidence["rule"], &evidence["rule_index"]),
+        (&json!("rule 2 of the IPv4 list (no telnet)"), &json!("1"))
+    );
+    let ping = ask(&format!("{packet}=icmp")).await;
+    assert_eq!(ping["reason"]["evidence"]["rule"], "the default of the IPv4 list");
+    // The same list meets what comes through the tunnel.
+    let back = ask("source=10.9.0.7&destination=10.0.0.5&protocol=tcp&port=23").await;
+    assert_eq!(back["reason"]["code"], "acl_denied");
+    set(json!([]), "accept").await;
+
+    let network = service.get(&format!("{VPC}/private-networks?vpc_id={vpc}")).await.ok();
+    let holder = json!({
+        "source": {"private_network_id": network["private_networks"][0]["id"]}, "is_ipv6": false,
+        "resource": {"mac_address": "bc:24:11:74:d0:5b", "name": "router"},
+    });
+    let hop = service.post(&format!("{IPAM}/ips"), &holder).await.ok();
+    let custom = async |destination: &str| {
+        let route = json!({
+            "description": "", "vpc_id": vpc, "destination": destination, "nexthop_resource_id": hop["id"], "tags": [],
+        });
+        service.post(&format!("{VPC}/routes"), &route).await.ok()
+    };
+    let route = custom("10.9.0.5/32").await;
+    let taken = ask("prefix=10.9.0.5/32").await;
+    let first = &taken["candidates"][0];
+    assert_eq!(
+        (&first["origin"], &first["taken"], &first["custom_route_id"]),
+        (&json!("custom"), &json!(true), &route["id"])
+    );
+    assert_eq!(
+        Some(first["next_hop"].as_str().expect("an address")),
+        hop["address"].as_str().and_then(|text| text.split('/').next())
+    );
+    let second = &taken["candidates"][1];
+    assert_eq!((&second["connection_id"], &second["decision"]), (&json!(connection), &json!("beaten")));
+    assert_eq!(second["detail"], format!("custom route {}", route["id"].as_str().expect("an id")));
+    let delivered = ask("source=10.0.0.5&destination=10.9.0.5").await;
+    let last = delivered["steps"].as_array().and_then(|steps| steps.last()).expect("a step").clone();
+    assert_eq!((&delivered["verdict"], &last["at"]), (&json!("delivered"), &json!("delivery")));
+    assert!(last["detail"].as_str().is_some_and(|text| text.contains("custom route")), "{last}");
+    // A wider one leaves the longer prefix to the device.
+    let wide = custom("10.9.0.0/24").await;
+    let both = ask("prefix=10.9.0.9/32").await;
+    let taken: Vec<_> =
+        both["candidates"].as_array().expect("routes").iter().map(|route| route["taken"].clone()).collect();
+    assert!(both["candidates"][0]["detail"].is_null() || both["candidates"][0]["origin"] == "custom", "{both}");
+    assert_eq!(taken.iter().filter(|taken| **taken == json!(true)).count(), 1);
+    assert!(both["candidates"].as_array().expect("routes").iter().any(|route| route["custom_route_id"] == wide["id"]));
 }
