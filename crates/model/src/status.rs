@@ -330,21 +330,32 @@ fn observed_status(view: &ConnectionView<'_>) -> (ConnectionStatus, Option<Fault
     let missing: Vec<Family> =
         view.expected.iter().copied().filter(|family| bgp_status(view, *family) != BgpStatus::Up).collect();
     if let Some(first) = missing.first() {
-        let session = |family: Family| view.sessions.iter().find(|session| session.family == family);
-        let mut fault = session(*first)
-            .and_then(|session| session.fault.clone())
+        let mut fault = session_fault(view, *first)
             .unwrap_or_else(|| ReasonCode::BgpConnecting.into())
             .with("family", first.to_string());
         for family in missing.iter().skip(1) {
-            let code = session(*family)
-                .and_then(|session| session.fault.as_ref())
-                .map_or(ReasonCode::BgpConnecting, |fault| fault.code);
+            let code = session_fault(view, *family).map_or(ReasonCode::BgpConnecting, |fault| fault.code);
             fault = fault.with(&format!("{family}_session"), code.as_str());
         }
         let status = if missing.len() == view.expected.len() { S::Down } else { S::LimitedConnectivity };
         return (status, Some(fault));
     }
     (S::Active, active_fault(view, up))
+}
+
+/// Why the session of `family` is down. Where no tunnel that is up carries the family, that is the root, and what the session met follows.
+fn session_fault(view: &ConnectionView<'_>, family: Family) -> Option<Fault> {
+    let name = family.to_string();
+    let mut roots = view.tunnels.iter().filter(|tunnel| tunnel.up).map(|tunnel| {
+        tunnel.fault.as_ref().filter(|fault| {
+            fault.code == ReasonCode::TsNarrowed
+                && fault.evidence.get("not_carried").is_some_and(|list| list.split(", ").any(|item| item == name))
+        })
+    });
+    let root = roots.next().flatten().filter(|_| roots.all(|other| other.is_some()));
+    root.cloned().or_else(|| {
+        view.sessions.iter().find(|session| session.family == family).and_then(|session| session.fault.clone())
+    })
 }
 
 /// Row 10's reasons, the first that holds.

@@ -1,8 +1,61 @@
-//! One case per row of the two tables of system.md §3.
+//! One case per row of the two tables of system.md §3, and for each reason that a row names one.
+
+use std::collections::BTreeSet;
 
 use super::*;
 use crate::observed::TunnelCounters;
 use crate::time::Timestamp;
+
+/// The rows of the gateway's table with the reasons that the specification puts there.
+const GATEWAY_ROWS: &[(&str, &[ReasonCode])] = &[
+    ("1", &[]),
+    ("2", &[ReasonCode::Locked]),
+    ("3", &[]),
+    ("4", &[ReasonCode::NodeRefused, ReasonCode::NoCapacity, ReasonCode::NoNode]),
+    ("5", &[ReasonCode::Failover]),
+    ("6", &[ReasonCode::NoHealthyNode]),
+    ("7", &[ReasonCode::NodeKeepaliveFail]),
+    ("8", &[]),
+    ("9", &[ReasonCode::ConfigOverdue, ReasonCode::ConfigRefused]),
+    ("10", &[]),
+];
+
+/// The same of the connection's table. Rows 5, 6, 8 and 9 show what tunnels and sessions met, whatever that is.
+const CONNECTION_ROWS: &[(&str, &[ReasonCode])] = &[
+    ("1", &[ReasonCode::Locked]),
+    ("2", &[ReasonCode::GatewayNotReady]),
+    ("3", &[ReasonCode::NodeUnreachable]),
+    ("4", &[ReasonCode::NodeUnreachable]),
+    ("4a", &[ReasonCode::ConfigRefused, ReasonCode::ConfigOverdue]),
+    ("5", &[ReasonCode::AwaitingDevice]),
+    ("6", &[]),
+    ("7", &[ReasonCode::NoRoutingPolicy]),
+    ("8", &[]),
+    ("9", &[]),
+    (
+        "10",
+        &[
+            ReasonCode::ConfigRefused,
+            ReasonCode::ConfigPending,
+            ReasonCode::TunnelRedundancyLost,
+            ReasonCode::PskChangeUnproven,
+            ReasonCode::PropagationDisabled,
+        ],
+    ),
+];
+
+/// That every row has a case and every reason of a row one, and that no case belongs to no row.
+fn nothing_is_missing(table: &[(&str, &[ReasonCode])], cases: &[(&str, Option<ReasonCode>)]) {
+    let row = |label: &str| label.split(' ').next().unwrap_or_default().to_owned();
+    let rows: BTreeSet<String> = table.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(cases.iter().map(|(label, _)| row(label)).collect::<BTreeSet<_>>(), rows);
+    for (name, codes) in table {
+        for code in *codes {
+            let found = cases.iter().any(|(label, shown)| row(label) == *name && *shown == Some(*code));
+            assert!(found, "row {name} has no case with {code}");
+        }
+    }
+}
 
 fn refusal() -> Refusal {
     Refusal { revision: 2, item: "underlay address 192.0.2.1".to_owned(), error: "EEXIST".to_owned() }
@@ -92,6 +145,7 @@ fn every_row_of_the_gateway_table() {
         ),
         ("10", base, S::Active, None),
     ];
+    nothing_is_missing(GATEWAY_ROWS, &cases.iter().map(|(row, _, _, code)| (*row, *code)).collect::<Vec<_>>());
     for (row, view, status, code) in cases {
         let (got, fault) = gateway_status(&view);
         assert_eq!((got, fault.map(|fault| fault.code)), (status, code), "row {row}");
@@ -143,6 +197,7 @@ fn every_row_of_the_connection_table() {
     let half = || vec![session(Ipv4, true, None), session(Ipv6, false, Some(R::TcpRefused.into()))];
     let none =
         || vec![session(Ipv4, false, Some(R::BgpAsnMismatch.into())), session(Ipv6, false, Some(R::TcpRefused.into()))];
+    let narrowed = vec![tunnel(Ipv4, true, Some(Fault::new(R::TsNarrowed).with("not_carried", "IPv6")))];
     let two = vec![Ipv4, Ipv6];
     let case = |row, change: fn(&mut ConnectionView<'_>), tunnels, sessions, status, code| Case {
         row,
@@ -232,6 +287,16 @@ fn every_row_of_the_connection_table() {
         Case { expected: vec![], ..case("7", |_| {}, up(), vec![], S::Down, Some(R::NoRoutingPolicy)) },
         case("8", |_| {}, up(), none(), S::Down, Some(R::BgpAsnMismatch)),
         case("9", |_| {}, up(), half(), S::LimitedConnectivity, Some(R::TcpRefused)),
+        case("9 root in the tunnel", |_| {}, narrowed.clone(), half(), S::LimitedConnectivity, Some(R::TsNarrowed)),
+        case(
+            "9 where the other tunnel carries the family",
+            |_| {},
+            vec![narrowed[0].clone(), tunnel(Ipv6, true, None)],
+            half(),
+            S::LimitedConnectivity,
+            Some(R::TcpRefused),
+        ),
+        case("10 of a session that is up all the same", |_| {}, narrowed, both(), S::Active, Some(R::TsNarrowed)),
         Case { expected: vec![Ipv4], ..case("10 one family", |_| {}, up(), half(), S::Active, None) },
         case("10", |_| {}, up(), both(), S::Active, None),
         case("10 refused", |v| v.refused = Some(refusal()), up(), both(), S::Active, Some(R::ConfigRefused)),
@@ -248,6 +313,7 @@ fn every_row_of_the_connection_table() {
         case("10 key", |v| v.psk_unproven = true, up(), both(), S::Active, Some(R::PskChangeUnproven)),
         case("10 propagation", |v| v.propagation = false, up(), both(), S::Active, Some(R::PropagationDisabled)),
     ];
+    nothing_is_missing(CONNECTION_ROWS, &cases.iter().map(|case| (case.row, case.code)).collect::<Vec<_>>());
     for case in cases {
         let mut view = ConnectionView {
             locked: false,
