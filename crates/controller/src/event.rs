@@ -1,18 +1,24 @@
 //! The history of gateways and connections: what became of them, why, and who changed what.
 
-use causeway_model::observed::ConnectionFacts;
-use causeway_model::reason::Fault;
+use std::collections::BTreeMap;
+
+use causeway_model::observed::{ConnectionFacts, ReceivedRoute, RouteDecision, SessionFacts, TunnelFacts};
+use causeway_model::reason::{Fault, ReasonCode};
 use causeway_model::resource::Caller;
-use causeway_model::{ConnectionId, Error, Timestamp, VpnGatewayId};
-use causeway_store::{ObjectEvent, Writer};
+use causeway_model::{ConnectionId, Error, Family, Timestamp, VpnGatewayId};
+use causeway_store::{EventText, ObjectEvent, Writer};
+use ipnet::IpNet;
 
 use crate::access::Intent::Read;
 use crate::connection::find;
+use crate::flap::{self, Change};
 use crate::gateway::find_gateway;
 use crate::{Controller, Result};
 
 /// Events that are kept of an object, and shown at once, at most.
 const MAX_EVENTS: u32 = 200;
+/// Prefixes that an event names at most of each kind.
+const EXAMPLES: usize = 8;
 
 /// Which events to show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,38 +76,127 @@ impl Controller {
     }
 }
 
-/// Notes which tunnels and sessions came, went, or met another fault than before.
+/// Notes which tunnels, sessions and routes came, went, or met another fault than before. Tunnels come first: what their sessions and
+/// routes do follows from them.
 pub(crate) async fn note_facts(
     writer: &mut Writer,
     old: Option<&ConnectionFacts>,
     new: &ConnectionFacts,
     now: Timestamp,
 ) -> Result<()> {
-    let mut events: Vec<(&str, String, Option<Fault>)> = Vec::new();
+    let mut changes = Vec::new();
     for tunnel in &new.tunnels {
         let before = old.and_then(|old| old.tunnels.iter().find(|before| before.family == tunnel.family));
-        note(&mut events, "tunnel", tunnel.family, (tunnel.up, &tunnel.fault), before.map(|at| (at.up, &at.fault)));
+        changes.extend(tunnel_change(tunnel, before));
     }
     for session in &new.sessions {
         let before = old.and_then(|old| old.sessions.iter().find(|before| before.family == session.family));
-        note(&mut events, "session", session.family, (session.up, &session.fault), before.map(|at| (at.up, &at.fault)));
+        changes.extend(session_change(session, before));
+        if let (Some(old), Some(before)) = (old, before)
+            && before.up
+            && session.up
+        {
+            changes.extend(route_change(session, &old.received, &new.received));
+        }
     }
-    for (kind, subject, fault) in events {
-        writer.add_object_event(new.id.0, now, kind, &subject, fault.as_ref()).await?;
+    for change in changes {
+        flap::tell(writer, new.id.0, now, change).await?;
     }
     Ok(())
 }
 
-fn note(
-    events: &mut Vec<(&'static str, String, Option<Fault>)>,
-    kind: &'static str,
-    family: causeway_model::Family,
-    (up, fault): (bool, &Option<Fault>),
-    before: Option<(bool, &Option<Fault>)>,
-) {
-    let code = |fault: &Option<Fault>| fault.as_ref().map(|fault| fault.code);
-    let (was_up, was) = before.map_or((false, None), |(up, fault)| (up, code(fault)));
-    if up != was_up || code(fault) != was {
-        events.push((kind, format!("{family} {}", if up { "up" } else { "down" }), fault.clone()));
+/// What of a fault makes it another one: its further evidence grows by itself.
+fn core(fault: Option<&Fault>) -> Option<(ReasonCode, Option<&str>, Option<&str>)> {
+    fault.map(|fault| (fault.code, fault.ours.as_deref(), fault.theirs.as_deref()))
+}
+
+fn up_or_down(family: Family, up: bool) -> String {
+    format!("{family} {}", if up { "up" } else { "down" })
+}
+
+/// A tunnel that came with what was agreed, went, was authenticated anew, or met something.
+fn tunnel_change(tunnel: &TunnelFacts, before: Option<&TunnelFacts>) -> Option<Change> {
+    let was_up = before.is_some_and(|before| before.up);
+    let established = |tunnel: &TunnelFacts| tunnel.ike.as_ref().map(|ike| ike.established_at);
+    let anew = tunnel.up && was_up && before.and_then(established) != established(tunnel);
+    let other = core(tunnel.fault.as_ref()) != core(before.and_then(|before| before.fault.as_ref()));
+    if tunnel.up == was_up && !anew && !other {
+        return None;
     }
+    let mut details = BTreeMap::new();
+    if let (true, Some(ike)) = (tunnel.up, &tunnel.ike) {
+        details.insert("ike".to_owned(), ike.suite.clone());
+        details.insert("peer".to_owned(), ike.peer_endpoint.clone());
+        details
+            .insert("started_by".to_owned(), if ike.initiator { "vpn_gateway" } else { "customer_gateway" }.to_owned());
+        if let Some(child) = &tunnel.child {
+            details.insert("esp".to_owned(), child.suite.clone());
+        }
+    }
+    let subject = if anew && !other {
+        format!("{} authenticated anew", tunnel.family)
+    } else {
+        up_or_down(tunnel.family, tunnel.up)
+    };
+    let text = EventText { subject, fault: tunnel.fault.clone(), details };
+    Some(Change { kind: "tunnel", topic: tunnel.family.to_string(), text, weight: 1.0 })
+}
+
+/// A session that came, went with what it had counted, or met something.
+fn session_change(session: &SessionFacts, before: Option<&SessionFacts>) -> Option<Change> {
+    let was_up = before.is_some_and(|before| before.up);
+    let other = core(session.fault.as_ref()) != core(before.and_then(|before| before.fault.as_ref()));
+    if session.up == was_up && !other {
+        return None;
+    }
+    let mut details = BTreeMap::new();
+    if session.up != was_up {
+        let counters = [
+            ("flaps", u64::from(session.flaps)),
+            ("updates_in", session.updates_in),
+            ("updates_out", session.updates_out),
+        ];
+        details.extend(counters.map(|(name, count)| (name.to_owned(), count.to_string())));
+    }
+    let subject = up_or_down(session.family, session.up);
+    let text = EventText { subject, fault: session.fault.clone(), details };
+    Some(Change { kind: "session", topic: session.family.to_string(), text, weight: 1.0 })
+}
+
+/// Routes of a session that stays: how many came, went, or are decided on otherwise, and some of them.
+fn route_change(session: &SessionFacts, old: &[ReceivedRoute], new: &[ReceivedRoute]) -> Option<Change> {
+    let of = |routes: &'_ [ReceivedRoute]| -> BTreeMap<IpNet, RouteDecision> {
+        let family = routes.iter().filter(|route| Family::of_net(&route.prefix) == session.family);
+        family.map(|route| (route.prefix, route.decision.clone())).collect()
+    };
+    let (old, new) = (of(old), of(new));
+    let came: Vec<&IpNet> = new.keys().filter(|prefix| !old.contains_key(prefix)).collect();
+    let went: Vec<&IpNet> = old.keys().filter(|prefix| !new.contains_key(prefix)).collect();
+    let decided =
+        |(prefix, decision): &(&IpNet, &RouteDecision)| old.get(prefix).is_some_and(|before| before != *decision);
+    let otherwise: Vec<&IpNet> = new.iter().filter(decided).map(|(prefix, _)| prefix).collect();
+    if came.is_empty() && went.is_empty() && otherwise.is_empty() {
+        return None;
+    }
+    let shown = |prefixes: &[&IpNet]| {
+        let mut text: Vec<String> = prefixes.iter().take(EXAMPLES).map(ToString::to_string).collect();
+        if prefixes.len() > EXAMPLES {
+            text.push(format!("{} more", prefixes.len() - EXAMPLES));
+        }
+        text.join(", ")
+    };
+    let mut details = BTreeMap::from([
+        ("received".to_owned(), session.received.to_string()),
+        ("accepted".to_owned(), session.accepted.to_string()),
+    ]);
+    for (name, prefixes) in [("came", &came), ("went", &went), ("decided_otherwise", &otherwise)] {
+        if !prefixes.is_empty() {
+            details.insert(name.to_owned(), shown(prefixes));
+        }
+    }
+    // A table that arrives piece by piece is no flapping.
+    let weight = if went.is_empty() { 0.2 } else { 1.0 };
+    let topic = format!("{} routes", session.family);
+    let text = EventText { subject: topic.clone(), fault: None, details };
+    Some(Change { kind: "session", topic, text, weight })
 }

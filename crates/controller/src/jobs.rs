@@ -54,6 +54,7 @@ struct Due {
     hidden: Vec<GatewayRecord>,
     stale: Vec<VpnGatewayId>,
     expired: Vec<ConnectionId>,
+    calmed: bool,
 }
 
 impl Due {
@@ -63,6 +64,7 @@ impl Due {
             && self.hidden.is_empty()
             && self.stale.is_empty()
             && self.expired.is_empty()
+            && !self.calmed
     }
 }
 
@@ -108,6 +110,7 @@ impl Controller {
             }
             status::refresh(&mut writer, gateway.gateway.id, now).await?;
         }
+        self.tell_calmed(&mut writer, now).await?;
         writer.commit().await?;
         self.announce();
         Ok(())
@@ -116,7 +119,8 @@ impl Controller {
     async fn due(&self) -> Result<Due> {
         let mut reader = self.read().await?;
         let now = self.now();
-        let mut due = Due { expired: reader.expired_previous_keys(now).await?, ..Due::default() };
+        let expired = reader.expired_previous_keys(now).await?;
+        let mut due = Due { expired, calmed: self.has_calmed().await?, ..Due::default() };
         for node in reader.nodes().await? {
             if node.state == NodeState::Waiting && now.seconds_since(node.state_since) >= status::JUDGING_INTERVAL {
                 due.lost.push(node.id);

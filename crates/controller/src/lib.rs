@@ -15,6 +15,7 @@ mod connection;
 mod customer;
 mod event;
 mod explain;
+mod flap;
 mod gateway;
 mod identity;
 mod interconnect;

@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use causeway_model::observed::{Refusal, TunnelFacts};
 use causeway_model::reason::Fault;
 use causeway_model::status::{
-    ConnectionView, GatewayView, NodeState, NodeView, Placement, TunnelStatus, bgp_status, connection_status,
-    gateway_status, tunnel_status,
+    ConnectionStatus, ConnectionView, GatewayView, NodeState, NodeView, Placement, TunnelStatus, bgp_status,
+    connection_status, gateway_status, tunnel_status,
 };
 use causeway_model::view::{ConnectionStatuses, VpnGatewayView};
 use causeway_model::{ConnectionId, Family, NodeId, Timestamp, VpnGatewayId};
-use causeway_store::{ConnectionRecord, GatewayRecord, NodeRecord, Reader, Writer};
+use causeway_store::{ConnectionRecord, EventText, GatewayRecord, NodeRecord, Reader, Writer};
 
 use crate::Result;
+use crate::flap::{self, Change};
 
 /// One judging interval of the medium keepalive profile, in seconds (system.md §3): a node that a restarted controller has not heard of
 /// by then is lost.
@@ -220,6 +221,10 @@ pub(crate) async fn is_stale(reader: &mut Reader, record: &GatewayRecord, now: T
     }))
 }
 
+fn event_text(status: &str, fault: Option<Fault>) -> EventText {
+    EventText { subject: status.to_owned(), fault, ..EventText::default() }
+}
+
 /// Writes the copies of the statuses of a gateway and its connections, with an event for each that changed.
 pub(crate) async fn refresh(writer: &mut Writer, id: VpnGatewayId, now: Timestamp) -> Result<()> {
     let connections = writer.connection_records(id).await?;
@@ -250,7 +255,7 @@ async fn write_copies(
     let node = node_of(writer, &record).await?;
     let (status, fault) = gateway_status(&gateway_view(&record, node.as_ref(), now));
     if status != record.status {
-        writer.add_object_event(id.0, now, "status", status.as_str(), fault.as_ref()).await?;
+        writer.add_object_event(id.0, now, "status", &event_text(status.as_str(), fault)).await?;
         writer.set_gateway_status(id, status, now).await?;
         writer.emit(now, "vpn_gateway", status.as_str(), &id.to_string()).await?;
     }
@@ -259,7 +264,13 @@ async fn write_copies(
         let (status, fault) = seen.view(connection_status);
         if status != connection.status {
             let id = connection.connection.id;
-            writer.add_object_event(id.0, now, "status", status.as_str(), fault.as_ref()).await?;
+            let text = event_text(status.as_str(), fault);
+            if [status, connection.status].contains(&ConnectionStatus::Locked) {
+                writer.add_object_event(id.0, now, "status", &text).await?;
+            } else {
+                flap::tell(writer, id.0, now, Change { kind: "status", topic: String::new(), text, weight: 1.0 })
+                    .await?;
+            }
             writer.set_connection_status(id, status).await?;
             writer.emit(now, "connection", status.as_str(), &id.to_string()).await?;
         }

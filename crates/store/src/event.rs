@@ -6,7 +6,7 @@ use causeway_model::{Fault, Reason, Timestamp};
 use uuid::Uuid;
 
 use crate::row::{RowExt, blob, to_json};
-use crate::{Reader, Result, Writer};
+use crate::{EventText, Reader, Result, Writer};
 
 /// Something that happened to an object.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,7 +17,7 @@ pub struct ObjectEvent {
     pub at: Timestamp,
     /// `status`, `tunnel`, `session` or `change`.
     pub kind: String,
-    /// The new status, `IPv4 up`, or what was done.
+    /// The new status, `IPv4 up`, `IPv4 routes`, `IPv4 flapping`, or what was done.
     pub subject: String,
     /// The access key of whoever did it.
     pub actor: Option<String>,
@@ -75,15 +75,9 @@ impl Writer {
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn add_object_event(
-        &mut self,
-        object: Uuid,
-        at: Timestamp,
-        kind: &str,
-        subject: &str,
-        fault: Option<&Fault>,
-    ) -> Result<()> {
-        self.insert_object_event(object, at, (kind, subject), (None, fault), &BTreeMap::new()).await
+    pub async fn add_object_event(&mut self, object: Uuid, at: Timestamp, kind: &str, text: &EventText) -> Result<()> {
+        let of = (None, text.fault.as_ref());
+        self.insert_object_event(object, at, (kind, &text.subject), of, &text.details).await
     }
 
     pub(crate) async fn insert_object_event(

@@ -1,11 +1,12 @@
 //! The history of objects.
 
-use causeway_controller::EventQuery;
-use causeway_model::ReasonCode;
+use causeway_controller::{EventQuery, ObjectEvent};
+use causeway_model::observed::{IkeFacts, ReceivedRoute, RouteDecision};
 use causeway_model::resource::Role;
 use causeway_model::status::ConnectionStatus;
+use causeway_model::{Fault, ReasonCode, Timestamp};
 
-use crate::harness::{REGION, World, kind, until};
+use crate::harness::{REGION, World, acknowledgement, kind, until};
 
 const ALL: EventQuery = EventQuery { after: None, before: None, limit: 200 };
 
@@ -63,4 +64,149 @@ async fn what_happened_is_told_newest_first_and_bounded() {
     assert_eq!(locked.reason.as_ref().map(|reason| reason.code), Some(ReasonCode::Locked));
     let change = events.iter().find(|event| event.subject == "lock").expect("told");
     assert_eq!(change.details.get("reason").map(String::as_str), Some("abuse"));
+}
+
+fn received(prefix: &str) -> ReceivedRoute {
+    ReceivedRoute {
+        prefix: prefix.parse().expect("a prefix"),
+        next_hop: "169.254.0.2".parse().expect("an address"),
+        as_path: vec![65000],
+        med: None,
+        communities: Vec::new(),
+        decision: RouteDecision::Installed,
+    }
+}
+
+/// The history waits; the facts, and with them the routes of the VPC, do not.
+#[tokio::test]
+async fn routes_that_flap_are_told_once_and_again_when_they_are_calm() {
+    let world = World::new().await;
+    let (mut node, _, connection) = world.connected().await;
+    let (controller, operator) = (&world.controller, &world.operator);
+    let id = connection.connection.id;
+    let desired = node.wait_for(|_| true).await;
+    let report = async |routes: &[&str]| {
+        let mut report = acknowledgement(&desired, Some((true, true)));
+        for facts in &mut report.connections {
+            facts.received = routes.iter().map(|prefix| received(prefix)).collect();
+        }
+        node.report(report).await;
+        until(controller, async || {
+            let known = controller.connection_routes(operator, REGION, id).await.expect("read");
+            known.received.len() == routes.len()
+        })
+        .await;
+    };
+    report(&["10.9.0.0/24"]).await;
+    for round in 0..40 {
+        report(if round % 2 == 0 { &["10.9.0.0/24", "10.9.1.0/24"] } else { &["10.9.0.0/24"] }).await;
+    }
+    let of_routes = async || -> Vec<ObjectEvent> {
+        let events = controller.connection_events(operator, REGION, id, &ALL).await.expect("listed");
+        events.into_iter().rev().filter(|event| event.subject.starts_with("IPv4 routes")).collect()
+    };
+    let events = of_routes().await;
+    let first = events.first().expect("told");
+    assert_eq!((first.kind.as_str(), first.details["came"].as_str()), ("session", "10.9.1.0/24"));
+    let went = events.iter().find_map(|event| event.details.get("went"));
+    assert_eq!(went.map(String::as_str), Some("10.9.1.0/24"));
+    assert!(events.len() < 20, "{} of 40 changes are told", events.len());
+    assert_eq!(events.last().map(|event| event.subject.as_str()), Some("IPv4 routes flapping"));
+    // The tunnel is told of all the same.
+    let up = controller.connection_events(operator, REGION, id, &ALL).await.expect("listed");
+    assert!(up.iter().any(|event| event.subject == "IPv4 up" && event.kind == "session"));
+
+    world.pass(60).await;
+    assert_eq!(of_routes().await.len(), events.len(), "not calm yet");
+    world.pass(600).await;
+    let calm = of_routes().await;
+    assert_eq!(calm.len(), events.len() + 1);
+    let last = calm.last().expect("told");
+    assert_eq!(last.subject, "IPv4 routes");
+    let untold: usize = last.details["changes_not_told"].parse().expect("a number");
+    assert_eq!(untold + events.len(), 40);
+    // From now on each is told again.
+    report(&["10.9.0.0/24", "10.9.1.0/24"]).await;
+    assert_eq!(of_routes().await.len(), calm.len() + 1);
+}
+
+#[tokio::test]
+async fn the_history_has_both_values_what_was_agreed_and_the_root_first() {
+    let world = World::new().await;
+    let (mut node, _, connection) = world.connected().await;
+    let (controller, operator) = (&world.controller, &world.operator);
+    let id = connection.connection.id;
+    let desired = node.wait_for(|_| true).await;
+    let told = async |what: &str| -> Vec<ObjectEvent> {
+        until(controller, async || {
+            let events = controller.connection_events(operator, REGION, id, &ALL).await.expect("listed");
+            events.iter().any(|event| format!("{} {}", event.kind, event.subject) == what)
+        })
+        .await;
+        let events = controller.connection_events(operator, REGION, id, &ALL).await.expect("listed");
+        events.into_iter().rev().collect()
+    };
+    let mut up = acknowledgement(&desired, Some((true, true)));
+    for tunnel in up.connections.iter_mut().flat_map(|facts| &mut facts.tunnels) {
+        tunnel.ike = Some(IkeFacts {
+            suite: "aes256gcm-prfsha384-curve25519".to_owned(),
+            established_at: Timestamp(1),
+            initiator: false,
+            rekeys: 0,
+            peer_endpoint: "198.51.100.7:4500".to_owned(),
+            psk: 0,
+        });
+    }
+    node.report(up.clone()).await;
+    let events = told("status active").await;
+    let tunnel = events.iter().find(|event| event.subject == "IPv4 up" && event.kind == "tunnel").expect("told");
+    assert_eq!(tunnel.details["ike"], "aes256gcm-prfsha384-curve25519");
+    assert_eq!(tunnel.details["started_by"], "customer_gateway");
+
+    let mut down = acknowledgement(&desired, Some((false, false)));
+    for facts in &mut down.connections {
+        facts.tunnels.iter_mut().for_each(|tunnel| {
+            tunnel.fault = Some(Fault::new(ReasonCode::IdentityMismatch).values("198.51.100.7", "office.example.com"));
+        });
+        facts.sessions.iter_mut().for_each(|session| {
+            session.fault = Some(ReasonCode::TunnelDown.into());
+            session.updates_in = 7;
+        });
+    }
+    node.report(down.clone()).await;
+    let events = told("status down").await;
+    let position = |kind: &str, subject: &str| {
+        events.iter().position(|event| event.kind == kind && event.subject == subject).expect("told")
+    };
+    let (tunnel, session, status) =
+        (position("tunnel", "IPv4 down"), position("session", "IPv4 down"), position("status", "down"));
+    assert!(tunnel < session && session < status);
+    for root in [tunnel, status] {
+        let reason = events[root].reason.as_ref().expect("why");
+        assert_eq!(
+            (reason.evidence["ours"].as_str(), reason.evidence["theirs"].as_str()),
+            ("198.51.100.7", "office.example.com")
+        );
+    }
+    assert_eq!(events[session].reason.as_ref().map(|reason| reason.code), Some(ReasonCode::TunnelDown));
+    assert_eq!(events[session].details["updates_in"], "7");
+
+    // The same cause with another value is news; the same again is not.
+    for tunnel in down.connections.iter_mut().flat_map(|facts| &mut facts.tunnels) {
+        tunnel.fault = Some(Fault::new(ReasonCode::IdentityMismatch).values("198.51.100.7", "branch.example.com"));
+    }
+    node.report(down.clone()).await;
+    node.report(down).await;
+    node.report(up).await;
+    until(controller, async || {
+        let status = controller.connection(operator, REGION, id).await.expect("there").status;
+        status == ConnectionStatus::Active
+    })
+    .await;
+    let events = controller.connection_events(operator, REGION, id, &ALL).await.expect("listed");
+    let branch = events.iter().filter(|event| {
+        let reason = event.reason.as_ref().filter(|_| event.kind == "tunnel");
+        reason.is_some_and(|reason| reason.evidence.get("theirs").is_some_and(|theirs| theirs == "branch.example.com"))
+    });
+    assert_eq!(branch.count(), 1);
 }
