@@ -60,6 +60,8 @@ fn every_row_of_the_link_table() {
     let none_up = [session(Family::Ipv4, false), session(Family::Ipv6, false)];
     let fresh = [session(Family::Ipv4, true), new_session(Family::Ipv6)];
     let none: [LinkSession; 0] = [];
+    let mut expired = hosted(&placed);
+    assert!(expired.elapse(T0.plus_seconds(10 * 86_400)), "ten days");
     let lives = [
         ("1 both", hosted(&with(&working, &[E::TenantDeleted, E::Deprovisioned])), S::Deleted, None),
         ("1 partner first", hosted(&with(&working, &[E::Deprovisioned, E::TenantDeleted])), S::Deleted, None),
@@ -102,6 +104,7 @@ fn every_row_of_the_link_table() {
         ("3", hosted(&with(&working, &[E::Locked])), S::Locked, Some(R::Locked)),
         ("3 requested", hosted(&[E::Placed, E::Locked]), S::Locked, Some(R::Locked)),
         ("4 refused", hosted(&[E::Placed, E::Refused("full".to_owned())]), S::Refused, Some(R::PartnerRefused)),
+        ("4 expired", expired, S::Expired, Some(R::RequestExpired)),
         ("4 failed", hosted(&[E::PlacementFailed("no port".to_owned())]), S::Failed, Some(R::OrderFailed)),
         ("5 requested", hosted(&placed), S::Requested, Some(R::AwaitingPartnerAnswer)),
         ("5 provisioning", hosted(&[E::Placed, E::Accepted]), S::Provisioning, Some(R::AwaitingPartnerProvisioning)),
