@@ -223,6 +223,7 @@ impl Gateway {
             if fault.code.layer() == Layer::Ike {
                 facts.ike = None;
             }
+            let fault = with_their_side(facts.fault.as_ref(), fault);
             facts.fault = Some(remember_outage(facts, fault));
         }
     }
@@ -432,6 +433,18 @@ fn keys(suite: EspSuite, keymat: &Secret) -> EspKeys {
     EspKeys::new(Secret::from(encryption), Secret::from(integrity))
 }
 
+/// Who only refuses does not say what it has. Where the device said it in an attempt of its own that met the same, that is still its side.
+fn with_their_side(known: Option<&Fault>, mut fault: Fault) -> Fault {
+    let same = |known: &&Fault| known.code == fault.code && known.ours == fault.ours && fault.theirs.is_none();
+    if let Some(known) = known.filter(same) {
+        fault.theirs.clone_from(&known.theirs);
+        if let Some(value) = known.evidence.get("differs") {
+            fault.evidence.insert("differs".to_owned(), value.clone());
+        }
+    }
+    fault
+}
+
 /// What the last attempt met, together with why the tunnel went in the first place.
 fn remember_outage(facts: &TunnelFacts, attempt: Fault) -> Fault {
     let Some(before) = facts.fault.as_ref().filter(|_| facts.ever_up) else { return attempt };
@@ -474,6 +487,21 @@ mod tests {
         assert_eq!(best(&BTreeMap::from([(Family::Ipv4, v4)]), later, now), Some(v4), "better than nothing");
         assert_eq!(best(&BTreeMap::from([(Family::Ipv6, v6)]), now, now), Some(v6));
         assert_eq!(best(&BTreeMap::new(), now, now), None);
+    }
+
+    #[test]
+    fn a_bare_refusal_keeps_what_the_device_said_of_itself() {
+        let heard = Fault::new(ReasonCode::ChildNoProposalChosen).values("a", "b").with("differs", "encryption");
+        let refused = |ours: &str| {
+            let mut fault = Fault::new(ReasonCode::ChildNoProposalChosen).with("peer_says", "NO_PROPOSAL_CHOSEN");
+            fault.ours = Some(ours.to_owned());
+            fault
+        };
+        let both = with_their_side(Some(&heard), refused("a"));
+        assert_eq!((both.theirs.as_deref(), both.evidence["differs"].as_str()), (Some("b"), "encryption"));
+        assert_eq!(with_their_side(Some(&heard), refused("another list")).theirs, None, "it was about something else");
+        assert_eq!(with_their_side(Some(&heard), ReasonCode::PeerSilent.into()), ReasonCode::PeerSilent.into());
+        assert_eq!(with_their_side(None, refused("a")).theirs, None);
     }
 
     #[test]
