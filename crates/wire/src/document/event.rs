@@ -25,8 +25,7 @@ pub struct EventDocument {
     pub reason: Option<ReasonDocument>,
     /// Grows with every event of the service; gaps mean nothing.
     pub sequence: u64,
-    /// The new status, `IPv4 up`, `IPv4 routes`, or what was done. What changes too often to be told each time is `flapping`; once it is calm,
-    /// its last change follows.
+    /// The new status, `IPv4 up`, `IPv4 routes`, or what was done; `IPv4 flapping` of what changes too often to be told each time.
     pub subject: String,
 }
 }
