@@ -1,14 +1,18 @@
 //! What a VPC's router is told beside its networks and routes: access lists, and whether custom routes are announced.
 
-use causeway_model::acl::{Acl, AclAction};
+use std::collections::HashSet;
+
+use causeway_model::acl::{Acl, AclRule};
 use causeway_model::observed::{AclCounters, Counter};
 use causeway_model::resource::{Caller, Vpc};
 use causeway_model::status::PLATFORM_DEADLINE;
 use causeway_model::view::{AclState, VpcState};
 use causeway_model::{Error, Family, Fault, ReasonCode, Timestamp, VpcId};
 use causeway_store::{Kind, VpcConfig, VpcObserved};
+use serde_json::{Value, json};
 
 use crate::access::Intent::{Read, Write};
+use crate::audit::{and, changed};
 use crate::network::find_vpc;
 use crate::unit::Unit;
 use crate::{Controller, Result};
@@ -23,6 +27,20 @@ impl Unit<'_> {
         self.bump_vpc(id, now).await?;
         Ok(self.bump_all_nodes().await?)
     }
+}
+
+/// Rules that an audit record shows of one list at most.
+const AUDITED_RULES: usize = 50;
+
+/// What an audit record says of a list: how long it is, and those of its rules that `other` does not have, without their descriptions.
+/// Two whole lists would make a record of a megabyte.
+fn audited(acl: &Acl, other: &Acl, word: &str) -> Value {
+    let bare = |rule: &AclRule| AclRule { description: None, ..rule.clone() };
+    let known: HashSet<AclRule> = other.rules.iter().map(bare).collect();
+    let own = acl.rules.iter().map(bare).filter(|rule| !known.contains(rule)).take(AUDITED_RULES);
+    let mut fields = json!({"default_action": acl.default_action, "rules": acl.rules.len()});
+    fields[word] = own.map(|rule| json!(rule)).collect();
+    fields
 }
 
 /// Checks a list of one family, whatever the caller of this crate has checked already.
@@ -72,11 +90,8 @@ impl Controller {
             unit.touch(Kind::Vpc, id.0, now).await?;
             unit.bump_vpc_config(id).await?;
         }
-        let word = |acl: &Acl| {
-            let default = if acl.default_action == AclAction::Accept { "accept" } else { "drop" };
-            format!("{} rules, else {default}", acl.rules.len())
-        };
-        let details = [("family", family.to_string()), ("before", word(&before)), ("after", word(&acl))];
+        let (old, new) = (audited(&before, &acl, "removed"), audited(&acl, &before, "added"));
+        let details = and(changed(&old, &new), [("family", family.to_string())]);
         unit.finish("set_acl", "vpc", id, &details).await?;
         Ok(acl)
     }
@@ -88,7 +103,7 @@ impl Controller {
     pub async fn enable_vpc_routing(&self, caller: &Caller, region: &str, id: VpcId) -> Result<Vpc> {
         let mut unit = self.unit(caller, region).await?;
         let vpc = find_vpc(&mut unit, caller, Write, id).await?;
-        unit.finish("enable_routing", "vpc", id, &[]).await?;
+        unit.finish("enable_routing", "vpc", id, &changed(&vpc, &vpc)).await?;
         Ok(vpc)
     }
 
@@ -104,7 +119,8 @@ impl Controller {
         enabled: bool,
     ) -> Result<Vpc> {
         let mut unit = self.unit(caller, region).await?;
-        let mut vpc = find_vpc(&mut unit, caller, Write, id).await?;
+        let before = find_vpc(&mut unit, caller, Write, id).await?;
+        let mut vpc = before.clone();
         if vpc.custom_routes_propagation_enabled != enabled {
             let now = unit.now;
             unit.set_custom_routes_propagation(id, enabled).await?;
@@ -113,7 +129,7 @@ impl Controller {
             (vpc.custom_routes_propagation_enabled, vpc.meta.updated_at) = (enabled, now);
         }
         let action = if enabled { "enable_custom_routes_propagation" } else { "disable_custom_routes_propagation" };
-        unit.finish(action, "vpc", id, &[]).await?;
+        unit.finish(action, "vpc", id, &changed(&before, &vpc)).await?;
         Ok(vpc)
     }
 

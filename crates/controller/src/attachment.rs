@@ -4,9 +4,11 @@ use causeway_model::command::{ListQuery, Page};
 use causeway_model::resource::Caller;
 use causeway_model::{Error, PrivateNetworkId};
 use causeway_store::Attachment;
+use serde_json::json;
 
 use crate::access::Intent::Write;
 use crate::access::{operator, paging};
+use crate::audit::{changed, gone};
 use crate::network::find_network;
 use crate::{Controller, Result};
 
@@ -73,7 +75,9 @@ impl Controller {
         if before.as_ref().map(|before| &before.interface) != Some(&interface) {
             unit.bump_vpc_config(network.vpc_id).await?;
         }
-        unit.finish("set_attachment", "private_network", id, &[("interface", interface.clone())]).await?;
+        let old = json!({"interface": before.as_ref().map(|before| &before.interface)});
+        let details = changed(&old, &json!({"interface": interface}));
+        unit.finish("set_attachment", "private_network", id, &details).await?;
         let created_at = before.map_or(now, |before| before.created_at);
         Ok(Attachment { network: id, interface, created_at, updated_at: now })
     }
@@ -86,12 +90,12 @@ impl Controller {
         operator(caller, "write", ATTACHMENT)?;
         let mut unit = self.unit(caller, self.region()).await?;
         let network = find_network(&mut unit, caller, Write, id).await?;
-        if !unit.attachments().await?.iter().any(|known| known.network == id) {
-            return Err(Error::NotFound { resource: ATTACHMENT, id: id.to_string() });
-        }
+        let all = unit.attachments().await?;
+        let missing = || Error::NotFound { resource: ATTACHMENT, id: id.to_string() };
+        let old = all.into_iter().find(|known| known.network == id).ok_or_else(missing)?;
         unit.delete_attachment(id).await?;
         unit.bump_vpc_config(network.vpc_id).await?;
-        unit.finish("delete_attachment", "private_network", id, &[]).await
+        unit.finish("delete_attachment", "private_network", id, &gone(&json!({"interface": old.interface}))).await
     }
 }
 

@@ -7,11 +7,13 @@ use causeway_model::error::ArgumentReason::{Constraint, Format, Required};
 use causeway_model::resource::{Caller, GatewayType};
 use causeway_store::Reader;
 use ipnet::IpNet;
+use serde::Serialize;
+use serde_json::json;
 
 use crate::access::operator;
 use crate::address::overlap;
 use crate::unit::Unit;
-use crate::{Controller, Result};
+use crate::{Controller, Result, audit};
 
 const TYPE: &str = "gateway_type";
 const ZONE: &str = "zone";
@@ -21,7 +23,7 @@ const POOL: &str = "public_pool";
 const MAX_NAME: usize = 63;
 
 /// A gateway type and what it costs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct GatewayTypeOffer {
     /// The type.
     pub gateway_type: GatewayType,
@@ -190,7 +192,7 @@ impl Controller {
         unit.append_gateway_type(&offer.gateway_type).await?;
         unit.set_gateway_type_price(&name, offer.price_per_hour).await?;
         let made = unit.offer(&name).await?;
-        unit.finish("create", TYPE, name, &[]).await?;
+        unit.finish("create", TYPE, name, &audit::made(&made)).await?;
         Ok(made)
     }
 
@@ -225,8 +227,7 @@ impl Controller {
             unit.bump_all_nodes().await?;
         }
         let changed = unit.offer(name).await?;
-        let details = [("before", format!("{old:?}")), ("after", format!("{changed:?}"))];
-        unit.finish("update", TYPE, name, &details).await?;
+        unit.finish("update", TYPE, name, &audit::changed(&old, &changed)).await?;
         Ok(changed)
     }
 
@@ -237,7 +238,7 @@ impl Controller {
     pub async fn delete_gateway_type(&self, caller: &Caller, region: &str, name: &str) -> Result<()> {
         operator(caller, "write", TYPE)?;
         let mut unit = self.unit(caller, region).await?;
-        unit.offer(name).await?;
+        let offer = unit.offer(name).await?;
         let gateways = unit.gateways_of_type(name).await?;
         if gateways > 0 {
             return Err(in_use(format!(
@@ -245,7 +246,7 @@ impl Controller {
             )));
         }
         unit.delete_gateway_type(name).await?;
-        unit.finish("delete", TYPE, name, &[]).await
+        unit.finish("delete", TYPE, name, &audit::gone(&offer)).await
     }
 
     /// The zones with their public prefixes; operators only.
@@ -279,7 +280,7 @@ impl Controller {
             return Err(Error::AlreadyExists { resource: ZONE, id: name.to_owned(), help });
         }
         unit.append_zone(name, region).await?;
-        unit.finish("create", ZONE, name, &[]).await?;
+        unit.finish("create", ZONE, name, &audit::made(&json!({"name": name}))).await?;
         Ok(Zone { name: name.to_owned(), region: region.to_owned(), pools: Vec::new() })
     }
 
@@ -299,7 +300,7 @@ impl Controller {
             return Err(in_use("it is the only zone".to_owned()));
         }
         unit.delete_zone(name).await?;
-        unit.finish("delete", ZONE, name, &[]).await
+        unit.finish("delete", ZONE, name, &audit::gone(&json!({"name": name}))).await
     }
 
     /// The public prefixes of one zone or all; operators only.
@@ -338,7 +339,7 @@ impl Controller {
         check_pool(&prefix, &pools(&mut unit).await?, &mut errors);
         errors.finish()?;
         unit.insert_public_pool(zone, &prefix).await?;
-        unit.finish("create", POOL, prefix, &[("zone", zone.to_owned())]).await?;
+        unit.finish("create", POOL, prefix, &audit::made(&json!({"zone": zone}))).await?;
         Ok(PublicPool { zone: zone.to_owned(), prefix, used: 0 })
     }
 
@@ -358,6 +359,6 @@ impl Controller {
             return Err(in_use(format!("{used} addresses of {prefix} are in use")));
         }
         unit.delete_public_pool(zone, &prefix).await?;
-        unit.finish("delete", POOL, prefix, &[("zone", zone.to_owned())]).await
+        unit.finish("delete", POOL, prefix, &audit::gone(&json!({"zone": zone}))).await
     }
 }

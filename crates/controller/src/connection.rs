@@ -18,6 +18,7 @@ use ipnet::IpNet;
 
 use crate::access::Intent::{self, Read, Write};
 use crate::access::{checked, paging, referenced, scope};
+use crate::audit::{self, and, gone, made};
 use crate::customer::own_address;
 use crate::gateway::{GATEWAY, changeable, may_lock};
 use crate::interconnect::{self, Pair};
@@ -143,6 +144,13 @@ impl Unit<'_> {
         let view = status::connection(&mut self, &record, now).await?;
         self.finish(action, CONNECTION, id, details).await?;
         Ok(view)
+    }
+
+    /// Ends a use case that has changed `before` in the store, and answers what has become of it.
+    pub(crate) async fn finish_change(mut self, action: &str, before: &Connection) -> Result<ConnectionStatuses> {
+        let caller = self.caller;
+        let after = find(&mut self, caller, Read, before.id).await?.connection;
+        self.finish_connection(action, before.id, &audit::changed(before, &after)).await
     }
 
     async fn policy(&mut self, project: ProjectId, id: RoutingPolicyId) -> Result<RoutingPolicy> {
@@ -308,7 +316,7 @@ impl Controller {
         unit.insert_connection(&connection, &outside).await?;
         unit.bump_gateway(&record).await?;
         unit.refresh_some(gateway.id, &[id]).await?;
-        unit.finish_connection("create", id, &[("name", connection.meta.name)]).await
+        unit.finish_connection("create", id, &made(&connection)).await
     }
 
     /// A connection.
@@ -363,11 +371,7 @@ impl Controller {
         if let Some(ciphers) = change.esp_ciphers {
             connection.esp_ciphers = ciphers;
         }
-        let mut details = Vec::new();
-        if unit.other_key(connection, change.secret_id, change.secret_revision).await? {
-            details.push(("secret", connection.secret_id.to_string()));
-            details.push(("revision", connection.secret_revision.to_string()));
-        }
+        unit.other_key(connection, change.secret_id, change.secret_revision).await?;
         let changed = *connection != old;
         unit.rename(Kind::Connection, id.0, &mut connection.meta, change.rename).await?;
         if changed {
@@ -376,6 +380,7 @@ impl Controller {
             unit.set_connection(connection).await?;
             unit.bump_connections(&[id]).await?;
         }
+        let details = audit::changed(&old, &record.connection);
         unit.finish_connection("update", id, &details).await
     }
 
@@ -391,7 +396,7 @@ impl Controller {
         unit.delete_owned_secrets(id).await?;
         unit.bump_gateway(&gateway).await?;
         unit.refresh_some(gateway.gateway.id, &[]).await?;
-        unit.finish("delete", CONNECTION, id, &[]).await
+        unit.finish("delete", CONNECTION, id, &gone(&record.connection)).await
     }
 
     /// Switches route propagation. The gateway does not become `configuring` by it.
@@ -407,6 +412,7 @@ impl Controller {
     ) -> Result<ConnectionStatuses> {
         let mut unit = self.unit(caller, region).await?;
         let mut record = unit.changeable_connection(id).await?;
+        let before = record.connection.clone();
         if record.connection.route_propagation_enabled != enabled {
             record.connection.route_propagation_enabled = enabled;
             let now = unit.now;
@@ -415,7 +421,7 @@ impl Controller {
             unit.bump_connections(&[id]).await?;
         }
         let action = if enabled { "enable_route_propagation" } else { "disable_route_propagation" };
-        unit.finish_connection(action, id, &[]).await
+        unit.finish_connection(action, id, &audit::changed(&before, &record.connection)).await
     }
 
     /// Gives the session of a family a policy, in place of the one that it has; a family without an interconnection subnet gets one.
@@ -455,7 +461,7 @@ impl Controller {
         let now = unit.now;
         unit.touch(Kind::Connection, id.0, now).await?;
         unit.bump_connections(&[id]).await?;
-        unit.finish_connection("set_routing_policy", id, &[("routing_policy", policy_id.to_string())]).await
+        unit.finish_change("set_routing_policy", &record.connection).await
     }
 
     /// Takes its policy from the session of a family: the session ends, its subnet stays reserved.
@@ -485,7 +491,7 @@ impl Controller {
         unit.set_session_policy(id, family, None).await?;
         unit.touch(Kind::Connection, id.0, now).await?;
         unit.bump_connections(&[id]).await?;
-        unit.finish_connection("detach_routing_policy", id, &[("routing_policy", policy_id.to_string())]).await
+        unit.finish_change("detach_routing_policy", &record.connection).await
     }
 
     /// What is the matter with a connection (wire-ext.md §1).
@@ -598,11 +604,13 @@ impl Controller {
     ) -> Result<ConnectionStatuses> {
         may_lock(caller, CONNECTION)?;
         let mut unit = self.unit(caller, region).await?;
-        find(&mut unit, caller, Read, id).await?;
+        let before = find(&mut unit, caller, Read, id).await?.connection;
         unit.set_connection_lock(id, reason.as_deref()).await?;
         unit.bump_connections(&[id]).await?;
         let action = if reason.is_some() { "lock" } else { "unlock" };
-        unit.finish_connection(action, id, &[("reason", reason.unwrap_or_default())]).await
+        let after = find(&mut unit, caller, Read, id).await?.connection;
+        let details = and(audit::changed(&before, &after), [("reason", reason.unwrap_or_default())]);
+        unit.finish_connection(action, id, &details).await
     }
 }
 

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use crate::access::Intent::{self, Read, Write};
 use crate::access::{checked, paging, scope};
+use crate::audit::{changed, gone, made};
 use crate::options::tunnel_identity;
 use crate::quota::QuotaResource;
 use crate::{Controller, Result};
@@ -125,7 +126,7 @@ impl Controller {
         }
         errors.finish()?;
         unit.insert_customer_gateway(&gateway).await?;
-        unit.finish("create", CUSTOMER, gateway.id, &[("name", gateway.meta.name.clone())]).await?;
+        unit.finish("create", CUSTOMER, gateway.id, &made(&gateway)).await?;
         Ok(gateway)
     }
 
@@ -215,7 +216,7 @@ impl Controller {
         if gateway.asn != old.asn || !moved.is_empty() {
             unit.bump_connections(&gateway.connection_ids).await?;
         }
-        unit.finish("update", CUSTOMER, id, &[]).await?;
+        unit.finish("update", CUSTOMER, id, &changed(&old, &gateway)).await?;
         Ok(gateway)
     }
 
@@ -230,7 +231,7 @@ impl Controller {
             return Err(in_use(format!("delete its connections first: {connection}")));
         }
         unit.delete(Kind::CustomerGateway, id.0).await?;
-        unit.finish("delete", CUSTOMER, id, &[]).await
+        unit.finish("delete", CUSTOMER, id, &gone(&gateway)).await
     }
 
     /// Creates a routing policy.
@@ -257,7 +258,7 @@ impl Controller {
         check_policy(&policy, &mut errors);
         errors.finish()?;
         unit.insert_routing_policy(&policy).await?;
-        unit.finish("create", POLICY, policy.id, &[("name", policy.meta.name.clone())]).await?;
+        unit.finish("create", POLICY, policy.id, &made(&policy)).await?;
         Ok(policy)
     }
 
@@ -300,7 +301,8 @@ impl Controller {
         prefix_filter_out: Option<Vec<IpNet>>,
     ) -> Result<RoutingPolicy> {
         let mut unit = self.unit(caller, region).await?;
-        let mut policy = find_policy(&mut unit, caller, Write, id).await?;
+        let before = find_policy(&mut unit, caller, Write, id).await?;
+        let mut policy = before.clone();
         let edited = prefix_filter_in.is_some() || prefix_filter_out.is_some();
         policy.prefix_filter_in = prefix_filter_in.unwrap_or(policy.prefix_filter_in);
         policy.prefix_filter_out = prefix_filter_out.unwrap_or(policy.prefix_filter_out);
@@ -313,7 +315,7 @@ impl Controller {
             let connections = unit.connections_with_policy(id).await?;
             unit.bump_connections(&connections).await?;
         }
-        unit.finish("update", POLICY, id, &[]).await?;
+        unit.finish("update", POLICY, id, &changed(&before, &policy)).await?;
         Ok(policy)
     }
 
@@ -323,11 +325,11 @@ impl Controller {
     /// [`Error::NotFound`], [`Error::PreconditionFailed`].
     pub async fn delete_routing_policy(&self, caller: &Caller, region: &str, id: RoutingPolicyId) -> Result<()> {
         let mut unit = self.unit(caller, region).await?;
-        find_policy(&mut unit, caller, Write, id).await?;
+        let policy = find_policy(&mut unit, caller, Write, id).await?;
         if let Some(connection) = unit.connections_with_policy(id).await?.first() {
             return Err(in_use(format!("detach it from its connections first: {connection}")));
         }
         unit.delete(Kind::RoutingPolicy, id.0).await?;
-        unit.finish("delete", POLICY, id, &[]).await
+        unit.finish("delete", POLICY, id, &gone(&policy)).await
     }
 }

@@ -11,6 +11,7 @@ use causeway_store::{GatewayRecord, Kind, Project, Reader};
 
 use crate::access::Intent::{self, Read, Write};
 use crate::access::{checked, denied, paging, referenced, scope};
+use crate::audit::{and, changed, gone, made};
 use crate::ipam::{From, subnet_of};
 use crate::quota::QuotaResource;
 use crate::unit::Unit;
@@ -241,7 +242,7 @@ impl Controller {
         let now = unit.now;
         let record = find_gateway(&mut unit, caller, Read, id).await?;
         let view = status::gateway(&mut unit, record, now).await?;
-        unit.finish("create", GATEWAY, id, &[("name", gateway.meta.name.clone())]).await?;
+        unit.finish("create", GATEWAY, id, &made(&gateway)).await?;
         Ok(view)
     }
 
@@ -288,12 +289,14 @@ impl Controller {
         let mut unit = self.unit(caller, region).await?;
         let mut record = find_gateway(&mut unit, caller, Write, id).await?;
         unit.steady(&record).await?;
+        let before = record.gateway.clone();
         unit.rename(Kind::VpnGateway, id.0, &mut record.gateway.meta, rename).await?;
         let name = record.gateway.meta.name.clone();
         unit.rename_ip_resource(id.0, &name).await?;
         let now = unit.now;
+        let details = changed(&before, &record.gateway);
         let view = status::gateway(&mut unit, record, now).await?;
-        unit.finish("update", GATEWAY, id, &[]).await?;
+        unit.finish("update", GATEWAY, id, &details).await?;
         Ok(view)
     }
 
@@ -316,9 +319,10 @@ impl Controller {
         };
         unit.start_gateway_deletion(id, now, revision).await?;
         unit.refresh(id).await?;
+        let details = gone(&record.gateway);
         let record = find_gateway(&mut unit, caller, Read, id).await?;
         let view = status::gateway(&mut unit, record, now).await?;
-        unit.finish("delete", GATEWAY, id, &[]).await?;
+        unit.finish("delete", GATEWAY, id, &details).await?;
         Ok(view)
     }
 
@@ -373,10 +377,13 @@ impl Controller {
         unit.bump_node(record.node).await?;
         unit.refresh(id).await?;
         let now = unit.now;
+        let before = record.gateway;
         let record = find_gateway(&mut unit, caller, Read, id).await?;
+        let details = changed(&before, &record.gateway);
+        let details = and(details, [("reason", reason.clone().unwrap_or_default())]);
         let view = status::gateway(&mut unit, record, now).await?;
         let action = if reason.is_some() { "lock" } else { "unlock" };
-        unit.finish(action, GATEWAY, id, &[("reason", reason.unwrap_or_default())]).await?;
+        unit.finish(action, GATEWAY, id, &details).await?;
         Ok(view)
     }
 }

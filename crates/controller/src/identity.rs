@@ -10,7 +10,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::access::{operator, paging};
 use crate::unit::Unit;
-use crate::{Controller, Result, Service, Settings, key, organization, platform};
+use crate::{Controller, Result, Service, Settings, audit, key, organization, platform};
 
 const REGION: &str = "region";
 const PROVIDER_ASN: &str = "provider_asn";
@@ -160,8 +160,9 @@ async fn make_operator_key(mut unit: Unit<'_>, description: &str) -> Result<Boot
     let now = unit.now;
     let made = make_key(&mut unit, Role::Operator, &project, description, None, now).await?;
     unit.set_setting(BOOTSTRAPPED, &now.to_string()).await?;
+    let details = audit::made(&made.key);
     let access_key = made.key.access_key;
-    unit.finish("create", "api_key", &access_key, &[]).await?;
+    unit.finish("create", "api_key", &access_key, &details).await?;
     Ok(Bootstrap {
         access_key,
         secret_key: made.secret_key,
@@ -288,8 +289,7 @@ impl Controller {
         }
         let project = unit.project(Some(project_id), KEY).await?;
         let made = make_key(&mut unit, role, &project, &description, expires_at, now).await?;
-        let details = [("role", format!("{role:?}")), ("project_id", project_id.to_string())];
-        unit.finish("create", KEY, &made.key.access_key, &details).await?;
+        unit.finish("create", KEY, &made.key.access_key, &audit::made(&made.key)).await?;
         Ok(made)
     }
 
@@ -329,8 +329,9 @@ impl Controller {
             return Err(Error::PreconditionFailed { precondition: "resource_still_in_use", help });
         }
         Writer::revoke_api_key(&mut unit, access_key, now).await?;
+        let before = key;
         let key = Reader::api_key(&mut unit, access_key).await?.ok_or_else(missing)?;
-        unit.finish("revoke", KEY, access_key, &[]).await?;
+        unit.finish("revoke", KEY, access_key, &audit::changed(&before, &key)).await?;
         Ok(key)
     }
 
@@ -347,13 +348,14 @@ impl Controller {
     ) -> Result<Project> {
         operator(caller, "write", PROJECT)?;
         let mut unit = self.unit(caller, self.region()).await?;
-        let mut project = unit.project(Some(id), PROJECT).await?;
+        let before = unit.project(Some(id), PROJECT).await?;
+        let mut project = before.clone();
         project.name = name.unwrap_or(project.name);
         project.description = description.unwrap_or(project.description);
         project.updated_at = unit.now;
         check_project(&project.name, &project.description)?;
         unit.set_project(id, &project.name, &project.description, project.updated_at).await?;
-        unit.finish("update", PROJECT, id, &[("name", project.name.clone())]).await?;
+        unit.finish("update", PROJECT, id, &audit::changed(&before, &project)).await?;
         Ok(project)
     }
 
@@ -364,7 +366,7 @@ impl Controller {
     pub async fn delete_project(&self, caller: &Caller, id: ProjectId) -> Result<()> {
         operator(caller, "write", PROJECT)?;
         let mut unit = self.unit(caller, self.region()).await?;
-        unit.project(Some(id), PROJECT).await?;
+        let project = unit.project(Some(id), PROJECT).await?;
         let refused = |help: String| Err(Error::PreconditionFailed { precondition: "resource_still_in_use", help });
         if unit.setting(DEFAULT_PROJECT).await?.is_some_and(|default| default == id.to_string()) {
             return refused("the default project stays".to_owned());
@@ -374,7 +376,7 @@ impl Controller {
             return refused(format!("the project has {objects} objects and {keys} keys; delete and revoke them first"));
         }
         Writer::delete_project(&mut unit, id).await?;
-        unit.finish("delete", PROJECT, id, &[]).await
+        unit.finish("delete", PROJECT, id, &audit::gone(&project)).await
     }
 
     /// A project.
@@ -440,7 +442,7 @@ impl Controller {
             updated_at: unit.now,
         };
         unit.insert_project(&project).await?;
-        unit.finish("create", PROJECT, project.id, &[("name", project.name.clone())]).await?;
+        unit.finish("create", PROJECT, project.id, &audit::made(&project)).await?;
         Ok(project)
     }
 

@@ -1,9 +1,9 @@
 //! Addresses: of Private Networks, and of the zones' public pools.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use causeway_model::command::{CustomResource, IpFilter, ListQuery, NewIp, NewIpSource, Page};
+use causeway_model::command::{CustomResource, IpChange, IpFilter, ListQuery, NewIp, NewIpSource, Page};
 use causeway_model::resource::{Caller, Ip, IpResource, IpSource, PrivateNetwork};
 use causeway_model::{Error, Family, IpId, SubnetId};
 use causeway_store::{Project, Reader};
@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use crate::access::Intent::{self, Read, Write};
 use crate::access::{checked, paging, referenced, scope};
 use crate::address::{is_bookable, lowest_free};
+use crate::audit::{changed, gone, made};
 use crate::quota::QuotaResource;
 use crate::unit::Unit;
 use crate::{Controller, Result};
@@ -29,13 +30,6 @@ const NOT_PRIVATE: &str = "only an address of a Private Network can be attached 
 /// A custom resource has the id of its address.
 fn custom(id: IpId, resource: CustomResource) -> IpResource {
     IpResource { kind: CUSTOM.to_owned(), id: id.0, name: resource.name, mac_address: Some(resource.mac_address) }
-}
-
-/// What the audit record keeps of an attachment.
-fn audited(ip: &Ip) -> Vec<(&'static str, String)> {
-    let mut details = vec![("address", ip.address.to_string())];
-    details.extend(ip.resource.as_ref().and_then(|user| user.mac_address.clone()).map(|mac| ("mac_address", mac)));
-    details
 }
 
 pub(crate) async fn find_ip(reader: &mut Reader, caller: &Caller, intent: Intent, id: IpId) -> Result<Ip> {
@@ -118,6 +112,7 @@ impl Unit<'_> {
             address,
             source,
             resource,
+            reverses: Vec::new(),
             tags,
             created_at: self.now,
             updated_at: self.now,
@@ -216,7 +211,7 @@ impl Controller {
         let mut ip = unit.free_ip(&project, from, family, new.address, None, new.tags).await?;
         ip.resource = new.resource.map(|resource| custom(ip.id, resource));
         unit.insert_ip(&ip, false).await?;
-        unit.finish("create", IP, ip.id, &[("address", ip.address.to_string())]).await?;
+        unit.finish("create", IP, ip.id, &made(&ip)).await?;
         Ok(ip)
     }
 
@@ -246,20 +241,28 @@ impl Controller {
         Ok(Page { items, total })
     }
 
-    /// Changes an address's tags.
+    /// Changes an address's tags and reverse names.
     ///
     /// # Errors
-    /// [`Error::NotFound`].
-    pub async fn update_ip(&self, caller: &Caller, region: &str, id: IpId, tags: Option<Vec<String>>) -> Result<Ip> {
+    /// [`Error::NotFound`], [`Error::InvalidArguments`] if a reverse name is for another address.
+    pub async fn update_ip(&self, caller: &Caller, region: &str, id: IpId, change: IpChange) -> Result<Ip> {
         let mut unit = self.unit(caller, region).await?;
-        let mut ip = find_ip(&mut unit, caller, Write, id).await?;
-        if let Some(tags) = tags {
-            ip.tags = tags;
-            ip.updated_at = unit.now;
-            let now = unit.now;
-            unit.set_ip_tags(id, &ip.tags, now).await?;
+        let before = find_ip(&mut unit, caller, Write, id).await?;
+        let mut ip = before.clone();
+        ip.tags = change.tags.unwrap_or(ip.tags);
+        ip.reverses = change.reverses.unwrap_or(ip.reverses);
+        let own = ip.address.addr();
+        for (index, reverse) in ip.reverses.iter().enumerate() {
+            if let Some(address) = reverse.address.filter(|address| *address != own) {
+                let help = format!("{address} is not this address, {own}; leave it out");
+                return Err(Error::constraint(format!("reverses[{index}].address"), help));
+            }
         }
-        unit.finish("update", IP, id, &[]).await?;
+        if ip != before {
+            ip.updated_at = unit.now;
+            unit.set_ip(&ip).await?;
+        }
+        unit.finish("update", IP, id, &changed(&before, &ip)).await?;
         Ok(ip)
     }
 
@@ -270,7 +273,7 @@ impl Controller {
     pub async fn release_ip(&self, caller: &Caller, region: &str, id: IpId) -> Result<()> {
         let mut unit = self.unit(caller, region).await?;
         let ip = unit.release(id).await?;
-        unit.finish("delete", IP, id, &[("address", ip.address.to_string())]).await
+        unit.finish("delete", IP, id, &gone(&ip)).await
     }
 
     /// Releases addresses that nothing uses: all of them, or none.
@@ -291,11 +294,11 @@ impl Controller {
         let (caller, now) = (unit.caller, unit.now);
         let last = released.pop();
         for ip in &released {
-            let details = BTreeMap::from([("address".to_owned(), ip.address.to_string())]);
+            let details = gone(ip).into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
             unit.record(caller, now, "delete", IP, &ip.id.to_string(), &details).await?;
         }
         match last {
-            Some(ip) => unit.finish("delete", IP, ip.id, &[("address", ip.address.to_string())]).await,
+            Some(ip) => unit.finish("delete", IP, ip.id, &gone(&ip)).await,
             None => Ok(()),
         }
     }
@@ -316,8 +319,9 @@ impl Controller {
         }
         let (now, resource) = (unit.now, custom(id, resource));
         unit.attach_ip(id, &resource, now).await?;
+        let before = ip.clone();
         (ip.resource, ip.updated_at) = (Some(resource), now);
-        unit.finish("attach", IP, id, &audited(&ip)).await?;
+        unit.finish("attach", IP, id, &changed(&before, &ip)).await?;
         Ok(ip)
     }
 
@@ -361,8 +365,9 @@ impl Controller {
                 ("detach", None)
             }
         };
+        let before = ip.clone();
         (ip.resource, ip.updated_at) = (resource, now);
-        unit.finish(action, IP, id, &audited(&ip)).await?;
+        unit.finish(action, IP, id, &changed(&before, &ip)).await?;
         Ok(ip)
     }
 }

@@ -8,6 +8,7 @@ mod access;
 mod acl;
 mod address;
 mod attachment;
+mod audit;
 mod catalogue;
 mod channel;
 mod clock;
@@ -31,6 +32,7 @@ mod render;
 mod route;
 mod secret;
 mod status;
+mod typed;
 mod unit;
 mod usage;
 

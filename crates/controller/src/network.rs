@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use crate::access::Intent::{self, Read, Write};
 use crate::access::{checked, paging, referenced, scope};
 use crate::address::{free_ipv4_subnet, free_ipv6_subnet, overlap};
+use crate::audit::{changed, gone, made};
 use crate::quota::QuotaResource;
 use crate::{Controller, Result};
 
@@ -99,7 +100,7 @@ impl Controller {
             private_network_count: 0,
         };
         unit.insert_vpc(&vpc).await?;
-        unit.finish("create", VPC, vpc.id, &[("name", vpc.meta.name.clone())]).await?;
+        unit.finish("create", VPC, vpc.id, &made(&vpc)).await?;
         Ok(vpc)
     }
 
@@ -135,9 +136,10 @@ impl Controller {
     /// [`Error::NotFound`].
     pub async fn update_vpc(&self, caller: &Caller, region: &str, id: VpcId, rename: Rename) -> Result<Vpc> {
         let mut unit = self.unit(caller, region).await?;
-        let mut vpc = find_vpc(&mut unit, caller, Write, id).await?;
+        let before = find_vpc(&mut unit, caller, Write, id).await?;
+        let mut vpc = before.clone();
         unit.rename(Kind::Vpc, id.0, &mut vpc.meta, rename).await?;
-        unit.finish("update", VPC, id, &[]).await?;
+        unit.finish("update", VPC, id, &changed(&before, &vpc)).await?;
         Ok(vpc)
     }
 
@@ -152,7 +154,7 @@ impl Controller {
             return Err(in_use(format!("delete its {} Private Network(s) first", vpc.private_network_count)));
         }
         unit.delete(Kind::Vpc, id.0).await?;
-        unit.finish("delete", VPC, id, &[]).await
+        unit.finish("delete", VPC, id, &gone(&vpc)).await
     }
 
     /// Creates a Private Network. A family without a wish gets a free /22 of 172.16.0.0/12, or a /64 of the project's own /48.
@@ -217,7 +219,7 @@ impl Controller {
         };
         unit.insert_private_network(&network).await?;
         unit.bump_all_nodes().await?;
-        unit.finish("create", NETWORK, network.id, &[("name", network.meta.name.clone())]).await?;
+        unit.finish("create", NETWORK, network.id, &made(&network)).await?;
         Ok(network)
     }
 
@@ -271,7 +273,7 @@ impl Controller {
     pub async fn enable_dhcp(&self, caller: &Caller, region: &str, id: PrivateNetworkId) -> Result<PrivateNetwork> {
         let mut unit = self.unit(caller, region).await?;
         let network = find_network(&mut unit, caller, Write, id).await?;
-        unit.finish("enable_dhcp", NETWORK, id, &[]).await?;
+        unit.finish("enable_dhcp", NETWORK, id, &changed(&network, &network)).await?;
         Ok(network)
     }
 
@@ -288,13 +290,14 @@ impl Controller {
         default_route_propagation_enabled: Option<bool>,
     ) -> Result<PrivateNetwork> {
         let mut unit = self.unit(caller, region).await?;
-        let mut network = find_network(&mut unit, caller, Write, id).await?;
+        let before = find_network(&mut unit, caller, Write, id).await?;
+        let mut network = before.clone();
         unit.rename(Kind::PrivateNetwork, id.0, &mut network.meta, rename).await?;
         if let Some(enabled) = default_route_propagation_enabled {
             network.default_route_propagation_enabled = enabled;
             unit.set_default_route_propagation(id, enabled).await?;
         }
-        unit.finish("update", NETWORK, id, &[]).await?;
+        unit.finish("update", NETWORK, id, &changed(&before, &network)).await?;
         Ok(network)
     }
 
@@ -304,7 +307,7 @@ impl Controller {
     /// [`Error::NotFound`], [`Error::PreconditionFailed`].
     pub async fn delete_private_network(&self, caller: &Caller, region: &str, id: PrivateNetworkId) -> Result<()> {
         let mut unit = self.unit(caller, region).await?;
-        find_network(&mut unit, caller, Write, id).await?;
+        let network = find_network(&mut unit, caller, Write, id).await?;
         if unit.gateways_on_network(id).await? > 0 {
             return Err(in_use("delete the VPN gateways on this Private Network first, and wait until they are gone"));
         }
@@ -317,6 +320,6 @@ impl Controller {
         unit.release_unattached_ips(id).await?;
         unit.delete(Kind::PrivateNetwork, id.0).await?;
         unit.bump_all_nodes().await?;
-        unit.finish("delete", NETWORK, id, &[]).await
+        unit.finish("delete", NETWORK, id, &gone(&network)).await
     }
 }

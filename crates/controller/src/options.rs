@@ -12,15 +12,18 @@ use causeway_model::suite::Cipher;
 use causeway_model::view::ConnectionStatuses;
 use causeway_model::{ConnectionId, Error, ProjectId, Psk, SecretId};
 use causeway_store::{BgpOptions, ConnectionRecord, Kind, Reader, Tunnel};
+use serde::Serialize;
+use serde_json::json;
 
 use crate::access::Intent::Read;
 use crate::access::referenced;
+use crate::audit::changed;
 use crate::connection::{duplicate, find, gateway_of, peer_address, public_address};
 use crate::unit::Unit;
 use crate::{Controller, Result, psk};
 
 /// A connection's options. Times are seconds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ConnectionOptions {
     /// Its tunnels.
     pub tunnels: Tunnels,
@@ -309,8 +312,7 @@ impl Controller {
         let now = unit.now;
         unit.touch(Kind::Connection, id.0, now).await?;
         unit.bump_connections(&[id]).await?;
-        let details = [("before", format!("{old:?}")), ("after", format!("{new:?}"))];
-        unit.finish_connection("update_options", id, &details).await?;
+        unit.finish_connection("update_options", id, &changed(&old, &new)).await?;
         Ok(new)
     }
 
@@ -323,7 +325,7 @@ impl Controller {
         unit.changeable_connection(id).await?;
         unit.count_reauthentication(id).await?;
         unit.bump_connections(&[id]).await?;
-        unit.finish_connection("reauthenticate", id, &[]).await
+        unit.finish_connection("reauthenticate", id, &changed(&json!({}), &json!({}))).await
     }
 
     /// Ends the overlap window now: the earlier key is refused, and what it authenticated ends. Nothing happens without an earlier key.
@@ -343,7 +345,8 @@ impl Controller {
             unit.count_revocation(id).await?;
             unit.bump_connections(&[id]).await?;
         }
-        unit.finish_connection("revoke_previous_psk", id, &[]).await
+        let had = |previous: bool| json!({"previous_key": previous});
+        unit.finish_connection("revoke_previous_psk", id, &changed(&had(record.has_previous_key), &had(false))).await
     }
 }
 

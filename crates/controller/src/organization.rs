@@ -4,8 +4,10 @@ use causeway_model::command::{ListQuery, Page};
 use causeway_model::resource::Caller;
 use causeway_model::{Error, OrganizationId};
 use causeway_store::{Organization, Reader};
+use serde_json::json;
 
 use crate::access::{operator, paging};
+use crate::audit::{changed, gone, made};
 use crate::identity::{DEFAULT_PROJECT, SUPPORT_CONTACT, check_project, check_text};
 use crate::unit::Unit;
 use crate::{Controller, Result};
@@ -65,8 +67,7 @@ impl Controller {
         let organization = Organization { id: OrganizationId::random(), name, created_at: unit.now };
         let now = unit.now;
         unit.insert_organization(organization.id, &organization.name, now).await?;
-        let details = [("name", organization.name.clone())];
-        unit.finish("create", ORGANIZATION, organization.id, &details).await?;
+        unit.finish("create", ORGANIZATION, organization.id, &made(&organization)).await?;
         Ok(organization)
     }
 
@@ -80,9 +81,9 @@ impl Controller {
         let mut unit = self.unit(caller, self.region()).await?;
         let old = known(&mut unit, id).await?;
         unit.rename_organization(id, &name).await?;
-        let details = [("before", old.name), ("after", name.clone())];
-        unit.finish("update", ORGANIZATION, id, &details).await?;
-        Ok(Organization { name, ..old })
+        let renamed = Organization { name, ..old.clone() };
+        unit.finish("update", ORGANIZATION, id, &changed(&old, &renamed)).await?;
+        Ok(renamed)
     }
 
     /// Deletes an organization that has no projects; operators only.
@@ -92,7 +93,7 @@ impl Controller {
     pub async fn delete_organization(&self, caller: &Caller, id: OrganizationId) -> Result<()> {
         operator(caller, "write", ORGANIZATION)?;
         let mut unit = self.unit(caller, self.region()).await?;
-        known(&mut unit, id).await?;
+        let organization = known(&mut unit, id).await?;
         if unit.is_default(id).await? {
             return Err(in_use("the default project's organization stays".to_owned()));
         }
@@ -101,7 +102,7 @@ impl Controller {
             return Err(in_use(format!("the organization has {projects} projects; delete them first")));
         }
         unit.delete_organization(id).await?;
-        unit.finish("delete", ORGANIZATION, id, &[]).await
+        unit.finish("delete", ORGANIZATION, id, &gone(&organization)).await
     }
 
     /// Whom tenants turn to: an address or a link.
@@ -134,12 +135,13 @@ impl Controller {
             }
         }
         let mut unit = self.unit(caller, self.region()).await?;
-        let before = unit.setting(SUPPORT_CONTACT).await?.unwrap_or_default();
+        let before = unit.setting(SUPPORT_CONTACT).await?;
         match &contact {
             Some(contact) => unit.set_setting(SUPPORT_CONTACT, contact).await?,
             None => unit.delete_setting(SUPPORT_CONTACT).await?,
         }
-        let details = [("before", before), ("after", contact.clone().unwrap_or_default())];
+        let fields = |contact: &Option<String>| json!({SUPPORT_CONTACT: contact});
+        let details = changed(&fields(&before), &fields(&contact));
         unit.finish("update", SETTINGS, SUPPORT_CONTACT, &details).await?;
         Ok(contact)
     }

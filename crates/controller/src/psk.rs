@@ -12,6 +12,7 @@ use causeway_store::{ConnectionRecord, Kind, PreviousKey, Project, Reader, Secre
 use zeroize::Zeroizing;
 
 use crate::access::referenced;
+use crate::audit::{and, changed};
 use crate::unit::Unit;
 use crate::{Controller, Result, key, secret};
 
@@ -68,6 +69,7 @@ impl Controller {
     ) -> Result<ConnectionStatuses> {
         let mut unit = self.unit(caller, region).await?;
         let mut record = unit.changeable_connection(id).await?;
+        let before = record.connection.clone();
         let (secret_id, revision) = (record.connection.secret_id, record.connection.secret_revision);
         let new = key::psk();
         let users =
@@ -93,7 +95,9 @@ impl Controller {
         }
         unit.bump_connections(&users).await?;
         let revision = record.connection.secret_revision.to_string();
-        unit.finish_connection("renew_psk", id, &[("revision", revision)]).await
+        // A key in place of the current one changes nothing that may be written down.
+        let details = and(changed(&before, &record.connection), [("revision", revision)]);
+        unit.finish_connection("renew_psk", id, &details).await
     }
 
     /// Gives a connection the key of another secret or revision; `None`: the newest that is enabled.
@@ -112,7 +116,8 @@ impl Controller {
         let mut record = unit.changeable_connection(id).await?;
         let project = record.connection.meta.project_id;
         let stored = unit.usable_key(project, secret, revision, &KeyFields::SECRET).await?;
-        let old = (record.connection.secret_id, record.connection.secret_revision);
+        let before = record.connection.clone();
+        let old = (before.secret_id, before.secret_revision);
         if old != (secret, stored.version.revision) {
             unit.keep_key(id).await?;
             record.connection.secret_id = secret;
@@ -122,8 +127,7 @@ impl Controller {
             unit.touch(Kind::Connection, id.0, now).await?;
             unit.bump_connections(&[id]).await?;
         }
-        let details = [("secret", secret.to_string()), ("revision", stored.version.revision.to_string())];
-        unit.finish_connection("change_psk", id, &details).await
+        unit.finish_connection("change_psk", id, &changed(&before, &record.connection)).await
     }
 }
 

@@ -6,8 +6,10 @@ use std::str::FromStr;
 use causeway_model::error::ArgumentReason;
 use causeway_model::resource::Caller;
 use causeway_model::{Error, ProjectId};
+use serde_json::json;
 
 use crate::access::operator;
+use crate::audit::{and, changed};
 use crate::unit::Unit;
 use crate::{Controller, Result};
 
@@ -161,9 +163,11 @@ impl Controller {
         }
         let mut unit = self.unit(caller, self.region()).await?;
         let project = unit.project(Some(project), "quota").await?.id;
+        let before = quota(&mut unit, project, resource).await?;
         unit.set_quota(project, resource.as_str(), limit).await?;
         let set = quota(&mut unit, project, resource).await?;
-        let details = [("resource", resource.to_string()), ("quota", set.quota.to_string())];
+        let fields = |quota: &Quota| json!({"quota": quota.quota, "is_default": quota.is_default});
+        let details = and(changed(&fields(&before), &fields(&set)), [("resource", resource.to_string())]);
         unit.finish("set_quota", "project", project, &details).await?;
         Ok(set)
     }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::access::Intent::{self, Read, Write};
 use crate::access::{checked, paging, referenced, scope};
+use crate::audit::{changed, gone, made};
 use crate::quota::QuotaResource;
 use crate::unit::Unit;
 use crate::{Controller, Result};
@@ -177,7 +178,7 @@ impl Controller {
         };
         unit.insert_route(id, &route, resolved.ip).await?;
         unit.bump_vpc_config(vpc.id).await?;
-        unit.finish("create", ROUTE, id, &details(&route)).await?;
+        unit.finish("create", ROUTE, id, &made(&route)).await?;
         Ok(route)
     }
 
@@ -239,7 +240,7 @@ impl Controller {
         if unmoved != (route.destination, route.network, route.resource) {
             unit.bump_vpc_config(route.vpc_id).await?;
         }
-        unit.finish("update", ROUTE, id, &details(&route)).await?;
+        unit.finish("update", ROUTE, id, &changed(&before, &route)).await?;
         Ok(route)
     }
 
@@ -252,20 +253,12 @@ impl Controller {
         let route = find_route(&mut unit, caller, Write, id).await?;
         unit.delete_route(id).await?;
         unit.bump_vpc_config(route.vpc_id).await?;
-        unit.finish("delete", ROUTE, id, &details(&route)).await
+        unit.finish("delete", ROUTE, id, &gone(&route)).await
     }
 }
 
 fn described(description: String) -> String {
     if description.is_empty() { DESCRIPTION.to_owned() } else { description }
-}
-
-/// What the audit record keeps.
-fn details(route: &Route) -> Vec<(&'static str, String)> {
-    let mut details = vec![("vpc_id", route.vpc_id.to_string()), ("destination", route.destination.to_string())];
-    details.extend(route.network.map(|id| ("nexthop_private_network_id", id.to_string())));
-    details.extend(route.resource.map(|id| ("nexthop_resource_id", id.to_string())));
-    details
 }
 
 #[cfg(test)]

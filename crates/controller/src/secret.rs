@@ -8,9 +8,10 @@ use zeroize::Zeroizing;
 
 use crate::access::Intent::{self, Read, Write};
 use crate::access::{checked, denied, paging, scope};
+use crate::audit::{and, changed, gone, made};
 use crate::quota::QuotaResource;
 use crate::unit::Unit;
-use crate::{Controller, Result, key};
+use crate::{Controller, Result, key, typed};
 
 const SECRET: &str = "secret";
 const VERSION: &str = "secret_version";
@@ -140,7 +141,7 @@ impl Controller {
         };
         let record = SecretRecord { secret, owner_connection: None };
         unit.insert_secret(&record).await?;
-        unit.finish("create", SECRET, record.secret.id, &[("name", record.secret.meta.name.clone())]).await?;
+        unit.finish("create", SECRET, record.secret.id, &made(&record.secret)).await?;
         Ok(record.secret)
     }
 
@@ -184,12 +185,13 @@ impl Controller {
         path: Option<String>,
     ) -> Result<Secret> {
         let mut unit = self.unit(caller, region).await?;
-        let mut secret = find_secret(&mut unit, caller, Write, id).await?.secret;
+        let before = find_secret(&mut unit, caller, Write, id).await?.secret;
+        let mut secret = before.clone();
         unit.rename(Kind::Secret, id.0, &mut secret.meta, rename).await?;
         secret.description = description.unwrap_or(secret.description);
         secret.path = path.unwrap_or(secret.path);
         unit.set_secret(id, &secret.description, &secret.path, secret.protected).await?;
-        unit.finish("update", SECRET, id, &[]).await?;
+        unit.finish("update", SECRET, id, &changed(&before, &secret)).await?;
         Ok(secret)
     }
 
@@ -205,13 +207,15 @@ impl Controller {
         protected: bool,
     ) -> Result<Secret> {
         let mut unit = self.unit(caller, region).await?;
-        let mut secret = find_secret(&mut unit, caller, Write, id).await?.secret;
+        let before = find_secret(&mut unit, caller, Write, id).await?.secret;
+        let mut secret = before.clone();
         secret.protected = protected;
         secret.meta.updated_at = unit.now;
         let now = unit.now;
         unit.set_secret(id, &secret.description, &secret.path, protected).await?;
         unit.touch(Kind::Secret, id.0, now).await?;
-        unit.finish(if protected { "protect" } else { "unprotect" }, SECRET, id, &[]).await?;
+        let action = if protected { "protect" } else { "unprotect" };
+        unit.finish(action, SECRET, id, &changed(&before, &secret)).await?;
         Ok(secret)
     }
 
@@ -228,7 +232,7 @@ impl Controller {
         }
         unused(&mut unit, id, None).await?;
         unit.delete(Kind::Secret, id.0).await?;
-        unit.finish("delete", SECRET, id, &[]).await
+        unit.finish("delete", SECRET, id, &gone(&secret)).await
     }
 
     /// Adds a version.
@@ -249,7 +253,8 @@ impl Controller {
             return Err(Error::constraint("data_crc32", "does not match `data`: send the data again"));
         }
         let mut unit = self.unit(caller, region).await?;
-        find_secret(&mut unit, caller, Write, id).await?;
+        let kind = find_secret(&mut unit, caller, Write, id).await?.secret.kind;
+        typed::check(&kind, &new.data)?;
         let now = unit.now;
         if new.disable_previous
             && let Some(previous) = unit.latest_secret_version(id, true).await?
@@ -261,7 +266,7 @@ impl Controller {
         let revision = unit.next_revision(id).await?;
         let version = unit.add_version(id, revision, &new.data, new.description, new.data_crc32).await?;
         unit.touch(Kind::Secret, id.0, now).await?;
-        unit.finish("create_version", SECRET, id, &[("revision", revision.to_string())]).await?;
+        unit.finish("create_version", SECRET, id, &made(&version)).await?;
         Ok(version)
     }
 
@@ -271,11 +276,12 @@ impl Controller {
     /// [`Error::NotFound`].
     pub async fn add_secret_owner(&self, caller: &Caller, region: &str, id: SecretId, product: &str) -> Result<()> {
         let mut unit = self.unit(caller, region).await?;
-        find_secret(&mut unit, caller, Write, id).await?;
+        let before = find_secret(&mut unit, caller, Write, id).await?.secret;
         let now = unit.now;
         unit.add_secret_owner(id, product).await?;
         unit.touch(Kind::Secret, id.0, now).await?;
-        unit.finish("add_owner", SECRET, id, &[("product", product.to_owned())]).await
+        let after = find_secret(&mut unit, caller, Read, id).await?.secret;
+        unit.finish("add_owner", SECRET, id, &changed(&before, &after)).await
     }
 
     /// A page of the tags of all secrets that the caller sees, in order.
@@ -401,14 +407,16 @@ impl Controller {
     ) -> Result<SecretVersion> {
         let mut unit = self.unit(caller, region).await?;
         find_secret(&mut unit, caller, Write, id).await?;
-        let mut version = find_version(&mut unit, id, revision).await?.version;
+        let before = find_version(&mut unit, id, revision).await?.version;
+        let mut version = before.clone();
         if description.is_some() {
             version.description = description;
             version.updated_at = unit.now;
             let now = unit.now;
             unit.set_secret_version_description(id, version.revision, version.description.as_deref(), now).await?;
         }
-        unit.finish("update_version", SECRET, id, &[("revision", version.revision.to_string())]).await?;
+        let details = and(changed(&before, &version), [("revision", version.revision.to_string())]);
+        unit.finish("update_version", SECRET, id, &details).await?;
         Ok(version)
     }
 
@@ -455,7 +463,8 @@ impl Controller {
     ) -> Result<SecretVersion> {
         let mut unit = self.unit(caller, region).await?;
         find_secret(&mut unit, caller, Write, id).await?;
-        let version = find_version(&mut unit, id, revision).await?.version;
+        let before = find_version(&mut unit, id, revision).await?.version;
+        let version = &before;
         if version.status == SecretVersionStatus::Deleted {
             return Err(Error::NotFound { resource: VERSION, id: format!("{id}/{}", version.revision) });
         }
@@ -465,7 +474,8 @@ impl Controller {
         let now = unit.now;
         unit.set_secret_version_status(id, version.revision, status, now).await?;
         let version = find_version(&mut unit, id, RevisionRef::Number(version.revision)).await?.version;
-        unit.finish(action, SECRET, id, &[("revision", version.revision.to_string())]).await?;
+        let details = and(changed(&before, &version), [("revision", version.revision.to_string())]);
+        unit.finish(action, SECRET, id, &details).await?;
         Ok(version)
     }
 }

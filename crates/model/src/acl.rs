@@ -66,7 +66,7 @@ impl PortRange {
 }
 
 /// One rule. The first one that matches decides.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct AclRule {
     /// Protocol.
     pub protocol: AclProtocol,

@@ -10,7 +10,7 @@ use crate::id::{
     SubnetId, VpcId, VpnGatewayId,
 };
 use crate::net::Family;
-use crate::resource::{InitiationPolicy, Tunnels};
+use crate::resource::{InitiationPolicy, Reverse, Tunnels};
 use crate::status::{ConnectionStatus, VpnGatewayStatus};
 use crate::suite::Cipher;
 
@@ -71,6 +71,15 @@ pub struct NewIp {
     pub resource: Option<CustomResource>,
     /// Tags.
     pub tags: Vec<String>,
+}
+
+/// Change an IPAM address; `None` = unchanged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IpChange {
+    /// Tags.
+    pub tags: Option<Vec<String>>,
+    /// Its names, in place of those that it has.
+    pub reverses: Option<Vec<Reverse>>,
 }
 
 /// Something of the tenant's that uses an address, known by its MAC address.

@@ -1,7 +1,7 @@
 //! The objects that tenants and operators own, as the domain sees them (wire documents are another crate's business).
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -158,6 +158,15 @@ pub struct IpResource {
     pub mac_address: Option<String>,
 }
 
+/// A name that an address is looked up as.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reverse {
+    /// A DNS name.
+    pub hostname: String,
+    /// The address, where the tenant has named it.
+    pub address: Option<IpAddr>,
+}
+
 /// An IPAM address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ip {
@@ -175,6 +184,8 @@ pub struct Ip {
     pub source: IpSource,
     /// What uses it.
     pub resource: Option<IpResource>,
+    /// Its names.
+    pub reverses: Vec<Reverse>,
     /// Tags.
     pub tags: Vec<String>,
     /// Creation.

@@ -3,6 +3,7 @@
 use causeway_model::resource::{GatewayType, Role};
 use causeway_model::{OrganizationId, ProjectId, Timestamp};
 use ipnet::IpNet;
+use serde::Serialize;
 use sqlx::sqlite::SqliteRow;
 
 use crate::list::window;
@@ -10,7 +11,7 @@ use crate::row::{RowExt, blob, word};
 use crate::{Reader, Result, Writer};
 
 /// A project.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Project {
     /// Id.
     pub id: ProjectId,
@@ -29,7 +30,7 @@ pub struct Project {
 }
 
 /// An API key without its secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ApiKey {
     /// `SCW` and 17 characters: its public name.
     pub access_key: String,

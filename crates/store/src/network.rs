@@ -99,6 +99,7 @@ fn ip(row: &SqliteRow) -> Result<Ip> {
         zone,
         address,
         resource,
+        reverses: row.json("reverses")?,
         tags: row.json("tags")?,
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,
@@ -471,7 +472,7 @@ impl Writer {
     pub async fn insert_ip(&mut self, ip: &Ip, allotted: bool) -> Result<()> {
         let mut query = QueryBuilder::new(
             "INSERT INTO ip (id, project_id, organization_id, region, zone, subnet_id, is_ipv6, address, prefix_len, allotted, \
-             resource_kind, resource_id, resource_name, resource_mac, attached_at, tags, created_at, updated_at) \
+             resource_kind, resource_id, resource_name, resource_mac, attached_at, reverses, tags, created_at, updated_at) \
              SELECT ",
         );
         let subnet = match &ip.source {
@@ -496,6 +497,7 @@ impl Writer {
             .push_bind(resource.and_then(|resource| resource.name.clone()))
             .push_bind(resource.and_then(|resource| resource.mac_address.clone()))
             .push_bind(resource.map(|_| ip.created_at.0))
+            .push_bind(to_json(&ip.reverses))
             .push_bind(to_json(&ip.tags))
             .push_bind(ip.created_at.0)
             .push_bind(ip.updated_at.0);
@@ -553,18 +555,19 @@ impl Writer {
         Ok(())
     }
 
-    /// Sets an address's tags.
+    /// Sets an address's names and tags.
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn set_ip_tags(&mut self, id: IpId, tags: &[String], now: Timestamp) -> Result<()> {
-        sqlx::query("UPDATE ip SET tags = ?, updated_at = ? WHERE id = ?")
-            .bind(to_json(&tags))
-            .bind(now.0)
-            .bind(blob(id.0))
+    pub async fn set_ip(&mut self, ip: &Ip) -> Result<()> {
+        sqlx::query("UPDATE ip SET reverses = ?, tags = ?, updated_at = ? WHERE id = ?")
+            .bind(to_json(&ip.reverses))
+            .bind(to_json(&ip.tags))
+            .bind(ip.updated_at.0)
+            .bind(blob(ip.id.0))
             .execute(self.connection())
             .await?;
-        self.index_tags(id.0, tags).await
+        self.index_tags(ip.id.0, &ip.tags).await
     }
 
     /// Removes an address.

@@ -1,13 +1,14 @@
 //! Organizations: what projects belong to.
 
 use causeway_model::{OrganizationId, Timestamp};
+use serde::Serialize;
 
 use crate::list::window;
 use crate::row::{RowExt, blob};
 use crate::{Reader, Result, Writer};
 
 /// An organization.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Organization {
     /// Id.
     pub id: OrganizationId,

@@ -114,6 +114,7 @@ impl Fixture {
             address: net(text),
             source,
             resource: None,
+            reverses: Vec::new(),
             tags: Vec::new(),
             created_at: NOW,
             updated_at: NOW,

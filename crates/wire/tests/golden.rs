@@ -339,6 +339,7 @@ fn ip() -> Ip {
         address: parse("172.16.32.2/22"),
         source: IpSource::Subnet(id("<s4>")),
         resource: None,
+        reverses: Vec::new(),
         tags: Vec::new(),
         created_at: time("2025-06-30T15:02:10.952803Z"),
         updated_at: time("2025-06-30T15:02:10.952803Z"),

@@ -47,8 +47,8 @@ async fn ip(call: Call) -> Answer {
 }
 
 async fn update(call: Call) -> Answer {
-    let (id, tags) = (ip_id(&call)?, call.body()?.update_ip()?);
-    let ip = call.controller.update_ip(&call.caller, &call.region, id, tags).await?;
+    let (id, change) = (ip_id(&call)?, call.body()?.update_ip()?);
+    let ip = call.controller.update_ip(&call.caller, &call.region, id, change).await?;
     json(&IpDocument::from(ip))
 }
 

@@ -45,6 +45,10 @@ pub(crate) fn routes() -> Routes {
             &format!("{P}/private-networks/{{private_network_id}}/enable-dhcp"),
             post(enable_dhcp, one::<PrivateNetworkDocument>()),
         )
+        .route(
+            &format!("{P}/private-networks/{{private_network_id}}/subnets"),
+            post(not_offered, not_offered_yet()).delete(not_offered, not_offered_yet()),
+        )
         .route(&format!("{P}/subnets"), get(list_subnets, many::<SubnetDocument>("subnets")))
         .route(&format!("{P}/routes-with-nexthop"), get(list_routes, many::<RouteWithNexthopDocument>("routes")))
         .route(&format!("{P}/routes"), post(create_route, one::<RouteDocument>()))

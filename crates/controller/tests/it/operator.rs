@@ -2,8 +2,8 @@
 
 use causeway_controller::{GatewayTypeOffer, KeyRequest, QuotaResource, UsageQuery};
 use causeway_model::command::{
-    ConnectionChange, GatewayTypeChange, NewIp, NewIpSource, NewPublicAddress, NewSecret, NewVpc, OptionsChange,
-    PolicyChange, Rename,
+    ConnectionChange, GatewayTypeChange, IpChange, NewIp, NewIpSource, NewPublicAddress, NewSecret, NewVpc,
+    OptionsChange, PolicyChange, Rename,
 };
 use causeway_model::resource::{Caller, GatewayType, Role};
 use causeway_model::route::{NewNextHop, NewRoute};
@@ -290,7 +290,7 @@ async fn nobody_sees_another_project() {
         c.update_private_network(f, REGION, network, none(), None),
         c.delete_private_network(f, REGION, network),
         c.ip(f, REGION, ip),
-        c.update_ip(f, REGION, ip, None),
+        c.update_ip(f, REGION, ip, IpChange::default()),
         c.release_ip(f, REGION, ip),
         c.secret(f, REGION, secret),
         c.update_secret(f, REGION, secret, none(), None, None),

@@ -11,10 +11,11 @@ use causeway_model::view::{ConnectionState, GatewayState};
 use causeway_model::{Family, NodeId, ProjectId};
 use ipnet::IpNet;
 use serde::Serialize;
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::Time;
-use crate::schema::documents;
+use crate::schema::{Components, Schema, documents};
 
 documents! {
 /// Why something is not better than it is.
@@ -319,7 +320,13 @@ documents! {
 pub struct AuditRecordDocument {
     access_key: String,
     action: String,
+    /// Fields after the change: all of them of what was made, otherwise those that differ. As the service keeps them; times are in
+    /// microseconds since 1970, and secret data are never among them.
+    after: Option<Fields>,
     at: Time,
+    /// The same before the change.
+    before: Option<Fields>,
+    /// What else there is to say.
     details: BTreeMap<String, String>,
     /// The object's project, if it has one.
     project_id: Option<ProjectId>,
@@ -329,9 +336,30 @@ pub struct AuditRecordDocument {
 }
 }
 
+/// Fields of some object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Fields(Map<String, Value>);
+
+impl Schema for Fields {
+    fn schema(_: &mut Components) -> Value {
+        json!({"type": "object"})
+    }
+}
+
 impl From<AuditRecord> for AuditRecordDocument {
-    fn from(record: AuditRecord) -> Self {
+    fn from(mut record: AuditRecord) -> Self {
+        let mut fields = |name: &str| {
+            let fields = record.details.get(name).and_then(|text| serde_json::from_str(text).ok()).map(Fields);
+            // Records of before there were fields have a text there.
+            if fields.is_some() {
+                record.details.remove(name);
+            }
+            fields
+        };
         Self {
+            before: fields("before"),
+            after: fields("after"),
             access_key: record.access_key,
             action: record.action,
             at: record.at.into(),

@@ -1,6 +1,8 @@
 //! IPAM v1 (wire-api.md §6). Keys are alphabetical, nulls explicit.
 
-use causeway_model::resource::{Ip, IpResource, IpSource};
+use std::net::IpAddr;
+
+use causeway_model::resource::{Ip, IpResource, IpSource, Reverse};
 use causeway_model::{IpId, ProjectId, SubnetId};
 use ipnet::IpNet;
 use serde::Serialize;
@@ -24,6 +26,21 @@ pub struct IpResourceDocument {
 impl From<IpResource> for IpResourceDocument {
     fn from(resource: IpResource) -> Self {
         Self { id: resource.id, mac_address: resource.mac_address, name: resource.name, r#type: resource.kind }
+    }
+}
+
+documents! {
+/// A name of an address. It is kept and shown for the operator's name servers: there is none here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReverseDocument {
+    address: Option<IpAddr>,
+    hostname: String,
+}
+}
+
+impl From<Reverse> for ReverseDocument {
+    fn from(reverse: Reverse) -> Self {
+        Self { address: reverse.address, hostname: reverse.hostname }
     }
 }
 
@@ -66,8 +83,8 @@ pub struct IpDocument {
     project_id: ProjectId,
     region: String,
     resource: Option<IpResourceDocument>,
-    /// Reverse names are not offered, so there are none.
-    reverses: [(); 0],
+    /// The names that the address is looked up as.
+    reverses: Vec<ReverseDocument>,
     source: IpSourceDocument,
     tags: Vec<String>,
     updated_at: Time,
@@ -85,7 +102,7 @@ impl From<Ip> for IpDocument {
             project_id: ip.project_id,
             region: ip.region,
             resource: ip.resource.map(Into::into),
-            reverses: [],
+            reverses: ip.reverses.into_iter().map(Into::into).collect(),
             source: ip.source.into(),
             tags: ip.tags,
             updated_at: ip.updated_at.into(),

@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use causeway_model::command::{CustomResource, NewIp, NewIpSource};
+use causeway_model::command::{CustomResource, IpChange, NewIp, NewIpSource};
 use causeway_model::error::ArgumentReason;
+use causeway_model::resource::Reverse;
 use causeway_model::{Error, Family, IpId, PrivateNetworkId};
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Body, Fields, MAX_NAME, excerpt, uuid, words};
@@ -24,13 +25,7 @@ impl Body {
             let source = fields.object("source").and_then(|source| source_of(fields, &source));
             let source = fields.required("source", source, "say where the address shall come from");
             let is_ipv6 = fields.boolean("is_ipv6").unwrap_or(false);
-            let address = fields.text("address").and_then(|text| {
-                let address = IpAddr::from_str(text).ok();
-                if address.is_none() {
-                    fields.format("address", format!("`{}` is not an address (without a mask)", excerpt(text)));
-                }
-                address
-            });
+            let address = address(fields);
             if let Some(address) = address {
                 if Family::of(address).is_ipv6() != is_ipv6 {
                     fields.constraint("address", format!("{address} is not of the family that `is_ipv6` says"));
@@ -88,16 +83,65 @@ impl Body {
         })
     }
 
-    /// Update an address: its tags.
+    /// Update an address: its tags and its names.
     ///
     /// # Errors
     /// Every invalid field.
-    pub fn update_ip(&self) -> Result<Option<Vec<String>>, Error> {
-        self.read(|fields| {
-            fields.not_offered("reverses");
-            fields.tags()
-        })
+    pub fn update_ip(&self) -> Result<IpChange, Error> {
+        self.read(|fields| IpChange { tags: fields.tags(), reverses: reverses(fields) })
     }
+}
+
+/// Names of one address at most.
+const MAX_REVERSES: usize = 10;
+
+/// `[]` takes all names away, null none.
+fn reverses(fields: &Fields<'_>) -> Option<Vec<Reverse>> {
+    let items = fields.array("reverses", MAX_REVERSES)?;
+    let mut all: Vec<Reverse> = Vec::with_capacity(items.len());
+    for (index, item) in items.iter().enumerate() {
+        let name = format!("reverses[{index}]");
+        let Value::Object(map) = item else {
+            fields.format(&name, "must be a JSON object");
+            continue;
+        };
+        let item = Fields { map, prefix: fields.path(&format!("{name}.")), ..*fields };
+        let hostname = item.required("hostname", hostname(&item), "give the name");
+        let address = address(&item);
+        let Some(hostname) = hostname else { continue };
+        if all.iter().any(|other| other.hostname == hostname) {
+            item.constraint("hostname", format!("`{}` is there twice", excerpt(&hostname)));
+        }
+        all.push(Reverse { hostname, address });
+    }
+    Some(all)
+}
+
+/// A bare address.
+fn address(fields: &Fields<'_>) -> Option<IpAddr> {
+    let text = fields.text("address")?;
+    let address = IpAddr::from_str(text).ok();
+    if address.is_none() {
+        fields.format("address", format!("`{}` is not an address (without a mask)", excerpt(text)));
+    }
+    address
+}
+
+/// A host's name: labels of letters, digits and hyphens (RFC 1123 §2.1), in lower case and without the final dot.
+fn hostname(fields: &Fields<'_>) -> Option<String> {
+    const LONGEST: usize = 253;
+    let text = fields.bounded_text("hostname", LONGEST + 1)?;
+    let name = text.strip_suffix('.').unwrap_or(&text).to_ascii_lowercase();
+    let label = |label: &str| {
+        let plain = |octet: u8| octet.is_ascii_alphanumeric() || octet == b'-';
+        (1..=63).contains(&label.len()) && label.bytes().all(plain) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    if name.len() > LONGEST || !name.contains('.') || !name.split('.').all(label) {
+        let help = format!("`{}` is not the full name of a host, as `vpn.example.net` is", excerpt(&text));
+        fields.format("hostname", help);
+        return None;
+    }
+    Some(name)
 }
 
 /// Addresses that can be released in one call.
@@ -107,7 +151,7 @@ const MAX_IP_SET: usize = 1000;
 fn custom(fields: &Fields<'_>, name: &str) -> Option<CustomResource> {
     let resource = fields.object(name)?;
     let recording = fields.recorder.is_some();
-    if resource.map.values().all(serde_json::Value::is_null) && !recording {
+    if resource.map.values().all(Value::is_null) && !recording {
         return None;
     }
     let mac = resource.required("mac_address", mac_address(&resource), "give the resource's MAC address");
@@ -117,7 +161,7 @@ fn custom(fields: &Fields<'_>, name: &str) -> Option<CustomResource> {
 
 fn required_custom(fields: &Fields<'_>, name: &str) -> CustomResource {
     let resource = custom(fields, name);
-    if resource.is_none() && (!fields.present(name) || fields.value(name).is_some_and(serde_json::Value::is_object)) {
+    if resource.is_none() && (!fields.present(name) || fields.value(name).is_some_and(Value::is_object)) {
         fields.push(name, ArgumentReason::Required, "give the resource with its `mac_address`");
     }
     resource.unwrap_or(CustomResource { mac_address: String::new(), name: None })
@@ -138,7 +182,11 @@ fn mac_address(fields: &Fields<'_>) -> Option<String> {
 pub fn mac(text: &str) -> Option<String> {
     let octets: Vec<u8> = text
         .split([':', '-'])
-        .map(|pair| (pair.len() == 2).then(|| u8::from_str_radix(pair, 16).ok()).flatten())
+        .map(|pair| {
+            // Rust's parser takes a sign.
+            let digits = pair.len() == 2 && pair.bytes().all(|octet| octet.is_ascii_hexdigit());
+            digits.then(|| u8::from_str_radix(pair, 16).ok()).flatten()
+        })
         .collect::<Option<_>>()?;
     // The lowest bit of the first octet marks groups.
     let host = octets.len() == 6
@@ -148,8 +196,15 @@ pub fn mac(text: &str) -> Option<String> {
 }
 
 fn source_of(fields: &Fields<'_>, source: &Fields<'_>) -> Option<NewIpSource> {
-    source.not_offered("vpc_id");
-    source.not_offered("regional");
+    if source.present("vpc_id") {
+        let help = "a VPC has no addresses outside of its subnets; name a `private_network_id` or a `subnet_id`";
+        source.constraint("vpc_id", help);
+        return None;
+    }
+    if source.boolean("regional") == Some(true) {
+        source.constraint("regional", "public addresses belong to a zone; name it as `zonal`");
+        return None;
+    }
     let given = SOURCES.into_iter().filter(|name| source.present(name)).count();
     if given != 1 && source.recorder.is_none() {
         let reason = if given == 0 { ArgumentReason::Required } else { ArgumentReason::Constraint };
@@ -165,6 +220,32 @@ fn source_of(fields: &Fields<'_>, source: &Fields<'_>) -> Option<NewIpSource> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_addresses() {
+        let of = |json: &str| Body::parse(json.as_bytes()).expect("an object").update_ip();
+        let update = of(
+            r#"{"tags":["a"],"reverses":[{"hostname":"VPN.Example.net."},{"hostname":"b.example","address":"192.0.2.1"}]}"#,
+        );
+        let names = [("vpn.example.net", None), ("b.example", Some([192, 0, 2, 1].into()))]
+            .map(|(hostname, address)| Reverse { hostname: hostname.to_owned(), address });
+        assert_eq!(update, Ok(IpChange { tags: Some(vec!["a".to_owned()]), reverses: Some(names.to_vec()) }));
+        assert_eq!(of(r#"{"reverses":null}"#), Ok(IpChange::default()));
+        assert_eq!(of(r#"{"reverses":[]}"#), Ok(IpChange { tags: None, reverses: Some(Vec::new()) }));
+        let label = "x".repeat(64);
+        for name in ["", "host", "a..b", "-a.b", "a-.b", "a_b.c", "a.b/", "é.fr", &format!("{label}.fr"), ".", "a. b"]
+        {
+            assert!(of(&format!(r#"{{"reverses":[{{"hostname":"{name}"}}]}}"#)).is_err(), "{name}");
+        }
+        let Err(Error::InvalidArguments(errors)) =
+            of(r#"{"reverses":[1,{"address":"x"},{"hostname":"a.b"},{"hostname":"A.b"}]}"#)
+        else {
+            panic!("four wrong names");
+        };
+        let found: Vec<_> = errors.iter().map(|error| error.name.as_str()).collect();
+        let expected = ["reverses[0]", "reverses[1].hostname", "reverses[1].address", "reverses[3].hostname"];
+        assert_eq!(found, expected);
+    }
 
     #[test]
     fn mac_addresses_of_hosts() {

@@ -414,11 +414,14 @@ fn addresses() {
             ),
             (r#"{"source":{"subnet_id":"A"},"address":"fd00::2"}"#, &[("address", Constraint)]),
             (r#"{"source":{"zonal":"z"},"address":"192.0.2.2"}"#, &[("address", Constraint)]),
-            (r#"{"source":{"zonal":"z"},"resource":{"mac_address":"x"}}"#, &[("resource", Constraint)]),
+            (r#"{"source":{"zonal":"z"},"resource":{"mac_address":"x"}}"#, &[("resource.mac_address", Format)]),
+            (r#"{"source":{"vpc_id":"A"}}"#, &[("source.vpc_id", Constraint)]),
+            (r#"{"source":{"regional":true,"zonal":"z"}}"#, &[("source.regional", Constraint)]),
         ],
     );
-    assert_eq!(body(r#"{"tags":["a"],"reverses":null}"#).update_ip().expect("valid"), Some(vec!["a".to_owned()]));
-    check(Body::update_ip, &[(r#"{"reverses":[{"hostname":"h"}]}"#, &[("reverses", Constraint)])]);
+    let update = body(r#"{"tags":["a"],"reverses":null}"#).update_ip().expect("valid");
+    assert_eq!((update.tags, update.reverses), (Some(vec!["a".to_owned()]), None));
+    check(Body::update_ip, &[(r#"{"reverses":[{"hostname":"h"}]}"#, &[("reverses[0].hostname", Format)])]);
 }
 
 #[test]

@@ -1,0 +1,72 @@
+//! What an audit record says of a change: the object's fields before and after it, those that did not change left out.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// Fields that no record has: when it was changed says the record itself, and a checksum tells of a secret's data.
+const LEFT_OUT: [&str; 2] = ["updated_at", "data_crc32"];
+
+/// Details of one record.
+pub(crate) type Details = Vec<(&'static str, String)>;
+
+/// The fields of an object, those that all objects have in common among them.
+fn fields<T: Serialize>(object: &T) -> Map<String, Value> {
+    let Ok(Value::Object(mut fields)) = serde_json::to_value(object) else { return Map::new() };
+    if let Some(Value::Object(meta)) = fields.remove("meta") {
+        fields.extend(meta);
+    }
+    fields.retain(|name, _| !LEFT_OUT.contains(&name.as_str()));
+    fields
+}
+
+fn text(fields: Map<String, Value>) -> String {
+    Value::Object(fields).to_string()
+}
+
+/// Of an object that was made.
+pub(crate) fn made<T: Serialize>(object: &T) -> Details {
+    vec![("after", text(fields(object)))]
+}
+
+/// Of an object that is gone.
+pub(crate) fn gone<T: Serialize>(object: &T) -> Details {
+    vec![("before", text(fields(object)))]
+}
+
+/// Of an object that was changed: only the fields that differ, so that both are empty where nothing did.
+pub(crate) fn changed<T: Serialize>(before: &T, after: &T) -> Details {
+    let (mut old, mut new) = (fields(before), fields(after));
+    old.retain(|name, value| {
+        let same = new.get(name) == Some(&*value);
+        if same {
+            new.remove(name);
+        }
+        !same
+    });
+    vec![("before", text(old)), ("after", text(new))]
+}
+
+/// `details`, and more that the objects themselves do not say.
+pub(crate) fn and(mut details: Details, more: impl IntoIterator<Item = (&'static str, String)>) -> Details {
+    details.extend(more);
+    details
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_what_differs_is_recorded() {
+        let before = json!({"meta": {"name": "a", "updated_at": 1}, "tags": ["x"], "gone": 1, "data_crc32": 7});
+        let after = json!({"meta": {"name": "b", "updated_at": 2}, "tags": ["x"], "new": 2, "data_crc32": 8});
+        let expected = [("before", r#"{"gone":1,"name":"a"}"#), ("after", r#"{"name":"b","new":2}"#)];
+        assert_eq!(changed(&before, &after), expected.map(|(name, text)| (name, text.to_owned())));
+        assert_eq!(made(&before), [("after", r#"{"gone":1,"name":"a","tags":["x"]}"#.to_owned())]);
+        assert_eq!(gone(&after), [("before", r#"{"name":"b","new":2,"tags":["x"]}"#.to_owned())]);
+        let nothing = [("before", "{}".to_owned()), ("after", "{}".to_owned())];
+        assert_eq!(changed(&before, &before), nothing);
+    }
+}
