@@ -1,5 +1,7 @@
 //! The HTTP face over a real controller and a real store, request by request.
 
+mod around;
+mod audit;
 mod connections;
 mod conventions;
 mod explanation;
