@@ -46,7 +46,7 @@ pub enum Action {
     /// Book an address
     #[command(visible_alias = "book")]
     Create(Create),
-    /// Change an address's tags
+    /// Change an address's tags and names
     Edit(Edit),
     /// Attach an address of a Private Network to something of yours
     Attach(Attach),
@@ -125,14 +125,20 @@ pub struct Edit {
 }
 
 #[derive(Args)]
-#[group(required = true, multiple = false)]
+#[group(required = true, multiple = true)]
 struct Changes {
     /// Its tags from now on; may be given several times
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
     /// Take all tags away
-    #[arg(long)]
+    #[arg(long, conflicts_with = "tags")]
     no_tags: bool,
+    /// The names that it is looked up as from now on; may be given several times
+    #[arg(long = "reverse", value_name = "HOSTNAME")]
+    reverses: Vec<String>,
+    /// Take all names away
+    #[arg(long, conflicts_with = "reverses")]
+    no_reverses: bool,
 }
 
 /// `ip attach`
@@ -215,8 +221,15 @@ impl Action {
             }
             Self::Edit(edit) => {
                 let id = text(&find(session, &edit.ip.ip).await?, "/id");
+                let Changes { tags, no_tags, reverses, no_reverses } = edit.changes;
                 let mut body = json!({});
-                set(&mut body, "tags", json!(edit.changes.tags));
+                if no_tags || !tags.is_empty() {
+                    set(&mut body, "tags", json!(tags));
+                }
+                if no_reverses || !reverses.is_empty() {
+                    let names: Vec<_> = reverses.iter().map(|name| json!({"hostname": name})).collect();
+                    set(&mut body, "reverses", Value::Array(names));
+                }
                 let ip = session.edit(&IP, &id, &body).await?;
                 session.show(&ip)
             }

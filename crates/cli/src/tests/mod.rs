@@ -3,6 +3,7 @@
 mod errors;
 mod help;
 mod objects;
+mod routing;
 mod server;
 mod waiting;
 
