@@ -75,7 +75,7 @@ AROUND = {
     ),
     "POST /vpc/v2/regions/{region}/private-networks/{private_network_id}/enable-dhcp": ("enable_dhcp", "enableDHCP", "EnableDHCP"),
     "GET /vpc/v2/regions/{region}/subnets": ("list_subnets", "listSubnets", "ListSubnets"),
-    "GET /vpc/v2/regions/{region}/routes-with-nexthop": (None, "listRoutesWithNexthop", "ListRoutesWithNexthop"),
+    "GET /vpc/v2/regions/{region}/routes-with-nexthop": (None, None, "ListRoutesWithNexthop"),
     "POST /vpc/v2/regions/{region}/routes": ("create_route", "createRoute", "CreateRoute"),
     "GET /vpc/v2/regions/{region}/routes/{route_id}": ("get_route", "getRoute", "GetRoute"),
     "PATCH /vpc/v2/regions/{region}/routes/{route_id}": ("update_route", "updateRoute", "UpdateRoute"),

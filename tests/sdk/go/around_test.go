@@ -5,6 +5,7 @@ import (
 
 	account "github.com/scaleway/scaleway-sdk-go/api/account/v3"
 	iam "github.com/scaleway/scaleway-sdk-go/api/iam/v1alpha1"
+	ipam "github.com/scaleway/scaleway-sdk-go/api/ipam/v1"
 	secret "github.com/scaleway/scaleway-sdk-go/api/secret/v1beta1"
 	vpc "github.com/scaleway/scaleway-sdk-go/api/vpc/v2"
 	"github.com/scaleway/scaleway-sdk-go/scw"
@@ -30,6 +31,90 @@ func TestVpcAndItsNetworks(t *testing.T) {
 	rules := must(vpcs.GetACL(&vpc.GetACLRequest{VpcID: made.ID, IsIPv6: true}))(t)
 	equal(t, "rules", len(rules.Rules), 0)
 	equal(t, "default", rules.DefaultPolicy, vpc.ActionAccept)
+	wanted := []*vpc.ACLRule{{
+		Protocol: vpc.ACLRuleProtocolTCP, Source: cidr("::/0"), Destination: cidr("fd00::/8"), DstPortLow: 22, DstPortHigh: 23,
+		Action: vpc.ActionDrop, Description: pointer("no shells"),
+	}}
+	set := must(vpcs.SetACL(&vpc.SetACLRequest{VpcID: made.ID, Rules: wanted, IsIPv6: true, DefaultPolicy: vpc.ActionAccept}))(t)
+	equal(t, "rules", len(set.Rules), 1)
+	equal(t, "ports", set.Rules[0].DstPortHigh, 23)
+	equal(t, "source", set.Rules[0].Source.String(), "::/0")
+	_, wrong := vpcs.SetACL(&vpc.SetACLRequest{VpcID: made.ID, Rules: wanted, DefaultPolicy: vpc.ActionAccept})
+	equal(t, "wrong fields", len(parsed[*scw.InvalidArgumentsError](t, "rules of the other family", wrong).Details), 2)
+	// As Terraform destroys it: `rules` is null.
+	cleared := must(vpcs.SetACL(&vpc.SetACLRequest{VpcID: made.ID, IsIPv6: true, DefaultPolicy: vpc.ActionAccept}))(t)
+	equal(t, "rules", len(cleared.Rules), 0)
+}
+
+func TestRoutesThroughAnAddressOfOnesOwn(t *testing.T) {
+	router := &ipam.CustomResource{MacAddress: "bc:24:11:74:d0:5b", Name: pointer("router")}
+	booked := must(ips.BookIP(&ipam.BookIPRequest{Source: &ipam.Source{PrivateNetworkID: &network.ID}}))(t)
+	attached := must(ips.AttachIP(&ipam.AttachIPRequest{IPID: booked.ID, Resource: router}))(t)
+	equal(t, "type", attached.Resource.Type, ipam.ResourceTypeCustom)
+	equal(t, "MAC address", *attached.Resource.MacAddress, "BC:24:11:74:D0:5B")
+	named := must(ips.UpdateIP(&ipam.UpdateIPRequest{IPID: booked.ID, Reverses: []*ipam.Reverse{{Hostname: "router.example.net"}}}))(t)
+	equal(t, "name", named.Reverses[0].Hostname, "router.example.net")
+	made := must(vpcs.CreateRoute(&vpc.CreateRouteRequest{
+		VpcID: network.VpcID, Destination: cidr("10.98.0.0/16"), NexthopResourceID: &booked.ID, Tags: []string{run},
+	}))(t)
+	equal(t, "description", made.Description, "Custom route")
+	equal(t, "network", *made.NexthopPrivateNetworkID, network.ID)
+	equal(t, "no connector", made.NexthopVpcConnectorID == nil, true)
+	read := must(vpcs.GetRoute(&vpc.GetRouteRequest{RouteID: made.ID}))(t)
+	equal(t, "destination", read.Destination.String(), "10.98.0.0/16")
+	changed := must(vpcs.UpdateRoute(&vpc.UpdateRouteRequest{RouteID: made.ID, Description: pointer("d")}))(t)
+	equal(t, "description", changed.Description, "d")
+	listed := must(vpc.NewRoutesWithNexthopAPI(client).ListRoutesWithNexthop(&vpc.RoutesWithNexthopAPIListRoutesWithNexthopRequest{
+		VpcID: &network.VpcID, Tags: []string{run}, Contains: pointer(cidr("10.98.7.0/24")),
+	}, scw.WithAllPages()))(t)
+	equal(t, "found", int(listed.TotalCount), 1)
+	equal(t, "route", listed.Routes[0].Route.ID, made.ID)
+	equal(t, "next hop", listed.Routes[0].NexthopIP.String(), booked.Address.IP.String())
+	equal(t, "name", *listed.Routes[0].NexthopName, "router")
+	again := second(vpcs.CreateRoute(&vpc.CreateRouteRequest{
+		VpcID: network.VpcID, Destination: cidr("10.98.0.0/16"), NexthopResourceID: &booked.ID,
+	}))
+	if failed, ok := again.(*scw.ResponseError); !ok || failed.StatusCode != 409 || failed.Type != "already_exists" {
+		t.Errorf("the same destination again: %v%s", again, body(again))
+	}
+	other := &ipam.CustomResource{MacAddress: "02:00:00:00:00:01"}
+	moved := must(ips.MoveIP(&ipam.MoveIPRequest{IPID: booked.ID, FromResource: router, ToResource: other}))(t)
+	equal(t, "MAC address", *moved.Resource.MacAddress, "02:00:00:00:00:01")
+	held := second(ips.DetachIP(&ipam.DetachIPRequest{IPID: booked.ID, Resource: other}))
+	equal(t, "precondition", parsed[*scw.PreconditionFailedError](t, "a next hop", held).Precondition, "resource_still_in_use")
+	succeeds(t, vpcs.DeleteRoute(&vpc.DeleteRouteRequest{RouteID: made.ID}))
+	gone := second(vpcs.GetRoute(&vpc.GetRouteRequest{RouteID: made.ID}))
+	equal(t, "resource", parsed[*scw.ResourceNotFoundError](t, "a deleted route", gone).Resource, "unknown")
+	detached := must(ips.DetachIP(&ipam.DetachIPRequest{IPID: booked.ID, Resource: other}))(t)
+	equal(t, "detached", detached.Resource == nil, true)
+	succeeds(t, ips.ReleaseIPSet(&ipam.ReleaseIPSetRequest{IPIDs: []string{booked.ID}}))
+	equal(t, "released", second(ips.GetIP(&ipam.GetIPRequest{IPID: booked.ID})) != nil, true)
+}
+
+func TestTypedSecretsFoldersAndOwners(t *testing.T) {
+	folder := "/" + run
+	made := must(secrets.CreateSecret(&secret.CreateSecretRequest{
+		Name: "key", Type: secret.SecretTypeSSHKey, Path: &folder, Tags: []string{run},
+	}))(t)
+	t.Cleanup(func() { succeeds(t, secrets.DeleteSecret(&secret.DeleteSecretRequest{SecretID: made.ID})) })
+	bad := second(secrets.CreateSecretVersion(&secret.CreateSecretVersionRequest{SecretID: made.ID, Data: []byte(`{"key":"k"}`)}))
+	detail := parsed[*scw.InvalidArgumentsError](t, "data of another type", bad).Details[0]
+	equal(t, "argument", detail.ArgumentName, "data")
+	equal(t, "reason", detail.Reason, "format")
+	data := []byte(`{"ssh_private_key":"k"}`)
+	must(secrets.CreateSecretVersion(&secret.CreateSecretVersionRequest{SecretID: made.ID, Data: data}))(t)
+	id, _ := client.GetDefaultProjectID()
+	read := must(secrets.AccessSecretVersionByPath(&secret.AccessSecretVersionByPathRequest{
+		Revision: "latest_enabled", SecretPath: folder, SecretName: "key", ProjectID: id,
+	}))(t)
+	equal(t, "secret", read.SecretID, made.ID)
+	equal(t, "data", string(read.Data), string(data))
+	succeeds(t, secrets.AddSecretOwner(&secret.AddSecretOwnerRequest{SecretID: made.ID, Product: secret.ProductS2sVpn}))
+	owned := must(secrets.GetSecret(&secret.GetSecretRequest{SecretID: made.ID}))(t)
+	same(t, "owners", owned.UsedBy, []secret.Product{secret.ProductS2sVpn})
+	equal(t, "types", int(must(secrets.ListSecretTypes(&secret.ListSecretTypesRequest{}))(t).TotalCount), 6)
+	tags := must(secrets.ListTags(&secret.ListTagsRequest{}, scw.WithAllPages()))(t)
+	equal(t, "tags", int(tags.TotalCount), len(tags.Tags))
 }
 
 func TestSecretAndItsVersions(t *testing.T) {

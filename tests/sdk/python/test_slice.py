@@ -526,7 +526,16 @@ class Slice(unittest.TestCase):
         self.assertTrue(body["resource"])
 
     def test_not_implemented(self):
-        self.fails(501, "not_implemented", self.secrets.browse_secrets, prefix="/")
+        missing = "0ae4cf90-0405-4318-a169-e45b3bef7676"
+        for call, arguments in (
+            (self.secrets.browse_secrets, {"prefix": "/"}),
+            (self.secrets.restore_secret, {"secret_id": missing}),
+            (self.secrets.restore_secret_version, {"secret_id": missing, "revision": "1"}),
+            (self.vpc_api.list_vpc_connectors, {}),
+            (self.vpc_api.list_ingress_rules, {}),
+        ):
+            with self.subTest(call.__name__):
+                self.fails(501, "not_implemented", call, **arguments)
 
 
 def waiting():

@@ -69,10 +69,11 @@ class Terraform(unittest.TestCase):
     def keys(self, answer, names):
         self.assertEqual(list(answer), names.split())
 
-    def missing(self, path, resource):
+    def missing(self, path, resource, id_=None):
         answer = self.call(404, "GET", path)
         self.assertEqual(list(answer), ["message", "resource", "resource_id", "type"])
-        self.assertEqual((answer["resource"], answer["resource_id"]), (resource, path.rsplit("/", 1)[1]))
+        id_ = path.rsplit("/", 1)[1] if id_ is None else id_
+        self.assertEqual((answer["resource"], answer["resource_id"]), (resource, id_))
 
     def settled(self, gateway_id):
         """The provider polls every 5 s; the sequence is the same at a quicker pace."""
@@ -329,6 +330,73 @@ class Terraform(unittest.TestCase):
         self.call(204, "DELETE", f"{VPC}/vpcs/{vpc['id']}")
         self.missing(f"{VPC}/private-networks/{network['id']}", "private_network")
         self.missing(f"{VPC}/vpcs/{vpc['id']}", "vpc")
+
+    def test_routes_and_access_lists(self):
+        """`scaleway_vpc_route`, `scaleway_vpc_acl`, and `scaleway_ipam_ip` with a custom resource: create, refresh, update, destroy."""
+        vpc, network = self.network()
+        source = {"private_network_id": network["id"]}
+        resource = {"mac_address": "bc:24:11:74:d0:5b", "name": None}
+        body = {"project_id": PROJECT, "source": source, "is_ipv6": False, "tags": [], "resource": resource}
+        ip = self.call(200, "POST", f"{IPAM}/ips", body)
+        ip_path = f"{IPAM}/ips/{ip['id']}"
+        self.addCleanup(self.gone, ip_path)
+        self.assertEqual(self.call(200, "GET", ip_path), ip)
+        shown = {"id": ip["id"], "mac_address": "BC:24:11:74:D0:5B", "name": None, "type": "custom"}
+        self.assertEqual(ip["resource"], shown)
+        self.call(200, "GET", f"{VPC}/private-networks/{network['id']}")
+
+        body = {"description": "d", "tags": ["tf"], "vpc_id": vpc["id"], "destination": "10.99.0.0/24"}
+        route = self.call(200, "POST", f"{VPC}/routes", {**body, "nexthop_resource_id": ip["id"]})
+        path = f"{VPC}/routes/{route['id']}"
+        self.addCleanup(self.gone, path)
+        self.keys(
+            route,
+            "created_at description destination id is_read_only nexthop_private_network_id nexthop_resource_id"
+            " nexthop_vpc_connector_id region tags type updated_at vpc_id",
+        )
+        self.assertEqual({name: route[name] for name in body}, body)
+        self.assertEqual((route["nexthop_vpc_connector_id"], route["type"]), (None, "custom"))
+        self.assertEqual(self.call(200, "GET", path), route)
+        changed = self.call(200, "PATCH", path, {"description": "e", "tags": ["tf", "2"]})
+        self.assertEqual((changed["description"], changed["tags"]), ("e", ["tf", "2"]))
+        self.assertEqual(self.call(200, "GET", path), changed)
+        # The data source.
+        query = f"nexthop_resource_type=unknown_type&order_by=created_at_asc&page=1&vpc_id={vpc['id']}"
+        listed = self.call(200, "GET", f"{VPC}/routes-with-nexthop?{query}")
+        self.keys(listed, "routes total_count")
+        self.assertEqual((listed["total_count"], listed["routes"][-1]["route"]), (3, changed))
+        self.keys(listed["routes"][0], "nexthop_ip nexthop_name nexthop_resource_type route")
+        self.assertEqual((listed["routes"][0]["route"]["id"], listed["routes"][0]["route"]["tags"]), ("", ["MANAGED"]))
+
+        acl = f"{VPC}/vpcs/{vpc['id']}/acl-rules"
+        rule = {
+            "action": "accept",
+            "description": "d",
+            "destination": "0.0.0.0/0",
+            "dst_port_high": 0,
+            "dst_port_low": 0,
+            "protocol": "tcp",
+            "source": "10.82.0.0/24",
+            "src_port_high": 0,
+            "src_port_low": 0,
+        }
+        body = {"rules": [{**rule, "protocol": "TCP"}], "is_ipv6": False, "default_policy": "drop"}
+        self.assertEqual(self.call(200, "PUT", acl, body), {"default_policy": "drop", "rules": [rule]})
+        self.assertEqual(self.call(200, "GET", f"{acl}?is_ipv6=false"), {"default_policy": "drop", "rules": [rule]})
+        # Its destruction.
+        empty = {"default_policy": "accept", "rules": []}
+        self.assertEqual(self.call(200, "PUT", acl, {"rules": None, "is_ipv6": False, "default_policy": "accept"}), empty)
+        self.assertEqual(self.call(200, "GET", f"{acl}?is_ipv6=false"), empty)
+        self.assertEqual(self.call(200, "GET", f"{acl}?is_ipv6=true"), empty)
+
+        self.call(204, "DELETE", path)
+        self.missing(path, "unknown", "")
+        other = {"mac_address": "02:00:00:00:00:01", "name": "n"}
+        moved = self.call(200, "POST", f"{ip_path}/move", {"from_resource": resource, "to_resource": other})
+        self.assertEqual((moved["resource"]["mac_address"], moved["resource"]["name"]), ("02:00:00:00:00:01", "n"))
+        self.assertIsNone(self.call(200, "POST", f"{ip_path}/detach", {"resource": other})["resource"])
+        self.call(204, "DELETE", ip_path, {})
+        self.missing(ip_path, "ip")
 
     def test_addresses_and_secrets(self):
         _, network = self.network()

@@ -64,6 +64,41 @@ test('VPC, Private Network and addresses', async () => {
   await failure(ips.getIP({ ipId: booked.id }), Errors.ResourceNotFoundError, 404);
 });
 
+test('routes, access lists and addresses of custom resources', async () => {
+  const rules = [{
+    protocol: 'tcp', source: '0.0.0.0/0', srcPortLow: 0, srcPortHigh: 0, destination: '10.78.0.0/24', dstPortLow: 22, dstPortHigh: 23,
+    action: 'drop', description: 'no shells',
+  }];
+  const set = await vpcs.setAcl({ vpcId: vpc.id, rules, isIpv6: false, defaultPolicy: 'accept' });
+  assert.deepEqual([set.rules, set.defaultPolicy], [rules, 'accept']);
+  assert.deepEqual((await vpcs.getAcl({ vpcId: vpc.id, isIpv6: false })).rules, rules);
+  const wrong = vpcs.setAcl({ vpcId: vpc.id, rules, isIpv6: true, defaultPolicy: 'accept' });
+  const refused = await failure(wrong, Errors.InvalidArgumentsError, 400);
+  assert.deepEqual(refused.details.map(({ argumentName }) => argumentName).sort(), ['rules[0].destination', 'rules[0].source']);
+  await vpcs.setAcl({ vpcId: vpc.id, rules: [], isIpv6: false, defaultPolicy: 'accept' });
+
+  const router = { macAddress: 'bc:24:11:74:d0:5b', name: 'router' };
+  const { id: ipId } = await ips.bookIP({ source: { privateNetworkId: network.id }, isIpv6: false });
+  const attached = await ips.attachIP({ ipId, resource: router });
+  assert.deepEqual(attached.resource, { type: 'custom', id: ipId, macAddress: 'BC:24:11:74:D0:5B', name: 'router' });
+  const named = await ips.updateIP({ ipId, reverses: [{ hostname: 'router.example.net' }] });
+  assert.deepEqual(named.reverses.map(({ hostname }) => hostname), ['router.example.net']);
+  const route = await vpcs.createRoute({ description: '', vpcId: vpc.id, destination: '10.98.0.0/16', nexthopResourceId: ipId });
+  assert.deepEqual([route.type, route.isReadOnly, route.nexthopPrivateNetworkId], ['custom', false, network.id]);
+  assert.deepEqual(await vpcs.getRoute({ routeId: route.id }), route);
+  assert.equal((await vpcs.updateRoute({ routeId: route.id, description: 'd' })).description, 'd');
+  const other = { macAddress: '02:00:00:00:00:01' };
+  assert.equal((await ips.moveIP({ ipId, fromResource: router, toResource: other })).resource.macAddress, '02:00:00:00:00:01');
+  const held = await failure(ips.detachIP({ ipId, resource: other }), Errors.PreconditionFailedError, 412);
+  assert.equal(held.precondition, 'resource_still_in_use');
+  await vpcs.deleteRoute({ routeId: route.id });
+  const gone = await failure(vpcs.getRoute({ routeId: route.id }), Errors.ResourceNotFoundError, 404);
+  assert.deepEqual([gone.resource, gone.resourceId], ['unknown', '']);
+  assert.ok(!(await ips.detachIP({ ipId, resource: other })).resource);
+  await ips.releaseIPSet({ ipIds: [ipId] });
+  await failure(ips.getIP({ ipId }), Errors.ResourceNotFoundError, 404);
+});
+
 test('gateway', async () => {
   const read = await vpn.getVpnGateway({ gatewayId: gateway.id });
   assert.equal(read.zone, client.settings.defaultZone);

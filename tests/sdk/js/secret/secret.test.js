@@ -48,6 +48,25 @@ test('a secret and its versions', async () => {
   assert.deepEqual(await secrets.listSecrets({ name: run, scheduledForDeletion: false }).all(), []);
 });
 
+test('typed secrets, folders, owners and tags', async () => {
+  const path = `/${run}`;
+  const secret = await secrets.createSecret({ name: 'keys', type: 'key_value', protected: false, path, tags: [run] });
+  const secretId = secret.id;
+  await assert.rejects(secrets.createSecretVersion({ secretId, data: encode('{"a":1}') }), (error) => {
+    assert.equal(error.constructor, Errors.InvalidArgumentsError);
+    assert.deepEqual([error.details[0].argumentName, error.details[0].reason], ['data', 'format']);
+    return true;
+  });
+  await secrets.createSecretVersion({ secretId, data: encode('{"a":"b"}') });
+  const read = await secrets.accessSecretVersionByPath({ secretPath: path, secretName: 'keys', revision: 'latest' });
+  assert.deepEqual([read.secretId, Buffer.from(read.data, 'base64').toString(), read.type], [secretId, '{"a":"b"}', 'key_value']);
+  await secrets.addSecretOwner({ secretId, product: 's2s_vpn' });
+  assert.deepEqual((await secrets.getSecret({ secretId })).usedBy, ['s2s_vpn']);
+  assert.ok((await secrets.listTags({ pageSize: 1 }).all()).includes(run));
+  assert.equal((await secrets.listSecretTypes({}).all()).length, 6);
+  await secrets.deleteSecret({ secretId });
+});
+
 test('errors', async () => {
   const stranger = new Secretv1beta1.API(createClient({ ...profile, secretKey: missing }));
   for (const [attempt, type, status] of [
@@ -57,6 +76,7 @@ test('errors', async () => {
     // The SDK has no class for what is not offered: its generic error keeps status and body.
     [() => secrets.browseSecrets({ prefix: '/' }), Errors.ScalewayError, 501],
     [() => secrets.restoreSecret({ secretId: missing }), Errors.ScalewayError, 501],
+    [() => secrets.restoreSecretVersion({ secretId: missing, revision: '1' }), Errors.ScalewayError, 501],
   ]) {
     await assert.rejects(attempt, (error) => {
       assert.equal(error.constructor, type);
