@@ -1,0 +1,576 @@
+//! Each reason that a real device can cause, caused: strongSwan and BIRD misconfigured in one way after another (`docs/reasons.md` lists
+//! them). What is told has both sides' values where the wire shows them, the catalogue's remedy, and the root before what follows from it.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use causeway_lab::{NewConnection, Scene, Site, addresses, eventually, summary};
+use causeway_model::reason::{Layer, ReasonCode};
+use hyper::Method;
+use serde_json::{Value, json};
+
+const PATIENCE: Duration = Duration::from_secs(180);
+/// `another key than the right one` in base64.
+const WRONG_KEY: &str = "YW5vdGhlciBrZXkgdGhhbiB0aGUgcmlnaHQgb25l";
+const DEVICE: &str = "customer_gateway";
+const GATEWAY: &str = "vpn_gateway";
+/// An address that nobody has.
+const NOBODY: &str = "203.0.113.99";
+
+/// One way to be wrong.
+struct Case {
+    what: &'static str,
+    /// The reason; where several words describe the same silence, those.
+    codes: &'static [ReasonCode],
+    status: &'static str,
+    /// Who starts the tunnel.
+    initiation: &'static str,
+    /// Options of the connection; `SECRET` is the id of a secret.
+    options: Option<&'static str>,
+    /// What is done to the device's configuration.
+    change: fn(String) -> String,
+    key: Option<&'static str>,
+    /// Packets that the Internet loses, as nft says it.
+    lost: &'static [&'static str],
+    /// Where the customer gateway says that the device is, if not there.
+    place: Option<&'static str>,
+    /// What happens once the connection is active: commands on the device, where `TUNNEL` is the tunnel's name; `kill` ends its daemons.
+    then: Option<&'static str>,
+    ours: Option<&'static str>,
+    theirs: Option<&'static str>,
+    evidence: Option<(&'static str, &'static str)>,
+}
+
+const fn case(what: &'static str, codes: &'static [ReasonCode], status: &'static str) -> Case {
+    Case {
+        what,
+        codes,
+        status,
+        initiation: DEVICE,
+        options: None,
+        change: |text| text,
+        key: None,
+        lost: &[],
+        place: None,
+        then: None,
+        ours: None,
+        theirs: None,
+        evidence: None,
+    }
+}
+
+/// The text with every line that starts with `start` replaced by `line`.
+fn replaced(text: &str, start: &str, line: &str) -> String {
+    let lines: Vec<_> = text.lines().map(|old| if old.trim_start().starts_with(start) { line } else { old }).collect();
+    lines.join("\n") + "\n"
+}
+
+/// With our inside IPv4 address and the device's exchanged.
+fn swapped(text: &str) -> String {
+    let after = |start: &str| {
+        let line = text.lines().find_map(|line| line.trim_start().strip_prefix(start));
+        line.and_then(|rest| rest.split_whitespace().next()).unwrap_or_default().to_owned()
+    };
+    let (own, neighbor) = (after("local 169"), after("neighbor 169"));
+    let (own, neighbor) = (format!("169{own}"), format!("169{neighbor}"));
+    let mut text = text.to_owned();
+    for end in ["/30", " as ", ";"] {
+        let exchange = [(&own, "@one@"), (&neighbor, "@two@")];
+        for (address, token) in exchange {
+            text = text.replace(&format!("{address}{end}"), &format!("{token}{end}"));
+        }
+    }
+    text.replace("@one@", &neighbor).replace("@two@", &own)
+}
+
+/// The IPv4 session's channel of the wrong family.
+fn other_family(text: &str) -> String {
+    let Some((before, session)) = text.split_once("protocol bgp gateway_ipv4 {") else { return text.to_owned() };
+    let Some((options, rest)) = session.split_once("\n  ipv4 {") else { return text.to_owned() };
+    let Some((_, after)) = rest.split_once("\n  };") else { return text.to_owned() };
+    format!("{before}protocol bgp gateway_ipv4 {{{options}\n  ipv6 {{ import none; export none; }};{after}")
+}
+
+fn plural(document: &Value, pointer: &str) -> Vec<Value> {
+    document.pointer(pointer).and_then(Value::as_array).cloned().unwrap_or_default()
+}
+
+fn text<'a>(document: &'a Value, pointer: &str) -> Option<&'a str> {
+    document.pointer(pointer).and_then(Value::as_str)
+}
+
+/// Whether a reason is the case's, with both values and the catalogue's remedy.
+fn told(case: &Case, reason: &Value) -> Result<ReasonCode> {
+    let code = case.codes.iter().find(|code| text(reason, "/code") == Some(code.as_str()));
+    let code = *code.with_context(|| format!("another code: {reason}"))?;
+    ensure!(text(reason, "/remedy") == Some(code.remedy()), "another remedy: {reason}");
+    let turn = serde_json::to_value(code.turn())?;
+    ensure!(reason.get("turn") == Some(&turn), "another turn: {reason}");
+    let wanted = [case.ours.map(|value| ("ours", value)), case.theirs.map(|value| ("theirs", value)), case.evidence];
+    for (key, value) in wanted.into_iter().flatten() {
+        let shown = reason.get("evidence").and_then(|evidence| evidence.get(key)).and_then(Value::as_str);
+        ensure!(shown.is_some_and(|shown| shown.contains(value)), "no {key} with {value}: {reason}");
+    }
+    for value in [case.ours, case.theirs].into_iter().flatten() {
+        ensure!(
+            text(reason, "/message").is_some_and(|message| message.contains(value)),
+            "not in the message: {reason}"
+        );
+    }
+    Ok(code)
+}
+
+async fn events(scene: &Scene, id: &str) -> Result<Vec<Value>> {
+    let path = format!("{}/connections/{id}/events?page_size=100", scene.api.prefix("causeway/v1"));
+    let mut events = plural(&scene.api.must(Method::GET, &path, None).await?, "/events");
+    // The oldest first.
+    events.reverse();
+    Ok(events)
+}
+
+/// Makes everything wrong that is to be wrong, and looks at what is told.
+async fn cause(scene: &mut Scene, case: &Case, secret: &str) -> Result<()> {
+    let placed = match case.place {
+        Some(place) => Some(scene.api.create_customer(addresses::SITE_ASN, place, "2001:db8:0:2::99").await?),
+        None => None,
+    };
+    let customer = placed.clone().unwrap_or_else(|| scene.site.customer.clone());
+    let site = Site { customer, ..scene.site.clone() };
+    let new = NewConnection { initiation: case.initiation, ..NewConnection::default() };
+    let connection = scene.api.create_connection(&site, &new).await?;
+    let id = text(&connection, "/id").context("no id")?.to_owned();
+    if let Some(options) = case.options {
+        scene.api.set_options(&id, &serde_json::from_str(&options.replace("SECRET", secret))?).await?;
+    }
+    for lost in case.lost {
+        let table = "add table inet cut; add chain inet cut forward { type filter hook forward priority 0; }";
+        scene.lab.inet.shell(&format!("nft '{table}; add rule inet cut forward {lost} drop'")).await?;
+    }
+    let mut configuration = scene.api.device_configuration(&id).await?;
+    if let Some(place) = case.place {
+        configuration = configuration.replace(place, addresses::SITE[0]);
+    }
+    let right = scene.api.key(&connection).await?;
+    let changed = (case.change)(configuration);
+    scene.lab.device.install(&changed, case.key.unwrap_or(&right), &addresses::SITE_PREFIXES).await?;
+    scene.lab.device.start_daemons().await?;
+    scene.lab.device.load().await?;
+    let mut before = 0;
+    if let Some(then) = case.then {
+        scene.api.wait_status("connections", &id, "active", PATIENCE).await?;
+        before =
+            events(scene, &id).await?.iter().filter_map(|event| event.get("sequence")?.as_u64()).max().unwrap_or(0);
+        if then == "kill" {
+            scene.lab.device.kill().await;
+        } else {
+            let tunnel = format!("causeway-{}-ipv4", id.split('-').next().unwrap_or(&id));
+            // What is asked of a device may fail for the very reason that is wanted.
+            let _ = scene.lab.site.run("sh", &["-c", &then.replace("TUNNEL", &tunnel)]).await?;
+        }
+    }
+    let (state, code) = eventually("status and reason", PATIENCE, || async {
+        let state = scene.api.state("connections", &id).await?;
+        ensure!(text(&state, "/status") == Some(case.status), "{} {state}", summary(&state));
+        let code = told(case, state.get("reason").context("no reason")?)?;
+        Ok((state, code))
+    })
+    .await?;
+    // The root is on its own layer too, and what follows from it says so.
+    let list = if code.layer() == Layer::Bgp { "/bgp_sessions" } else { "/tunnels" };
+    let reasons = plural(&state, list);
+    let shown = reasons.iter().filter_map(|item| item.get("reason")).any(|reason| told(case, reason).is_ok());
+    ensure!(shown || code == ReasonCode::AwaitingDevice, "not in {list}: {state}");
+    let down = plural(&state, "/tunnels").iter().all(|tunnel| text(tunnel, "/status") == Some("down"));
+    if down {
+        let consequences = plural(&state, "/bgp_sessions");
+        let follow = consequences.iter().all(|session| text(session, "/reason/code") == Some("tunnel_down"));
+        ensure!(follow && !consequences.is_empty(), "sessions without a tunnel: {state}");
+    }
+    remembered(scene, case, &id, before, down).await?;
+
+    scene.lab.heal().await?;
+    scene
+        .lab
+        .site
+        .shell("nft 'add table inet hush; delete table inet hush'; rm -f /etc/bird/own-prefixes.d/more*")
+        .await?;
+    scene.remove(&id).await?;
+    if let Some(customer) = placed {
+        scene.api.delete("s2s-vpn/v1alpha1", &format!("customer-gateways/{customer}")).await?;
+    }
+    Ok(())
+}
+
+/// The history says the same, the root first: the tunnel, then its sessions, then the connection.
+async fn remembered(scene: &Scene, case: &Case, id: &str, before: u64, down: bool) -> Result<()> {
+    let history = eventually("the events", PATIENCE, || async {
+        let all = events(scene, id).await?;
+        let fresh = |event: &Value| event.get("sequence").and_then(Value::as_u64).is_some_and(|at| at > before);
+        let fresh: Vec<Value> = all.into_iter().filter(fresh).collect();
+        let caused = |event: &Value| event.get("reason").is_some_and(|reason| told(case, reason).is_ok());
+        ensure!(case.codes.contains(&ReasonCode::AwaitingDevice) || fresh.iter().any(caused), "not told: {fresh:?}");
+        Ok(fresh)
+    })
+    .await?;
+    if !(down && case.then.is_some()) {
+        return Ok(());
+    }
+    let position = |kind: &str, subject: &str| {
+        history.iter().position(|event| {
+            text(event, "/kind") == Some(kind) && text(event, "/subject").is_some_and(|at| at.ends_with(subject))
+        })
+    };
+    let (tunnel, session, status) =
+        (position("tunnel", "down"), position("session", "down"), position("status", "down"));
+    ensure!(tunnel.is_some() && tunnel < session && session < status, "the order of {history:?}");
+    Ok(())
+}
+
+async fn play(name: &str, cases: &[Case]) -> Result<()> {
+    Scene::play(name, async |scene| {
+        let secret = scene.api.create_secret("cGFzc3dvcmQtb2YtYmdw").await?;
+        for case in cases {
+            cause(scene, case, &secret)
+                .await
+                .with_context(|| format!("{}, started by {}", case.what, case.initiation))?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+const IKE_PROPOSAL: fn(String) -> String =
+    |text| replaced(&text, "proposals = ", "    proposals = aes128-sha256-modp3072");
+const ESP_PROPOSAL: fn(String) -> String =
+    |text| replaced(&text, "esp_proposals = ", "        esp_proposals = aes128-sha256");
+const IDENTITY: fn(String) -> String =
+    |text| text.replace(&format!("id = \"{}\"", addresses::SITE[0]), "id = \"somebody.example.com\"");
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root, strongSwan and BIRD; `make test` runs it"]
+async fn causes_of_reaching_the_peer_and_of_ike() -> Result<()> {
+    use ReasonCode as R;
+    let ready = "ready";
+    play(
+        "rsnike",
+        &[
+            Case { key: Some(WRONG_KEY), ..case("wrong key", &[R::AuthenticationFailed], ready) },
+            Case { key: Some(WRONG_KEY), initiation: GATEWAY, ..case("wrong key", &[R::AuthenticationFailed], ready) },
+            Case {
+                change: IDENTITY,
+                ours: Some("203.0.113.10"),
+                theirs: Some("somebody.example.com"),
+                ..case("wrong identity", &[R::IdentityMismatch], ready)
+            },
+            Case {
+                change: IDENTITY,
+                initiation: GATEWAY,
+                ours: Some("203.0.113.10"),
+                theirs: Some("somebody.example.com"),
+                ..case("wrong identity", &[R::IdentityMismatch], ready)
+            },
+            Case {
+                change: IKE_PROPOSAL,
+                ours: Some("aes256gcm-sha384-curve25519"),
+                theirs: Some("aes128-sha256-prfsha256-modp3072"),
+                ..case("no common IKE proposal", &[R::NoProposalChosen], ready)
+            },
+            Case {
+                change: IKE_PROPOSAL,
+                initiation: GATEWAY,
+                ours: Some("aes256gcm-sha384-curve25519"),
+                ..case("no common IKE proposal", &[R::NoProposalChosen], ready)
+            },
+            Case {
+                change: |text| replaced(&text, "version = 2", "    version = 1"),
+                ours: Some("IKEv2"),
+                theirs: Some("IKEv1"),
+                ..case("another IKE version", &[R::IkeVersion], ready)
+            },
+            Case {
+                lost: &["udp dport 500", "udp sport 500"],
+                ..case("UDP 500 is blocked", &[R::AwaitingDevice], ready)
+            },
+            Case {
+                lost: &["udp dport 500", "udp sport 500"],
+                initiation: GATEWAY,
+                ..case("UDP 500 is blocked", &[R::PeerSilent], ready)
+            },
+            Case {
+                lost: &["udp dport 4500", "udp sport 4500"],
+                ..case("UDP 4500 is blocked", &[R::PeerSilentAfterInit], ready)
+            },
+            Case {
+                lost: &["udp dport 4500", "udp sport 4500"],
+                initiation: GATEWAY,
+                ..case("UDP 4500 is blocked", &[R::PeerSilentAfterInit], ready)
+            },
+            Case {
+                place: Some(NOBODY),
+                ours: Some(NOBODY),
+                theirs: Some("203.0.113.10"),
+                ..case("the device is elsewhere", &[R::UnknownSource], ready)
+            },
+            Case {
+                place: Some(NOBODY),
+                initiation: GATEWAY,
+                ..case("nobody has the device's address", &[R::PeerUnreachable], ready)
+            },
+        ],
+    )
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root, strongSwan and BIRD; `make test` runs it"]
+async fn causes_of_the_child_sa_and_of_the_tunnels_life() -> Result<()> {
+    use ReasonCode as R;
+    let stays_down = |text: String| replaced(&text, "close_action = ", "        close_action = none");
+    play(
+        "rsnchd",
+        &[
+            Case {
+                change: ESP_PROPOSAL,
+                ours: Some("aes256gcm-curve25519"),
+                theirs: Some("aes128-sha256"),
+                ..case("no common ESP proposal", &[R::ChildNoProposalChosen], "ready")
+            },
+            Case {
+                change: ESP_PROPOSAL,
+                initiation: GATEWAY,
+                ours: Some("aes256gcm-curve25519"),
+                ..case("no common ESP proposal", &[R::ChildNoProposalChosen], "ready")
+            },
+            Case {
+                change: |text| replaced(&text, "esp_proposals = ", "        esp_proposals = aes256gcm16-ecp256"),
+                then: Some("swanctl --rekey --child TUNNEL"),
+                ours: Some("aes256gcm-curve25519"),
+                theirs: Some("aes256gcm-ecp256"),
+                ..case("another PFS group", &[R::PfsMismatch], "active")
+            },
+            Case {
+                change: |text| replaced(&text, "local_ts = ", "        local_ts = 10.20.0.0/24"),
+                ours: Some("0.0.0.0/0"),
+                theirs: Some("10.20.0.0"),
+                ..case("traffic selectors of a policy-based tunnel", &[R::TsUnacceptable], "ready")
+            },
+            Case {
+                change: |text| {
+                    let text = replaced(&text, "local_ts = ", "        local_ts = 0.0.0.0/0");
+                    replaced(&text, "remote_ts = ", "        remote_ts = 0.0.0.0/0")
+                },
+                ours: Some("::/0"),
+                theirs: Some("0.0.0.0/0"),
+                evidence: Some(("not_carried", "IPv6")),
+                ..case("traffic selectors of one family", &[R::TsNarrowed], "limited_connectivity")
+            },
+            Case { then: Some("kill"), ..case("the device dies", &[R::DpdTimeout], "down") },
+            Case {
+                change: stays_down,
+                then: Some("swanctl --terminate --ike TUNNEL"),
+                ..case("the device ends the IKE SA", &[R::PeerDeletedSa], "down")
+            },
+            Case {
+                change: stays_down,
+                then: Some("swanctl --terminate --child TUNNEL"),
+                ..case("the device ends the Child SA", &[R::PeerDeletedChild], "down")
+            },
+        ],
+    )
+    .await
+}
+
+/// What a session says of a peer that drops its segments depends on who connected first.
+const SILENCE: &[ReasonCode] = &[
+    ReasonCode::BgpTimeout,
+    ReasonCode::BgpConnecting,
+    ReasonCode::BgpConnectionLost,
+    ReasonCode::BgpHoldTimerExpired,
+];
+
+/// Segments of BGP are lost on the device, in both directions.
+const HUSH: &str = "nft 'add table inet hush; add chain inet hush in { type filter hook input priority 0; }; \
+    add chain inet hush out { type filter hook output priority 0; }; \
+    add rule inet hush in tcp sport 179 drop; add rule inet hush in tcp dport 179 drop; \
+    add rule inet hush out tcp sport 179 drop; add rule inet hush out tcp dport 179 drop'";
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root, strongSwan and BIRD; `make test` runs it"]
+async fn causes_of_bgp() -> Result<()> {
+    use ReasonCode as R;
+    play(
+        "rsnbgp",
+        &[
+            Case {
+                change: |text| text.replace("as 65001;", "as 65002;"),
+                ours: Some("65001"),
+                theirs: Some("65002"),
+                ..case("the device's AS number is wrong", &[R::BgpAsnMismatch], "down")
+            },
+            Case {
+                change: |text| text.replace("as 12876;", "as 12877;"),
+                ours: Some("12876"),
+                ..case("the device expects another AS number of ours", &[R::BgpAsnMismatch], "down")
+            },
+            Case {
+                change: |text| text.replace("{\n  description", "{\n  disabled;\n  description"),
+                ..case("BGP is off on the device", &[R::TcpRefused], "down")
+            },
+            Case {
+                change: |text| replaced(&text, "ip addr replace", ":"),
+                ..case("the device has no inside addresses", &[R::BgpTimeout], "down")
+            },
+            Case {
+                change: |text| swapped(&text),
+                ..case("the inside addresses are swapped", &[R::BgpAddressesSwapped], "limited_connectivity")
+            },
+            Case {
+                change: |text| other_family(&text),
+                ours: Some("IPv4"),
+                theirs: Some("IPv6"),
+                ..case("no common address family", &[R::BgpNoCommonFamily], "limited_connectivity")
+            },
+            Case {
+                options: Some(r#"{"bgp":{"md5_secret_id":"SECRET"}}"#),
+                change: |text| replaced(&text, "include \"/etc/bird/causeway", "  password \"another\";"),
+                evidence: Some(("cause", "another MD5 password")),
+                ..case("another MD5 password", SILENCE, "down")
+            },
+            Case {
+                options: Some(r#"{"bgp":{"md5_secret_id":"SECRET"}}"#),
+                change: |text| replaced(&text, "include \"/etc/bird/causeway", ""),
+                evidence: Some(("cause", "does not sign")),
+                ..case("no MD5 password", SILENCE, "down")
+            },
+            Case {
+                options: Some(r#"{"bgp":{"gtsm":true}}"#),
+                change: |text| replaced(&text, "ttl security", ""),
+                evidence: Some(("cause", "hop limit 255")),
+                ..case("no GTSM", SILENCE, "down")
+            },
+            Case {
+                options: Some(r#"{"bgp":{"hold_time":9}}"#),
+                then: Some(HUSH),
+                ..case("the hold timer runs out", &[R::BgpHoldTimerExpired], "down")
+            },
+            Case {
+                then: Some("birdc disable gateway_ipv4 '\"maintenance at noon\"'"),
+                theirs: Some("maintenance at noon"),
+                ..case("the session is shut down with a word", &[R::BgpPeerShutdown], "limited_connectivity")
+            },
+            Case {
+                options: Some(r#"{"bgp":{"max_prefixes":1}}"#),
+                then: Some("echo 'route 10.20.0.128/25 unreachable;' > /etc/bird/own-prefixes.d/more.ipv4.conf; birdc configure"),
+                ours: Some("1"),
+                theirs: Some("2"),
+                ..case("more prefixes than allowed", &[R::MaxPrefixesExceeded], "active")
+            },
+        ],
+    )
+    .await
+}
+
+/// The answer of the command line.
+async fn explain(scene: &Scene, question: &str) -> Result<Value> {
+    let command = format!("vpc explain-route {} {question} -o json", scene.site.vpc);
+    Ok(serde_json::from_str(&scene.lab.command_line(&command).await?)?)
+}
+
+/// Waits until the answer has this verdict and this reason, and says why with this text somewhere.
+async fn explained(scene: &Scene, question: &str, verdict: &str, code: Option<ReasonCode>, why: &str) -> Result<()> {
+    eventually(&format!("{question}: {verdict}"), PATIENCE, || async {
+        let answer = explain(scene, question).await?;
+        ensure!(text(&answer, "/verdict") == Some(verdict), "{answer}");
+        ensure!(text(&answer, "/reason/code") == code.map(ReasonCode::as_str), "{answer}");
+        ensure!(answer.to_string().contains(why), "no `{why}` in {answer}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root, strongSwan and BIRD; `make test` runs it"]
+async fn causes_on_the_way_of_routes_and_packets() -> Result<()> {
+    use ReasonCode as R;
+    Scene::play("rsnrou", async |scene| {
+        let id = scene.connect(&NewConnection::default(), |text| text.replace("if net ~ [ 10.20.0.0/24+ ] then", ""), None).await?;
+        scene.lab.device.load().await?;
+        scene.active(&id).await?;
+        scene.pings().await?;
+        let [host, office] = [scene.lab.host_addresses()[0].clone(), addresses::OFFICE[0].to_owned()];
+        let out = format!("--source {host} --destination {office} --protocol icmp");
+        let back = format!("--source {office} --destination {host} --protocol icmp");
+        for way in [&out, &back] {
+            explained(scene, way, "delivered", None, "tunnel").await?;
+        }
+
+        // An access list, in both directions and for real.
+        let list = |rules: Value| json!({"rules": rules, "is_ipv6": false, "default_policy": "accept"});
+        let acl = format!("{}/vpcs/{}/acl-rules", scene.api.prefix("vpc/v2"), scene.site.vpc);
+        let rule = json!([{
+            "action": "drop", "description": "no pings", "protocol": "icmp", "source": "0.0.0.0/0", "destination": "0.0.0.0/0",
+            "src_port_low": 0, "src_port_high": 0, "dst_port_low": 0, "dst_port_high": 0,
+        }]);
+        scene.api.must(Method::PUT, &acl, Some(&list(rule))).await?;
+        for way in [&out, &back] {
+            explained(scene, way, "dropped", Some(R::AclDenied), "rule 1 of the IPv4 list (no pings)").await?;
+        }
+        eventually("pings stop", PATIENCE, || async {
+            ensure!(scene.lab.office.ping(&host, None, 0.5).await.is_err(), "they pass");
+            Ok(())
+        })
+        .await?;
+        scene.api.must(Method::PUT, &acl, Some(&list(json!([])))).await?;
+        explained(scene, &out, "delivered", None, "tunnel").await?;
+        scene.pings().await?;
+
+        // A custom route takes the host behind the device away from it.
+        let holder = json!({
+            "source": {"private_network_id": scene.site.network}, "is_ipv6": false,
+            "resource": {"mac_address": "bc:24:11:74:d0:5b", "name": "router"},
+        });
+        let hop = scene.api.create("ipam/v1", "ips", &holder).await?;
+        let route = json!({
+            "description": "", "vpc_id": scene.site.vpc, "destination": format!("{office}/32"),
+            "nexthop_resource_id": hop.get("id"), "tags": [],
+        });
+        let route = scene.api.create("vpc/v2", "routes", &route).await?;
+        let route = text(&route, "/id").context("no id")?.to_owned();
+        explained(scene, &format!("--prefix {office}/32"), "routed", None, &route).await?;
+        explained(scene, &out, "delivered", None, "custom route").await?;
+        scene.api.delete("vpc/v2", &format!("routes/{route}")).await?;
+        explained(scene, &out, "delivered", None, "tunnel").await?;
+
+        // What the policy does not list is received and not taken, and no packet may come from there.
+        let more = "echo 'route 10.99.0.0/24 unreachable; route 0.0.0.0/0 unreachable;' > /etc/bird/own-prefixes.d/more.ipv4.conf; birdc configure";
+        scene.lab.site.shell(more).await?;
+        for prefix in ["10.99.0.0/24", "0.0.0.0/0"] {
+            explained(scene, &format!("--prefix {prefix}"), "unrouted", Some(R::NoRoute), "not_in_prefix_filter_in").await?;
+        }
+        explained(scene, &format!("--source 10.99.0.1 --destination {host}"), "dropped", Some(R::SourceNotAllowed), "10.20.0.0/24").await?;
+        explained(scene, &format!("--source 169.254.0.2 --destination {host}"), "dropped", Some(R::ForgedSource), "interconnection").await?;
+        explained(scene, &format!("--source {office} --destination 10.20.0.77"), "dropped", Some(R::DestinationNotAllowed), "not in this VPC").await?;
+
+        // Nothing is announced.
+        scene.lab.site.shell("rm -f /etc/bird/own-prefixes.d/*; birdc configure").await?;
+        explained(scene, "--prefix 10.20.0.0/24", "unrouted", Some(R::NoRoute), "the device does not announce it").await?;
+        scene.api.wait_status("connections", &id, "active", PATIENCE).await?;
+
+        // Propagation, policies and locks, each before what it hides.
+        scene.api.set_propagation(&id, false).await?;
+        scene.api.wait_reason(&id, R::PropagationDisabled.as_str(), PATIENCE).await?;
+        explained(scene, "--prefix 10.20.0.0/24", "unrouted", Some(R::PropagationDisabled), &id).await?;
+        let detach = format!("{}/connections/{id}/detach-routing-policy", scene.api.prefix("s2s-vpn/v1alpha1"));
+        for (key, policy) in [("routing_policy_v4", &scene.site.policies[0]), ("routing_policy_v6", &scene.site.policies[1])] {
+            scene.api.must(Method::POST, &detach, Some(&json!({key: policy}))).await?;
+        }
+        scene.api.wait_status("connections", &id, "down", PATIENCE).await?;
+        scene.api.wait_reason(&id, R::NoRoutingPolicy.as_str(), PATIENCE).await?;
+        explained(scene, "--prefix 10.20.0.0/24", "unrouted", Some(R::NoRoutingPolicy), &id).await?;
+        scene.api.set_locked("connections", &id, true).await?;
+        scene.api.wait_reason(&id, R::ClosedByUs.as_str(), PATIENCE).await?;
+        explained(scene, "--prefix 10.20.0.0/24", "unrouted", Some(R::Locked), &id).await?;
+        scene.api.set_locked("connections", &id, false).await
+    })
+    .await
+}
