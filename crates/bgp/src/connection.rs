@@ -82,17 +82,17 @@ impl Connection {
         self.keepalive_at = (!self.hold_time.is_zero()).then(|| now + self.hold_time / 3);
     }
 
-    /// The larger of eight minutes and twice the hold time (RFC 9687 §6).
-    pub(crate) fn send_hold(&self) -> Duration {
-        Duration::from_secs(480).max(self.hold_time * 2)
+    /// The larger of `configured` and twice the hold time (RFC 9687 §6).
+    fn send_hold(&self, configured: Duration) -> Duration {
+        configured.max(self.hold_time * 2)
     }
 
     /// The caller still holds `unsent` octets. The timer runs while there are any, and starts anew when some went out.
-    pub(crate) fn unsent(&mut self, now: Instant, unsent: usize) {
+    pub(crate) fn unsent(&mut self, now: Instant, unsent: usize, send_hold: Duration) {
         if unsent == 0 {
             self.send_hold_at = None;
         } else if self.send_hold_at.is_none() || unsent < self.unsent {
-            self.send_hold_at = Some(now + self.send_hold());
+            self.send_hold_at = Some(now + self.send_hold(send_hold));
         }
         self.unsent = unsent;
     }

@@ -20,6 +20,7 @@
 //!         local: [169, 254, 0, 1].into(),
 //!         peer: [169, 254, 0, 2].into(),
 //!         hold_time: 60,
+//!         send_hold: causeway_bgp::SEND_HOLD,
 //!         max_prefixes: 1000,
 //!     },
 //!     now,
@@ -52,4 +53,4 @@ mod types;
 pub use rib::{Policy, Route, Verdict};
 pub use select::{Beaten, Candidate, LinkKind, MAX_ECMP, Selection, Step, best_paths, preference, select};
 pub use session::Session;
-pub use types::{Action, ConnKind, ConnectError, Counters, Event, SessionConfig, State};
+pub use types::{Action, ConnKind, ConnectError, Counters, Event, SEND_HOLD, SessionConfig, State};

@@ -231,10 +231,11 @@ impl Session {
     }
 
     /// The caller's queue towards the peer holds `unsent` octets that TCP did not take; call it when that changes. A peer that takes
-    /// nothing for eight minutes (or twice the hold time) is given up (RFC 9687).
+    /// nothing for the send hold time is given up (RFC 9687).
     pub fn handle_unsent(&mut self, now: Instant, kind: ConnKind, unsent: usize) {
+        let send_hold = Duration::from_secs(self.config.send_hold.into());
         if let Some(connection) = self.connections[kind.index()].as_mut() {
-            connection.unsent(now, unsent);
+            connection.unsent(now, unsent, send_hold);
         }
     }
 

@@ -4,6 +4,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use causeway_model::{Family, Fault};
 
+/// The send hold time that RFC 9687 §6 recommends: eight minutes.
+pub const SEND_HOLD: u16 = 480;
+
 /// What a session is made of; fixed for its life. A change of any of it is a new session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionConfig {
@@ -21,6 +24,9 @@ pub struct SessionConfig {
     pub peer: IpAddr,
     /// Offered hold time in seconds: 0 (none) or at least 3 (RFC 4271 §4.2); 1 and 2 are raised to 3.
     pub hold_time: u16,
+    /// How long, in seconds, the peer may take none of what waits for it; twice the hold time counts if that is longer (RFC 9687 §6).
+    /// See [`SEND_HOLD`].
+    pub send_hold: u16,
     /// Prefixes accepted at most. More are refused without ending the session.
     pub max_prefixes: u32,
 }

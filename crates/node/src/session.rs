@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use causeway_bgp::{Action, ConnKind, ConnectError, Event, Policy, Route, Session, SessionConfig, Verdict};
+use causeway_bgp::{Action, ConnKind, ConnectError, Counters, Event, Policy, Route, Session, SessionConfig, Verdict};
 use causeway_linux::Namespace;
 use causeway_model::observed::SessionFacts;
 use causeway_model::{ConnectionId, Family, Fault, Timestamp};
@@ -317,7 +317,9 @@ impl SessionTask {
             }
             self.touch();
         }
-        if self.fault() != self.facts.fault {
+        let Counters { updates_in, updates_out, .. } = self.session.counters();
+        let counted = (updates_in, updates_out) != (self.facts.updates_in, self.facts.updates_out);
+        if counted || self.fault() != self.facts.fault {
             self.touch();
         }
     }

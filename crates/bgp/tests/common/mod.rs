@@ -38,6 +38,7 @@ pub(crate) fn config(side: usize, family: Family) -> SessionConfig {
         local: address(side),
         peer: address(1 - side),
         hold_time: 60,
+        send_hold: causeway_bgp::SEND_HOLD,
         max_prefixes: 1000,
     }
 }

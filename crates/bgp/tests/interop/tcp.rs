@@ -144,6 +144,7 @@ impl Speaker {
             local,
             peer: PEER[side].parse().expect("an address"),
             hold_time: 60,
+            send_hold: causeway_bgp::SEND_HOLD,
             max_prefixes: 1000,
         };
         let (sender, receiver) = mpsc::channel();

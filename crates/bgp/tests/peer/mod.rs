@@ -23,6 +23,7 @@ pub(crate) fn config(family: Family) -> SessionConfig {
         local,
         peer,
         hold_time: 60,
+        send_hold: causeway_bgp::SEND_HOLD,
         max_prefixes: 100,
     }
 }

@@ -336,6 +336,7 @@ fn session_config(bgp: &BgpDesired, local_asn: u32, router_id: Ipv4Addr, desired
         local: bgp.local.addr(),
         peer: bgp.peer.addr(),
         hold_time: desired.timers.hold_time,
+        send_hold: causeway_bgp::SEND_HOLD,
         max_prefixes: desired.timers.max_prefixes,
     }
 }
