@@ -588,7 +588,7 @@ fn every_broken_attribute_is_treated_as_rfc_7606_says() {
         ),
         (
             "§7.3 NEXT_HOP of five octets",
-            [origin.clone(), path(&[THEIRS]), attribute(0x40, 3, &[1; 5])].concat(),
+            [origin, path(&[THEIRS]), attribute(0x40, 3, &[1; 5])].concat(),
             Withdraw,
         ),
         ("§7.4 MED of five octets", with(attribute(0x80, 4, &[0; 5])), Withdraw),
@@ -609,7 +609,7 @@ fn every_broken_attribute_is_treated_as_rfc_7606_says() {
             [attribute(0xc0, 1, &[0]), path(&[THEIRS]), hop.clone()].concat(),
             Withdraw,
         ),
-        ("§3 (d) no ORIGIN", [path(&[THEIRS]), hop.clone()].concat(), Withdraw),
+        ("§3 (d) no ORIGIN", [path(&[THEIRS]), hop].concat(), Withdraw),
         ("§3 (g) ORIGIN twice", with(attribute(0x40, 1, &[0])), Discard),
         ("§4 an attribute longer than what is left", with(vec![0x40, 5, 200, 1]), Withdraw),
         ("§4 an attribute cut in its header", with(vec![0x40]), Withdraw),

@@ -130,7 +130,7 @@ fn bird() {
     daemon.terminate();
     until(&mut speakers, "terminated", |speakers| speakers.iter().all(|speaker| !speaker.session.is_up()));
     let fault = speakers[0].fault();
-    assert_eq!(fault.code, ReasonCode::BgpPeerNotification, "{fault:?}");
+    assert_eq!(fault.code, ReasonCode::BgpPeerShutdown, "{fault:?}");
     assert_eq!(fault.evidence["code"], "6");
     assert!(speakers[0].prefixes().is_empty());
     let daemon = bird.start();

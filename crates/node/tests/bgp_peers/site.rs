@@ -291,6 +291,12 @@ impl Speaker {
         .await
     }
 
+    /// The same, where nothing may change any more because it is so already.
+    pub(crate) async fn accepts_soon(&mut self, what: &str, prefixes: &[&str]) -> SessionUpdate {
+        self.order(Order::Policy(self.policy.clone())).await;
+        self.accepts(what, prefixes).await
+    }
+
     /// Waits for a fault.
     pub(crate) async fn fails(&mut self, what: &str, condition: impl Fn(&Fault) -> bool) -> SessionUpdate {
         self.until(what, |update| update.facts.fault.as_ref().is_some_and(&condition)).await
