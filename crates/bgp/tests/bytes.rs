@@ -586,11 +586,7 @@ fn every_broken_attribute_is_treated_as_rfc_7606_says() {
             [origin.clone(), attribute(0x40, 2, &[9, 1, 0, 0, 0xfd, 0xe9]), hop.clone()].concat(),
             Withdraw,
         ),
-        (
-            "§7.3 NEXT_HOP of five octets",
-            [origin, path(&[THEIRS]), attribute(0x40, 3, &[1; 5])].concat(),
-            Withdraw,
-        ),
+        ("§7.3 NEXT_HOP of five octets", [origin, path(&[THEIRS]), attribute(0x40, 3, &[1; 5])].concat(), Withdraw),
         ("§7.4 MED of five octets", with(attribute(0x80, 4, &[0; 5])), Withdraw),
         ("§7.5 LOCAL_PREF from outside, which nothing here looks at", with(attribute(0x40, 5, &[0, 0, 0, 200])), Take),
         ("§7.5 LOCAL_PREF from outside, and broken", with(attribute(0x40, 5, &[1])), Discard),

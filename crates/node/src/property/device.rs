@@ -62,6 +62,7 @@ impl Device {
             local,
             peer,
             hold_time: 0,
+            send_hold: causeway_bgp::SEND_HOLD,
             max_prefixes: 100,
         };
         let now = Instant::now();
