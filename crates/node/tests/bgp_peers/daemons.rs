@@ -72,9 +72,8 @@ impl Setup {
 
 /// A BGP daemon in the device's namespace; ends when dropped.
 pub(crate) trait Device: Sized {
-    /// It may take what has arrived on its own connection, and be Established, before it accepts one of ours that waits: then there is no
-    /// collision on its side, whatever the identifiers.
-    const READS_BEFORE_ACCEPTING: bool;
+    /// Established over its own connection, it takes one of ours that it accepts then for a restart (RFC 4724 §5), not for a collision.
+    const LATE_COLLISION_IS_A_RESTART: bool;
     /// Its End-of-RIB comes before its own routes, so that what graceful restart keeps is gone for a moment.
     const EARLY_END_OF_RIB: bool;
     /// Starts it. A second start in the same site, after the first one was dropped, is a restart.
@@ -212,7 +211,7 @@ impl Bird {
 }
 
 impl Device for Bird {
-    const READS_BEFORE_ACCEPTING: bool = false;
+    const LATE_COLLISION_IS_A_RESTART: bool = false;
     const EARLY_END_OF_RIB: bool = false;
 
     fn start(site: &Site, setup: &Setup) -> Self {
@@ -413,7 +412,7 @@ impl Frr {
 }
 
 impl Device for Frr {
-    const READS_BEFORE_ACCEPTING: bool = true;
+    const LATE_COLLISION_IS_A_RESTART: bool = true;
     const EARLY_END_OF_RIB: bool = true;
 
     fn start(site: &Site, setup: &Setup) -> Self {
