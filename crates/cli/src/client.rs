@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Uri};
 use hyper_util::client::legacy::Client as HttpClient;
@@ -111,6 +112,63 @@ impl Client {
         Ok(Self { http, base: url.trim_end_matches('/').to_owned(), token })
     }
 
+    /// Sends a request and waits for the head of its answer.
+    async fn exchange(
+        &self,
+        request: hyper::http::request::Builder,
+        target: &Target,
+        body: Bytes,
+    ) -> Result<(hyper::http::response::Parts, Incoming), Failure> {
+        let request = request
+            .uri(format!("{}{}", self.base, target.as_str()))
+            .header("x-auth-token", &self.token)
+            .body(Full::new(body))
+            .map_err(|error| self.unreachable(error.to_string()))?;
+        let response = self.http.request(request).await.map_err(|error| self.unreachable(chain(&error)))?;
+        Ok(response.into_parts())
+    }
+
+    fn unreachable(&self, cause: String) -> Failure {
+        Failure::Unreachable { url: self.base.clone(), cause }
+    }
+
+    fn too_late(&self) -> Failure {
+        self.unreachable(format!("no answer within {} s", PATIENCE.as_secs()))
+    }
+
+    /// A whole body.
+    async fn read(&self, target: &Target, mut incoming: Incoming) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        let mut body = Zeroizing::new(Vec::new());
+        while let Some(frame) = incoming.frame().await {
+            let frame = frame.map_err(|error| self.unreachable(chain(&error)))?;
+            let Some(data) = frame.data_ref() else { continue };
+            if body.len() + data.len() > MAX_ANSWER {
+                let why = format!("it is longer than {MAX_ANSWER} octets");
+                return Err(Failure::Answer { what: target.as_str().to_owned(), why });
+            }
+            body.extend_from_slice(data);
+        }
+        Ok(body)
+    }
+
+    /// GET of something that comes piece by piece. `last`: the last event that was seen, where it is a stream of events.
+    pub(crate) async fn open(&self, target: &Target, accept: &str, last: Option<u64>) -> Result<Stream, Failure> {
+        let mut request = Request::builder().method(Method::GET).header(ACCEPT, accept);
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        let opened = async {
+            let (head, incoming) = self.exchange(request, target, Bytes::new()).await?;
+            if head.status.is_success() {
+                let (url, what) = (self.base.clone(), target.as_str().to_owned());
+                return Ok(Stream { url, what, incoming });
+            }
+            let body = self.read(target, incoming).await?;
+            Err(refusal(&head, &body))
+        };
+        tokio::time::timeout(PATIENCE, opened).await.map_err(|_| self.too_late())?
+    }
+
     /// One call. An error status is a [`Failure::Api`].
     pub(crate) async fn call(
         &self,
@@ -118,41 +176,54 @@ impl Client {
         target: &Target,
         body: Option<Zeroizing<Vec<u8>>>,
     ) -> Result<Reply, Failure> {
-        let unreachable = |cause: String| Failure::Unreachable { url: self.base.clone(), cause };
-        let mut request = Request::builder()
-            .method(method)
-            .uri(format!("{}{}", self.base, target.as_str()))
-            .header(ACCEPT, "application/json")
-            .header("x-auth-token", &self.token);
+        let mut request = Request::builder().method(method).header(ACCEPT, "application/json");
         if body.is_some() {
             request = request.header(CONTENT_TYPE, "application/json");
         }
         // The buffer is wiped when the request has been written.
         let body = body.map_or_else(Bytes::new, Bytes::from_owner);
-        let request = request.body(Full::new(body)).map_err(|error| unreachable(error.to_string()))?;
         let exchange = async {
-            let response = self.http.request(request).await.map_err(|error| unreachable(chain(&error)))?;
-            let (head, mut incoming) = response.into_parts();
-            let mut body = Zeroizing::new(Vec::new());
-            while let Some(frame) = incoming.frame().await {
-                let frame = frame.map_err(|error| unreachable(chain(&error)))?;
-                let Some(data) = frame.data_ref() else { continue };
-                if body.len() + data.len() > MAX_ANSWER {
-                    let why = format!("it is longer than {MAX_ANSWER} octets");
-                    return Err(Failure::Answer { what: target.as_str().to_owned(), why });
-                }
-                body.extend_from_slice(data);
-            }
-            Ok((head, body))
+            let (head, incoming) = self.exchange(request, target, body).await?;
+            let body = self.read(target, incoming).await?;
+            Ok::<_, Failure>((head, body))
         };
-        let (head, body) = tokio::time::timeout(PATIENCE, exchange)
-            .await
-            .map_err(|_| unreachable(format!("no answer within {} s", PATIENCE.as_secs())))??;
+        let (head, body) = tokio::time::timeout(PATIENCE, exchange).await.map_err(|_| self.too_late())??;
         if head.status.is_success() {
             return Ok(Reply { target: target.as_str().to_owned(), body });
         }
-        let request_id = head.headers.get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
-        Err(Failure::Api(Box::new(ApiError::new(head.status.as_u16(), &body, request_id))))
+        Err(refusal(&head, &body))
+    }
+}
+
+fn refusal(head: &hyper::http::response::Parts, body: &[u8]) -> Failure {
+    let request_id = head.headers.get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
+    Failure::Api(Box::new(ApiError::new(head.status.as_u16(), body, request_id)))
+}
+
+/// A successful answer that comes piece by piece.
+pub(crate) struct Stream {
+    url: String,
+    what: String,
+    incoming: Incoming,
+}
+
+impl Stream {
+    /// The next piece; `None` at the end. Silence for [`PATIENCE`] is a failure: streams say twice as often that they live.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        let unreachable = |cause: String| Failure::Unreachable { url: self.url.clone(), cause };
+        loop {
+            let frame = tokio::time::timeout(PATIENCE, self.incoming.frame()).await;
+            let frame = frame.map_err(|_| unreachable(format!("nothing came for {} s", PATIENCE.as_secs())))?;
+            let Some(frame) = frame else { return Ok(None) };
+            if let Ok(data) = frame.map_err(|error| unreachable(chain(&error)))?.into_data() {
+                return Ok(Some(data));
+            }
+        }
+    }
+
+    /// What came is not what the API promises.
+    pub(crate) fn wrong(&self, why: String) -> Failure {
+        Failure::Answer { what: self.what.clone(), why }
     }
 }
 

@@ -5,6 +5,7 @@ use std::io;
 
 use serde_json::Value;
 
+use crate::flags::flag_of;
 use crate::text::printable;
 
 /// Longest part of a body that is no JSON, characters.
@@ -74,6 +75,14 @@ pub(crate) enum Failure {
         /// What to do about it.
         remedy: Option<String>,
     },
+    /// A stream was ended by the service.
+    #[error("the events of {what} were ended by the service: {why}")]
+    Ended {
+        /// Whose.
+        what: String,
+        /// Why.
+        why: String,
+    },
     /// A file.
     #[error("cannot {verb} {path}: {error}")]
     File {
@@ -116,6 +125,15 @@ impl Failure {
         matches!(self, Self::Api(error) if error.kind == "transient_state")
     }
 
+    /// Whether the same call may work later, without anybody doing anything about the call.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Api(error) => error.status == 429 || error.status >= 500,
+            _ => false,
+        }
+    }
+
     /// Lines that go below the first.
     pub(crate) fn details(&self) -> Vec<String> {
         match self {
@@ -133,6 +151,9 @@ impl Failure {
             Self::Unreachable { .. } => "is `causeway serve` running, and is SCW_API_URL its address?",
             Self::Ambiguous { .. } => "give the id instead of the name, or narrow with --project-id",
             Self::NotReached { remedy, .. } => return remedy.clone(),
+            Self::Ended { .. } => {
+                "is SCW_SECRET_KEY still a valid key? `causeway key list` tells whoever operates the service"
+            }
             Self::Api(error) => return error.hint.clone(),
             _ => return None,
         };
@@ -233,6 +254,7 @@ fn detail(entry: &Value) -> String {
     let field = |name: &str| entry.get(name).and_then(Value::as_str).unwrap_or_default();
     let number = |name: &str| entry.get(name).and_then(Value::as_u64);
     let text = if let Some(argument) = entry.get("argument_name").and_then(Value::as_str) {
+        let argument = flag_of(argument);
         match (field("help_message"), field("reason")) {
             ("", reason) => format!("{argument}: {reason}"),
             (help, "" | "unknown") => format!("{argument}: {help}"),

@@ -7,8 +7,10 @@
 mod client;
 mod command;
 mod failure;
+mod flags;
 mod output;
 mod session;
+mod sse;
 mod state;
 mod text;
 mod wait;

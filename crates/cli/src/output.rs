@@ -210,6 +210,15 @@ pub(crate) fn inline(value: &Value) -> String {
     }
 }
 
+/// Millionths of a currency, as an amount: `0.05`.
+pub(crate) fn price(value: Option<&Value>) -> String {
+    const MILLION: u64 = 1_000_000;
+    let Some(millionths) = value.and_then(Value::as_u64) else { return String::new() };
+    let places = format!("{:06}", millionths % MILLION);
+    let places = places.trim_end_matches('0');
+    format!("{}.{places:0<2}", millionths / MILLION)
+}
+
 /// How many entries a list of an object has.
 pub(crate) fn count(object: &Value, key: &str) -> String {
     object.get(key).and_then(Value::as_array).map(|items| items.len().to_string()).unwrap_or_default()
@@ -240,6 +249,14 @@ mod tests {
         let rows = [json!({"name": "büro", "id": "1"}), json!({"name": "a\u{1b}[1m longer", "id": "22"})];
         let expected = "NAME               ID  N\nbüro               1   -\na\\u{1b}[1m longer  22  -\n";
         assert_eq!(table(&columns, &rows), expected);
+    }
+
+    #[test]
+    fn amounts_have_two_places_or_as_many_as_they_need() {
+        for (millionths, shown) in [(0_u64, "0.00"), (50_000, "0.05"), (1_500_000, "1.50"), (1, "0.000001")] {
+            assert_eq!(price(Some(&json!(millionths))), shown);
+        }
+        assert_eq!(price(Some(&json!("x"))), "");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::client::{Client, Reply, Target};
+use crate::client::{Client, Reply, Stream, Target};
 use crate::failure::Failure;
 use crate::output::{Column, Console, Format, details, table};
 
@@ -67,6 +67,8 @@ pub(crate) enum Api {
     Extension,
     /// `/causeway/v1`, not regional.
     Causeway,
+    /// `/causeway/v1/operator`.
+    Operator,
 }
 
 /// One command's surroundings.
@@ -157,6 +159,7 @@ impl<'a> Session<'a> {
             Api::Account => &["account", "v3"],
             Api::Extension => &["causeway", "v1", "regions", region],
             Api::Causeway => &["causeway", "v1"],
+            Api::Operator => &["causeway", "v1", "operator"],
         };
         Target::new(prefix.iter().copied().chain(segments))
     }
@@ -174,6 +177,11 @@ impl<'a> Session<'a> {
     /// GET of something that is no document, or should not be kept as one.
     pub(crate) async fn fetch(&self, target: &Target) -> Result<Reply, Failure> {
         self.client.call(Method::GET, target, None).await
+    }
+
+    /// GET of something that comes piece by piece; see [`Client::open`].
+    pub(crate) async fn open(&self, target: &Target, accept: &str, last: Option<u64>) -> Result<Stream, Failure> {
+        self.client.open(target, accept, last).await
     }
 
     /// A call with a body.
@@ -221,7 +229,7 @@ impl<'a> Session<'a> {
             target = target.with(name, value);
         }
         if let Some(project) = &self.chosen_project
-            && kind.api != Api::Account
+            && !matches!(kind.api, Api::Account | Api::Operator)
         {
             target = target.with("project_id", project);
         }
@@ -230,25 +238,40 @@ impl<'a> Session<'a> {
 
     /// Every object of a list that the answers have below `key`.
     pub(crate) async fn pages(&mut self, target: Target, key: &str) -> Result<Vec<Value>, Failure> {
+        let (objects, total) = self.first(target, key, PAGE * MAX_PAGES).await?;
+        if total.is_some_and(|total| total > objects.len() as u64) {
+            let count = objects.len();
+            self.console.warn(&format!("only the first {count} objects are here; narrow the list with a filter"));
+        }
+        Ok(objects)
+    }
+
+    /// The first objects of a list, `most` at most, and how many there are, if the answers tell.
+    pub(crate) async fn first(
+        &self,
+        target: Target,
+        key: &str,
+        most: usize,
+    ) -> Result<(Vec<Value>, Option<u64>), Failure> {
         let mut objects = Vec::new();
-        let size = PAGE.to_string();
-        for page in 1..=MAX_PAGES {
-            let answer = self.get(&target.clone().with("page", &page.to_string()).with("page_size", &size)).await?;
+        let size = most.clamp(1, PAGE);
+        for page in 1_usize.. {
+            let paged = target.clone().with("page", &page.to_string()).with("page_size", &size.to_string());
+            let answer = self.get(&paged).await?;
             let total = answer.get("total_count").and_then(Value::as_u64);
             let found = items(answer, Some(key)).ok_or_else(|| Failure::Answer {
                 what: target.as_str().to_owned(),
                 why: "it has no list".to_owned(),
             })?;
-            let (count, last) = (found.len(), found.is_empty());
+            let count = found.len();
             objects.extend(found);
-            let complete =
-                total.map_or(count < PAGE, |total| u64::try_from(objects.len()).is_ok_and(|have| have >= total));
-            if last || complete {
-                return Ok(objects);
+            let complete = total.map_or(count < size, |total| objects.len() as u64 >= total);
+            if count == 0 || complete || objects.len() >= most {
+                objects.truncate(most);
+                return Ok((objects, total));
             }
         }
-        self.console.warn(&format!("only the first {} objects are here; narrow the list with a filter", objects.len()));
-        Ok(objects)
+        Ok((objects, None))
     }
 
     /// The array in an answer that is no page of a longer list.

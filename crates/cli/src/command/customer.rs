@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use super::{Filters, New, Object, Objects, delete, edit, edits, get};
+use super::{Filters, New, Object, Objects, delete, edit, edits, get, list};
 use crate::failure::Failure;
 use crate::output::{Column, count};
 use crate::session::{Api, Kind, Session, set_some, text};
@@ -32,29 +32,15 @@ pub(crate) fn addresses(gateway: &Value) -> Vec<String> {
 #[derive(Subcommand)]
 pub enum Action {
     /// List customer gateways
-    List(List),
+    List(Filters),
     /// Show a customer gateway
-    Get(Get),
+    Get(Object),
     /// Create a customer gateway
     Create(Create),
     /// Change a customer gateway
     Edit(Edit),
     /// Delete customer gateways
-    Delete(Delete),
-}
-
-/// `customer-gateway list`
-#[derive(Args)]
-pub struct List {
-    #[command(flatten)]
-    filters: Filters,
-}
-
-/// `customer-gateway get`
-#[derive(Args)]
-pub struct Get {
-    #[command(flatten)]
-    gateway: Object,
+    Delete(Objects),
 }
 
 /// `customer-gateway create`
@@ -105,21 +91,11 @@ struct Changes {
     ipv6: Option<String>,
 }
 
-/// `customer-gateway delete`
-#[derive(Args)]
-pub struct Delete {
-    #[command(flatten)]
-    gateways: Objects,
-}
-
 impl Action {
     pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         match self {
-            Self::List(list) => {
-                let found = session.list(&CUSTOMER, &list.filters.query()).await?;
-                session.show_list("customer gateways", COLUMNS, found)
-            }
-            Self::Get(wanted) => get(session, &CUSTOMER, &wanted.gateway.object).await,
+            Self::List(filters) => list(session, &CUSTOMER, "customer gateways", COLUMNS, &filters.query()).await,
+            Self::Get(wanted) => get(session, &CUSTOMER, &wanted.object).await,
             Self::Create(create) => {
                 let mut body = create.new.body();
                 set_some(&mut body, "asn", Some(create.asn));
@@ -135,7 +111,7 @@ impl Action {
                 set_some(&mut body, "ipv6_public", changes.ipv6);
                 edit(session, &CUSTOMER, &gateway.object, &body).await
             }
-            Self::Delete(wanted) => delete(session, &CUSTOMER, &wanted.gateways.objects).await,
+            Self::Delete(wanted) => delete(session, &CUSTOMER, &wanted.objects).await,
         }
     }
 }

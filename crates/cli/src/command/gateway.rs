@@ -1,9 +1,10 @@
-//! VPN gateways and their types.
+//! VPN gateways.
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::{Filters, New, Object, Objects, edit, edits, ip, label};
+use super::events::Events;
+use super::{Filters, New, Object, Objects, Relabel, ip, label};
 use crate::failure::Failure;
 use crate::output::{Column, align, count, inline};
 use crate::session::{Api, Kind, Session, set, set_some, text};
@@ -15,8 +16,6 @@ use super::network::NETWORK;
 
 pub(crate) const GATEWAY: Kind =
     Kind { noun: "VPN gateway", api: Api::S2s, collection: "vpn-gateways", list_key: "gateways" };
-const TYPE: Kind =
-    Kind { noun: "gateway type", api: Api::S2s, collection: "vpn-gateway-types", list_key: "gateway_types" };
 
 const COLUMNS: &[Column] = &[
     Column { title: "NAME", cell: |gateway| text(gateway, "/name") },
@@ -28,47 +27,27 @@ const COLUMNS: &[Column] = &[
     Column { title: "REASON", cell: |gateway| text(gateway, "/reason") },
 ];
 
-const TYPE_COLUMNS: &[Column] = &[
-    Column { title: "NAME", cell: |gateway_type| text(gateway_type, "/name") },
-    Column { title: "BANDWIDTH", cell: |gateway_type| bandwidth(gateway_type.get("bandwidth")) },
-    Column { title: "CONNECTIONS", cell: |gateway_type| text(gateway_type, "/allowed_connections") },
-    Column { title: "ZONES", cell: |gateway_type| gateway_type.get("zones").map(inline).unwrap_or_default() },
-];
-
-/// What can be done with gateway types.
-#[derive(Subcommand)]
-pub enum TypeAction {
-    /// List gateway types
-    List,
-}
-
-impl TypeAction {
-    pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
-        let Self::List = self;
-        let found = session.pages(session.at(TYPE.api, [TYPE.collection]), TYPE.list_key).await?;
-        session.show_list("gateway types", TYPE_COLUMNS, found)
-    }
-}
-
 /// What can be done with VPN gateways.
 #[derive(Subcommand)]
 pub enum Action {
     /// List VPN gateways
     List(List),
     /// Show a VPN gateway
-    Get(Get),
+    Get(Object),
     /// Create a VPN gateway
     Create(Create),
     /// Change a VPN gateway's name or tags
-    Edit(Edit),
+    Edit(Relabel),
     /// Delete VPN gateways
     Delete(Delete),
     /// Show what a VPN gateway is doing, and why it is not better
     State(State),
+    /// Show what happened to a VPN gateway: changes of its status with reasons, and who changed what
+    Events(Events),
     /// Lock a VPN gateway: its traffic stops and its tenant can change nothing; support and operators only
     Lock(Lock),
     /// Unlock a VPN gateway; support and operators only
-    Unlock(Unlock),
+    Unlock(Object),
 }
 
 /// `gateway list`
@@ -79,13 +58,6 @@ pub struct List {
     /// Only those with this status, or one of these
     #[arg(long = "status", value_name = "STATUS")]
     statuses: Vec<String>,
-}
-
-/// `gateway get`
-#[derive(Args)]
-pub struct Get {
-    #[command(flatten)]
-    gateway: Object,
 }
 
 /// Which public addresses a gateway has.
@@ -132,29 +104,6 @@ pub struct Create {
     wait: Wait,
 }
 
-/// `gateway edit`
-#[derive(Args)]
-pub struct Edit {
-    #[command(flatten)]
-    gateway: Object,
-    #[command(flatten)]
-    changes: Changes,
-}
-
-#[derive(Args)]
-#[group(required = true, multiple = true)]
-struct Changes {
-    /// Its new name
-    #[arg(long, value_name = "NAME")]
-    name: Option<String>,
-    /// Its tags from now on; may be given several times
-    #[arg(long = "tag", value_name = "TAG")]
-    tags: Vec<String>,
-    /// Take all tags away
-    #[arg(long, conflicts_with = "tags")]
-    no_tags: bool,
-}
-
 /// `gateway delete`
 #[derive(Args)]
 pub struct Delete {
@@ -183,13 +132,6 @@ pub struct Lock {
     reason: String,
 }
 
-/// `gateway unlock`
-#[derive(Args)]
-pub struct Unlock {
-    #[command(flatten)]
-    gateway: Object,
-}
-
 impl Action {
     pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         match self {
@@ -201,22 +143,20 @@ impl Action {
                 session.show_list("VPN gateways", COLUMNS, found)
             }
             Self::Get(wanted) => {
-                let gateway = session.find(&GATEWAY, &wanted.gateway.object).await?;
+                let gateway = session.find(&GATEWAY, &wanted.object).await?;
                 let gateway = session.with_reason(&GATEWAY, gateway).await;
                 session.show(&gateway)
             }
             Self::Create(new) => create(session, new).await,
-            Self::Edit(Edit { gateway, changes }) => {
-                let body = edits(changes.name.as_ref(), &changes.tags, changes.no_tags);
-                edit(session, &GATEWAY, &gateway.object, &body).await
-            }
+            Self::Edit(changes) => changes.run(session, &GATEWAY).await,
             Self::Delete(wanted) => delete(session, wanted).await,
             Self::State(wanted) => state(session, wanted).await,
+            Self::Events(wanted) => wanted.run(session, &GATEWAY).await,
             Self::Lock(lock) => {
                 let body = json!({"reason": lock.reason});
                 set_locked(session, &GATEWAY, &lock.gateway.object, Some(&body)).await
             }
-            Self::Unlock(unlock) => set_locked(session, &GATEWAY, &unlock.gateway.object, None).await,
+            Self::Unlock(unlock) => set_locked(session, &GATEWAY, &unlock.object, None).await,
         }
     }
 }

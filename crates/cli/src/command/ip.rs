@@ -5,6 +5,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::network::NETWORK;
+use super::optional_id;
 use crate::failure::Failure;
 use crate::output::Column;
 use crate::session::{Api, Kind, Session, is_id, set, set_some, single, text};
@@ -50,6 +51,8 @@ pub enum Action {
     Edit(Edit),
     /// Attach an address of a Private Network to something of yours
     Attach(Attach),
+    /// Move an address from one thing of yours to another
+    Move(Move),
     /// Detach an address from what it was attached to by hand
     Detach(Detach),
     /// Give addresses back
@@ -154,6 +157,19 @@ pub struct Attach {
     name: Option<String>,
 }
 
+/// `ip move`
+#[derive(Args)]
+pub struct Move {
+    #[command(flatten)]
+    ip: Address,
+    /// The MAC address of what uses it from now on
+    #[arg(value_name = "MAC")]
+    mac_address: String,
+    /// What that is called
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+}
+
 /// `ip detach`
 #[derive(Args)]
 pub struct Detach {
@@ -187,10 +203,7 @@ impl Action {
     pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         match self {
             Self::List(list) => {
-                let network = match &list.private_network {
-                    Some(network) => Some(session.id(&NETWORK, network).await?),
-                    None => None,
-                };
+                let network = optional_id(session, &NETWORK, list.private_network.as_ref()).await?;
                 let mut query: Vec<(&str, &str)> = list.tags.iter().map(|tag| ("tags", tag.as_str())).collect();
                 if list.attached || list.free {
                     query.push(("attached", if list.attached { "true" } else { "false" }));
@@ -237,6 +250,16 @@ impl Action {
                 let id = text(&find(session, &attach.ip.ip).await?, "/id");
                 let body = json!({"resource": {"mac_address": attach.mac_address, "name": attach.name}});
                 let ip = session.send(Method::POST, &session.object(&IP, &id).join("attach"), &body).await?;
+                session.show(&ip)
+            }
+            Self::Move(wanted) => {
+                let ip = find(session, &wanted.ip.ip).await?;
+                let body = json!({
+                    "from_resource": {"mac_address": text(&ip, "/resource/mac_address")},
+                    "to_resource": {"mac_address": wanted.mac_address, "name": wanted.name},
+                });
+                let target = session.object(&IP, &text(&ip, "/id")).join("move");
+                let ip = session.send(Method::POST, &target, &body).await?;
                 session.show(&ip)
             }
             Self::Detach(wanted) => {

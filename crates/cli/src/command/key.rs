@@ -23,6 +23,7 @@ const COLUMNS: &[Column] = &[
     },
     Column { title: "DESCRIPTION", cell: |key| text(key, "/description") },
     Column { title: "EXPIRES", cell: |key| text(key, "/expires_at") },
+    Column { title: "REVOKED", cell: |key| text(key, "/revoked_at") },
 ];
 
 /// Who a key is for.
@@ -56,7 +57,7 @@ impl Role {
 #[derive(Subcommand)]
 pub enum Action {
     /// List API keys; operators only
-    List,
+    List(List),
     /// Show an API key, without its secret
     Get(Get),
     /// Create an API key; operators only. Its secret is shown this once
@@ -64,6 +65,17 @@ pub enum Action {
     /// Revoke API keys; operators only
     #[command(visible_alias = "revoke")]
     Delete(Delete),
+}
+
+/// `key list`
+#[derive(Args)]
+pub struct List {
+    /// Only those for this role
+    #[arg(long, value_enum)]
+    role: Option<Role>,
+    /// Those that were revoked, too
+    #[arg(long)]
+    include_revoked: bool,
 }
 
 /// `key get`
@@ -97,14 +109,20 @@ pub struct Delete {
 }
 
 fn collection(session: &Session<'_>) -> Target {
-    session.at(Api::Causeway, ["operator", "api-keys"])
+    session.at(Api::Operator, ["api-keys"])
 }
 
 impl Action {
     pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         match self {
-            Self::List => {
+            Self::List(wanted) => {
                 let mut target = collection(session);
+                if let Some(role) = wanted.role {
+                    target = target.with("role", role.word());
+                }
+                if wanted.include_revoked {
+                    target = target.with("include_revoked", "true");
+                }
                 if let Some(project) = session.chosen_project() {
                     target = target.with("project_id", project);
                 }

@@ -1,55 +1,32 @@
 //! The commands, one module for each kind of object.
 
 pub(crate) mod acl;
+pub(crate) mod audit;
+pub(crate) mod catalogue;
 pub(crate) mod connection;
 pub(crate) mod customer;
+pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod gateway;
 pub(crate) mod ip;
 pub(crate) mod key;
 pub(crate) mod network;
+pub(crate) mod organization;
 pub(crate) mod policy;
 pub(crate) mod project;
+pub(crate) mod quota;
 pub(crate) mod route;
 pub(crate) mod secret;
+pub(crate) mod settings;
+pub(crate) mod usage;
 pub(crate) mod vpc;
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
+use crate::output::Column;
 use crate::session::{Common, Kind, Session, set, text};
-
-/// The commands for objects of the service. To be flattened into a program's own.
-#[derive(Subcommand)]
-pub enum Command {
-    /// VPCs: isolated networks with their own router
-    Vpc(Group<vpc::Action>),
-    /// Private Networks: the subnets of a VPC
-    PrivateNetwork(Group<network::Action>),
-    /// Routes of VPCs: of subnets, your own, and learned ones
-    Route(Group<route::Action>),
-    /// Access lists: what may cross a VPC's router
-    Acl(Group<acl::Action>),
-    /// Addresses booked in Private Networks and in the public pools
-    Ip(Group<ip::Action>),
-    /// Secrets and their versions; pre-shared keys are kept there
-    Secret(Group<secret::Action>),
-    /// What kinds of VPN gateway can be ordered
-    GatewayType(Group<gateway::TypeAction>),
-    /// VPN gateways: this side's ends of tunnels
-    Gateway(Group<gateway::Action>),
-    /// Customer gateways: the devices at the other ends
-    CustomerGateway(Group<customer::Action>),
-    /// Routing policies: which prefixes a connection accepts and announces
-    Policy(Group<policy::Action>),
-    /// Connections: a tunnel between a VPN gateway and a customer gateway, with BGP inside
-    Connection(Group<connection::Action>),
-    /// Projects: what objects belong to
-    Project(Group<project::Action>),
-    /// API keys
-    Key(Group<key::Action>),
-}
 
 /// The actions for one kind of object.
 #[derive(Args)]
@@ -60,42 +37,74 @@ pub struct Group<A: Subcommand> {
     action: A,
 }
 
-impl Command {
-    pub(crate) const fn common(&self) -> &Common {
-        match self {
-            Self::Vpc(group) => &group.common,
-            Self::PrivateNetwork(group) => &group.common,
-            Self::Route(group) => &group.common,
-            Self::Acl(group) => &group.common,
-            Self::Ip(group) => &group.common,
-            Self::Secret(group) => &group.common,
-            Self::GatewayType(group) => &group.common,
-            Self::Gateway(group) => &group.common,
-            Self::CustomerGateway(group) => &group.common,
-            Self::Policy(group) => &group.common,
-            Self::Connection(group) => &group.common,
-            Self::Project(group) => &group.common,
-            Self::Key(group) => &group.common,
+/// The groups: each is a variant, and runs its own actions.
+macro_rules! groups {
+    ($($(#[$documentation:meta])* $name:ident: $action:ty,)+) => {
+        /// The commands for objects of the service. To be flattened into a program's own.
+        #[derive(Subcommand)]
+        pub enum Command {
+            $($(#[$documentation])* $name(Group<$action>),)+
         }
-    }
 
-    pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
-        match self {
-            Self::Vpc(group) => group.action.run(session).await,
-            Self::PrivateNetwork(group) => group.action.run(session).await,
-            Self::Route(group) => group.action.run(session).await,
-            Self::Acl(group) => group.action.run(session).await,
-            Self::Ip(group) => group.action.run(session).await,
-            Self::Secret(group) => group.action.run(session).await,
-            Self::GatewayType(group) => group.action.run(session).await,
-            Self::Gateway(group) => group.action.run(session).await,
-            Self::CustomerGateway(group) => group.action.run(session).await,
-            Self::Policy(group) => group.action.run(session).await,
-            Self::Connection(group) => group.action.run(session).await,
-            Self::Project(group) => group.action.run(session).await,
-            Self::Key(group) => group.action.run(session).await,
+        impl Command {
+            pub(crate) const fn common(&self) -> &Common {
+                match self {
+                    $(Self::$name(group) => &group.common,)+
+                }
+            }
+
+            pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
+                match self {
+                    $(Self::$name(group) => group.action.run(session).await,)+
+                }
+            }
         }
-    }
+    };
+}
+
+groups! {
+    /// VPCs: isolated networks with their own router
+    Vpc: vpc::Action,
+    /// Private Networks: the subnets of a VPC
+    PrivateNetwork: network::Action,
+    /// Routes of VPCs: of subnets, your own, and learned ones
+    Route: route::Action,
+    /// Access lists: what may cross a VPC's router
+    Acl: acl::Action,
+    /// Addresses booked in Private Networks and in the public pools
+    Ip: ip::Action,
+    /// Secrets and their versions; pre-shared keys are kept there
+    Secret: secret::Action,
+    /// What kinds of VPN gateway can be ordered
+    GatewayType: catalogue::TypeAction,
+    /// VPN gateways: this side's ends of tunnels
+    Gateway: gateway::Action,
+    /// Customer gateways: the devices at the other ends
+    CustomerGateway: customer::Action,
+    /// Routing policies: which prefixes a connection accepts and announces
+    Policy: policy::Action,
+    /// Connections: a tunnel between a VPN gateway and a customer gateway, with BGP inside
+    Connection: connection::Action,
+    /// What projects are billed for
+    Usage: usage::Action,
+    /// Projects: what objects belong to
+    Project: project::Action,
+    /// API keys
+    Key: key::Action,
+    /// How many objects of each kind a project may have
+    Quota: quota::Action,
+    /// Organizations: what projects belong to; operators only
+    Organization: organization::Action,
+    /// Regions of the service; operators only
+    Region: catalogue::RegionAction,
+    /// Zones of the region; operators only
+    Zone: catalogue::ZoneAction,
+    /// Prefixes of public addresses; operators only
+    Pool: catalogue::PoolAction,
+    /// Audit records: who did what, and when; operators only
+    Audit: audit::Action,
+    /// Settings of the whole service; operators only
+    Settings: settings::Action,
 }
 
 /// An address family.
@@ -107,9 +116,24 @@ pub(crate) enum Family {
     Ipv6,
 }
 
+/// What stands for on or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    /// On
+    On,
+    /// Off
+    Off,
+}
+
+impl Switch {
+    pub(crate) fn is_on(self) -> bool {
+        self == Self::On
+    }
+}
+
 /// One object.
 #[derive(Args, Debug)]
-pub(crate) struct Object {
+pub struct Object {
     /// Its id, or its exact name
     #[arg(value_name = "NAME|ID")]
     pub(crate) object: String,
@@ -117,7 +141,7 @@ pub(crate) struct Object {
 
 /// One object or several.
 #[derive(Args, Debug)]
-pub(crate) struct Objects {
+pub struct Objects {
     /// Their ids, or exact names
     #[arg(value_name = "NAME|ID", required = true)]
     pub(crate) objects: Vec<String>,
@@ -125,7 +149,7 @@ pub(crate) struct Objects {
 
 /// Filters that most lists have.
 #[derive(Args, Debug)]
-pub(crate) struct Filters {
+pub struct Filters {
     /// Only those whose name contains this
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
@@ -143,7 +167,7 @@ impl Filters {
 
 /// What most objects are created with.
 #[derive(Args, Debug)]
-pub(crate) struct New {
+pub struct New {
     /// Its name
     #[arg(value_name = "NAME")]
     name: String,
@@ -156,6 +180,38 @@ impl New {
     /// A body to add to.
     pub(crate) fn body(&self) -> Value {
         json!({"name": self.name, "tags": self.tags})
+    }
+}
+
+/// The edit of an object of which only names and tags change.
+#[derive(Args)]
+pub struct Relabel {
+    #[command(flatten)]
+    object: Object,
+    #[command(flatten)]
+    changes: Labels,
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = true)]
+struct Labels {
+    /// Its new name
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Its tags from now on; may be given several times
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+    /// Take all tags away
+    #[arg(long, conflicts_with = "tags")]
+    no_tags: bool,
+}
+
+impl Relabel {
+    /// Sends the edit and prints the object.
+    pub(crate) async fn run(self, session: &mut Session<'_>, kind: &Kind) -> Result<(), Failure> {
+        let Self { object, changes } = self;
+        let body = edits(changes.name.as_ref(), &changes.tags, changes.no_tags);
+        edit(session, kind, &object.object, &body).await
     }
 }
 
@@ -175,6 +231,30 @@ pub(crate) fn edits(name: Option<&String>, tags: &[String], no_tags: bool) -> Va
 pub(crate) fn label(object: &Value) -> String {
     let (name, id) = (text(object, "/name"), text(object, "/id"));
     if name.is_empty() { id } else { format!("{name} ({id})") }
+}
+
+/// Prints the objects that the filters leave; `nouns` is what they are called.
+pub(crate) async fn list(
+    session: &mut Session<'_>,
+    kind: &Kind,
+    nouns: &str,
+    columns: &[Column],
+    query: &[(&str, &str)],
+) -> Result<(), Failure> {
+    let found = session.list(kind, query).await?;
+    session.show_list(nouns, columns, found)
+}
+
+/// The id of an object that a filter names, if it names one.
+pub(crate) async fn optional_id(
+    session: &mut Session<'_>,
+    kind: &Kind,
+    name: Option<&String>,
+) -> Result<Option<String>, Failure> {
+    match name {
+        Some(name) => session.id(kind, name).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// Deletes objects one after the other; all are looked up before the first is deleted, so that a typing error deletes nothing.

@@ -1,16 +1,20 @@
 //! Private Networks.
 
 use clap::{Args, Subcommand};
+use hyper::Method;
 use serde_json::json;
 
 use super::vpc::VPC;
-use super::{Filters, New, Object, Objects, delete, edit, edits, get};
+use super::{Filters, New, Object, Objects, Relabel, delete, get, label, list, optional_id};
 use crate::failure::Failure;
 use crate::output::{Column, inline};
 use crate::session::{Api, Kind, Session, set, text};
+use crate::text::printable;
 
 pub(crate) const NETWORK: Kind =
     Kind { noun: "Private Network", api: Api::Vpc, collection: "private-networks", list_key: "private_networks" };
+/// Where the operator's bridges and interfaces are.
+const ATTACHMENTS: &str = "private-network-attachments";
 
 const COLUMNS: &[Column] = &[
     Column { title: "NAME", cell: |network| text(network, "/name") },
@@ -19,19 +23,31 @@ const COLUMNS: &[Column] = &[
     Column { title: "VPC", cell: |network| text(network, "/vpc_id") },
 ];
 
+const ATTACHMENT_COLUMNS: &[Column] = &[
+    Column { title: "PRIVATE NETWORK", cell: |attachment| text(attachment, "/private_network_id") },
+    Column { title: "INTERFACE", cell: |attachment| text(attachment, "/interface") },
+    Column { title: "UPDATED", cell: |attachment| text(attachment, "/updated_at") },
+];
+
 /// What can be done with Private Networks.
 #[derive(Subcommand)]
 pub enum Action {
     /// List Private Networks
     List(List),
     /// Show a Private Network
-    Get(Get),
+    Get(Object),
     /// Create a Private Network
     Create(Create),
     /// Change a Private Network's name or tags
-    Edit(Edit),
+    Edit(Relabel),
     /// Delete Private Networks
-    Delete(Delete),
+    Delete(Objects),
+    /// List the Private Networks that are mapped to bridges or interfaces of the node's machine; operators only
+    Attachments,
+    /// Map a Private Network to a bridge or interface of the node's machine; operators only
+    Attach(Attach),
+    /// Let the node make the Private Network's bridge again; operators only
+    Detach(Object),
 }
 
 /// `private-network list`
@@ -42,13 +58,6 @@ pub struct List {
     /// Only those of this VPC
     #[arg(long, value_name = "NAME|ID")]
     vpc: Option<String>,
-}
-
-/// `private-network get`
-#[derive(Args)]
-pub struct Get {
-    #[command(flatten)]
-    network: Object,
 }
 
 /// `private-network create`
@@ -64,50 +73,26 @@ pub struct Create {
     subnets: Vec<String>,
 }
 
-/// `private-network edit`
+/// `private-network attach`
 #[derive(Args)]
-pub struct Edit {
+pub struct Attach {
     #[command(flatten)]
     network: Object,
-    #[command(flatten)]
-    changes: Changes,
-}
-
-#[derive(Args)]
-#[group(required = true, multiple = true)]
-struct Changes {
-    /// Its new name
+    /// The bridge, or the interface, on the node's machine
     #[arg(long, value_name = "NAME")]
-    name: Option<String>,
-    /// Its tags from now on; may be given several times
-    #[arg(long = "tag", value_name = "TAG")]
-    tags: Vec<String>,
-    /// Take all tags away
-    #[arg(long, conflicts_with = "tags")]
-    no_tags: bool,
-}
-
-/// `private-network delete`
-#[derive(Args)]
-pub struct Delete {
-    #[command(flatten)]
-    networks: Objects,
+    interface: String,
 }
 
 impl Action {
     pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         match self {
-            Self::List(list) => {
-                let vpc = match &list.vpc {
-                    Some(vpc) => Some(session.id(&VPC, vpc).await?),
-                    None => None,
-                };
-                let mut query = list.filters.query();
+            Self::List(wanted) => {
+                let vpc = optional_id(session, &VPC, wanted.vpc.as_ref()).await?;
+                let mut query = wanted.filters.query();
                 query.extend(vpc.as_deref().map(|vpc| ("vpc_id", vpc)));
-                let found = session.list(&NETWORK, &query).await?;
-                session.show_list("Private Networks", COLUMNS, found)
+                list(session, &NETWORK, "Private Networks", COLUMNS, &query).await
             }
-            Self::Get(wanted) => get(session, &NETWORK, &wanted.network.object).await,
+            Self::Get(wanted) => get(session, &NETWORK, &wanted.object).await,
             Self::Create(create) => {
                 let mut body = create.new.body();
                 if let Some(vpc) = &create.vpc {
@@ -119,11 +104,24 @@ impl Action {
                 let network = session.create(&NETWORK, body).await?;
                 session.show(&network)
             }
-            Self::Edit(Edit { network, changes }) => {
-                let body = edits(changes.name.as_ref(), &changes.tags, changes.no_tags);
-                edit(session, &NETWORK, &network.object, &body).await
+            Self::Edit(changes) => changes.run(session, &NETWORK).await,
+            Self::Delete(wanted) => delete(session, &NETWORK, &wanted.objects).await,
+            Self::Attachments => {
+                let target = session.at(Api::Operator, [ATTACHMENTS]);
+                let found = session.pages(target, "private_network_attachments").await?;
+                session.show_list("mapped Private Networks", ATTACHMENT_COLUMNS, found)
             }
-            Self::Delete(wanted) => delete(session, &NETWORK, &wanted.networks.objects).await,
+            Self::Attach(Attach { network, interface }) => {
+                let network = session.find(&NETWORK, &network.object).await?;
+                let target = session.at(Api::Operator, [ATTACHMENTS, &text(&network, "/id")]);
+                let answer = session.send(Method::PUT, &target, &json!({"interface": interface})).await?;
+                session.done(&format!("mapped {} to {}", label(&network), printable(&interface)), &answer)
+            }
+            Self::Detach(wanted) => {
+                let network = session.find(&NETWORK, &wanted.object).await?;
+                let answer = session.delete(&session.at(Api::Operator, [ATTACHMENTS, &text(&network, "/id")])).await?;
+                session.done(&format!("{} is on the node's own bridge again", label(&network)), &answer)
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{Family, Filters, New, Object, Objects, delete, edit, edits, get};
+use super::{Family, Filters, New, Object, Objects, delete, edit, edits, get, list};
 use crate::failure::Failure;
 use crate::output::{Column, inline};
 use crate::session::{Api, Kind, Session, set, text};
@@ -47,13 +47,13 @@ pub enum Action {
     /// List routing policies
     List(List),
     /// Show a routing policy
-    Get(Get),
+    Get(Object),
     /// Create a routing policy
     Create(Create),
     /// Change a routing policy; its connections follow at once
     Edit(Edit),
     /// Delete routing policies
-    Delete(Delete),
+    Delete(Objects),
 }
 
 /// `policy list`
@@ -64,13 +64,6 @@ pub struct List {
     /// Only those of this family
     #[arg(long, value_enum)]
     family: Option<Family>,
-}
-
-/// `policy get`
-#[derive(Args)]
-pub struct Get {
-    #[command(flatten)]
-    policy: Object,
 }
 
 /// `policy create`
@@ -124,24 +117,18 @@ struct Changes {
     announce_none: bool,
 }
 
-/// `policy delete`
-#[derive(Args)]
-pub struct Delete {
-    #[command(flatten)]
-    policies: Objects,
-}
-
 impl Action {
     pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         match self {
-            Self::List(list) => {
-                let mut query = list.filters.query();
+            Self::List(wanted) => {
+                let mut query = wanted.filters.query();
                 // This filter's name differs from the field's.
-                query.extend(list.family.map(|family| ("ipv6", if family == Family::Ipv6 { "true" } else { "false" })));
-                let found = session.list(&POLICY, &query).await?;
-                session.show_list("routing policies", COLUMNS, found)
+                query.extend(
+                    wanted.family.map(|family| ("ipv6", if family == Family::Ipv6 { "true" } else { "false" })),
+                );
+                list(session, &POLICY, "routing policies", COLUMNS, &query).await
             }
-            Self::Get(wanted) => get(session, &POLICY, &wanted.policy.object).await,
+            Self::Get(wanted) => get(session, &POLICY, &wanted.object).await,
             Self::Create(create) => {
                 let mut body = create.new.body();
                 let ipv6 =
@@ -162,7 +149,7 @@ impl Action {
                 }
                 edit(session, &POLICY, &policy.object, &body).await
             }
-            Self::Delete(wanted) => delete(session, &POLICY, &wanted.policies.objects).await,
+            Self::Delete(wanted) => delete(session, &POLICY, &wanted.objects).await,
         }
     }
 }

@@ -4,7 +4,8 @@ use clap::{Args, Subcommand};
 use hyper::Method;
 use serde_json::json;
 
-use super::{Object, Objects, delete, edit, get};
+use super::organization::ORGANIZATION;
+use super::{Object, Objects, delete, edit, get, list};
 use crate::failure::Failure;
 use crate::output::Column;
 use crate::session::{Api, Kind, Session, set_some, text};
@@ -24,13 +25,13 @@ pub enum Action {
     /// List projects
     List(List),
     /// Show a project
-    Get(Get),
+    Get(Object),
     /// Create a project
     Create(Create),
     /// Change a project's name or description
     Edit(Edit),
     /// Delete projects
-    Delete(Delete),
+    Delete(Objects),
 }
 
 /// `project list`
@@ -39,13 +40,9 @@ pub struct List {
     /// Only those whose name contains this
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
-}
-
-/// `project get`
-#[derive(Args)]
-pub struct Get {
-    #[command(flatten)]
-    project: Object,
+    /// The organization [default: $SCW_DEFAULT_ORGANIZATION_ID]
+    #[arg(long, value_name = "NAME|ID")]
+    organization: Option<String>,
 }
 
 /// `project create`
@@ -57,6 +54,9 @@ pub struct Create {
     /// What it is for
     #[arg(long, value_name = "TEXT", default_value = "")]
     description: String,
+    /// Its organization; operators only [default: $SCW_DEFAULT_ORGANIZATION_ID]
+    #[arg(long, value_name = "NAME|ID")]
+    organization: Option<String>,
 }
 
 /// `project edit`
@@ -79,27 +79,26 @@ struct Changes {
     description: Option<String>,
 }
 
-/// `project delete`
-#[derive(Args)]
-pub struct Delete {
-    #[command(flatten)]
-    projects: Objects,
-}
-
 impl Action {
     pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         match self {
-            Self::List(list) => {
-                let organization = session.organization().map(str::to_owned);
-                let mut query: Vec<(&str, &str)> = list.name.iter().map(|name| ("name", name.as_str())).collect();
+            Self::List(wanted) => {
+                let organization = match &wanted.organization {
+                    Some(organization) => Some(session.id(&ORGANIZATION, organization).await?),
+                    None => session.organization().map(str::to_owned),
+                };
+                let mut query: Vec<(&str, &str)> = wanted.name.iter().map(|name| ("name", name.as_str())).collect();
                 query.extend(organization.as_deref().map(|id| ("organization_id", id)));
-                let found = session.list(&PROJECT, &query).await?;
-                session.show_list("projects", COLUMNS, found)
+                list(session, &PROJECT, "projects", COLUMNS, &query).await
             }
-            Self::Get(wanted) => get(session, &PROJECT, &wanted.project.object).await,
+            Self::Get(wanted) => get(session, &PROJECT, &wanted.object).await,
             Self::Create(create) => {
                 let mut body = json!({"name": create.name, "description": create.description});
-                set_some(&mut body, "organization_id", session.organization());
+                let organization = match &create.organization {
+                    Some(organization) => Some(session.id(&ORGANIZATION, organization).await?),
+                    None => session.organization().map(str::to_owned),
+                };
+                set_some(&mut body, "organization_id", organization);
                 let target = session.at(Api::Account, [PROJECT.collection]);
                 let project = session.send(Method::POST, &target, &body).await?;
                 session.show(&project)
@@ -110,7 +109,7 @@ impl Action {
                 set_some(&mut body, "description", changes.description);
                 edit(session, &PROJECT, &project.object, &body).await
             }
-            Self::Delete(wanted) => delete(session, &PROJECT, &wanted.projects.objects).await,
+            Self::Delete(wanted) => delete(session, &PROJECT, &wanted.objects).await,
         }
     }
 }

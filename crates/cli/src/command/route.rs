@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::gateway::GATEWAY;
 use super::network::NETWORK;
 use super::vpc::VPC;
-use super::{Family, ip};
+use super::{Family, ip, optional_id};
 use crate::failure::Failure;
 use crate::output::Column;
 use crate::session::{Api, Kind, Session, is_id, set, set_some, single, text};
@@ -157,10 +157,7 @@ async fn find(session: &mut Session<'_>, wanted: &Wanted) -> Result<Value, Failu
     if is_id(&wanted.route) {
         return session.get(&session.object(&ROUTE, &wanted.route)).await;
     }
-    let vpc = match &wanted.vpc {
-        Some(vpc) => Some(session.id(&VPC, vpc).await?),
-        None => None,
-    };
+    let vpc = optional_id(session, &VPC, wanted.vpc.as_ref()).await?;
     let mut query = vec![("contains", wanted.route.as_str())];
     query.extend(vpc.as_deref().map(|id| ("vpc_id", id)));
     let mut found = session.list(&LIST, &query).await?;
@@ -186,14 +183,8 @@ impl Action {
     pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         match self {
             Self::List(list) => {
-                let vpc = match &list.vpc {
-                    Some(vpc) => Some(session.id(&VPC, vpc).await?),
-                    None => None,
-                };
-                let gateway = match &list.gateway {
-                    Some(gateway) => Some(session.id(&GATEWAY, gateway).await?),
-                    None => None,
-                };
+                let vpc = optional_id(session, &VPC, list.vpc.as_ref()).await?;
+                let gateway = optional_id(session, &GATEWAY, list.gateway.as_ref()).await?;
                 let mut query: Vec<(&str, &str)> = list.tags.iter().map(|tag| ("tags", tag.as_str())).collect();
                 query.push(("order_by", "destination_asc"));
                 query.extend(vpc.as_deref().map(|id| ("vpc_id", id)));

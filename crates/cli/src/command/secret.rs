@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use super::{Filters, New, Object, Objects, delete, edit, edits, get};
+use super::{Filters, New, Object, Objects, delete, edit, edits, get, list};
 use crate::client::Target;
 use crate::failure::Failure;
 use crate::output::{Column, inline};
@@ -43,17 +43,17 @@ const VERSION_COLUMNS: &[Column] = &[
 #[derive(Subcommand)]
 pub enum Action {
     /// List secrets
-    List(List),
+    List(Filters),
     /// Show a secret, but not its data
-    Get(Get),
+    Get(Object),
     /// Create a secret, with a first version if data is given
     Create(Create),
     /// Change a secret's name, description or tags
     Edit(Edit),
     /// Delete secrets
-    Delete(Delete),
+    Delete(Objects),
     /// List the versions of a secret
-    Versions(Get),
+    Versions(Object),
     /// Add a version
     AddVersion(AddVersion),
     /// Print the data of a version
@@ -62,26 +62,14 @@ pub enum Action {
     EnableVersion(Version),
     /// Disable a version: its data cannot be read
     DisableVersion(Version),
+    /// Change a version's description
+    EditVersion(EditVersion),
     /// Delete a version
     DeleteVersion(Version),
     /// Protect a secret against deletion
-    Protect(Get),
+    Protect(Object),
     /// Allow the deletion of a secret again
-    Unprotect(Get),
-}
-
-/// `secret list`
-#[derive(Args)]
-pub struct List {
-    #[command(flatten)]
-    filters: Filters,
-}
-
-/// `secret get`
-#[derive(Args)]
-pub struct Get {
-    #[command(flatten)]
-    secret: Object,
+    Unprotect(Object),
 }
 
 /// `secret create`
@@ -135,13 +123,6 @@ struct Changes {
     no_tags: bool,
 }
 
-/// `secret delete`
-#[derive(Args)]
-pub struct Delete {
-    #[command(flatten)]
-    secrets: Objects,
-}
-
 /// `secret add-version`
 #[derive(Args)]
 pub struct AddVersion {
@@ -178,6 +159,16 @@ pub struct Version {
     /// Which version: a number, or `latest`
     #[arg(value_name = "REVISION")]
     revision: String,
+}
+
+/// `secret edit-version`
+#[derive(Args)]
+pub struct EditVersion {
+    #[command(flatten)]
+    version: Version,
+    /// What it is for
+    #[arg(long, value_name = "TEXT")]
+    description: String,
 }
 
 /// The part of a version's access that is wanted.
@@ -259,20 +250,17 @@ async fn add_version(
 impl Action {
     pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         match self {
-            Self::List(list) => {
-                let found = session.list(&SECRET, &list.filters.query()).await?;
-                session.show_list("secrets", COLUMNS, found)
-            }
-            Self::Get(wanted) => get(session, &SECRET, &wanted.secret.object).await,
+            Self::List(filters) => list(session, &SECRET, "secrets", COLUMNS, &filters.query()).await,
+            Self::Get(wanted) => get(session, &SECRET, &wanted.object).await,
             Self::Create(new) => create(session, new).await,
             Self::Edit(Edit { secret, changes }) => {
                 let mut body = edits(changes.name.as_ref(), &changes.tags, changes.no_tags);
                 set_some(&mut body, "description", changes.description);
                 edit(session, &SECRET, &secret.object, &body).await
             }
-            Self::Delete(wanted) => delete(session, &SECRET, &wanted.secrets.objects).await,
+            Self::Delete(wanted) => delete(session, &SECRET, &wanted.objects).await,
             Self::Versions(wanted) => {
-                let id = session.id(&SECRET, &wanted.secret.object).await?;
+                let id = session.id(&SECRET, &wanted.object).await?;
                 let found = session.pages(session.object(&SECRET, &id).join("versions"), "versions").await?;
                 session.show_list("versions", VERSION_COLUMNS, found)
             }
@@ -294,13 +282,19 @@ impl Action {
             }
             Self::EnableVersion(version) => version.act(session, "enable", "enabled").await,
             Self::DisableVersion(version) => version.act(session, "disable", "disabled").await,
+            Self::EditVersion(EditVersion { version, description }) => {
+                let id = session.id(&SECRET, &version.secret.object).await?;
+                let target = version_target(session, &id, &version.revision);
+                let answer = session.send(Method::PATCH, &target, &json!({"description": description})).await?;
+                session.show(&answer)
+            }
             Self::DeleteVersion(version) => {
                 let id = session.id(&SECRET, &version.secret.object).await?;
                 let answer = session.delete(&version_target(session, &id, &version.revision)).await?;
                 session.done(&format!("deleted version {} of secret {id}", version.revision), &answer)
             }
-            Self::Protect(wanted) => protect(session, &wanted.secret.object, true).await,
-            Self::Unprotect(wanted) => protect(session, &wanted.secret.object, false).await,
+            Self::Protect(wanted) => protect(session, &wanted.object, true).await,
+            Self::Unprotect(wanted) => protect(session, &wanted.object, false).await,
         }
     }
 }

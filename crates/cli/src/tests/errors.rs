@@ -20,7 +20,7 @@ async fn every_invalid_argument_is_named_with_its_help() {
         outcome.err,
         "\
 error: invalid argument(s)
-  asn: must be from 1 to 4294967294 (constraint)
+  --asn: must be from 1 to 4294967294 (constraint)
   name: required
 request id: 6b2f
 "

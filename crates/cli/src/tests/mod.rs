@@ -3,8 +3,10 @@
 mod errors;
 mod help;
 mod objects;
+mod operator;
 mod routing;
 mod server;
+mod streams;
 mod waiting;
 
 use std::sync::Arc;

@@ -33,6 +33,8 @@ pub(super) struct Seen {
     pub(super) line: String,
     pub(super) token: String,
     pub(super) body: Value,
+    /// Where a stream goes on.
+    pub(super) last_event_id: String,
 }
 
 /// Answers by `METHOD path`, without the query; the last of several is kept.
@@ -85,7 +87,13 @@ async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Result<Respo
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let token = head.headers.get("x-auth-token").and_then(|token| token.to_str().ok()).unwrap_or_default().to_owned();
     let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    server.seen.lock().expect("a lock").push(Seen { line: format!("{} {}", head.method, head.uri), token, body });
+    let last = head.headers.get("last-event-id").and_then(|last| last.to_str().ok()).unwrap_or_default().to_owned();
+    server.seen.lock().expect("a lock").push(Seen {
+        line: format!("{} {}", head.method, head.uri),
+        token,
+        body,
+        last_event_id: last,
+    });
     let key = format!("{} {}", head.method, head.uri.path());
     let mut answers = server.answers.lock().expect("a lock");
     let (status, text) = match answers.get_mut(&key) {

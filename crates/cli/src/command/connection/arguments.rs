@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::command::{Filters, New, Object, Objects};
+use crate::command::{Filters, New, Object};
 use crate::session::set;
 use crate::wait::Wait;
 
@@ -30,20 +30,6 @@ pub struct List {
 pub struct Pairs {
     #[command(flatten)]
     pub(super) filters: Filters,
-}
-
-/// Commands that take a connection.
-#[derive(Args)]
-pub struct One {
-    #[command(flatten)]
-    pub(super) connection: Object,
-}
-
-/// Commands that take several.
-#[derive(Args)]
-pub struct Many {
-    #[command(flatten)]
-    pub(super) connections: Objects,
 }
 
 /// Commands after which the node has something to do.
@@ -235,6 +221,12 @@ pub struct Routes {
     /// Whose routes
     #[arg(long, value_enum, default_value = "received")]
     pub(super) direction: Direction,
+    /// Only those that are this prefix or lie in it
+    #[arg(long, value_name = "CIDR")]
+    pub(super) prefix: Option<String>,
+    /// Only those that became of this, for example `filtered`
+    #[arg(long, value_name = "DECISION")]
+    pub(super) decision: Option<String>,
 }
 
 /// `connection device-configuration`

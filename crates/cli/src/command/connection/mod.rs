@@ -3,6 +3,7 @@
 mod advice;
 mod arguments;
 mod key;
+mod options;
 mod pair;
 
 use std::path::Path;
@@ -11,7 +12,8 @@ use clap::{Args, Subcommand};
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::{delete, edits, label};
+use super::events::Events;
+use super::{Object, Objects, delete, edits, label, optional_id};
 use crate::failure::Failure;
 use crate::output::{Column, align, inline};
 use crate::session::{Api, Kind, Session, set, set_some, text};
@@ -24,9 +26,10 @@ use super::gateway::{GATEWAY, set_locked};
 use super::policy::{POLICY, is_ipv6};
 use super::secret::SECRET;
 use arguments::{
-    Attach, Change, ChangePsk, Cipher, Create, DeviceConfiguration, Direction, Edit, Inside, List, Lock, Many, One,
-    Pairs, Psk, RenewPsk, Routes,
+    Attach, Change, ChangePsk, Cipher, Create, DeviceConfiguration, Direction, Edit, Inside, List, Lock, Pairs, Psk,
+    RenewPsk, Routes,
 };
+use options::SetOptions;
 
 pub(crate) const CONNECTION: Kind =
     Kind { noun: "connection", api: Api::S2s, collection: "connections", list_key: "connections" };
@@ -78,15 +81,21 @@ pub enum Action {
     /// List redundant pairs: a connection over IPv4 and one over IPv6 between the same gateways
     Pairs(Pairs),
     /// Show a connection
-    Get(One),
+    Get(Object),
     /// Create a connection
     Create(Box<Create>),
     /// Change a connection's name, tags, ciphers or who starts it
     Edit(Edit),
     /// Delete connections
-    Delete(Many),
+    Delete(Objects),
     /// Show what a connection is doing, and why it is not better
     State(State),
+    /// Show what happened to a connection: changes of its status with reasons, tunnels, sessions, and who changed what
+    Events(Events),
+    /// Show what the public API has no word for: tunnels, identity, lifetimes, timers, BGP
+    Options(Object),
+    /// Change what the public API has no word for
+    SetOptions(Box<SetOptions>),
     /// Show the routes that the device announces, or that are announced to it
     Routes(Routes),
     /// Print the configuration for the device at the other end
@@ -106,20 +115,20 @@ pub enum Action {
     /// Take the pre-shared key from another secret, or another version; the old one works beside it for a while
     ChangePsk(ChangePsk),
     /// End the time in which the old pre-shared key works beside the new one
-    RevokePreviousPsk(One),
+    RevokePreviousPsk(Object),
     /// Authenticate again now, which proves that the device has the new pre-shared key
     Reauthenticate(Change),
     /// Lock a connection: its traffic stops and its tenant can change nothing; support and operators only
     Lock(Lock),
     /// Unlock a connection; support and operators only
-    Unlock(One),
+    Unlock(Object),
 }
 
 /// `connection state`
 #[derive(Args)]
 pub struct State {
     #[command(flatten)]
-    connection: super::Object,
+    connection: Object,
     #[command(flatten)]
     wait: Wait,
 }
@@ -130,14 +139,17 @@ impl Action {
             Self::List(wanted) => list(session, wanted).await,
             Self::Pairs(wanted) => pair::list(session, wanted).await,
             Self::Get(wanted) => {
-                let connection = session.find(&CONNECTION, &wanted.connection.object).await?;
+                let connection = session.find(&CONNECTION, &wanted.object).await?;
                 let connection = session.with_reason(&CONNECTION, connection).await;
                 session.show(&connection)
             }
             Self::Create(new) => create(session, *new).await,
             Self::Edit(wanted) => edit(session, wanted).await,
-            Self::Delete(wanted) => delete(session, &CONNECTION, &wanted.connections.objects).await,
+            Self::Delete(wanted) => delete(session, &CONNECTION, &wanted.objects).await,
             Self::State(wanted) => state(session, wanted).await,
+            Self::Events(wanted) => wanted.run(session, &CONNECTION).await,
+            Self::Options(wanted) => options::show(session, wanted).await,
+            Self::SetOptions(wanted) => options::change(session, *wanted).await,
             Self::Routes(wanted) => routes(session, wanted).await,
             Self::DeviceConfiguration(wanted) => device_configuration(session, wanted).await,
             Self::EnableRoutePropagation(wanted) => {
@@ -152,7 +164,7 @@ impl Action {
             Self::RenewPsk(wanted) => key::renew(session, wanted).await,
             Self::ChangePsk(wanted) => key::change(session, wanted).await,
             Self::RevokePreviousPsk(wanted) => {
-                let connection = session.find(&CONNECTION, &wanted.connection.object).await?;
+                let connection = session.find(&CONNECTION, &wanted.object).await?;
                 let id = text(&connection, "/id");
                 let target = session.at(Api::Extension, [CONNECTION.collection, &id, "revoke-previous-psk"]);
                 let answer = session.act(&target).await?;
@@ -165,20 +177,14 @@ impl Action {
                 let body = json!({"reason": wanted.reason});
                 set_locked(session, &CONNECTION, &wanted.connection.object, Some(&body)).await
             }
-            Self::Unlock(wanted) => set_locked(session, &CONNECTION, &wanted.connection.object, None).await,
+            Self::Unlock(wanted) => set_locked(session, &CONNECTION, &wanted.object, None).await,
         }
     }
 }
 
 async fn list(session: &mut Session<'_>, wanted: List) -> Result<(), Failure> {
-    let gateway = match &wanted.gateway {
-        Some(gateway) => Some(session.id(&GATEWAY, gateway).await?),
-        None => None,
-    };
-    let customer = match &wanted.customer_gateway {
-        Some(customer) => Some(session.id(&CUSTOMER, customer).await?),
-        None => None,
-    };
+    let gateway = optional_id(session, &GATEWAY, wanted.gateway.as_ref()).await?;
+    let customer = optional_id(session, &CUSTOMER, wanted.customer_gateway.as_ref()).await?;
     let mut query = wanted.filters.query();
     query.extend(wanted.statuses.iter().map(|status| ("statuses", status.as_str())));
     query.extend(gateway.as_deref().map(|id| ("vpn_gateway_ids", id)));
@@ -292,8 +298,13 @@ async fn routes(session: &mut Session<'_>, wanted: Routes) -> Result<(), Failure
         Direction::Received => ("received", RECEIVED),
         Direction::Announced => ("announced", ANNOUNCED),
     };
-    let target = session.at(Api::Extension, [CONNECTION.collection, &id, "routes"]).with("direction", word);
-    let found = session.array(&target).await?;
+    let mut target = session.at(Api::Extension, [CONNECTION.collection, &id, "routes"]).with("direction", word);
+    for (name, value) in [("prefix", &wanted.prefix), ("decision", &wanted.decision)] {
+        if let Some(value) = value {
+            target = target.with(name, value);
+        }
+    }
+    let found = session.pages(target, "routes").await?;
     session.show_list(&format!("{word} routes"), columns, found)
 }
 

@@ -1,0 +1,94 @@
+//! The audit trail.
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use crate::failure::Failure;
+use crate::output::Column;
+use crate::session::{Api, Session, text};
+
+const COLUMNS: &[Column] = &[
+    Column { title: "AT", cell: |record| text(record, "/at") },
+    Column { title: "WHO", cell: |record| text(record, "/access_key") },
+    Column { title: "ACTION", cell: |record| text(record, "/action") },
+    Column { title: "ON", cell: |record| text(record, "/resource") },
+    Column { title: "ID", cell: |record| text(record, "/resource_id") },
+    Column { title: "DETAILS", cell: details },
+    Column { title: "REQUEST", cell: |record| text(record, "/request_id") },
+];
+
+/// `after: {…}, before: {…}`.
+pub(super) fn details(record: &Value) -> String {
+    let details = record.get("details").and_then(Value::as_object).into_iter().flatten();
+    let shown = details.map(|(key, value)| format!("{key}: {}", crate::output::inline(value)));
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+/// What can be done with audit records.
+#[derive(Subcommand)]
+pub enum Action {
+    /// List audit records, newest first
+    List(Box<List>),
+}
+
+/// `audit list`
+#[derive(Args)]
+pub struct List {
+    /// How many at most
+    #[arg(long, value_name = "NUMBER", default_value = "100", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    last: u32,
+    /// Only what this key did
+    #[arg(long, value_name = "ACCESS_KEY")]
+    access_key: Option<String>,
+    /// Only what was done to objects of this kind, for example `connection`
+    #[arg(long, value_name = "KIND")]
+    resource: Option<String>,
+    /// Only what was done to this object
+    #[arg(long, value_name = "ID")]
+    resource_id: Option<String>,
+    /// Only actions of this kind, for example `create`
+    #[arg(long, value_name = "ACTION")]
+    action: Option<String>,
+    /// Only what this request did
+    #[arg(long, value_name = "ID")]
+    request_id: Option<String>,
+    /// Only from this instant or day (UTC) on, for example 2027-01-01
+    #[arg(long, value_name = "TIME")]
+    from: Option<String>,
+    /// Only before this instant or day
+    #[arg(long, value_name = "TIME")]
+    to: Option<String>,
+}
+
+impl Action {
+    pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        let Self::List(wanted) = self;
+        let mut target = session.at(Api::Operator, ["audit-records"]);
+        let filters = [
+            ("access_key", &wanted.access_key),
+            ("resource", &wanted.resource),
+            ("resource_id", &wanted.resource_id),
+            ("action", &wanted.action),
+            ("request_id", &wanted.request_id),
+            ("from", &wanted.from),
+            ("to", &wanted.to),
+        ];
+        for (name, value) in filters {
+            if let Some(value) = value {
+                target = target.with(name, value);
+            }
+        }
+        if let Some(project) = session.chosen_project() {
+            target = target.with("project_id", project);
+        }
+        let most = usize::try_from(wanted.last).unwrap_or(usize::MAX);
+        let (found, total) = session.first(target, "audit_records", most).await?;
+        let shown = found.len();
+        session.show_list("audit records", COLUMNS, found)?;
+        if session.is_table() && total.is_some_and(|total| total > shown as u64) {
+            let total = total.unwrap_or_default();
+            session.console.note(&format!("{shown} of {total}; --last shows more, filters fewer"));
+        }
+        Ok(())
+    }
+}
