@@ -4,7 +4,9 @@ use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use causeway_controller::Controller;
 use causeway_model::Error;
+use causeway_wire::document::extension::Reasons;
 use causeway_wire::error::ErrorResponse;
 use serde::Serialize;
 
@@ -42,6 +44,27 @@ pub(crate) fn json(document: &impl Serialize) -> Answer {
         Ok(body) => Ok(with_body(StatusCode::OK, body)),
         Err(error) => Err(Failure(Error::Internal(format!("cannot write a document: {error}")))),
     }
+}
+
+/// 200 and a document with reasons, which say where the operator's support is.
+pub(crate) async fn explained(controller: &Controller, mut document: impl Serialize + Reasons + Send) -> Answer {
+    name_support(controller, &mut document).await?;
+    json(&document)
+}
+
+/// Writes the operator's support contact into the remedies that send people there.
+pub(crate) async fn name_support(controller: &Controller, document: &mut impl Reasons) -> Result<(), Error> {
+    let mut reasons = document.reasons();
+    reasons.retain(|reason| reason.needs_support());
+    if reasons.is_empty() {
+        return Ok(());
+    }
+    if let Some(contact) = controller.support_contact().await? {
+        for reason in reasons {
+            reason.name_support(&contact);
+        }
+    }
+    Ok(())
 }
 
 /// 204: no body, and the content type all the same (§1.6).

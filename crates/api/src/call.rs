@@ -63,6 +63,8 @@ pub(crate) struct Call {
     pub(crate) last_event_id: Option<u64>,
     /// Who follows streams.
     pub(crate) followers: Arc<Followers>,
+    /// How often a silent stream says that it is alive.
+    pub(crate) heartbeat: Duration,
     /// Tells when the service ends, if the request came by a socket.
     pub(crate) closing: Option<Closing>,
     accept: String,
@@ -115,6 +117,7 @@ impl Call {
             region,
             last_event_id,
             followers: Arc::clone(&app.followers),
+            heartbeat: app.config.heartbeat,
             closing,
             accept,
             params,

@@ -14,6 +14,7 @@ mod serve;
 mod tls;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::middleware;
@@ -29,6 +30,9 @@ pub use openapi::openapi;
 pub use serve::serve;
 pub use tls::{TlsConfig, TlsError};
 
+/// Proxies close what is silent for longer, by default after 30 to 60 s.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
 /// What the HTTP face has to be told.
 #[derive(Clone, Debug)]
 pub struct ApiConfig {
@@ -36,13 +40,15 @@ pub struct ApiConfig {
     pub regions: Vec<String>,
     /// How many requests are taken.
     pub limits: RateLimits,
+    /// How often a silent stream of events says that it is alive, and looks whether its key still is.
+    pub heartbeat: Duration,
 }
 
 impl ApiConfig {
     /// `regions`, and the default of everything else.
     #[must_use]
     pub fn new(regions: Vec<String>) -> Self {
-        Self { regions, limits: RateLimits::default() }
+        Self { regions, limits: RateLimits::default(), heartbeat: HEARTBEAT }
     }
 }
 

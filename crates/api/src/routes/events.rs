@@ -10,15 +10,13 @@ use causeway_wire::document::event::EventDocument;
 use tokio::time::Instant;
 
 use super::table::{Routes, get, many_or};
-use crate::answer::{Answer, json, streamed, too_many_streams};
+use crate::answer::{Answer, json, name_support, streamed, too_many_streams};
 use crate::call::Call;
 use crate::feed::{Closing, Feed, Gone, Place, closed};
 
 const STREAM: &str = "text/event-stream";
 /// Events that are kept of an object, and read at once.
 const MOST: u32 = 200;
-/// A silent stream says this often that it is alive, and looks whether its key still is.
-const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Between looks, however much changes.
 const PAUSE: Duration = Duration::from_millis(100);
 /// A stream's longest life; its client comes again.
@@ -87,17 +85,23 @@ struct Source {
 }
 
 impl Source {
-    async fn read(&self, after: Option<u64>, limit: u32) -> Result<Vec<ObjectEvent>, Error> {
+    async fn read(&self, after: Option<u64>, limit: u32) -> Result<Vec<EventDocument>, Error> {
         let query = EventQuery { after, before: None, limit };
-        match self.object {
-            Object::Gateway(id) => self.controller.vpn_gateway_events(&self.caller, &self.region, id, &query).await,
-            Object::Connection(id) => self.controller.connection_events(&self.caller, &self.region, id, &query).await,
+        let (controller, caller, region) = (&self.controller, &self.caller, &self.region);
+        let events = match self.object {
+            Object::Gateway(id) => controller.vpn_gateway_events(caller, region, id, &query).await?,
+            Object::Connection(id) => controller.connection_events(caller, region, id, &query).await?,
+        };
+        let mut events: Vec<_> = events.into_iter().map(document).collect();
+        for event in &mut events {
+            name_support(controller, event).await?;
         }
+        Ok(events)
     }
 }
 
 async fn events(call: Call, object: Object, asked: Asked) -> Answer {
-    let Call { controller, caller, region, followers, closing, .. } = call;
+    let Call { controller, caller, region, followers, heartbeat, closing, .. } = call;
     let source = Source { controller, caller, region, object };
     if !asked.follow {
         let mut all = source.read(asked.after, MOST).await?;
@@ -107,7 +111,7 @@ async fn events(call: Call, object: Object, asked: Asked) -> Answer {
         let total = all.len() as u64;
         let (page, size) = asked.page;
         let skipped = usize::try_from(u64::from(page.saturating_sub(1)) * u64::from(size)).unwrap_or(usize::MAX);
-        let items = all.into_iter().skip(skipped).take(size as usize).map(document).collect();
+        let items = all.into_iter().skip(skipped).take(size as usize).collect();
         return json(&List::alphabetical("events", items, total));
     }
     let place = match followers.enter(&source.caller.access_key) {
@@ -123,23 +127,30 @@ async fn events(call: Call, object: Object, asked: Asked) -> Answer {
         None => source.read(None, 1).await?.first().map_or(0, |event| event.sequence),
     };
     let (feed, body) = Feed::new();
-    tokio::spawn(follow(source, after, feed, closing, place));
+    tokio::spawn(follow(source, after, feed, heartbeat, closing, place));
     Ok(streamed(STREAM, body))
 }
 
 /// Sends what happens until the client, the service, the key or the object has gone, or the stream has lived long enough.
-async fn follow(source: Source, after: u64, feed: Feed, mut closing: Option<Closing>, place: Place) {
+async fn follow(
+    source: Source,
+    after: u64,
+    feed: Feed,
+    heartbeat: Duration,
+    mut closing: Option<Closing>,
+    place: Place,
+) {
     tokio::select! {
         _ = closed(&mut closing) => {}
         () = feed.gone() => {}
         () = tokio::time::sleep(LIFETIME) => {}
         // Whoever cannot be sent anything to has gone.
-        _ = send(&source, after, &feed) => {}
+        _ = send(&source, after, &feed, heartbeat) => {}
     }
     drop(place);
 }
 
-async fn send(source: &Source, mut after: u64, feed: &Feed) -> Result<(), Gone> {
+async fn send(source: &Source, mut after: u64, feed: &Feed, heartbeat: Duration) -> Result<(), Gone> {
     let mut changes = source.controller.subscribe();
     let mut confirmed = Instant::now();
     // The first line shows a client that it is heard; how soon it may come again follows.
@@ -157,7 +168,7 @@ async fn send(source: &Source, mut after: u64, feed: &Feed) -> Result<(), Gone> 
         let mut text = String::new();
         for event in events {
             after = event.sequence;
-            if let Err(error) = document(event).stream(&mut text) {
+            if let Err(error) = event.stream(&mut text) {
                 tracing::error!(%error, "an event cannot be written");
                 return Ok(());
             }
@@ -166,7 +177,7 @@ async fn send(source: &Source, mut after: u64, feed: &Feed) -> Result<(), Gone> 
         if !silent {
             feed.send(text).await?;
         }
-        let next = confirmed + HEARTBEAT;
+        let next = confirmed + heartbeat;
         tokio::select! {
             // Whoever changes the store outlives this, since the source has it.
             _ = changes.changed() => tokio::time::sleep(PAUSE).await,

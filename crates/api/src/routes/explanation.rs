@@ -4,7 +4,7 @@ use causeway_model::Error;
 use causeway_wire::document::explanation::RouteExplanationDocument;
 
 use super::table::{Routes, get, one};
-use crate::answer::{Answer, Failure, json};
+use crate::answer::{Answer, Failure, explained};
 use crate::call::Call;
 
 pub(crate) fn routes() -> Routes {
@@ -21,5 +21,5 @@ async fn route_explanation(call: Call) -> Answer {
     let unasked = || Failure(Error::Internal("a question without an error is none".to_owned()));
     let (vpc, question) = asked.ok_or_else(unasked)?;
     let explanation = call.controller.explain_route(&call.caller, &call.region, vpc, &question).await?;
-    json(&RouteExplanationDocument::new(vpc, &question, explanation))
+    explained(&call.controller, RouteExplanationDocument::new(vpc, &question, explanation)).await
 }

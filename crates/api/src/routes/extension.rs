@@ -13,7 +13,7 @@ use causeway_wire::document::s2s::{ConnectionDocument, VpnGatewayDocument};
 
 use super::table::{Routes, either, get, many_or, one, post};
 use super::{list, window};
-use crate::answer::{Answer, Failure, json, text};
+use crate::answer::{Answer, Failure, explained, json, text};
 use crate::call::Call;
 
 pub(crate) fn routes() -> Routes {
@@ -46,12 +46,12 @@ fn connection_id(call: &Call) -> Result<ConnectionId, Failure> {
 
 async fn gateway_state(call: Call) -> Answer {
     let state = call.controller.gateway_state(&call.caller, &call.region, gateway_id(&call)?).await?;
-    json(&GatewayStateDocument::from(state))
+    explained(&call.controller, GatewayStateDocument::from(state)).await
 }
 
 async fn connection_state(call: Call) -> Answer {
     let state = call.controller.connection_state(&call.caller, &call.region, connection_id(&call)?).await?;
-    json(&ConnectionStateDocument::from(state))
+    explained(&call.controller, ConnectionStateDocument::from(state)).await
 }
 
 /// A page of what the device announced, or of what it is told.

@@ -8,7 +8,7 @@ use causeway_wire::query::Order;
 
 use super::list;
 use super::table::{Routes, get, many, nothing, one, put};
-use crate::answer::{Answer, Failure, json, no_content};
+use crate::answer::{Answer, Failure, explained, json, no_content};
 use crate::call::Call;
 
 pub(crate) fn routes() -> Routes {
@@ -41,7 +41,7 @@ fn document(attachment: Attachment) -> AttachmentDocument {
 
 async fn vpc_state(call: Call) -> Answer {
     let state = call.controller.vpc_state(&call.caller, &call.region, vpc_id(&call)?).await?;
-    json(&VpcStateDocument::from(state))
+    explained(&call.controller, VpcStateDocument::from(state)).await
 }
 
 async fn vpc_options(call: Call) -> Answer {

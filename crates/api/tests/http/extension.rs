@@ -15,14 +15,14 @@ use tower::ServiceExt as _;
 use crate::service::{EXTENSION, S2S, SECRETS, Service, VPC};
 
 /// What would never come ends a test.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 fn id(document: &Value) -> String {
     document["id"].as_str().expect("an id").to_owned()
 }
 
 /// A gateway and a connection: their ids.
-async fn connected(service: &Service) -> (String, String) {
+pub(crate) async fn connected(service: &Service) -> (String, String) {
     let vpc = service.post(&format!("{VPC}/vpcs"), &json!({"name": "v"})).await.ok();
     let network = json!({"name": "p", "subnets": ["10.0.0.0/24"], "vpc_id": id(&vpc)});
     let network = service.post(&format!("{VPC}/private-networks"), &network).await.ok();
@@ -52,7 +52,17 @@ async fn settled(service: &Service, gateway: &str, connection: &str) {
 
 /// The answer to a request that is not read to its end.
 async fn open(service: &Service, path: &str, headers: &[(&str, &str)]) -> (u16, String, Body) {
-    let mut request = Request::get(path).header("x-auth-token", &service.secret_key);
+    open_with(service, &service.secret_key, path, headers).await
+}
+
+/// The same with this key.
+pub(crate) async fn open_with(
+    service: &Service,
+    key: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> (u16, String, Body) {
+    let mut request = Request::get(path).header("x-auth-token", key);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -63,7 +73,7 @@ async fn open(service: &Service, path: &str, headers: &[(&str, &str)]) -> (u16, 
 }
 
 /// Reads a stream until it holds `end`, or `None`: to its end.
-async fn read(body: &mut Body, end: Option<&str>) -> String {
+pub(crate) async fn read(body: &mut Body, end: Option<&str>) -> String {
     let mut text = String::new();
     while end.is_none_or(|end| !text.contains(end)) {
         let frame = timeout(PATIENCE, body.frame()).await.unwrap_or_else(|_| panic!("{end:?} does not come: {text}"));

@@ -12,4 +12,6 @@ mod routing;
 mod sdk;
 mod service;
 mod slice;
+mod streams;
+mod support;
 mod tls;

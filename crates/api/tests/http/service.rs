@@ -128,6 +128,13 @@ impl Service {
         }
     }
 
+    /// The same, but streams of events say this often that they are alive.
+    pub(crate) fn with_heartbeat(mut self, heartbeat: Duration) -> Self {
+        let config = ApiConfig { heartbeat, ..ApiConfig::new(vec!["fr-par".to_owned()]) };
+        self.router = causeway_api::router(self.controller.clone(), config);
+        self
+    }
+
     /// A request with the operator's key.
     pub(crate) async fn call(&self, method: &str, path: &str, body: &str) -> Answer {
         let request = Request::builder()

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::Time;
-use super::extension::ReasonDocument;
+use super::extension::{ReasonDocument, Reasons};
 use crate::schema::documents;
 
 documents! {
@@ -28,6 +28,12 @@ pub struct EventDocument {
     /// The new status, `IPv4 up`, `IPv4 routes`, or what was done; `IPv4 flapping` of what changes too often to be told each time.
     pub subject: String,
 }
+}
+
+impl Reasons for EventDocument {
+    fn reasons(&mut self) -> Vec<&mut ReasonDocument> {
+        self.reason.iter_mut().collect()
+    }
 }
 
 impl EventDocument {

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::extension::ReasonDocument;
+use super::extension::{ReasonDocument, Reasons};
 use crate::schema::documents;
 
 documents! {
@@ -77,6 +77,14 @@ pub struct RouteStepDocument {
     passes: bool,
     reason: Option<ReasonDocument>,
 }
+}
+
+impl Reasons for RouteExplanationDocument {
+    fn reasons(&mut self) -> Vec<&mut ReasonDocument> {
+        let candidates = self.candidates.iter_mut().filter_map(|candidate| candidate.reason.as_mut());
+        let steps = self.steps.iter_mut().filter_map(|step| step.reason.as_mut());
+        self.reason.iter_mut().chain(candidates).chain(steps).collect()
+    }
 }
 
 impl RouteExplanationDocument {

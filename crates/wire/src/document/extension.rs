@@ -45,6 +45,47 @@ impl From<Reason> for ReasonDocument {
     }
 }
 
+/// How remedies call the operator's support.
+const SUPPORT: [&str; 3] = ["contact support", "support contact", "log to support"];
+
+/// A document with reasons in it.
+pub trait Reasons {
+    /// All of them.
+    fn reasons(&mut self) -> Vec<&mut ReasonDocument>;
+}
+
+impl ReasonDocument {
+    /// Whether the remedy sends people to the operator's support.
+    #[must_use]
+    pub fn needs_support(&self) -> bool {
+        SUPPORT.iter().any(|phrase| self.remedy.contains(phrase))
+    }
+
+    /// Says behind "contact support" where that is: an address or a link (system.md §4).
+    pub fn name_support(&mut self, contact: &str) {
+        for phrase in SUPPORT {
+            if let Some(at) = self.remedy.find(phrase) {
+                self.remedy.insert_str(at + phrase.len(), &format!(" ({contact})"));
+                return;
+            }
+        }
+    }
+}
+
+impl Reasons for GatewayStateDocument {
+    fn reasons(&mut self) -> Vec<&mut ReasonDocument> {
+        self.reason.iter_mut().collect()
+    }
+}
+
+impl Reasons for ConnectionStateDocument {
+    fn reasons(&mut self) -> Vec<&mut ReasonDocument> {
+        let tunnels = self.tunnels.iter_mut().filter_map(|tunnel| tunnel.reason.as_mut());
+        let sessions = self.bgp_sessions.iter_mut().filter_map(|session| session.reason.as_mut());
+        self.reason.iter_mut().chain(tunnels).chain(sessions).collect()
+    }
+}
+
 documents! {
 /// `state` of a VPN gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -415,6 +456,22 @@ mod tests {
         assert_eq!(json["bytes"], serde_json::json!({"in": 0, "out": 0}));
         assert!(json["ike"].is_null());
         assert_eq!(json["family"], "ipv4");
+    }
+
+    #[test]
+    fn every_remedy_that_names_support_says_where_that_is() {
+        let mut named = 0;
+        for code in ReasonCode::ALL {
+            let mut reason = ReasonDocument::from(Fault::new(*code).explain(None));
+            let speaks_of_support = reason.remedy.contains("support");
+            assert_eq!(reason.needs_support(), speaks_of_support, "{code}: {}", reason.remedy);
+            let before = reason.remedy.clone();
+            reason.name_support("help@example.net");
+            assert_eq!(reason.remedy.contains(" (help@example.net)"), speaks_of_support, "{code}: {}", reason.remedy);
+            assert_eq!(reason.remedy.replace(" (help@example.net)", ""), before);
+            named += usize::from(speaks_of_support);
+        }
+        assert!(named > 0);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::Time;
-use super::extension::ReasonDocument;
+use super::extension::{ReasonDocument, Reasons};
 use crate::schema::documents;
 
 documents! {
@@ -122,6 +122,12 @@ impl From<VpcState> for VpcStateDocument {
             observed_at: state.observed_at.map(Into::into),
             reason: state.reason.map(Into::into),
         }
+    }
+}
+
+impl Reasons for VpcStateDocument {
+    fn reasons(&mut self) -> Vec<&mut ReasonDocument> {
+        self.reason.iter_mut().collect()
     }
 }
 
