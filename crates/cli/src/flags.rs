@@ -54,6 +54,8 @@ const FLAGS: &[(&str, &str)] = &[
     ("role", "--role"),
     ("rules", "--rule"),
     ("secret.id", "--secret"),
+    ("source.private_network_id", "--private-network"),
+    ("source.zonal", "--public"),
     ("statuses", "--status"),
     ("subnets", "--subnet"),
     ("support_contact", "--support-contact"),

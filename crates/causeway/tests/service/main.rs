@@ -1,0 +1,8 @@
+//! The program as a whole: `causeway serve` as a process, and every group of commands against it.
+
+mod groups;
+mod harness;
+mod network;
+mod operator;
+mod process;
+mod vpn;
