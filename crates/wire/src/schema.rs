@@ -81,7 +81,8 @@ impl Components {
 /// The text of documentation comments.
 fn description(attributes: &[&str]) -> Option<String> {
     let lines = attributes.iter().filter_map(|attribute| {
-        let text = attribute.strip_prefix("doc = ")?.trim_start_matches('r').trim_matches('"');
+        // What stands before the text is a space, or the line break that `stringify!` puts before a long one.
+        let text = attribute.strip_prefix("doc =")?.trim_start().trim_start_matches('r').trim_matches('"');
         Some(text.trim().replace("\\\"", "\""))
     });
     let text = lines.collect::<Vec<_>>().join(" ");
