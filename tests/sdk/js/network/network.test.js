@@ -84,7 +84,7 @@ test('routes, access lists and addresses of custom resources', async () => {
   const named = await ips.updateIP({ ipId, reverses: [{ hostname: 'router.example.net' }] });
   assert.deepEqual(named.reverses.map(({ hostname }) => hostname), ['router.example.net']);
   const route = await vpcs.createRoute({ description: '', vpcId: vpc.id, destination: '10.98.0.0/16', nexthopResourceId: ipId });
-  assert.deepEqual([route.type, route.isReadOnly, route.nexthopPrivateNetworkId], ['custom', false, network.id]);
+  assert.deepEqual([route.description, route.isReadOnly, route.nexthopPrivateNetworkId], ['Custom route', false, network.id]);
   assert.deepEqual(await vpcs.getRoute({ routeId: route.id }), route);
   assert.equal((await vpcs.updateRoute({ routeId: route.id, description: 'd' })).description, 'd');
   const other = { macAddress: '02:00:00:00:00:01' };
