@@ -459,6 +459,14 @@ async fn causes_of_bgp() -> Result<()> {
                 ..case("the session is shut down with a word", &[R::BgpPeerShutdown], "limited_connectivity")
             },
             Case {
+                change: |text| {
+                    let start = "    export filter to_gateway_ipv4;";
+                    text.replace(start, &format!("    import limit 0 action disable;\n{start}"))
+                },
+                evidence: Some(("rejected_by", "peer")),
+                ..case("the device's own prefix limit", &[R::BgpPeerPrefixLimit], "limited_connectivity")
+            },
+            Case {
                 options: Some(r#"{"bgp":{"max_prefixes":1}}"#),
                 then: Some("echo 'route 10.20.0.128/25 unreachable;' > /etc/bird/own-prefixes.d/more.ipv4.conf; birdc configure"),
                 ours: Some("1"),
@@ -571,6 +579,47 @@ async fn causes_on_the_way_of_routes_and_packets() -> Result<()> {
         scene.api.wait_reason(&id, R::ClosedByUs.as_str(), PATIENCE).await?;
         explained(scene, "--prefix 10.20.0.0/24", "unrouted", Some(R::Locked), &id).await?;
         scene.api.set_locked("connections", &id, false).await
+    })
+    .await
+}
+
+/// Changes of the device's one IPv4 route that are made to flap.
+const FLAPS: usize = 8;
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root, strongSwan and BIRD; `make test` runs it"]
+async fn a_route_that_flaps_is_followed_at_once_and_told_once() -> Result<()> {
+    Scene::play("rsnflp", async |scene| {
+        let id = scene.connect(&NewConnection::default(), |text| text, None).await?;
+        scene.lab.device.load().await?;
+        scene.active(&id).await?;
+        scene.pings().await?;
+        let routes = format!("{}/connections/{id}/routes?prefix=10.20.0.0/24", scene.api.prefix("causeway/v1"));
+        for _ in 0..FLAPS {
+            for (word, count) in [("disable", 0), ("enable", 1)] {
+                scene.lab.device.birdc(&[word, "own_ipv4"]).await?;
+                eventually(&format!("{word}d"), PATIENCE, || async {
+                    let answer = scene.api.must(Method::GET, &routes, None).await?;
+                    ensure!(answer.get("total_count").and_then(Value::as_u64) == Some(count), "{answer}");
+                    Ok(())
+                })
+                .await?;
+            }
+        }
+        let history = events(scene, &id).await?;
+        let told: Vec<&str> = history.iter().filter_map(|event| text(event, "/subject")).collect();
+        ensure!(told.contains(&"IPv4 routes flapping"), "{told:?}");
+        let routes = told.iter().filter(|subject| subject.starts_with("IPv4 routes")).count();
+        ensure!(routes < 2 * FLAPS, "{routes} of {} changes are told", 2 * FLAPS);
+        // The history waits for calm; the way does not, and the counters have everything.
+        scene.pings().await?;
+        let state = scene.api.state("connections", &id).await?;
+        let session =
+            plural(&state, "/bgp_sessions").into_iter().find(|session| text(session, "/family") == Some("ipv4"));
+        let session = session.context("no IPv4 session")?;
+        let count = |pointer: &str| session.pointer(pointer).and_then(Value::as_u64);
+        ensure!(count("/updates/in") >= Some(2 * FLAPS as u64) && count("/flaps") == Some(0), "{session}");
+        Ok(())
     })
     .await
 }
