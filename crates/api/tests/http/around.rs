@@ -70,7 +70,7 @@ impl World {
             ("POST", format!("{VPC}/vpcs/{vpc}/enable-routing"), none.clone(), "vpc"),
             ("POST", format!("{VPC}/vpcs/{vpc}/enable-custom-routes-propagation"), none.clone(), "vpc"),
             ("GET", format!("{EXTENSION}/vpcs/{vpc}/state"), none.clone(), "vpc"),
-            ("GET", format!("{EXTENSION}/vpcs/{vpc}/options"), none.clone(), "vpc"),
+            ("GET", format!("{EXTENSION}/vpcs/{vpc}/options"), none, "vpc"),
             (
                 "PATCH",
                 format!("{EXTENSION}/vpcs/{vpc}/options"),
