@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -167,7 +167,10 @@ fn tls(config: &Config, data: &DataDir) -> anyhow::Result<Option<TlsConfig>> {
         Transport::Files => TlsConfig::from_files(&config.tls_certificate, &config.tls_key).map(Some).context("TLS"),
         Transport::SelfSigned => {
             let mut names = vec!["localhost".to_owned()];
-            if !config.listen.ip().is_unspecified() {
+            if config.listen.ip().is_unspecified() {
+                // As clients on this machine find it.
+                names.extend([Ipv4Addr::LOCALHOST.to_string(), Ipv6Addr::LOCALHOST.to_string()]);
+            } else {
                 names.push(config.listen.ip().to_string());
             }
             let (tls, path, is_new) = TlsConfig::self_signed(data.path(), &names).context("TLS")?;

@@ -1,5 +1,6 @@
 //! The HTTP client: one request, one answer, bounded in time and size.
 
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,16 +9,14 @@ use hyper::body::Incoming;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Uri};
 use hyper_util::client::legacy::Client as HttpClient;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use crate::connect::Connector;
 use crate::failure::{ApiError, Failure};
 
-/// How long connecting may take.
-const CONNECT: Duration = Duration::from_secs(5);
 /// How long a call may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Octets of an answer at most: a page of a thousand objects is far below.
@@ -84,30 +83,29 @@ impl Reply {
 
 /// The API at one place with one key.
 pub(crate) struct Client {
-    http: HttpClient<HttpConnector, Full<Bytes>>,
+    http: HttpClient<Connector, Full<Bytes>>,
     base: String,
     token: HeaderValue,
 }
 
 impl Client {
-    /// For the API at `url` (`http://host:port`, perhaps with a path in front) with this secret key.
-    pub(crate) fn new(url: &str, secret_key: &str) -> Result<Self, Failure> {
+    /// For the API at `url` (`http://host:port` or `https://…`, perhaps with a path in front) with this secret key. `authorities`: the file
+    /// with the certificates of whom to trust, where it is not the machine's.
+    pub(crate) fn new(url: &str, secret_key: &str, authorities: Option<&Path>) -> Result<Self, Failure> {
         let wrong = |why: &'static str| Failure::Variable { name: "SCW_API_URL", why };
         let parsed: Uri = url.parse().map_err(|_| wrong("is no URL"))?;
-        match parsed.scheme_str() {
-            Some("http") => {}
-            Some("https") => return Err(wrong("has the scheme https, which this program does not speak yet")),
-            _ => return Err(wrong("has to begin with http://")),
-        }
+        let encrypted = match parsed.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(wrong("has to begin with http:// or https://")),
+        };
         if parsed.authority().is_none() || parsed.query().is_some() {
-            return Err(wrong("has to be of the form http://HOST:PORT"));
+            return Err(wrong("has to be of the form http://HOST:PORT or https://HOST:PORT"));
         }
         let mut token = HeaderValue::from_str(secret_key)
             .map_err(|_| Failure::Variable { name: "SCW_SECRET_KEY", why: "has characters that no key has" })?;
         token.set_sensitive(true);
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT));
-        connector.set_nodelay(true);
+        let connector = if encrypted { Connector::tls(authorities)? } else { Connector::plain() };
         let http = HttpClient::builder(TokioExecutor::new()).build(connector);
         Ok(Self { http, base: url.trim_end_matches('/').to_owned(), token })
     }
@@ -255,16 +253,20 @@ mod tests {
     #[test]
     fn a_url_that_cannot_work_is_refused_before_any_call() {
         for (url, part) in [
-            ("https://vpn.example.com", "https"),
             ("ftp://vpn.example.com", "http://"),
             ("vpn.example.com", "http://"),
             ("http://h:1/?a=b", "HOST:PORT"),
             ("http://a b", "no URL"),
         ] {
-            let Err(error) = Client::new(url, "k") else { panic!("{url} was taken") };
+            let Err(error) = Client::new(url, "k", None) else { panic!("{url} was taken") };
             assert!(error.to_string().contains(part), "{url}: {error}");
         }
-        assert!(Client::new("http://127.0.0.1:8080/", "k\n").is_err());
-        assert!(Client::new("http://[::1]:8080/prefix/", "k").is_ok());
+        assert!(Client::new("http://127.0.0.1:8080/", "k\n", None).is_err());
+        let missing = Path::new("/nonexistent/authorities.pem");
+        let Err(error) = Client::new("https://vpn.example.com", "k", Some(missing)) else {
+            panic!("a file that is not there")
+        };
+        assert!(error.to_string().starts_with("cannot read /nonexistent/authorities.pem: "), "{error}");
+        assert!(Client::new("http://[::1]:8080/prefix/", "k", None).is_ok());
     }
 }

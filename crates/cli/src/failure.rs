@@ -148,6 +148,10 @@ impl Failure {
         let hint = match self {
             Self::Environment(_) => "run: . DIR/operator.env (DIR is the data directory of `causeway serve`)",
             Self::Variable { name: "SCW_API_URL" | "SCW_SECRET_KEY", .. } => "run: . DIR/operator.env",
+            Self::Unreachable { cause, .. } if cause.contains("certificate") => {
+                "the service's certificate is of nobody whom this machine trusts, or for another name; \
+                 for one of its own making: export SSL_CERT_FILE=DIR/tls-certificate.pem"
+            }
             Self::Unreachable { .. } => "is `causeway serve` running, and is SCW_API_URL its address?",
             Self::Ambiguous { .. } => "give the id instead of the name, or narrow with --project-id",
             Self::NotReached { remedy, .. } => return remedy.clone(),

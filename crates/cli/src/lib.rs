@@ -6,6 +6,7 @@
 
 mod client;
 mod command;
+mod connect;
 mod failure;
 mod flags;
 mod output;

@@ -1,6 +1,7 @@
 //! What every command works with: the client, the place (region, project), and the console.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use clap::Args;
 use futures_util::{StreamExt as _, stream};
@@ -10,6 +11,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::client::{Client, Reply, Stream, Target};
+use crate::connect::AUTHORITIES_VARIABLE;
 use crate::failure::Failure;
 use crate::output::{Column, Console, Format, details, table};
 
@@ -105,7 +107,8 @@ impl<'a> Session<'a> {
             let missing = present.into_iter().filter(|(_, there)| !there).map(|(name, _)| name).collect();
             return Err((Failure::Environment(missing), console));
         };
-        let client = match Client::new(url, key) {
+        let authorities = variable(AUTHORITIES_VARIABLE).map(PathBuf::from);
+        let client = match Client::new(url, key, authorities.as_deref()) {
             Ok(client) => client,
             Err(failure) => return Err((failure, console)),
         };

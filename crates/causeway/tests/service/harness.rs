@@ -37,8 +37,13 @@ pub(crate) struct Service {
 impl Service {
     /// Starts it in a new directory, at a port that the kernel chooses.
     pub(crate) fn start(place: Place) -> Self {
+        Self::start_at(place, "127.0.0.1:0")
+    }
+
+    /// The same at this address.
+    pub(crate) fn start_at(place: Place, listen: &str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let (process, lines) = serve(place, directory.path(), "127.0.0.1:0");
+        let (process, lines) = serve(place, directory.path(), listen);
         let mut service = Self { place, directory, process, lines, environment: BTreeMap::new() };
         service.ready();
         service

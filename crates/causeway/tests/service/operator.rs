@@ -122,7 +122,7 @@ fn settings_and_the_audit_trail() {
     let records = service.json(&["audit", "list", "--resource", "settings"]);
     let records = records.as_array().expect("a list");
     assert_eq!(records.len(), 2, "{records:?}");
-    assert_eq!(records[1]["details"]["after"], "help@example.net");
+    assert_eq!(records[1]["after"]["support_contact"], "help@example.net");
     let request = records[0]["request_id"].as_str().expect("a request id");
     assert_eq!(service.json(&["audit", "list", "--request-id", request]).as_array().map(Vec::len), Some(1));
     let last = service.run(&["audit", "list", "--last", "1", "--resource", "settings"]);

@@ -77,3 +77,18 @@ fn wrong_usage_has_a_code_of_its_own() {
     assert!(head.status().expect("it starts").success());
     assert_eq!(service.terminate().code(), Some(0));
 }
+
+#[test]
+fn beyond_loopback_everything_is_encrypted() {
+    let mut service = Service::start_at(Place::Here, "0.0.0.0:0");
+    assert!(service.environment["SCW_API_URL"].starts_with("https://127.0.0.1:"), "{:?}", service.environment);
+    let told = service.fails(&["vpc", "list"], 1, "cannot reach the API at https://127.0.0.1:");
+    assert!(told.contains("hint: ") && told.contains("SSL_CERT_FILE=DIR/tls-certificate.pem"), "{told}");
+    let certificate = service.data().join("tls-certificate.pem").to_str().expect("UTF-8").to_owned();
+    service.environment.insert("SSL_CERT_FILE".to_owned(), certificate);
+    service.ok(&["vpc", "create", "v"]);
+    assert!(service.names(&["vpc", "list"]).contains(&"v".to_owned()));
+    service.environment.insert("SSL_CERT_FILE".to_owned(), "/nonexistent".to_owned());
+    service.fails(&["vpc", "list"], 1, "cannot read /nonexistent");
+    assert_eq!(service.terminate().code(), Some(0));
+}

@@ -1,10 +1,12 @@
 //! The audit trail.
 
+use std::collections::BTreeSet;
+
 use clap::{Args, Subcommand};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::failure::Failure;
-use crate::output::Column;
+use crate::output::{Column, inline};
 use crate::session::{Api, Session, text};
 
 const COLUMNS: &[Column] = &[
@@ -13,14 +15,27 @@ const COLUMNS: &[Column] = &[
     Column { title: "ACTION", cell: |record| text(record, "/action") },
     Column { title: "ON", cell: |record| text(record, "/resource") },
     Column { title: "ID", cell: |record| text(record, "/resource_id") },
-    Column { title: "DETAILS", cell: details },
+    Column { title: "DETAILS", cell: changes },
     Column { title: "REQUEST", cell: |record| text(record, "/request_id") },
 ];
 
-/// `after: {…}, before: {…}`.
+/// `name: a → b` for each field that was changed, and what else there is to say. What was made or deleted has all its fields in `-o json`.
+fn changes(record: &Value) -> String {
+    let fields = |name: &str| record.get(name).and_then(Value::as_object);
+    let mut shown = Vec::new();
+    if let (Some(before), Some(after)) = (fields("before"), fields("after")) {
+        let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+        let value = |fields: &Map<String, Value>, name: &str| inline(fields.get(name).unwrap_or(&Value::Null));
+        shown.extend(names.into_iter().map(|name| format!("{name}: {} → {}", value(before, name), value(after, name))));
+    }
+    shown.extend(Some(details(record)).filter(|details| !details.is_empty()));
+    shown.join(", ")
+}
+
+/// `reason: …, actor: …`.
 pub(super) fn details(record: &Value) -> String {
     let details = record.get("details").and_then(Value::as_object).into_iter().flatten();
-    let shown = details.map(|(key, value)| format!("{key}: {}", crate::output::inline(value)));
+    let shown = details.map(|(key, value)| format!("{key}: {}", inline(value)));
     shown.collect::<Vec<_>>().join(", ")
 }
 

@@ -78,7 +78,7 @@ impl Events {
             }
         };
         let name = format!("{} {}", kind.noun, label(&object));
-        Follower { target, name, last: after, retry: RETRY, broken: false }.run(session).await
+        Follower { target, name, last: after, retry: RETRY, opened: false, broken: false }.run(session).await
     }
 }
 
@@ -105,6 +105,8 @@ struct Follower {
     name: String,
     last: Option<u64>,
     retry: Duration,
+    /// Whether there was a stream at all: what never begins is an error, what breaks off comes again.
+    opened: bool,
     /// Whether somebody has been told that the stream broke off.
     broken: bool,
 }
@@ -119,7 +121,6 @@ enum End {
 
 impl Follower {
     async fn run(mut self, session: &mut Session<'_>) -> Result<(), Failure> {
-        let mut is_first = true;
         loop {
             match self.once(session).await {
                 Ok(End::Deleted) => {
@@ -127,11 +128,11 @@ impl Follower {
                     return Ok(());
                 }
                 Ok(End::Broken) => {}
-                Err(failure) if failure.status() == Some(404) && !is_first => {
+                Err(failure) if failure.status() == Some(404) && self.opened => {
                     session.console.note(&printable(&format!("{} has been deleted", self.name)));
                     return Ok(());
                 }
-                Err(failure) if is_first || !failure.may_pass() => return Err(failure),
+                Err(failure) if !self.opened || !failure.may_pass() => return Err(failure),
                 Err(failure) => {
                     if !self.broken {
                         let why = format!("the stream broke off ({failure}); trying to go on");
@@ -140,7 +141,6 @@ impl Follower {
                     self.broken = true;
                 }
             }
-            is_first = false;
             tokio::time::sleep(self.retry).await;
         }
     }
@@ -149,6 +149,7 @@ impl Follower {
     async fn once(&mut self, session: &mut Session<'_>) -> Result<End, Failure> {
         let target = self.target.clone().with("follow", "true");
         let mut stream = session.open(&target, STREAM, self.last).await?;
+        self.opened = true;
         let mut parser = Parser::default();
         while let Some(piece) = stream.next().await? {
             if self.broken {

@@ -107,9 +107,9 @@ hint: run: . DIR/operator.env (DIR is the data directory of `causeway serve`)
 "
     );
     let outcome =
-        run_in(&|name| Some(if name == "SCW_API_URL" { "https://h" } else { "k" }.to_owned()), "vpc list").await;
+        run_in(&|name| Some(if name == "SCW_API_URL" { "ftp://h" } else { "k" }.to_owned()), "vpc list").await;
     assert_eq!(outcome.code, 2);
-    assert!(outcome.err.starts_with("error: SCW_API_URL has the scheme https"), "{}", outcome.err);
+    assert!(outcome.err.starts_with("error: SCW_API_URL has to begin with http:// or https://"), "{}", outcome.err);
 }
 
 #[tokio::test]

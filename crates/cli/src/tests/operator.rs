@@ -121,14 +121,15 @@ VGW-S  100 Mbit/s  5            0.05 EUR  fr-par-1
 async fn an_audit_trail_is_as_long_as_wanted() {
     let server = Server::start().await;
     let record = json!({
-        "access_key": "SCWX", "action": "update", "at": "2026-07-28T12:29:08Z", "details": {"after": "b", "before": "a"},
+        "access_key": "SCWX", "action": "update", "at": "2026-07-28T12:29:08Z", "details": {"why": "x"},
+        "before": {"name": "a", "tags": []}, "after": {"name": "b", "tags": ["t"]},
         "project_id": null, "request_id": "r", "resource": "connection", "resource_id": "c",
     });
     let page = json!({"audit_records": [record, record], "total_count": 7});
     server.on(&format!("GET {O}/audit-records"), 200, page.to_string());
     let outcome = run(&server, "audit list --last 2 --resource connection --action update --from 2026-07-01").await;
     assert_eq!(outcome.out.lines().count(), 3, "{outcome:?}");
-    assert!(outcome.out.contains("after: b, before: a"), "{}", outcome.out);
+    assert!(outcome.out.contains("name: a → b, tags: - → t, why: x"), "{}", outcome.out);
     assert_eq!(outcome.err, "2 of 7; --last shows more, filters fewer\n");
     let query = "resource=connection&action=update&from=2026-07-01&page=1&page_size=2";
     assert_eq!(server.lines(), [format!("GET {O}/audit-records?{query}")]);
