@@ -20,10 +20,11 @@ use restart::Stale;
 
 /// How long one attempt to connect may take. The kernel repeats the SYN after 1 s and 3 s, so this sees both answers.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
-/// First wait before connecting again; doubles up to [`RETRY_MAX`].
-const RETRY_FIRST: Duration = Duration::from_secs(1);
+/// First wait before connecting again; doubles up to [`RETRY_MAX`]. Short, since a tunnel often comes up just before the device's BGP does.
+const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 /// The same after a protocol error in either direction: the peer's configuration has to change, so there is less hurry.
+const IDLE_FIRST: Duration = Duration::from_secs(1);
 const IDLE_MAX: Duration = Duration::from_secs(10);
 /// After a protocol error the peer's connections are turned away for this long, which bounds the work that a peer in a loop causes.
 const TURN_AWAY: Duration = Duration::from_secs(1);
@@ -557,7 +558,7 @@ impl Session {
 
     fn retry_later(&mut self, now: Instant) {
         if self.enabled && self.connecting.is_none() && self.connections.iter().all(Option::is_none) {
-            let wait = RETRY_FIRST.saturating_mul(1 << self.attempts.min(4)).min(RETRY_MAX);
+            let wait = RETRY_FIRST.saturating_mul(1 << self.attempts.min(5)).min(RETRY_MAX);
             self.attempts = self.attempts.saturating_add(1);
             self.retry_at = Some(now + wait);
         }
@@ -566,7 +567,7 @@ impl Session {
     /// A protocol error: waits longer, and turns the peer away for a moment.
     fn strike(&mut self, now: Instant) {
         if self.enabled && self.up.is_none() {
-            let wait = RETRY_FIRST.saturating_mul(1 << self.strikes.min(4)).min(IDLE_MAX);
+            let wait = IDLE_FIRST.saturating_mul(1 << self.strikes.min(4)).min(IDLE_MAX);
             self.strikes = self.strikes.saturating_add(1);
             self.turn_away_until = Some(now + TURN_AWAY);
             if self.retry_at.is_some() {

@@ -406,8 +406,8 @@ fn what_is_announced_again_unchanged_is_neither_news_nor_younger() {
     assert_eq!((peer.events.len(), received_at(&peer)), (events + 1, peer.now));
 }
 
-/// Waits before the next attempt, each ended by `end`.
-fn waits(peer: &mut Peer, attempts: usize, end: impl Fn(&mut Peer)) -> Vec<u64> {
+/// Waits before the next attempt in milliseconds, each ended by `end`.
+fn waits(peer: &mut Peer, attempts: usize, end: impl Fn(&mut Peer)) -> Vec<u128> {
     (0..attempts)
         .map(|_| {
             end(peer);
@@ -418,7 +418,7 @@ fn waits(peer: &mut Peer, attempts: usize, end: impl Fn(&mut Peer)) -> Vec<u64> 
             peer.now = at;
             peer.session.handle_timeout(at);
             assert_eq!(peer.session.poll_action(), Some(Action::Connect));
-            wait.as_secs()
+            wait.as_millis()
         })
         .collect()
 }
@@ -435,15 +435,15 @@ fn attempts_are_spaced() {
     };
     let mut peer = Peer::connected(Family::Ipv4);
     peer.session.handle_closed(peer.now, ConnKind::Incoming);
-    assert_eq!(waits(&mut peer, 6, refused), [1, 2, 4, 5, 5, 5]);
-    assert_eq!(waits(&mut peer, 7, wrong), [1, 2, 4, 8, 10, 10, 10]);
+    assert_eq!(waits(&mut peer, 7, refused), [250, 500, 1000, 2000, 4000, 5000, 5000]);
+    assert_eq!(waits(&mut peer, 7, wrong), [1000, 2000, 4000, 8000, 10_000, 10_000, 10_000]);
     // A new tunnel starts anew.
     peer.session.set_enabled(peer.now, false);
     peer.session.set_enabled(peer.now, true);
     peer.drain();
-    assert_eq!(waits(&mut peer, 3, wrong), [1, 2, 4]);
+    assert_eq!(waits(&mut peer, 3, wrong), [1000, 2000, 4000]);
     // So does a session that was up for long, but not one that was up for a moment.
-    for (seconds, expected) in [(59, 8), (60, 1)] {
+    for (seconds, expected) in [(59, 8000), (60, 1000)] {
         peer.session.handle_connected(peer.now, ConnKind::Outgoing);
         let bytes = [open_with(65001, 0, [1; 4], &[mp(1), as4(THEIRS)]), keepalive()].concat();
         peer.session.handle_bytes(peer.now, ConnKind::Outgoing, &bytes);
