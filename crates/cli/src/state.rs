@@ -80,9 +80,19 @@ const SESSIONS: &[Column] = &[
     Column { title: "RECEIVED", cell: |session| text(session, "/received") },
     Column { title: "ACCEPTED", cell: |session| text(session, "/accepted") },
     Column { title: "ANNOUNCED", cell: |session| text(session, "/announced") },
+    Column { title: "UPDATES", cell: updates },
     Column { title: "FLAPS", cell: |session| text(session, "/flaps") },
     Column { title: "REASON", cell: |session| session.get("reason").map(reason).unwrap_or_default() },
 ];
+
+/// UPDATE messages received and sent.
+fn updates(session: &Value) -> String {
+    let count = |pointer: &str| session.pointer(pointer).and_then(Value::as_u64);
+    match (count("/updates/in"), count("/updates/out")) {
+        (Some(received), Some(sent)) => format!("{received} in, {sent} out"),
+        _ => String::new(),
+    }
+}
 
 fn traffic(tunnel: &Value, pointer: &str) -> String {
     tunnel.pointer(pointer).and_then(Value::as_u64).map(octets).unwrap_or_default()

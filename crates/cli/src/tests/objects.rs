@@ -178,7 +178,7 @@ async fn a_state_shows_tunnels_and_sessions() {
         "reason":{"code":"tcp_refused","message":"refused","remedy":"start BGP","turn":"device","since":"T","evidence":{"family":"ipv4"}},
         "tunnels":[{"family":"ipv4","status":"up","since":"T","local":"192.0.2.1","peer":"51.15.224.226","ike":{"suite":"a-b"},"child":{"suite":"c"},
             "mtu":1438,"bytes":{"in":1536,"out":10},"packets":{"in":1,"out":1},"drops":{"auth":0,"replay":2},"reason":null}],
-        "bgp_sessions":[{"family":"ipv4","status":"down","since":"T","received":0,"accepted":0,"announced":0,"flaps":1,
+        "bgp_sessions":[{"family":"ipv4","status":"down","since":"T","received":0,"accepted":0,"announced":0,"flaps":1,"updates":{"in":7,"out":2},
             "reason":{"code":"tcp_refused","message":"refused"}}]}"#;
     server.on(&format!("GET {X}/connections/{CONNECTION_ID}/state"), 200, state);
     let outcome = run(&server, &format!("connection state {CONNECTION_ID}")).await;
@@ -199,8 +199,8 @@ observed          T
 TUNNEL  STATUS  SINCE  LOCAL      PEER           IKE  ESP  MTU   IN       OUT   DROPS     REASON
 ipv4    up      T      192.0.2.1  51.15.224.226  a-b  c    1438  1.5 KiB  10 B  replay 2  -
 
-BGP   STATUS  SINCE  RECEIVED  ACCEPTED  ANNOUNCED  FLAPS  REASON
-ipv4  down    T      0         0         0          1      tcp_refused: refused
+BGP   STATUS  SINCE  RECEIVED  ACCEPTED  ANNOUNCED  UPDATES      FLAPS  REASON
+ipv4  down    T      0         0         0          7 in, 2 out  1      tcp_refused: refused
 "
     );
 }
