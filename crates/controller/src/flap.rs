@@ -40,11 +40,8 @@ fn decayed(penalty: f64, seconds: f64) -> f64 {
 
 /// Whole seconds until `penalty` is calm.
 fn seconds_to_calm(penalty: f64) -> i64 {
-    let seconds = (HALF_LIFE * (penalty / CALM).log2()).max(0.0).ceil();
-    // At most a few half-lives: the penalty is bounded.
-    #[expect(clippy::cast_possible_truncation, reason = "bounded by MOST")]
-    let whole = seconds as i64;
-    whole
+    // At most a few half-lives, since the penalty is bounded, so nothing is cut off.
+    (HALF_LIFE * (penalty / CALM).log2()).max(0.0).ceil() as i64
 }
 
 /// What is known after one more change, and what is told of it.
