@@ -78,7 +78,7 @@ fn test(name: &str) -> Result<String> {
     let attributes: Vec<&str> =
         before.rsplit('\n').skip(1).take_while(|line| line.starts_with('#') || line.starts_with("///")).collect();
     let is_test = |line: &&str| line.starts_with("#[test]") || line.starts_with("#[tokio::test");
-    ensure!(attributes.iter().any(|line| is_test(&line)), "{name} is no test");
+    ensure!(attributes.iter().any(is_test), "{name} is no test");
     let (body, _) = body.split_once("\n}\n").unwrap_or((body, ""));
     Ok(body.to_owned())
 }
