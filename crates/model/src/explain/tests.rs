@@ -72,7 +72,8 @@ fn code(explanation: &Explanation) -> Option<ReasonCode> {
 fn what_can_become_of_a_prefix() {
     use ReasonCode as R;
     type Change = fn(&mut Picture);
-    let cases: Vec<(&str, Change, &str, &str, Option<R>, &str)> = vec![
+    type Case = (&'static str, Change, &'static str, &'static str, Option<R>, &'static str);
+    let cases: Vec<Case> = vec![
         ("learned", |_| {}, "10.20.0.0/24", "routed", None, ""),
         ("part of a learned one", |_| {}, "10.20.0.128/25", "routed", None, ""),
         ("local", |_| {}, "172.16.0.0/24", "routed", None, ""),
@@ -238,6 +239,7 @@ fn rule(source: &str, action: AclAction) -> AclRule {
 fn what_can_become_of_a_packet() {
     use ReasonCode as R;
     type Change = fn(&mut Picture);
+    type Case = (&'static str, Change, &'static str, &'static str, &'static str, Option<R>, &'static str);
     let deny: Change = |p| p.acl_ipv4.rules.push(rule("0.0.0.0/0", AclAction::Drop));
     let closed: Change = |p| p.acl_ipv4.default_action = AclAction::Drop;
     let down: Change = |p| {
@@ -245,7 +247,7 @@ fn what_can_become_of_a_packet() {
         p.ways[0].tunnel_fault = Some(R::PeerDeletedSa.into());
     };
     let (host, office) = ("172.16.0.5", "10.20.0.5");
-    let cases: Vec<(&str, Change, &str, &str, &str, Option<R>, &str)> = vec![
+    let cases: Vec<Case> = vec![
         ("out", |_| {}, host, office, "delivered", None, "tunnel"),
         ("in", |_| {}, office, host, "delivered", None, "delivery"),
         ("on one network", deny, host, "172.16.0.6", "delivered", None, "delivery"),
