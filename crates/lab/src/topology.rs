@@ -320,12 +320,13 @@ impl Lab {
              \n  ip netns exec cw-{id}-host ping {office}                # and back\
              \n  ip netns exec cw-{id}-inet tcpdump -ni cust0             # what the Internet sees\
              \n  {site_shell}   # a shell on the device: swanctl --list-sas, birdc show route\
-             \n  ip netns exec cw-{id}-node sh -c '. {data}/operator.env; curl -s -H \"X-Auth-Token: $SCW_SECRET_KEY\" $SCW_API_URL/s2s-vpn/v1alpha1/regions/fr-par/connections'\
+             \n  nsenter --net=/run/netns/cw-{id}-node sh -c '. {data}/operator.env; exec sh'   # a shell where the API is: {program} connection list\
              \n  tail -f {log}\
-             \n  causeway lab down                                        # when you are done",
+             \n  {program} lab down {id}                                        # when you are done",
             office = addresses::OFFICE[0],
             site_shell = self.site.shell_command(),
             log = self.folder.join("causeway.log").display(),
+            program = self.service.program().display(),
         )
     }
 

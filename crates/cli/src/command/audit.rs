@@ -20,23 +20,33 @@ const COLUMNS: &[Column] = &[
 ];
 
 /// `name: a → b` for each field that was changed, and what else there is to say. What was made or deleted has all its fields in `-o json`.
-fn changes(record: &Value) -> String {
-    let fields = |name: &str| record.get(name).and_then(Value::as_object);
+pub(super) fn changes(record: &Value) -> String {
+    let (before, after) = (fields(record, "before"), fields(record, "after"));
     let mut shown = Vec::new();
-    if let (Some(before), Some(after)) = (fields("before"), fields("after")) {
+    if let (Some(before), Some(after)) = (&before, &after) {
         let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
         let value = |fields: &Map<String, Value>, name: &str| inline(fields.get(name).unwrap_or(&Value::Null));
         shown.extend(names.into_iter().map(|name| format!("{name}: {} → {}", value(before, name), value(after, name))));
     }
-    shown.extend(Some(details(record)).filter(|details| !details.is_empty()));
+    for (key, value) in record.get("details").and_then(Value::as_object).into_iter().flatten() {
+        let is_told = match key.as_str() {
+            "before" => before.is_some(),
+            "after" => after.is_some(),
+            _ => false,
+        };
+        if !is_told {
+            shown.push(format!("{key}: {}", inline(value)));
+        }
+    }
     shown.join(", ")
 }
 
-/// `reason: …, actor: …`.
-pub(super) fn details(record: &Value) -> String {
-    let details = record.get("details").and_then(Value::as_object).into_iter().flatten();
-    let shown = details.map(|(key, value)| format!("{key}: {}", inline(value)));
-    shown.collect::<Vec<_>>().join(", ")
+/// Fields before or after: audit records have them as they are, events as text among their details.
+fn fields(record: &Value, name: &str) -> Option<Map<String, Value>> {
+    match record.get(name) {
+        Some(Value::Object(fields)) => Some(fields.clone()),
+        _ => serde_json::from_str(record.get("details")?.get(name)?.as_str()?).ok(),
+    }
 }
 
 /// What can be done with audit records.

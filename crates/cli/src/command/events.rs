@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
-use super::audit::details;
+use super::audit::changes;
 use super::{Object, label};
 use crate::client::Target;
 use crate::failure::Failure;
@@ -26,7 +26,7 @@ const COLUMNS: &[Column] = &[
     Column { title: "KIND", cell: |event| text(event, "/kind") },
     Column { title: "WHAT", cell: |event| text(event, "/subject") },
     Column { title: "WHY", cell: |event| event.get("reason").map(reason).unwrap_or_default() },
-    Column { title: "DETAILS", cell: details },
+    Column { title: "DETAILS", cell: changes },
     Column { title: "WHO", cell: |event| text(event, "/actor") },
 ];
 

@@ -77,6 +77,14 @@ async fn a_stream_goes_on_after_a_break_where_it_was() {
 
 #[tokio::test]
 async fn a_stream_for_people_and_in_yaml() {
+    let server_with_change = server().await;
+    let mut change = event(3, "update");
+    change["details"] = json!({"before": "{\"name\":\"a\"}", "after": "{\"name\":\"b\"}", "why": "x"});
+    let stream = format!("{RETRY}id: 3\nevent: change\ndata: {change}\n\n{DELETED}");
+    server_with_change.on(&format!("GET {X}/connections/{CONNECTION_ID}/events"), 200, stream);
+    let line = format!("connection events {CONNECTION_ID} --follow --last 0");
+    let outcome = run(&server_with_change, &line).await;
+    assert!(outcome.out.ends_with("nothing comes  name: a → b, why: x\n"), "{outcome:?}");
     for (format, expected) in [
         ("table", "2026-07-28T12:29:03Z  status  active  peer_silent: nothing comes\n"),
         (
