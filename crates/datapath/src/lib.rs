@@ -30,6 +30,8 @@ mod tables;
 mod tests;
 mod transmit;
 mod tunnel;
+#[cfg(test)]
+mod virtual_time;
 
 pub use counters::DropReason;
 pub use datapath::{Datapath, DatapathConfig, DatapathError, Heartbeat};

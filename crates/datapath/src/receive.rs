@@ -112,7 +112,7 @@ fn read_errors(shared: &Shared, socket: &Socket) {
 
 /// The gateways over their rate.
 #[derive(Default)]
-struct Backlogs(HashMap<VpnGatewayId, GatewayBacklog>);
+pub(crate) struct Backlogs(HashMap<VpnGatewayId, GatewayBacklog>);
 
 struct GatewayBacklog {
     packets: Backlog,
@@ -123,7 +123,7 @@ struct GatewayBacklog {
 
 impl Backlogs {
     /// Whether a packet passes at once. If so, it is paid for.
-    fn passes(&self, tunnel: &Tunnel, octets: usize, now: Instant) -> bool {
+    pub(crate) fn passes(&self, tunnel: &Tunnel, octets: usize, now: Instant) -> bool {
         let limit = &tunnel.limits.inbound;
         if !limit.limited() && self.0.is_empty() {
             return true;
@@ -137,7 +137,7 @@ impl Backlogs {
     }
 
     /// Lets a packet wait; `false` if too many do.
-    fn add(&mut self, tunnel: &Tunnel, family: Family, packet: &[u8], now: Instant) -> bool {
+    pub(crate) fn add(&mut self, tunnel: &Tunnel, family: Family, packet: &[u8], now: Instant) -> bool {
         let backlog = self.0.entry(tunnel.group).or_insert_with(|| GatewayBacklog {
             packets: Backlog::new(tunnel.limits.inbound.rate().unwrap_or_default()),
             limits: Arc::clone(&tunnel.limits),
@@ -162,7 +162,7 @@ impl Backlogs {
     }
 
     /// Delivers what may pass by now.
-    fn release(&mut self, tables: &Tables, now: Instant) {
+    pub(crate) fn release(&mut self, tables: &Tables, now: Instant) {
         self.0.retain(|_, backlog| {
             if backlog.next > now {
                 return true;

@@ -23,7 +23,7 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long a tunnel rests after an error that its device should not have.
 const ERROR_REST: Duration = Duration::from_millis(100);
 
-struct Transmitter<'a> {
+pub(crate) struct Transmitter<'a> {
     shared: &'a Shared,
     batch: Batch,
     inner: Vec<u8>,
@@ -33,7 +33,7 @@ struct Transmitter<'a> {
 
 /// Runs until the stop flag is set.
 pub(crate) fn run(shared: &Shared) -> io::Result<()> {
-    let mut transmitter = Transmitter { shared, batch: Batch::new(), inner: vec![0; MAX_INNER], resting: Vec::new() };
+    let mut transmitter = Transmitter::new(shared);
     let mut ready = Vec::with_capacity(64);
     while !shared.stop.load(Ordering::Acquire) {
         shared.transmit.beat();
@@ -43,21 +43,31 @@ pub(crate) fn run(shared: &Shared) -> io::Result<()> {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let tables = shared.tables();
-        transmitter.end_rests(&tables);
+        let (tables, now) = (shared.tables(), Instant::now());
+        transmitter.end_rests(&tables, now);
         for event in &ready {
             let token = event.data.u64();
             if token == WAKE {
                 shared.transmit.drain_wake();
             } else if let Some(tunnel) = tables.tunnels.get(&token) {
-                transmitter.serve(tunnel);
+                transmitter.serve(tunnel, now);
             }
         }
     }
     Ok(())
 }
 
-impl Transmitter<'_> {
+impl<'a> Transmitter<'a> {
+    pub(crate) fn new(shared: &'a Shared) -> Self {
+        Self { shared, batch: Batch::new(), inner: vec![0; MAX_INNER], resting: Vec::new() }
+    }
+
+    /// The tunnels that rest, by token, and until when.
+    #[cfg(test)]
+    pub(crate) fn resting(&self) -> &[(Instant, u64)] {
+        &self.resting
+    }
+
     /// How long there is nothing to do unless a device says otherwise.
     fn sleep(&self, now: Instant) -> Timespec {
         let until = self.resting.iter().map(|(until, _)| until.saturating_duration_since(now)).min();
@@ -77,11 +87,7 @@ impl Transmitter<'_> {
         }
     }
 
-    fn end_rests(&mut self, tables: &Tables) {
-        if self.resting.is_empty() {
-            return;
-        }
-        let now = Instant::now();
+    pub(crate) fn end_rests(&mut self, tables: &Tables, now: Instant) {
         let mut index = 0;
         while let Some(&(until, token)) = self.resting.get(index) {
             if until > now {
@@ -96,15 +102,12 @@ impl Transmitter<'_> {
     }
 
     /// Moves what waits in the tunnel's device, within a round's limit.
-    fn serve(&mut self, tunnel: &Arc<Tunnel>) {
+    pub(crate) fn serve(&mut self, tunnel: &Arc<Tunnel>, now: Instant) {
         let limit = &tunnel.limits.outbound;
-        if limit.limited() {
-            let now = Instant::now();
-            if let Err(wait) = limit.ready(now) {
-                // Left in the device's own queue, which is where a sender's congestion control notices.
-                self.rest(tunnel, now + wait);
-                return;
-            }
+        if let Err(wait) = limit.ready(now) {
+            // Left in the device's own queue, which is where a sender's congestion control notices.
+            self.rest(tunnel, now + wait);
+            return;
         }
         let allowance = limit.tokens();
         let outbound = tunnel.outbound();
@@ -123,7 +126,7 @@ impl Transmitter<'_> {
                 }
                 Ok(length) => length,
                 Err(error) => {
-                    self.read_failed(tunnel, &error);
+                    self.read_failed(tunnel, &error, now);
                     break;
                 }
             };
@@ -158,13 +161,13 @@ impl Transmitter<'_> {
         }
     }
 
-    fn read_failed(&mut self, tunnel: &Tunnel, error: &io::Error) {
+    fn read_failed(&mut self, tunnel: &Tunnel, error: &io::Error, now: Instant) {
         match error.raw_os_error() {
             Some(libc::EAGAIN | libc::EINTR) => {}
             Some(libc::EBADFD) => self.device_gone(tunnel),
             _ => {
                 tracing::debug!(connection = %tunnel.id, %error, "reading the tunnel's device");
-                self.rest(tunnel, Instant::now() + ERROR_REST);
+                self.rest(tunnel, now + ERROR_REST);
             }
         }
     }
