@@ -13,9 +13,10 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use causeway_linux::filter::{self, ConnectionFilter, GatewayFilter, NetworkFilter, RouterFilter};
+use causeway_linux::filter::{self, AclFilter, AclTable, ConnectionFilter, GatewayFilter, NetworkFilter, RouterFilter};
 use causeway_linux::route::MAIN_TABLE;
 use causeway_linux::{Error, NextHop, ROUTE_PROTOCOL, RouteSpec, VethEnd};
+use causeway_model::acl::{Acl, AclAction, AclProtocol, AclRule, PortRange};
 use common::{Room, ip, net};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
@@ -417,6 +418,82 @@ async fn the_router_forwards_all_but_forgeries() {
     assert!(!one.ping("10.0.2.77", "10.0.2.10"), "the other network's address");
     let counters = filter::read_counters(&router.ns).await.expect("counters");
     assert_eq!(counters["drop_source_network"], 1, "{counters:?}");
+}
+
+/// Both lists let port 7 pass and nothing else, each by a rule behind hundreds of its own: whoever met half a list, none, or a mixture would lose a
+/// datagram to port 7, or get one to port 9.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root"]
+async fn no_packet_meets_half_an_access_list() {
+    let (one, router, two) = (Room::new("al1"), Room::new("alr"), Room::new("al2"));
+    router.net.create_veth(&VethEnd::new("pn-1"), &VethEnd::new("eth0").within(&one.ns)).await.expect("veth");
+    router.net.create_veth(&VethEnd::new("pn-2"), &VethEnd::new("eth0").within(&two.ns)).await.expect("veth");
+    router.up("pn-1", &["10.0.1.1/24"]).await;
+    router.up("pn-2", &["10.0.2.1/24"]).await;
+    one.up("eth0", &["10.0.1.10/24"]).await;
+    two.up("eth0", &["10.0.2.10/24"]).await;
+    one.sh("ip route add default via 10.0.1.1");
+    two.sh("ip route add default via 10.0.2.1");
+    let rule = |source: &str, port: u16, action| AclRule {
+        protocol: AclProtocol::Udp,
+        source: net(source),
+        source_ports: PortRange::ALL,
+        destination: net("10.0.2.0/24"),
+        destination_ports: PortRange { low: port, high: port },
+        action,
+        description: None,
+    };
+    // In one list the accepting rule stands in the middle, in the other at the end; what is around it is different in each.
+    let lists = [(250, 500), (500, 500)].map(|(place, count): (usize, u16)| {
+        let number = |index: u16| rule(&format!("198.18.{}.{}/32", place % 250, index % 250), index, AclAction::Accept);
+        let mut rules: Vec<AclRule> = (0..count).map(number).collect();
+        rules.insert(place, rule("10.0.1.0/24", 7, AclAction::Accept));
+        let ipv4 = Acl { default_action: AclAction::Drop, rules };
+        AclFilter { ipv4, ..AclFilter::default() }
+    });
+    let mut table = AclTable::create(router.ns.clone()).await.expect("a table");
+    table.apply(&lists[0]).await.expect("the first list");
+
+    let receive = |port: u16| {
+        let socket = two.ns.run(|| UdpSocket::bind(("10.0.2.10", port))).expect("run").expect("bind");
+        socket.set_read_timeout(Some(Duration::from_millis(500))).expect("a timeout");
+        socket
+    };
+    let (open, closed) = (receive(7), receive(9));
+    let sender = one.ns.run(|| UdpSocket::bind("10.0.1.10:0")).expect("run").expect("bind");
+    // Neighbours are found.
+    sender.send_to(&[0; 8], "10.0.2.10:7").expect("send");
+    open.recv(&mut [0; 8]).expect("the way is there");
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stopped = std::sync::Arc::clone(&stop);
+    let sending = std::thread::spawn(move || {
+        let mut sent = 0_u64;
+        while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+            for port in [7, 9] {
+                sender.send_to(&sent.to_be_bytes(), ("10.0.2.10", port)).expect("send");
+            }
+            sent += 1;
+            // Slow enough for the receiver, fast enough that every replacement meets many.
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        sent
+    });
+    let receiving = std::thread::spawn(move || {
+        let (mut received, mut buffer) = (0_u64, [0; 8]);
+        while open.recv(&mut buffer).is_ok() {
+            assert_eq!(u64::from_be_bytes(buffer), received, "a datagram is missing");
+            received += 1;
+        }
+        received
+    });
+    for round in 1..=40 {
+        table.apply(&lists[round % 2]).await.expect("another list");
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    let sent = sending.join().expect("the sender");
+    assert_eq!(receiving.join().expect("the receiver"), sent, "each datagram that either list admits arrived");
+    assert!(sent > 40, "{sent} datagrams");
+    assert!(closed.recv(&mut [0; 8]).is_err(), "what no list admits never passed");
 }
 
 /// A destination-unreachable to `to` that quotes a packet from `quoted` to 172.16.0.10 or fd50::10.
