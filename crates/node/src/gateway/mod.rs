@@ -290,7 +290,11 @@ impl Gateway {
             self.retry_delay = RETRY_FIRST;
             // Applies the routes, too.
             self.apply().await;
-        } else if routes_changed && let Err(error) = self.wish_routes(false).await {
+        } else if routes_changed
+            // Before the first application there is nothing that they could lead to.
+            && self.filter.is_some()
+            && let Err(error) = self.wish_routes(false).await
+        {
             tracing::warn!(%error, gateway = %self.id, "routes are not all in place");
             self.retry_soon();
         }
@@ -317,7 +321,10 @@ impl Gateway {
     }
 
     fn retry_soon(&mut self) {
-        self.retry_at = Some(Instant::now() + self.retry_delay);
+        let at = Instant::now() + self.retry_delay;
+        if self.retry_at.is_none_or(|other| at < other) {
+            self.retry_at = Some(at);
+        }
         self.retry_delay = (self.retry_delay * 2).min(RETRY_LIMIT);
     }
 
