@@ -59,7 +59,7 @@ impl Host {
         let ledger = Ledger::open(state_dir).map_err(SetupError::at("the list of things made in the kernel"))?;
         let underlay = if underlay.is_empty() { OWN_UNDERLAY } else { underlay }.to_owned();
         let host = Self { netlink, underlay, present: Mutex::default(), namespace, ledger: Mutex::new(ledger) };
-        let bridges = host.things(|thing| matches!(thing, Thing::Bridge(_)));
+        let bridges = host.things(|thing| matches!(thing, Thing::Bridge(_) | Thing::Port { .. }));
         // What cannot be removed now is tried again with every configuration, and stands in nobody's way but its own.
         host.keep(&bridges.into_iter().collect()).await;
         Ok(host)
@@ -249,10 +249,23 @@ impl Host {
         }
         let bridge = self.own_bridge(own).await?;
         if link.master != Some(bridge.index) {
+            let thing = Thing::Port { interface: name.to_owned(), bridge: own.to_owned() };
+            self.record(thing).map_err(SetupError::at(&item))?;
             self.netlink.set_master(link.index, Some(bridge.index)).await.map_err(step())?;
         }
         self.raise(&link).await.map_err(step())?;
         Ok(bridge)
+    }
+
+    /// Takes an interface off a bridge of ours, if it is still a port of that.
+    async fn unplug(&self, interface: &str, bridge: &str) -> Result<(), causeway_linux::Error> {
+        let (link, bridge) = (self.netlink.find_link(interface).await?, self.netlink.find_link(bridge).await?);
+        match (link, bridge) {
+            (Some(link), Some(bridge)) if link.master == Some(bridge.index) => {
+                self.netlink.set_master(link.index, None).await
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn find_own_bridge(&self, name: &str) -> Result<Option<u32>, SetupError> {
@@ -299,6 +312,7 @@ impl Host {
         let removed = match thing {
             Thing::Namespace(name) => Namespace::delete(name),
             Thing::Bridge(name) => self.netlink.delete_link_by_name(name).await.map(drop),
+            Thing::Port { interface, bridge } => self.unplug(interface, bridge).await,
             Thing::Address { interface, address } => match self.netlink.find_link(interface).await {
                 Ok(Some(link)) => self.netlink.remove_address(link.index, *address).await,
                 Ok(None) => Ok(()),

@@ -22,6 +22,13 @@ pub(crate) enum Thing {
         /// The address.
         address: IpNet,
     },
+    /// An interface of the operator's that is a port of a bridge of ours.
+    Port {
+        /// The interface.
+        interface: String,
+        /// The bridge.
+        bridge: String,
+    },
 }
 
 /// The list. Every change is on disk before the kernel changes.

@@ -278,11 +278,13 @@ impl Node {
     /// Everything in the kernel that the node has a use for.
     fn things(&self) -> BTreeSet<Thing> {
         let bridges = self.routers.values().flat_map(VpcRouter::own_bridges).map(Thing::Bridge);
+        let ports = self.routers.values().flat_map(VpcRouter::ports);
+        let ports = ports.map(|(interface, bridge)| Thing::Port { interface: interface.to_owned(), bridge });
         let routers = self.routers.values().map(|router| Thing::Namespace(router.namespace().to_owned()));
         let running = || self.gateways.values().filter(|entry| entry.handle.is_some());
         let gateways = running().map(|entry| Thing::Namespace(entry.namespace.clone()));
         let addresses = running().flat_map(|entry| &entry.bound).map(|address| self.host.public_address(*address));
-        bridges.chain(routers).chain(gateways).chain(addresses).collect()
+        bridges.chain(ports).chain(routers).chain(gateways).chain(addresses).collect()
     }
 
     async fn apply_router(&mut self, vpc: &VpcDesired) {

@@ -50,6 +50,8 @@ struct Network {
     subnets: Vec<IpNet>,
     /// What the port was last made a port of.
     bridge: Option<Bridge>,
+    /// The bridge or interface that the operator names.
+    named: Option<String>,
 }
 
 /// Whom it concerns that something is not in place.
@@ -267,6 +269,7 @@ impl VpcRouter {
         }
         let Some(network) = self.networks.get_mut(&desired.id) else { return Ok(()) };
         network.bridge = Some(bridge);
+        network.named.clone_from(&desired.bridge);
         network.subnets.clone_from(&desired.subnets);
         self.netlink.set_up(network.index, true).await.map_err(step())?;
         let addresses: Vec<IpNet> = desired.subnets.iter().map(router_address).collect();
@@ -295,12 +298,13 @@ impl VpcRouter {
         // A killed predecessor's router may still be on its way out of the kernel.
         host.netlink().delete_link_by_name(outer).await?;
         let inner = VethEnd { mac: Some(router_mac(id)), ..VethEnd::new(&port).within(&self.namespace) };
-        host.netlink().create_veth(&VethEnd::new(outer), &inner).await?;
+        host.netlink().create_veth(&VethEnd { mac: Some(port_mac(id)), ..VethEnd::new(outer) }, &inner).await?;
         sysctl::apply_here(&sysctl::layer_two_only(outer)?)?;
         sysctl::apply(&self.namespace, &sysctl::proxy_neighbours(&port)?)?;
         let index = self.netlink.index(&port).await?;
         let link = host.netlink().link(outer).await?;
-        self.networks.insert(id, Network { port, index, addresses: Vec::new(), subnets: Vec::new(), bridge: None });
+        self.networks
+            .insert(id, Network { port, index, addresses: Vec::new(), subnets: Vec::new(), bridge: None, named: None });
         Ok(link)
     }
 
@@ -394,6 +398,12 @@ impl VpcRouter {
     pub(crate) fn own_bridges(&self) -> impl Iterator<Item = String> {
         let own = |network: &Network| network.bridge.is_some_and(|bridge| bridge.own);
         self.networks.iter().filter(move |(_, network)| own(network)).map(|(id, _)| bridge_name(*id))
+    }
+
+    /// The operator's interfaces that are ports of those, each with its bridge.
+    pub(crate) fn ports(&self) -> impl Iterator<Item = (&str, String)> {
+        let own = self.networks.iter().filter(|(_, network)| network.bridge.is_some_and(|bridge| bridge.own));
+        own.filter_map(|(id, network)| Some((network.named.as_deref()?, bridge_name(*id))))
     }
 
     /// Whether each of its ports is, among the links of the node's namespace, where it was put.
@@ -500,6 +510,13 @@ pub(crate) async fn apply_filter(
 fn router_mac(network: PrivateNetworkId) -> [u8; 6] {
     let [a, b, c, d, e, ..] = network.0.into_bytes();
     [0x02, a, b, c, d, e]
+}
+
+/// The Ethernet address of the port's outer end. A bridge without an address of its own takes the lowest one of its ports: this one is as high as
+/// can be, so that an operator's bridge keeps the address that its neighbours know.
+fn port_mac(network: PrivateNetworkId) -> [u8; 6] {
+    let [a, b, c, d, e, ..] = network.0.into_bytes();
+    [0xfe, a, b, c, d, e]
 }
 
 fn outer_port(network: PrivateNetworkId) -> String {

@@ -382,3 +382,81 @@ fn custom_routes_come_between_local_and_learned_ones() {
     assert!(!pings(&a, "172.20.0.1"));
     assert_eq!((flaps(&world.a), flaps(&world.b)), before, "no session noticed");
 }
+
+/// A link as the operator sees it: itself, its addresses, and the ports of it that are not the node's.
+fn seen(machine: &Namespace, name: &str) -> String {
+    let own = |line: &&str| !line.contains(": cwvr-") && !line.contains(": cwbr-");
+    let link = sh(machine, &format!("ip -o link show dev {name}"));
+    let addresses = sh(machine, &format!("ip -o address show dev {name}"));
+    let ports = sh(machine, &format!("ip -o link show master {name}"));
+    let ports: Vec<&str> = ports.lines().filter(own).collect();
+    format!("{link}{addresses}{}", ports.join("\n"))
+}
+
+#[test]
+#[ignore = "needs root, /dev/net/tun and nft"]
+fn an_operators_bridge_and_interface_carry_and_stay_as_they_were() {
+    let mut world = World::new("port", Outside::Ipv4);
+    let machine = world.a.machine.0.clone();
+    world.wait_up();
+    world.wait_flow();
+
+    // A bridge with a host on it, an address, and a MAC that neighbours know.
+    sh(&machine, "ip link add lan0 type bridge");
+    let room = connect(&machine, "cwnd-port-c");
+    sh(&machine, "ip link set lan0 up");
+    sh(&machine, "ip addr add 10.1.1.250/24 dev lan0");
+    let (a, b, c) = (world.a.host.0.clone(), world.b.host.0.clone(), room.0.clone());
+    // Until the link-local address is there.
+    wait_for("the bridge is complete", || seen(&machine, "lan0").contains("inet6 fe80"));
+    let before = seen(&machine, "lan0");
+    let added = second(&mut world.a);
+    for connection in [&mut world.a, &mut world.b] {
+        let number = connection.number;
+        connection.edit_connection(|connection| {
+            let policy = connection.bgp[0].policy.as_mut().expect("a policy");
+            let list = if number == 1 { &mut policy.prefix_filter_out } else { &mut policy.prefix_filter_in };
+            list.push(net("10.1.1.0/24"));
+        });
+    }
+    world.a.wait_applied();
+    world.b.wait_applied();
+    assert!(pings(&a, C[0]) && pings(&c, A[1]) && pings(&c, "10.1.1.250"), "within the VPC, and the machine itself");
+    wait_for("the customer's side reaches it", || pings(&b, C[0]));
+    assert_eq!(seen(&machine, "lan0"), before, "while it is used");
+    world.a.edit(|desired| desired.vpcs[0].networks.retain(|network| network.id != added));
+    world.a.wait_applied();
+    wait_for("the port is gone", || !sh(&machine, "ip -o link show master lan0").contains("cwvr-"));
+    assert_eq!(seen(&machine, "lan0"), before, "afterwards");
+    assert!(pings(&c, "10.1.1.250") && !pings(&a, C[0]));
+
+    // An interface: the far end of a cable to a switch on which the host is.
+    sh(&machine, "ip addr del 10.1.1.250/24 dev lan0");
+    sh(&machine, "ip link set lan0 name switch");
+    sh(&machine, "ip link add lan0 type veth peer name lan0-far");
+    sh(&machine, "ip link set lan0-far master switch up");
+    sh(&machine, "ip link set lan0 up");
+    wait_for("the interface is complete", || seen(&machine, "lan0").contains("inet6 fe80"));
+    let before = seen(&machine, "lan0");
+    let added = second(&mut world.a);
+    world.a.wait_applied();
+    wait_for("the interface carries", || pings(&a, C[0]) && pings(&b, C[0]));
+    let bridge = format!("cwbr-{}", added.short());
+    assert!(seen(&machine, "lan0").contains(&format!("master {bridge}")));
+    // The network stays and is not on that interface any more, although nobody saw the moment.
+    world.a.kill();
+    world.a.desired.vpcs[0].networks[1].bridge = None;
+    world.a.edit(|_| {});
+    world.a.start();
+    wait_for("the interface is let go", || seen(&machine, "lan0") == before);
+    wait_for("its network lives on a bridge of the node's own", || {
+        within(&machine, &format!("ip link show {bridge}")).is_some() && world.a.vpc().is_some()
+    });
+    world.wait_flow();
+    assert!(!pings(&a, C[0]));
+    world.a.edit(|desired| desired.vpcs[0].networks[1].bridge = Some("lan0".to_owned()));
+    world.a.wait_applied();
+    wait_for("the interface carries again", || pings(&a, C[0]));
+    assert!(world.a.terminate());
+    assert_eq!(seen(&machine, "lan0"), before, "after an orderly end");
+}
