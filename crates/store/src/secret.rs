@@ -361,21 +361,20 @@ impl Writer {
         Ok(())
     }
 
-    /// Removes the secrets that were made for a connection, which has to be gone.
+    /// Removes the secrets that were made for a connection, which has to be gone. One that another connection uses stays and is the
+    /// tenant's own from now on.
     ///
     /// # Errors
-    /// If one is still in use.
+    /// If the database fails.
     pub async fn delete_owned_secrets(&mut self, connection: ConnectionId) -> Result<()> {
-        sqlx::query("DELETE FROM tag WHERE owner IN (SELECT id FROM secret WHERE owner_connection = ?)")
-            .bind(blob(connection.0))
-            .execute(self.connection())
-            .await?;
-        sqlx::query(
-            "DELETE FROM secret WHERE owner_connection = ?1 AND NOT EXISTS (SELECT 1 FROM connection WHERE secret_id = secret.id OR md5_secret_id = secret.id)",
-        )
-        .bind(blob(connection.0))
-        .execute(self.connection())
-        .await?;
+        for sql in [
+            "UPDATE secret SET owner_connection = NULL WHERE owner_connection = ? \
+             AND EXISTS (SELECT 1 FROM connection WHERE secret_id = secret.id OR md5_secret_id = secret.id)",
+            "DELETE FROM tag WHERE owner IN (SELECT id FROM secret WHERE owner_connection = ?)",
+            "DELETE FROM secret WHERE owner_connection = ?",
+        ] {
+            sqlx::query(sql).bind(blob(connection.0)).execute(self.connection()).await?;
+        }
         Ok(())
     }
 }

@@ -1,7 +1,8 @@
 //! A connection's life: statuses from facts, keys, policies.
 
+use causeway_controller::QuotaResource;
 use causeway_model::command::{
-    ConnectionChange, ConnectionFilter, NewSecret, NewSecretVersion, PolicyChange, Rename, RevisionRef,
+    ConnectionChange, ConnectionFilter, NewConnection, NewSecret, NewSecretVersion, PolicyChange, Rename, RevisionRef,
 };
 use causeway_model::desired::NodeDesired;
 use causeway_model::reason::ReasonCode;
@@ -116,6 +117,32 @@ async fn its_own_secret_comes_and_goes_with_it() {
     world.controller.delete_connection(&world.operator, REGION, id).await.expect("deleted");
     let gone = world.controller.secret(&world.operator, REGION, secret).await.expect_err("gone");
     assert_eq!(kind(&gone), "404 secret");
+}
+
+#[tokio::test]
+async fn its_own_secret_stays_while_another_connection_uses_it() {
+    let world = World::new().await;
+    let (controller, tenant) = (&world.controller, world.tenant().await);
+    let network = world.network(&tenant).await;
+    let gateway = world.gateway(&tenant, &network).await;
+    let connect = async |number, secret| {
+        let customer = world.customer(&tenant, number).await;
+        let new = NewConnection { secret, ..new_connection(&gateway, &customer, None) };
+        controller.create_connection(&tenant, REGION, new).await.expect("made").connection
+    };
+    let first = connect(1, None).await;
+    let second = connect(2, Some((first.secret_id, None))).await;
+    let counted = async || {
+        let quotas = controller.quotas(&tenant, tenant.project_id).await.expect("its own");
+        quotas.iter().find(|quota| quota.resource == QuotaResource::Secrets).expect("there").used
+    };
+    assert_eq!(counted().await, 0);
+    controller.delete_connection(&tenant, REGION, first.id).await.expect("deleted");
+    assert_eq!(counted().await, 1, "the tenant's own from now on");
+    controller.delete_connection(&tenant, REGION, second.id).await.expect("deleted");
+    controller.secret(&tenant, REGION, first.secret_id).await.expect("stays");
+    controller.delete_secret(&tenant, REGION, first.secret_id).await.expect("deleted");
+    assert_eq!(counted().await, 0);
 }
 
 #[tokio::test]
