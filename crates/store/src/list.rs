@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use causeway_model::command::{ListQuery, OrderField};
 use causeway_model::resource::Meta;
-use causeway_model::{ProjectId, Timestamp};
+use causeway_model::{OrganizationId, ProjectId, Timestamp};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, QueryBuilder, Sqlite};
 use uuid::Uuid;
@@ -133,6 +133,21 @@ fn push_order(query: &mut QueryBuilder<Sqlite>, list: &ListQuery, columns: &[(Or
     query.push(" LIMIT ").push_bind(limit).push(" OFFSET ").push_bind(offset);
 }
 
+/// Whether `row` is of a region, project and organization that the list is about.
+fn is_asked(row: &SqliteRow, region: &str, scope: Scope, list: &ListQuery) -> Result<bool> {
+    let project: ProjectId = row.id("project_id")?;
+    let may_see = match scope {
+        Scope::All => true,
+        Scope::Project(own) => own == project,
+        Scope::Nothing => false,
+    };
+    let organization: OrganizationId = row.id("organization_id")?;
+    Ok(may_see
+        && list.project_id.is_none_or(|asked| asked == project)
+        && list.organization_id.is_none_or(|asked| asked == organization)
+        && row.text("region")? == region)
+}
+
 impl Reader {
     /// Rows of one page of `table` and the count before paging. `select` reads the objects whole, up to its `WHERE`.
     ///
@@ -159,7 +174,10 @@ impl Reader {
             let query = sqlx::query(AssertSqlSafe(sql.clone())).bind(to_json(&page));
             let mut rows = HashMap::with_capacity(page.len());
             for row in query.fetch_all(self.connection()).await? {
-                rows.insert(row.number::<i64>("seq")?, row);
+                // A `seq` that is free again may be somebody else's by now.
+                if is_asked(&row, region, scope, list)? {
+                    rows.insert(row.number::<i64>("seq")?, row);
+                }
             }
             tries += 1;
             if rows.len() == page.len() || tries == TRIES {
