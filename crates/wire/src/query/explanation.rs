@@ -48,14 +48,14 @@ impl Query {
     /// `None` where the parameters are bad, which [`Query::finish`] then says.
     pub fn route_question(&self) -> Option<(VpcId, Question)> {
         let vpc = self.id::<VpcId>("vpc_id");
-        if vpc.is_none() && self.text("vpc_id").is_none() {
+        if vpc.is_none() && !self.is_given("vpc_id") {
             self.push("vpc_id", ArgumentReason::Required, "name the VPC");
         }
         let prefix = self.prefix("prefix");
         let (source, destination) = (self.address("source"), self.address("destination"));
         let protocol = self.enumeration("protocol", &PROTOCOLS).pop().unwrap_or_default();
         let port = self.port();
-        let asked = [self.text("prefix"), self.text("source"), self.text("destination")].map(|text| text.is_some());
+        let asked = ["prefix", "source", "destination"].map(|name| self.is_given(name));
         let question = match asked {
             [true, false, false] => prefix.map(Question::Prefix),
             [false, true, true] => source.zip(destination).and_then(|(source, destination)| {
@@ -88,6 +88,11 @@ impl Query {
             return None;
         }
         Some(Question::Packet(packet))
+    }
+
+    /// Whether there is a value; one client writes none as `unknown_…`.
+    fn is_given(&self, name: &str) -> bool {
+        self.values(name).next().is_some()
     }
 
     fn address(&self, name: &str) -> Option<IpAddr> {
@@ -144,6 +149,7 @@ mod tests {
             ("", "prefix"),
             ("prefix=10.0.0.0/24&source=10.0.0.1", "prefix"),
             ("prefix=ten", "prefix"),
+            ("prefix=unknown_prefix", "prefix"),
             ("source=10.0.0.1", "destination"),
             ("destination=10.0.0.1", "source"),
             ("source=10.0.0.1&destination=fd00::1", "destination"),
@@ -160,7 +166,9 @@ mod tests {
             };
             assert_eq!(fields.iter().map(|field| field.name.as_str()).collect::<Vec<_>>(), [field]);
         }
-        let query = Query::parse("prefix=10.0.0.0/24");
-        assert!(query.route_question().is_none() && query.finish().is_err());
+        for query in ["prefix=10.0.0.0/24", "vpc_id=unknown_vpc&prefix=10.0.0.0/24"] {
+            let query = Query::parse(query);
+            assert!(query.route_question().is_none() && query.finish().is_err());
+        }
     }
 }

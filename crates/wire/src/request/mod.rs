@@ -146,7 +146,10 @@ impl<'a> Fields<'a> {
         if let Some(recorder) = self.recorder {
             recorder.require(self.path(name));
         }
-        if value.is_none() && !self.present(name) {
+        // One client writes what it does not give as `unknown_…`.
+        let given =
+            self.value(name).is_some_and(|value| value.as_str().is_none_or(|text| !text.starts_with("unknown_")));
+        if value.is_none() && !given {
             self.push(name, ArgumentReason::Required, help);
         }
         value

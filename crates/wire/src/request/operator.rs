@@ -285,6 +285,7 @@ mod tests {
         assert_eq!((key.role, key.project_id, key.description.as_str()), (Role::Support, None, "d"));
         assert_eq!(key.expires_at, Timestamp::parse("2027-01-01T00:00:00Z"));
         assert_eq!(wrong(body("{}").new_key()), ["role"]);
+        assert_eq!(wrong(body(r#"{"role":"unknown_role"}"#).new_key()), ["role"]);
         let text = r#"{"role":"root","project_id":1,"expires_at":"soon","description":[]}"#;
         assert_eq!(wrong(body(text).new_key()), ["role", "project_id", "description", "expires_at"]);
     }

@@ -184,12 +184,7 @@ fn rule(fields: &Fields<'_>, family: Family) -> Option<AclRule> {
 
 /// Here `unknown_action` does not mean absent: what a packet meets is never guessed.
 fn action(fields: &Fields<'_>, name: &str) -> Option<AclAction> {
-    const HELP: &str = "say `accept` or `drop`";
-    let action = fields.required(name, fields.word(name, ACTIONS.into_iter()), HELP);
-    if action.is_none() && fields.text(name).is_some_and(|text| text.starts_with("unknown_")) {
-        fields.constraint(name, HELP);
-    }
-    action
+    fields.required(name, fields.word(name, ACTIONS.into_iter()), "say `accept` or `drop`")
 }
 
 /// Some clients write protocols in capitals. Absent: any.
