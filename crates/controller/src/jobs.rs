@@ -99,6 +99,10 @@ impl Controller {
             status::refresh(&mut writer, id, now).await?;
         }
         for id in due.expired {
+            // Since it was looked at, a change of the key may have given it another one.
+            if writer.previous_key(id).await?.is_none_or(|key| key.until > now) {
+                continue;
+            }
             writer.delete_previous_key(id).await?;
             // What the earlier key authenticated goes on; the current one is proven beside it.
             writer.count_reauthentication(id).await?;
