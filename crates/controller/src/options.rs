@@ -117,12 +117,15 @@ fn canonical(text: &str) -> Option<String> {
     if text.is_empty() || text.len() > 255 || !text.bytes().all(|octet| octet.is_ascii_graphic()) {
         return None;
     }
-    if let Some(key) = text.strip_prefix("keyid:") {
+    const KEY_ID: &str = "keyid:";
+    if text.get(..KEY_ID.len()).is_some_and(|start| start.eq_ignore_ascii_case(KEY_ID)) {
+        let key = &text[KEY_ID.len()..];
         let Some(digits) = key.strip_prefix("0x") else {
-            return (!key.is_empty()).then(|| text.to_owned());
+            return (!key.is_empty()).then(|| format!("{KEY_ID}{key}"));
         };
         let digits = digits.as_bytes();
-        if digits.is_empty() || digits.len() % 2 == 1 {
+        // Rust's parser takes a sign.
+        if digits.is_empty() || digits.len() % 2 == 1 || !digits.iter().all(u8::is_ascii_hexdigit) {
             return None;
         }
         let octets: Option<Vec<u8>> = digits
@@ -364,13 +367,26 @@ mod tests {
             ("Admin@Example.net", "admin@example.net"),
             ("keyid:0x4142", "keyid:AB"),
             ("keyid:AB", "keyid:AB"),
+            ("KeyID:AB", "keyid:AB"),
             ("keyid:0xFF00", "keyid:0xff00"),
         ];
         for (text, expected) in same {
             assert_eq!(canonical(text).as_deref(), Some(expected), "{text}");
             assert_eq!(canonical(expected).as_deref(), Some(expected), "{text}");
         }
-        for text in ["", "@", "a b", "keyid:", "keyid:0x", "keyid:0xf", "keyid:0xzz", &"x".repeat(256)] {
+        for text in [
+            "",
+            "@",
+            "a b",
+            "keyid:",
+            "keyid:0x",
+            "keyid:0xf",
+            "keyid:0xzz",
+            "KEYID:",
+            "KEYID:0xzz",
+            "keyid:0x+f",
+            &"x".repeat(256),
+        ] {
             assert_eq!(canonical(text), None, "{text}");
         }
     }
