@@ -1,12 +1,12 @@
 //! What projects are billed for.
 
 use causeway_model::command::Page;
-use causeway_model::resource::Caller;
+use causeway_model::resource::{Caller, Role};
 use causeway_model::{Error, ProjectId, Timestamp};
 use causeway_store::UsageRow;
 use uuid::Uuid;
 
-use crate::access::scope;
+use crate::access::{denied, scope};
 use crate::{Controller, Result};
 
 const HOUR: i64 = 3600 * 1_000_000;
@@ -79,7 +79,7 @@ impl Controller {
     /// What was used between two times: tenants see their own project's, operators everybody's.
     ///
     /// # Errors
-    /// [`Error::InvalidArguments`].
+    /// [`Error::InvalidArguments`], [`Error::PermissionsDenied`].
     pub async fn usage(&self, caller: &Caller, region: &str, query: &UsageQuery) -> Result<Page<UsageRecord>> {
         self.in_region(region)?;
         if query.to <= query.from {
@@ -90,6 +90,9 @@ impl Controller {
         }
         if query.page_size == 0 || query.page_size > 1000 {
             return Err(Error::constraint("page_size", "must be 1 to 1000"));
+        }
+        if !matches!(caller.role, Role::Operator | Role::Tenant) {
+            return Err(denied("read", "usage"));
         }
         let now = self.now();
         let time = (query.from, query.to.min(now));

@@ -184,8 +184,16 @@ async fn send(source: &Source, mut after: u64, feed: &Feed, heartbeat: Duration)
             () = tokio::time::sleep_until(next) => {}
         }
         if Instant::now() >= next {
-            if source.controller.confirm(&source.caller).await.is_err() {
-                return feed.send("event: end\ndata: {\"reason\":\"denied\"}\n\n").await;
+            match source.controller.confirm(&source.caller).await {
+                Ok(()) => {}
+                Err(Error::DeniedAuthentication { .. }) => {
+                    return feed.send("event: end\ndata: {\"reason\":\"denied\"}\n\n").await;
+                }
+                // The follower comes back and is asked again.
+                Err(error) => {
+                    tracing::warn!(%error, "a follower's key cannot be looked up");
+                    return Ok(());
+                }
             }
             confirmed = Instant::now();
             feed.send(":\n\n").await?;

@@ -1,6 +1,6 @@
 //! The objects of one kind, column by column, so that a look at one column of all of them reads memory in a row.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 
 use causeway_model::command::{ListQuery, OrderField};
@@ -251,7 +251,7 @@ impl Table {
             self.narrow(&mut found, keys, filter);
         }
         if !list.tags.is_empty() {
-            let any: Vec<Key> = list.tags.iter().map(|tag| keys.text(tag)).collect();
+            let any: HashSet<Key> = list.tags.iter().map(|tag| keys.text(tag)).collect();
             found.retain(|slot| self.tags[*slot].iter().any(|tag| any.contains(tag)));
         }
         if let Some(name) = list.name.as_ref().filter(|name| !name.is_empty() && self.spec.names.0 != "''") {
