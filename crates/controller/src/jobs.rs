@@ -1,11 +1,12 @@
 //! What time alone changes: deadlines, overlap windows, and the copies of statuses that depend on them.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use causeway_model::status::NodeState;
-use causeway_model::{ConnectionId, NodeId, VpnGatewayId};
-use causeway_store::GatewayRecord;
+use causeway_model::status::{NodeState, PLATFORM_DEADLINE};
+use causeway_model::{ConnectionId, NodeId, Timestamp, VpnGatewayId};
+use causeway_store::{GatewayRecord, OwedMark, Owing};
 use tokio::time::MissedTickBehavior;
 
 use crate::channel::finish_deletion;
@@ -14,8 +15,11 @@ use crate::{Controller, Result, status};
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Gateways looked at in one tick; the rest has its turn when these are settled.
+/// Objects of each kind looked at in one tick; the rest has its turn in the next.
 const BATCH: u32 = 1000;
+
+/// Gateways refreshed in one transaction: other writers have their turn in between.
+const SHARE: usize = 50;
 
 /// Seconds until a gateway that is being deleted goes, whatever its node says (system.md §4).
 const DEPROVISIONING_DEADLINE: f64 = 60.0;
@@ -55,6 +59,27 @@ struct Due {
     stale: Vec<VpnGatewayId>,
     expired: Vec<ConnectionId>,
     calmed: bool,
+    /// How far what nodes owe was looked at, once this is done.
+    marks: [OwedMark; KINDS.len()],
+}
+
+/// What nodes may owe.
+const KINDS: [Owing; 2] = [Owing::Gateway, Owing::Connection];
+
+/// How far what nodes owe was looked at, kind by kind. A status that was judged after its deadline stays right until something is written,
+/// and whoever writes judges it anew: so each configuration that is owed is looked at once. After a start each is once more.
+#[derive(Debug, Default)]
+pub(crate) struct Marks(Mutex<[OwedMark; KINDS.len()]>);
+
+impl Marks {
+    fn lock(&self) -> MutexGuard<'_, [OwedMark; KINDS.len()]> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn before(now: Timestamp, seconds: f64) -> Timestamp {
+    let duration = Duration::from_secs_f64(seconds);
+    Timestamp(now.0.saturating_sub(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
 }
 
 impl Due {
@@ -76,6 +101,7 @@ impl Controller {
     pub async fn run_deadlines(&self) -> Result<()> {
         let due = self.due().await?;
         if due.is_empty() {
+            *self.inner.marks.lock() = due.marks;
             return Ok(());
         }
         let mut writer = self.inner.store.write().await?;
@@ -95,9 +121,6 @@ impl Controller {
             writer.hide_gateway(record.gateway.id, now).await?;
             writer.emit(now, "vpn_gateway", "deleted", &record.gateway.id.to_string()).await?;
         }
-        for id in due.stale {
-            status::refresh(&mut writer, id, now).await?;
-        }
         for id in due.expired {
             // Since it was looked at, a change of the key may have given it another one.
             if writer.previous_key(id).await?.is_none_or(|key| key.until > now) {
@@ -116,6 +139,15 @@ impl Controller {
         }
         self.tell_calmed(&mut writer, now).await?;
         writer.commit().await?;
+        for share in due.stale.chunks(SHARE) {
+            let mut writer = self.inner.store.write().await?;
+            let now = self.now();
+            for id in share {
+                status::refresh(&mut writer, *id, now).await?;
+            }
+            writer.commit().await?;
+        }
+        *self.inner.marks.lock() = due.marks;
         self.announce();
         Ok(())
     }
@@ -130,18 +162,22 @@ impl Controller {
                 due.lost.push(node.id);
             }
         }
-        for record in reader.gateways_in_transition(BATCH).await? {
-            match record.gateway.deleting_since {
-                Some(_) if record.node.is_none() => due.deleted.push(record),
-                Some(since) if now.seconds_since(since) >= DEPROVISIONING_DEADLINE => due.hidden.push(record),
-                _ if status::is_stale(&mut reader, &record, now).await? => due.stale.push(record.gateway.id),
-                _ => {}
+        for record in reader.gateways_to_end(before(now, DEPROVISIONING_DEADLINE), BATCH).await? {
+            if record.node.is_none() {
+                due.deleted.push(record);
+            } else {
+                due.hidden.push(record);
             }
         }
-        for id in reader.gateways_with_pending_connections(BATCH).await? {
-            if due.stale.contains(&id) {
-                continue;
-            }
+        due.marks = *self.inner.marks.lock();
+        let mut concerned = BTreeSet::new();
+        for (kind, mark) in KINDS.into_iter().zip(&mut due.marks) {
+            let until = before(now, PLATFORM_DEADLINE);
+            let (gateways, next) = reader.gateways_owing(kind, *mark, until, BATCH).await?;
+            concerned.extend(gateways);
+            *mark = next;
+        }
+        for id in concerned {
             if let Some(record) = reader.vpn_gateway(id).await?
                 && status::is_stale(&mut reader, &record, now).await?
             {

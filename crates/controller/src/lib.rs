@@ -136,6 +136,8 @@ pub(crate) struct Inner {
     pub(crate) service: Service,
     /// Counts commits: node sessions look for a newer revision whenever it moves.
     pub(crate) changed: watch::Sender<u64>,
+    /// How far deadlines were looked at.
+    pub(crate) marks: jobs::Marks,
     /// Numbers node sessions, so that the end of an old one is not taken for the end of its successor.
     pub(crate) sessions: AtomicU64,
     pub(crate) current_sessions: std::sync::Mutex<std::collections::BTreeMap<causeway_model::NodeId, u64>>,
@@ -170,6 +172,7 @@ impl Controller {
             changed: watch::Sender::new(0),
             sessions: AtomicU64::new(0),
             current_sessions: std::sync::Mutex::default(),
+            marks: jobs::Marks::default(),
         };
         let controller = Self { inner: Arc::new(inner) };
         controller.await_nodes().await?;

@@ -181,19 +181,6 @@ impl Reader {
         rows.iter().map(record).collect()
     }
 
-    /// The gateways that have connections which time alone may change, at most `limit`.
-    ///
-    /// # Errors
-    /// If the database fails.
-    pub async fn gateways_with_pending_connections(&mut self, limit: u32) -> Result<Vec<VpnGatewayId>> {
-        let rows =
-            sqlx::query("SELECT DISTINCT vpn_gateway_id FROM connection WHERE pending_since IS NOT NULL LIMIT ?")
-                .bind(limit)
-                .fetch_all(self.connection())
-                .await?;
-        rows.iter().map(|row| row.id("vpn_gateway_id")).collect()
-    }
-
     /// The tunnels of a connection, IPv4 first.
     ///
     /// # Errors

@@ -152,16 +152,16 @@ impl Reader {
         self.rows(GATEWAY, condition, vpc.0).await?.iter().map(record).collect()
     }
 
-    /// The gateways that time alone may change: a configuration owed, or a deletion under way; oldest first, at most `limit`.
+    /// The gateways being deleted that are on no node, or began before `until`; oldest first, at most `limit`.
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn gateways_in_transition(&mut self, limit: u32) -> Result<Vec<GatewayRecord>> {
+    pub async fn gateways_to_end(&mut self, until: Timestamp, limit: u32) -> Result<Vec<GatewayRecord>> {
         let sql = format!(
-            "{GATEWAY} WHERE (vpn_gateway.pending_since IS NOT NULL OR vpn_gateway.deleting_since IS NOT NULL) \
-             AND vpn_gateway.gone_at IS NULL ORDER BY vpn_gateway.seq LIMIT ?"
+            "{GATEWAY} WHERE vpn_gateway.deleting_since IS NOT NULL AND vpn_gateway.gone_at IS NULL \
+             AND (vpn_gateway.node_id IS NULL OR vpn_gateway.deleting_since <= ?) ORDER BY vpn_gateway.deleting_since LIMIT ?"
         );
-        let rows = sqlx::query(AssertSqlSafe(sql)).bind(limit).fetch_all(self.connection()).await?;
+        let rows = sqlx::query(AssertSqlSafe(sql)).bind(until.0).bind(limit).fetch_all(self.connection()).await?;
         rows.iter().map(record).collect()
     }
 

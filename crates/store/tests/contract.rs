@@ -11,7 +11,9 @@ use causeway_model::{
     ConnectionId, CustomerGatewayId, Family, IpId, NodeId, OrganizationId, PrivateNetworkId, ProjectId, SecretId,
     SubnetId, Timestamp, VpcId, VpnGatewayId,
 };
-use causeway_store::{AuditFilter, Kind, Project, Scope, SecretRecord, Store, StoreError, Tunnel, Writer};
+use causeway_store::{
+    AuditFilter, Kind, OwedMark, Owing, Project, Scope, SecretRecord, Store, StoreError, Tunnel, Writer,
+};
 use ipnet::IpNet;
 use uuid::Uuid;
 
@@ -502,4 +504,57 @@ async fn records_and_events_keep_their_order() {
     tx.trim_outbox(2).await.expect("trims");
     tx.emit(NOW, "vpc", "delete", "id").await.expect("writes");
     assert_eq!(tx.newest_event().await.expect("reads"), 6, "numbers are not used again");
+}
+
+#[tokio::test]
+async fn what_is_owed_is_seen_once_and_in_its_order() {
+    let world = Fixture::new().await;
+    let mut tx = world.store.write().await.expect("begins");
+    let mut ids = Vec::new();
+    for (number, since) in [(1, 30), (2, 10), (3, 20), (4, 20)] {
+        let id = world.gateway(&mut tx, number).await.id;
+        tx.set_gateway_pending(id, Some(Timestamp(since))).await.expect("owes");
+        ids.push(id);
+    }
+    tx.commit().await.expect("commits");
+    let mut reader = world.store.read().await.expect("begins");
+    let look = async |reader: &mut causeway_store::Reader, mark, until, limit| {
+        reader.gateways_owing(Owing::Gateway, mark, Timestamp(until), limit).await.expect("looks")
+    };
+    let (found, mark) = look(&mut reader, OwedMark::default(), 25, 2).await;
+    assert_eq!(found, [ids[1], ids[2]], "of two since the same time the older object comes first");
+    let (found, mark) = look(&mut reader, mark, 25, 2).await;
+    assert_eq!(found, [ids[3]], "a look that was full goes on in the middle of a time");
+    let (found, mark) = look(&mut reader, mark, 25, 2).await;
+    assert_eq!(found, []);
+    let (found, _) = look(&mut reader, mark, 30, 2).await;
+    assert_eq!(found, [ids[0]]);
+    let (found, mark) = look(&mut reader, mark, 15, 2).await;
+    assert_eq!(found, [], "the clock was set back");
+    let (found, _) = look(&mut reader, mark, 20, 2).await;
+    assert_eq!(found, [ids[2], ids[3]], "what comes due after that is looked at, even if it was before");
+}
+
+#[tokio::test]
+async fn gateways_end_without_a_node_or_after_their_time() {
+    let world = Fixture::new().await;
+    let mut tx = world.store.write().await.expect("begins");
+    let node = NodeId::random();
+    tx.register_node(node, ZONE, Uuid::new_v4(), "1", Timestamp(0)).await.expect("attaches");
+    let mut ids = Vec::new();
+    for (number, placed, since) in [(1, true, 10), (2, true, 20), (3, false, 30), (4, true, 5)] {
+        let id = world.gateway(&mut tx, number).await.id;
+        if placed {
+            tx.place_gateway(id, node).await.expect("places");
+        }
+        tx.start_gateway_deletion(id, Timestamp(since), placed.then_some(1)).await.expect("begins to end");
+        ids.push(id);
+    }
+    world.gateway(&mut tx, 5).await;
+    tx.hide_gateway(ids[3], Timestamp(9)).await.expect("hides");
+    tx.commit().await.expect("commits");
+    let mut reader = world.store.read().await.expect("begins");
+    let found = reader.gateways_to_end(Timestamp(15), 10).await.expect("looks");
+    let found: Vec<_> = found.iter().map(|record| record.gateway.id).collect();
+    assert_eq!(found, [ids[0], ids[2]], "overdue, and on no node; neither under way, nor hidden, nor alive");
 }
