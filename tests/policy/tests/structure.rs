@@ -33,8 +33,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("controller", &["crypto", "device", "fleet", "model", "store"]),
     ("api", &["controller", "model", "wire"]),
     ("node", &["bgp", "crypto", "datapath", "esp", "fleet", "ike", "linux", "model", "tun"]),
-    // Programs. The lab knows the product only from outside.
+    // Programs. The lab and the load know the product only from outside.
     ("lab", &[]),
+    ("load", &[]),
     ("cli", &[]),
     ("causeway", &["api", "cli", "controller", "crypto", "fleet", "lab", "model", "node", "store"]),
     ("policy", &[]),
