@@ -67,10 +67,8 @@ impl Gateway {
     pub(super) async fn apply_connection(&mut self, desired: ConnectionDesired) -> Result<(), SetupError> {
         let id = desired.id;
         let locked = desired.locked || self.desired.locked;
-        let tunnels: &[TunnelDesired] = if locked { &[] } else { &desired.tunnels };
         // Before anything changes: what cannot be is refused as a whole.
-        let peers = tunnels.iter().map(|tunnel| peer_config(tunnel, &desired)).collect::<Result<Vec<_>, _>>()?;
-        guard(&desired).check()?;
+        let peers = prepare(&desired, locked)?;
         if !self.connections.contains_key(&id) {
             self.make_connection(desired.clone()).await?;
         }
@@ -302,6 +300,15 @@ impl Gateway {
     }
 }
 
+/// The tunnels that there shall be, if all that is asked for can be. A lock asks for nothing, so that nothing can stand in its way.
+fn prepare(desired: &ConnectionDesired, locked: bool) -> Result<Vec<PeerConfig>, SetupError> {
+    if locked {
+        return Ok(Vec::new());
+    }
+    guard(desired).check()?;
+    desired.tunnels.iter().map(|tunnel| peer_config(tunnel, desired)).collect()
+}
+
 fn peer_config(tunnel: &TunnelDesired, desired: &ConnectionDesired) -> Result<PeerConfig, SetupError> {
     let key = PeerKey { connection: desired.id, family: tunnel.family() };
     let remote_identity = match &desired.peer_identity {
@@ -338,5 +345,41 @@ fn session_config(bgp: &BgpDesired, local_asn: u32, router_id: Ipv4Addr, desired
         hold_time: desired.timers.hold_time,
         send_hold: causeway_bgp::SEND_HOLD,
         max_prefixes: desired.timers.max_prefixes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use causeway_model::desired::Timers;
+
+    use super::*;
+
+    #[test]
+    fn a_lock_needs_nothing_that_the_connection_asks_for() {
+        let tunnel = TunnelDesired { local: IpAddr::from([192, 0, 2, 1]), peer: IpAddr::from([203, 0, 113, 1]) };
+        let desired = |key: &[u8]| ConnectionDesired {
+            id: ConnectionId::random(),
+            revision: 1,
+            tunnels: vec![tunnel],
+            peer_identity: None,
+            initiate: true,
+            ike_proposals: Vec::new(),
+            esp_proposals: Vec::new(),
+            psks: Vec::new(),
+            peer_asn: 65_000,
+            bgp: Vec::new(),
+            propagate: true,
+            locked: false,
+            timers: Timers::default(),
+            bgp_md5: Some(Psk::new(key.to_vec())),
+            bgp_gtsm: false,
+            reauthenticate: 0,
+            revocations: 0,
+        };
+        let unusable = desired(&[]);
+        assert_eq!(prepare(&unusable, false).err().map(|error| error.item), Some("bgp.md5_secret_id".to_owned()));
+        assert!(prepare(&unusable, true).is_ok_and(|peers| peers.is_empty()), "a lock takes effect nevertheless");
+        let unsigned = ConnectionDesired { bgp_md5: None, ..unusable };
+        assert_eq!(prepare(&unsigned, false).map(|peers| peers.len()).ok(), Some(1));
     }
 }
