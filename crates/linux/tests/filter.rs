@@ -410,7 +410,8 @@ async fn the_router_forwards_all_but_forgeries() {
     two.sh("ip route add default via 10.0.2.1");
     router.sh("ip route add 192.0.2.0/24 via 10.0.1.10");
     let network = |link: &str, subnet: &str| NetworkFilter { link: link.to_owned(), subnets: vec![net(subnet)] };
-    let ruleset = RouterFilter { networks: vec![network("pn-1", "10.0.1.0/24"), network("pn-2", "10.0.2.0/24")] };
+    let networks = vec![network("pn-1", "10.0.1.0/24"), network("pn-2", "10.0.2.0/24")];
+    let ruleset = RouterFilter { networks, gateway_links: "g-".to_owned() };
     filter::apply(&router.ns, &ruleset).await.expect("apply");
     assert!(one.ping("10.0.1.10", "10.0.2.10"));
     assert!(one.ping("10.0.1.10", "10.0.1.1"));
@@ -418,6 +419,21 @@ async fn the_router_forwards_all_but_forgeries() {
     assert!(!one.ping("10.0.2.77", "10.0.2.10"), "the other network's address");
     let counters = filter::read_counters(&router.ns).await.expect("counters");
     assert_eq!(counters["drop_source_network"], 1, "{counters:?}");
+
+    // The sites behind two gateways, and a network of the VPC: no transit between the former.
+    let sites = [(Room::new("ra"), "g-1", "10.1.1"), (Room::new("rb"), "g-2", "10.1.2")];
+    for (site, link, net) in &sites {
+        router.net.create_veth(&VethEnd::new(link), &VethEnd::new("eth0").within(&site.ns)).await.expect("veth");
+        router.up(link, &[&format!("{net}.1/24")]).await;
+        site.up("eth0", &[&format!("{net}.10/24")]).await;
+        site.sh(&format!("ip route add default via {net}.1"));
+        assert!(site.ping(format!("{net}.10"), "10.0.2.10"), "{link}");
+        assert!(two.ping("10.0.2.10", format!("{net}.10")), "{link}");
+    }
+    assert!(!sites[0].0.ping("10.1.1.10", "10.1.2.10"));
+    assert!(!sites[1].0.ping("10.1.2.10", "10.1.1.10"));
+    let counters = filter::read_counters(&router.ns).await.expect("counters");
+    assert_eq!(counters["drop_gateway_to_gateway"], 2, "{counters:?}");
 }
 
 /// Both lists let port 7 pass and nothing else, each by a rule behind hundreds of its own: whoever met half a list, none, or a mixture would lose a

@@ -39,6 +39,8 @@ pub(crate) const GATEWAY_LINK: &str = "vpc0";
 
 /// `nft` takes milliseconds.
 const FILTER_PATIENCE: Duration = Duration::from_secs(10);
+/// How the names of the router's links to gateways begin.
+const GATEWAY_PORTS: &str = "g-";
 
 /// Addresses of ours that must not make a route of their own.
 pub(crate) const BARE: AddressOptions = AddressOptions { no_prefix_route: true, no_dad: true };
@@ -126,7 +128,7 @@ impl VpcRouter {
         let item = format!("router of VPC {id}");
         let made = async {
             let netlink = Netlink::open(&namespace).map_err(SetupError::at(&item))?;
-            apply_filter(&namespace, &item, &RouterFilter::default()).await?;
+            apply_filter(&namespace, &item, &router_filter(Vec::new())).await?;
             let acl = in_time(&item, AclTable::create(namespace.clone())).await?;
             Ok((netlink, acl))
         };
@@ -144,7 +146,7 @@ impl VpcRouter {
                 netlink,
                 disturbed: false,
                 unrouted: Vec::new(),
-                filter: RouterFilter::default(),
+                filter: router_filter(Vec::new()),
                 acl,
                 applying: None,
                 applied: 0,
@@ -190,7 +192,7 @@ impl VpcRouter {
             let port = self.networks.get(&network.id)?.port.clone();
             Some(NetworkFilter { link: port, subnets: network.subnets.clone() })
         });
-        let filter = RouterFilter { networks: networks.collect() };
+        let filter = router_filter(networks.collect());
         if filter != self.filter {
             match apply_filter(&self.namespace, &format!("packet filter of VPC {}", self.id), &filter).await {
                 Ok(()) => self.filter = filter,
@@ -524,7 +526,12 @@ fn outer_port(network: PrivateNetworkId) -> String {
 }
 
 fn gateway_port(gateway: VpnGatewayId) -> String {
-    format!("g-{}", gateway.short())
+    format!("{GATEWAY_PORTS}{}", gateway.short())
+}
+
+/// Gateways are told by their ports' names, so that none is without the rule for a moment.
+fn router_filter(networks: Vec<NetworkFilter>) -> RouterFilter {
+    RouterFilter { networks, gateway_links: GATEWAY_PORTS.to_owned() }
 }
 
 #[cfg(test)]

@@ -7,11 +7,13 @@ use super::{Chains, ERRORS_V4, ERRORS_V6, Ruleset, counted};
 use crate::Result;
 use crate::error::check_link_name;
 
-/// What a VPC's router forwards: everything but forgeries. Network ACLs have their place in its forward chain.
+/// What a VPC's router forwards: everything but forgeries and what one customer's site sends to another. Network ACLs have their place in its forward chain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RouterFilter {
     /// The Private Networks.
     pub networks: Vec<NetworkFilter>,
+    /// How the names of the links to gateways begin; nothing is forwarded between these. Empty: there are none.
+    pub gateway_links: String,
 }
 
 /// A Private Network at the router.
@@ -25,7 +27,7 @@ pub struct NetworkFilter {
 
 impl Ruleset for RouterFilter {
     fn counters(&self) -> &'static [&'static str] {
-        &["drop_source_network", "drop_source_martian", "drop_input_router", "drop_redirect"]
+        &["drop_source_network", "drop_source_martian", "drop_gateway_to_gateway", "drop_input_router", "drop_redirect"]
     }
 
     fn chains(&self) -> Result<String> {
@@ -57,15 +59,22 @@ impl Ruleset for RouterFilter {
         );
         let redirect = counted("drop_redirect", "drop");
         let martian = counted("drop_source_martian", "drop");
-        chains.chain(
-            "forward",
-            &[
-                "type filter hook forward priority filter; policy accept;".to_owned(),
-                format!("icmpv6 type nd-redirect {redirect}"),
-                format!("ip saddr {{ 0.0.0.0/8, 127.0.0.0/8, 224.0.0.0/3 }} {martian}"),
-                format!("ip6 saddr {{ ::/127, ::ffff:0.0.0.0/96, fe80::/10, ff00::/8 }} {martian}"),
-            ],
-        );
+        let mut rules = vec![
+            "type filter hook forward priority filter; policy accept;".to_owned(),
+            format!("icmpv6 type nd-redirect {redirect}"),
+            format!("ip saddr {{ 0.0.0.0/8, 127.0.0.0/8, 224.0.0.0/3 }} {martian}"),
+            format!("ip6 saddr {{ ::/127, ::ffff:0.0.0.0/96, fe80::/10, ff00::/8 }} {martian}"),
+        ];
+        if !self.gateway_links.is_empty() {
+            // The VPC is no transit between sites, and a custom route's destination may hold one: to a gateway it looks like the VPC.
+            check_link_name(&self.gateway_links)?;
+            rules.push(format!(
+                "iifname \"{0}*\" oifname \"{0}*\" {1}",
+                self.gateway_links,
+                counted("drop_gateway_to_gateway", "drop")
+            ));
+        }
+        chains.chain("forward", &rules);
         chains.chain(
             "output",
             &[
@@ -89,14 +98,17 @@ mod tests {
             link: link.to_owned(),
             subnets: vec![subnet.parse().expect("a prefix")],
         };
-        let filter = RouterFilter { networks: vec![network("pn-a", "10.0.0.0/24"), network("pn-b", "10.0.1.0/24")] };
+        let networks = vec![network("pn-a", "10.0.0.0/24"), network("pn-b", "10.0.1.0/24")];
+        let filter = RouterFilter { networks, gateway_links: "g-".to_owned() };
         assert_eq!(filter.render(&Counters::new()).expect("good names"), include_str!("router.nft"));
     }
 
     #[test]
     fn a_link_name_can_not_carry_rules() {
         let subnets = vec!["10.0.0.0/24".parse().expect("a prefix")];
-        let filter = RouterFilter { networks: vec![NetworkFilter { link: "a\" accept".to_owned(), subnets }] };
-        assert!(filter.chains().is_err());
+        let networks = vec![NetworkFilter { link: "a\" accept".to_owned(), subnets }];
+        assert!(RouterFilter { networks, ..RouterFilter::default() }.chains().is_err());
+        let links = RouterFilter { gateway_links: "g\" accept".to_owned(), ..RouterFilter::default() };
+        assert!(links.chains().is_err());
     }
 }
