@@ -28,24 +28,49 @@ pub struct Policy {
     pub local_subnets: Vec<IpNet>,
     /// Destinations of the VPC's custom routes: announced as far as `announce` admits them.
     pub custom_routes: Vec<IpNet>,
+    /// The interconnection subnets of all sessions that share a gateway: announcements equal to or inside one are refused, since they would
+    /// take another session's peer away from it. The session's own need not be among them.
+    pub interconnections: Vec<IpNet>,
 }
 
 /// A policy, prepared for judging many routes.
 #[derive(Clone, Debug)]
 pub(crate) struct Filter {
     policy: Policy,
-    /// The VPC's subnets by their networks.
-    subnets: BTreeMap<IpNet, IpNet>,
+    subnets: Holders,
+    interconnections: Holders,
+}
+
+/// Prefixes, to be asked which of them holds another.
+#[derive(Clone, Debug)]
+struct Holders {
+    /// As they were given, by their networks.
+    prefixes: BTreeMap<IpNet, IpNet>,
     /// The lengths among them, so that a route is looked up once for each.
     lengths: BTreeSet<(Family, u8)>,
 }
 
+impl Holders {
+    fn new(prefixes: &[IpNet]) -> Self {
+        let prefixes: BTreeMap<IpNet, IpNet> = prefixes.iter().map(|prefix| (prefix.trunc(), *prefix)).collect();
+        let lengths = prefixes.keys().map(|prefix| (Family::of_net(prefix), prefix.prefix_len())).collect();
+        Self { prefixes, lengths }
+    }
+
+    /// The shortest that is equal to `prefix` or holds it.
+    fn holder(&self, prefix: &IpNet) -> Option<IpNet> {
+        let family = Family::of_net(prefix);
+        self.lengths.range((family, 0)..=(family, prefix.prefix_len())).find_map(|(_, length)| {
+            let outer = IpNet::new(prefix.addr(), *length).ok()?.trunc();
+            self.prefixes.get(&outer).copied()
+        })
+    }
+}
+
 impl Filter {
     pub(crate) fn new(policy: Policy) -> Self {
-        let subnets: BTreeMap<IpNet, IpNet> =
-            policy.local_subnets.iter().map(|subnet| (subnet.trunc(), *subnet)).collect();
-        let lengths = subnets.keys().map(|subnet| (Family::of_net(subnet), subnet.prefix_len())).collect();
-        Self { policy, subnets, lengths }
+        let (subnets, interconnections) = (Holders::new(&policy.local_subnets), Holders::new(&policy.interconnections));
+        Self { policy, subnets, interconnections }
     }
 
     pub(crate) const fn policy(&self) -> &Policy {
@@ -54,11 +79,12 @@ impl Filter {
 
     /// The shortest subnet of the VPC that is equal to `prefix` or holds it.
     fn local_subnet(&self, prefix: &IpNet) -> Option<IpNet> {
-        let family = Family::of_net(prefix);
-        self.lengths.range((family, 0)..=(family, prefix.prefix_len())).find_map(|(_, length)| {
-            let outer = IpNet::new(prefix.addr(), *length).ok()?.trunc();
-            self.subnets.get(&outer).copied()
-        })
+        self.subnets.holder(prefix)
+    }
+
+    /// Whether `prefix` is equal to or inside an interconnection subnet of the gateway.
+    fn is_interconnection(&self, prefix: &IpNet) -> bool {
+        self.interconnections.holder(prefix).is_some()
     }
 }
 
@@ -142,7 +168,9 @@ impl Judge {
         if is_martian(&route.prefix) {
             return Verdict::Filtered("martian");
         }
-        if self.interconnection().is_some_and(|subnet| subnet.contains(&route.prefix)) {
+        if self.interconnection().is_some_and(|subnet| subnet.contains(&route.prefix))
+            || filter.is_some_and(|filter| filter.is_interconnection(&route.prefix))
+        {
             return Verdict::Filtered("interconnection_subnet");
         }
         let link_local = matches!(route.next_hop, IpAddr::V6(hop) if hop.is_unicast_link_local());

@@ -194,6 +194,23 @@ fn what_is_nobodys_to_announce_is_refused_with_its_rule() {
 }
 
 #[test]
+fn another_sessions_inside_addresses_are_nobodys_to_announce() {
+    let mut peer = Peer::established(Family::Ipv6);
+    let everything = Policy { propagate: true, accept: vec!["::/0".parse().expect("a prefix")], ..Policy::default() };
+    peer.session.set_policy(peer.now, everything.clone());
+    let hop = [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
+    // fd00:9::2/128, the device of another connection.
+    let nlri = [&[128, 0xfd, 0, 0, 9][..], &[0; 11], &[2]].concat();
+    let reach = attribute(0x80, 14, &[&[0, 2, 1, 16][..], &hop, &[0], &nlri].concat());
+    peer.bytes(&update(&[], &[attribute(0x40, 1, &[0]), path(&[THEIRS]), reach].concat(), &[]));
+    assert_eq!(peer.verdict(), Verdict::Accepted, "nobody has it yet");
+    let interconnections = vec!["fd00:9::1/126".parse().expect("a prefix")];
+    peer.session.set_policy(peer.now, Policy { interconnections, ..everything });
+    assert_eq!(peer.verdict(), Verdict::Filtered("interconnection_subnet"));
+    assert!(peer.prefixes().is_empty() && peer.session.is_up());
+}
+
+#[test]
 fn malformed_attributes_withdraw_and_the_session_stays() {
     let broken: [(&str, Vec<u8>); 6] = [
         ("ORIGIN 7", [attribute(0x40, 1, &[7]), path(&[THEIRS]), attribute(0x40, 3, &[169, 254, 0, 2])].concat()),

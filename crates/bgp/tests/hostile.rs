@@ -49,6 +49,7 @@ fn policy(v6: bool) -> impl Strategy<Value = Policy> {
             announce,
             local_subnets,
             custom_routes,
+            interconnections: Vec::new(),
         },
     )
 }

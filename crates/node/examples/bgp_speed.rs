@@ -149,6 +149,7 @@ fn policy(routes: &[String]) -> Result<Policy> {
         announce: vec!["0.0.0.0/0".parse()?],
         local_subnets: Vec::new(),
         custom_routes: routes.iter().map(|route| route.parse::<IpNet>()).collect::<std::result::Result<_, _>>()?,
+        interconnections: Vec::new(),
     })
 }
 

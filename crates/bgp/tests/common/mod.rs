@@ -51,6 +51,7 @@ pub(crate) fn open_policy(subnets: &[&str]) -> Policy {
         announce: nets(&["0.0.0.0/0", "::/0"]),
         local_subnets: nets(subnets),
         custom_routes: Vec::new(),
+        interconnections: Vec::new(),
     }
 }
 

@@ -336,5 +336,6 @@ pub(crate) fn policy() -> Policy {
         announce: nets(&["10.1.0.0/16", "fd10::/16"]),
         local_subnets: nets(&["10.1.0.0/24", "10.1.1.0/24", "10.9.0.0/24", "fd10::/64"]),
         custom_routes: Vec::new(),
+        interconnections: Vec::new(),
     }
 }

@@ -9,6 +9,7 @@ use causeway_ike::{ChildId, Identity, PeerConfig, PeerKey};
 use causeway_model::desired::{BgpDesired, ConnectionDesired, PolicyDesired, TunnelDesired};
 use causeway_model::observed::TunnelFacts;
 use causeway_model::{ConnectionId, Family, Psk};
+use ipnet::IpNet;
 
 use super::tunnel::{Child, assumed_mtu, new_tunnel_facts};
 use super::{Gateway, Incoming};
@@ -197,6 +198,7 @@ impl Gateway {
         for family in Family::ALL {
             let Some((filters, config)) = self.wanted_session(desired, family, locked) else { continue };
             let local_subnets = self.vpc.subnets.clone();
+            let interconnections = self.interconnections();
             let custom_routes = if self.vpc.announce_custom { self.vpc.custom.clone() } else { Vec::new() };
             let Some(connection) = self.connections.get_mut(&desired.id) else { return };
             let up = connection.sending.is_some();
@@ -213,6 +215,7 @@ impl Gateway {
                 announce: filters.prefix_filter_out.clone(),
                 local_subnets,
                 custom_routes,
+                interconnections,
             };
             session.handle.send(session::Command::Policy(policy)).await;
             session.handle.send(session::Command::Enable(up)).await;
@@ -286,10 +289,15 @@ impl Gateway {
         }
     }
 
+    /// The inside of every connection, with a session or without: no device may take another one's.
+    fn interconnections(&self) -> Vec<IpNet> {
+        self.desired.connections.iter().flat_map(|connection| &connection.bgp).map(|bgp| bgp.local).collect()
+    }
+
     /// A BGP identifier: the public IPv4 address, else the private one.
     fn router_id(&self) -> Ipv4Addr {
         let public = self.desired.public_addresses.iter().copied();
-        let private = self.desired.private_addresses.iter().map(ipnet::IpNet::addr);
+        let private = self.desired.private_addresses.iter().map(IpNet::addr);
         public
             .chain(private)
             .find_map(|address| match address {
