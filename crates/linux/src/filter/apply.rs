@@ -1,10 +1,13 @@
 //! Running `nft` inside a namespace.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
-use std::process::{Command, Stdio};
+use std::io;
+use std::process::Stdio;
 
 use serde::Deserialize;
+use tokio::io::AsyncWriteExt;
+use tokio::process::{Child, Command};
+use tokio::runtime::Handle;
 
 use super::{Count, Counters, Ruleset, TABLE};
 use crate::{Error, Namespace, Result};
@@ -72,36 +75,50 @@ fn parse(json: &str, table: &str) -> Result<Counters> {
     Ok(ours.map(|counter| (counter.name, Count { packets: counter.packets, bytes: counter.bytes })).collect())
 }
 
+/// Whoever stops waiting takes the program along, so that it can not put an older list in the place of a newer one.
 async fn run(namespace: &Namespace, arguments: &'static [&'static str], input: String) -> Result<String> {
-    let namespace = namespace.clone();
-    let task = tokio::task::spawn_blocking(move || namespace.run(|| run_here(arguments, &input))?);
-    task.await.unwrap_or_else(|error| match error.try_into_panic() {
+    let (namespace, runtime) = (namespace.clone(), Handle::current());
+    let task = tokio::task::spawn_blocking(move || {
+        namespace.run(|| {
+            let _context = runtime.enter();
+            start(&["nft", "/usr/sbin/nft"], arguments)
+        })?
+    });
+    let child = task.await.unwrap_or_else(|error| match error.try_into_panic() {
         Ok(panic) => std::panic::resume_unwind(panic),
         Err(_) => Err(Error::Nft("the runtime is shutting down".to_owned())),
-    })
+    })?;
+    finish(child, input).await
 }
 
-fn run_here(arguments: &[&str], input: &str) -> Result<String> {
-    // A service's PATH may lack the directory that Debian puts it into.
-    let start = |program| {
-        Command::new(program)
+/// Starts the first of `programs` that there is: a service's PATH may lack the directory that Debian puts it into.
+fn start(programs: &[&str], arguments: &[&str]) -> Result<Child> {
+    for program in programs {
+        let child = Command::new(program)
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .spawn()
+            .kill_on_drop(true)
+            .spawn();
+        match child {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => return other.map_err(|error| Error::os("start nft", error)),
+        }
+    }
+    Err(Error::NftMissing)
+}
+
+async fn finish(mut child: Child, input: String) -> Result<String> {
+    let stdin = child.stdin.take();
+    let write = async move {
+        // A broken pipe means that `nft` gave up early; it says why.
+        if let Some(mut stdin) = stdin {
+            let _ = stdin.write_all(input.as_bytes()).await;
+        }
     };
-    let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
-    let mut child = match start("nft") {
-        Err(error) if missing(&error) => start("/usr/sbin/nft"),
-        other => other,
-    }
-    .map_err(|error| if missing(&error) { Error::NftMissing } else { Error::os("start nft", error) })?;
-    // A broken pipe means that `nft` gave up early; it says why.
-    if let Some(mut stdin) = child.stdin.take() {
-        let _ = stdin.write_all(input.as_bytes());
-    }
-    let output = child.wait_with_output().map_err(|error| Error::os("wait for nft", error))?;
+    let ((), output) = tokio::join!(write, child.wait_with_output());
+    let output = output.map_err(|error| Error::os("wait for nft", error))?;
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     } else {
@@ -113,6 +130,25 @@ fn run_here(arguments: &[&str], input: &str) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_program_ends_with_whoever_waits_for_it() {
+        assert!(matches!(start(&["causeway-no-such-program"], &[]), Err(Error::NftMissing)));
+        let child = start(&["causeway-no-such-program", "sleep"], &["3600"]).expect("the second is there");
+        let process = format!("/proc/{}/stat", child.id().expect("it runs"));
+        let waiting = tokio::spawn(finish(child, String::new()));
+        waiting.abort();
+        assert!(waiting.await.is_err_and(|error| error.is_cancelled()));
+        // Dead, whether or not it was reaped.
+        let runs = || std::fs::read_to_string(&process).is_ok_and(|stat| !stat.contains(") Z"));
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while runs() {
+            assert!(std::time::Instant::now() < deadline, "it goes on");
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        let child = start(&["cat"], &[]).expect("starts");
+        assert_eq!(finish(child, "echoed".to_owned()).await.expect("ends"), "echoed");
+    }
 
     #[test]
     fn only_our_counters_are_read() {
