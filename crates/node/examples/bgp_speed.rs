@@ -173,7 +173,7 @@ impl Speaker {
                     send_hold: SEND_HOLD,
                     max_prefixes: 1_000_000,
                 };
-                let (listener, accepting) = namespace.run(|| session::listen(local))??;
+                let (listener, accepting) = namespace.run(|| session::listen(local, &[]))??;
                 let accepting = TcpListener::from_std(accepting)?;
                 let (tx, updates) = mpsc::channel(64);
                 let (streams, incoming) = mpsc::channel(16);

@@ -378,6 +378,11 @@ impl SessionTask {
     }
 
     fn accept(&mut self, stream: TcpStream) {
+        // The listener may have taken it under what an earlier configuration asked for.
+        if let Err(error) = self.guard.apply(&stream, self.peer) {
+            tracing::warn!(%error, peer = %self.peer, "a connection cannot be asked for what the session asks for");
+            return;
+        }
         if self.incoming.is_some() {
             // A peer that connects twice has given the first one up.
             self.incoming = None;

@@ -94,21 +94,21 @@ impl Gateway {
         let wanted: BTreeSet<IpAddr> = connection.sessions.values().map(|session| session.config.local).collect();
         for address in wanted {
             let item = format!("BGP listener on {address}");
+            let sessions = self.connections.values().flat_map(|connection| connection.sessions.values());
+            let peers: Vec<(IpAddr, &Guard)> = sessions
+                .filter(|session| session.config.local == address)
+                .map(|session| (session.config.peer, &session.guard))
+                .collect();
             if self.listeners.get(&address).is_none_or(|(_, task)| task.is_finished()) {
                 let (listener, accepting) = self
                     .namespace
-                    .run(|| session::listen(address))
+                    .run(|| session::listen(address, &peers))
                     .map_err(SetupError::at(&item))?
                     .map_err(SetupError::at(&item))?;
                 let accepting = TcpListener::from_std(accepting).map_err(SetupError::at(&item))?;
                 let task = tokio::spawn(accept(accepting, address, self.incoming_tx.clone()));
                 self.listeners.insert(address, (listener, task.abort_handle()));
             }
-            let sessions = self.connections.values().flat_map(|connection| connection.sessions.values());
-            let peers: Vec<(IpAddr, &Guard)> = sessions
-                .filter(|session| session.config.local == address)
-                .map(|session| (session.config.peer, &session.guard))
-                .collect();
             if let Some((listener, task)) = self.listeners.get_mut(&address)
                 && let Err(error) = listener.guard(&peers)
             {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 
 use causeway_linux::Namespace;
 use causeway_linux::tcp::{self, Refused};
@@ -45,7 +46,7 @@ impl Guard {
     }
 
     /// Makes `socket` ask it of `peer`.
-    fn apply(&self, socket: &socket2::Socket, peer: IpAddr) -> io::Result<()> {
+    pub(super) fn apply(&self, socket: &impl AsFd, peer: IpAddr) -> io::Result<()> {
         if let Some(key) = &self.md5 {
             tcp::sign(socket, peer, key.expose())?;
         }
@@ -71,18 +72,20 @@ fn stream(local: IpAddr) -> io::Result<socket2::Socket> {
     Ok(socket)
 }
 
-/// A listener on port 179 of `local`. What is asked of peers is set by [`Listener::guard`], also later. To be called by a thread that
+/// A listener on port 179 of `local` that asks of `peers` what [`Listener::guard`] says, from the first segment on. To be called by a thread that
 /// is inside the gateway's namespace.
 ///
 /// # Errors
 /// If the kernel refuses.
-pub fn listen(local: IpAddr) -> io::Result<(Listener, std::net::TcpListener)> {
+pub fn listen(local: IpAddr, peers: &[(IpAddr, &Guard)]) -> io::Result<(Listener, std::net::TcpListener)> {
     let socket = stream(local)?;
     socket.set_reuse_address(true)?;
     socket.bind(&SocketAddr::new(local, PORT).into())?;
-    socket.listen(BACKLOG)?;
-    let accepting = socket.try_clone()?.into();
-    Ok((Listener { socket, local, signed: Vec::new(), gtsm: false }, accepting))
+    let mut listener = Listener { socket, local, signed: Vec::new(), gtsm: false };
+    listener.guard(peers)?;
+    listener.socket.listen(BACKLOG)?;
+    let accepting = listener.socket.try_clone()?.into();
+    Ok((listener, accepting))
 }
 
 /// A second hold on a listening socket, to change what it asks of whom.

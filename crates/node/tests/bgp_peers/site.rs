@@ -148,9 +148,9 @@ impl Site {
             max_prefixes: 1000,
         };
         change(&mut config);
-        let (mut listener, accepting) =
-            self.ours.run(|| session::listen(local)).expect("the namespace").expect("a listener");
-        listener.guard(&[(config.peer, &guard)]).expect("guarded");
+        let peers = [(config.peer, &guard)];
+        let (listener, accepting) =
+            self.ours.run(|| session::listen(local, &peers)).expect("the namespace").expect("a listener");
         let accepting = TcpListener::from_std(accepting).expect("a listener");
         let (updates, received) = mpsc::channel(64);
         let (streams, incoming) = mpsc::channel(16);
