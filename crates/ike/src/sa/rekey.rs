@@ -216,7 +216,8 @@ fn heir(now: Instant, sa: &IkeSa, initiator: bool, spis: (u64, u64), suite: IkeS
     heir.confirmed = sa.confirmed;
     heir.fragments = sa.fragments;
     heir.psk = sa.psk;
-    heir.fault.clone_from(&sa.fault);
+    // That an earlier attempt was refused is over, now that one succeeded.
+    heir.fault = sa.fault.clone().filter(|fault| fault.code != ReasonCode::LifetimeExpired);
     heir.asked_identity.clone_from(&sa.asked_identity);
     // It is without Child SAs until it inherits; it must not make one of its own meanwhile.
     heir.childless_since = Some(now);
