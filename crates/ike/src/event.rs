@@ -130,6 +130,8 @@ pub enum Event {
         peer: PeerKey,
         /// Why.
         fault: Fault,
+        /// Whether the attempt was ours.
+        ours: bool,
     },
 }
 

@@ -151,7 +151,7 @@ impl Endpoint {
                 peer.failures = peer.failures.saturating_add(1);
                 peer.psk = 0;
             }
-            self.emit(Event::AttemptFailed { peer: key, fault });
+            self.emit(Event::AttemptFailed { peer: key, fault, ours });
         }
     }
 
@@ -214,13 +214,15 @@ impl Endpoint {
     /// The fault of an attempt that met silence.
     pub(crate) fn silence(&mut self, now: Instant, key: PeerKey, otherwise: ReasonCode) -> Fault {
         let Some(peer) = self.peers.get_mut(&key) else { return Fault::new(otherwise) };
-        let unreachable = std::mem::take(&mut peer.unreachable);
+        // What the way to the peer says outweighs strangers, who may be anybody on the Internet.
+        if std::mem::take(&mut peer.unreachable) {
+            return Fault::new(ReasonCode::PeerUnreachable).with("peer", peer.config.remote.to_string());
+        }
         let stranger = peer.stranger.filter(|(_, at)| now.saturating_duration_since(*at) < STRANGER_COUNTS);
         if let Some((stranger, _)) = stranger.filter(|_| otherwise == ReasonCode::PeerSilent) {
             return Fault::new(ReasonCode::UnknownSource).values(peer.config.remote.to_string(), stranger.to_string());
         }
-        let code = if unreachable { ReasonCode::PeerUnreachable } else { otherwise };
-        Fault::new(code).with("peer", peer.config.remote.to_string())
+        Fault::new(otherwise).with("peer", peer.config.remote.to_string())
     }
 
     /// Sends on `child` from now on.

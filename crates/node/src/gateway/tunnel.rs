@@ -145,7 +145,7 @@ impl Gateway {
                     facts.fault = Some(fault);
                 }
             }
-            Event::AttemptFailed { peer, fault } => self.attempt_failed(peer, fault),
+            Event::AttemptFailed { peer, fault, ours } => self.attempt_failed(peer, fault, ours),
             Event::Trouble { peer, fault } => {
                 if let Some(facts) = self.tunnel(peer).filter(|facts| facts.up) {
                     facts.fault = Some(fault);
@@ -212,11 +212,9 @@ impl Gateway {
         }
     }
 
-    fn attempt_failed(&mut self, peer: PeerKey, fault: Fault) {
+    fn attempt_failed(&mut self, peer: PeerKey, fault: Fault, ours: bool) {
         if let Some(facts) = self.tunnel(peer).filter(|facts| !facts.up) {
-            let known = facts.fault.as_ref().map(|fault| fault.code);
-            let silent = [None, Some(ReasonCode::PeerSilent), Some(ReasonCode::UnknownSource)];
-            if fault.code == ReasonCode::UnknownSource && !silent.contains(&known) {
+            if !ours && fault.code == ReasonCode::UnknownSource && !may_be_elsewhere(facts.fault.as_ref()) {
                 // Whoever that is, the device itself has been heard, and what it met says more.
                 return;
             }
@@ -445,6 +443,21 @@ fn with_their_side(known: Option<&Fault>, mut fault: Fault) -> Fault {
     fault
 }
 
+/// Whether a device that is down for this reason may be the stranger who asks. An attempt of ours that met silence needs no such guess.
+fn may_be_elsewhere(known: Option<&Fault>) -> bool {
+    known.is_none_or(|known| {
+        matches!(
+            known.code,
+            ReasonCode::PeerSilent
+                | ReasonCode::UnknownSource
+                | ReasonCode::DpdTimeout
+                | ReasonCode::PeerDeletedSa
+                | ReasonCode::PeerDeletedChild
+                | ReasonCode::LifetimeExpired
+        )
+    })
+}
+
 /// What the last attempt met, together with why the tunnel went in the first place.
 fn remember_outage(facts: &TunnelFacts, attempt: Fault) -> Fault {
     let Some(before) = facts.fault.as_ref().filter(|_| facts.ever_up) else { return attempt };
@@ -502,6 +515,14 @@ mod tests {
         assert_eq!(with_their_side(Some(&heard), refused("another list")).theirs, None, "it was about something else");
         assert_eq!(with_their_side(Some(&heard), ReasonCode::PeerSilent.into()), ReasonCode::PeerSilent.into());
         assert_eq!(with_their_side(None, refused("a")).theirs, None);
+    }
+
+    #[test]
+    fn a_stranger_may_be_a_device_that_went_but_not_one_that_was_refused() {
+        let known = |code: ReasonCode| may_be_elsewhere(Some(&code.into()));
+        assert!(may_be_elsewhere(None) && known(ReasonCode::PeerSilent) && known(ReasonCode::DpdTimeout));
+        assert!(known(ReasonCode::PeerDeletedSa) && known(ReasonCode::LifetimeExpired));
+        assert!(!known(ReasonCode::PeerUnreachable) && !known(ReasonCode::ChildNoProposalChosen));
     }
 
     #[test]
