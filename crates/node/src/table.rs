@@ -238,8 +238,11 @@ impl<Id: Copy + Ord + Send + Sync, T: Table> Task<Id, T> {
             let [own, others] = self.in_order(&newest.wish, changes);
             let mut applied = Applied::default();
             // The kernel does not always do what it acknowledged when an IPv6 route gets other next hops.
-            let quirk = |change: &Change| {
-                matches!(change, Change::Replace(_)) && Family::of_net(&change.spec().destination).is_ipv6()
+            // Nor can it be told which of several routes with one name it deletes.
+            let quirk = |change: &Change| match change {
+                Change::Add(_) => false,
+                Change::Replace(spec) => Family::of_net(&spec.destination).is_ipv6(),
+                Change::Delete(spec) => routes.contains_key(&spec.destination),
             };
             let mut again = own.iter().any(quirk);
             for chunk in own.chunks(CHUNK) {
