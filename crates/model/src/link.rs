@@ -203,8 +203,7 @@ impl LinkLife {
     #[must_use]
     pub fn readable_until(&self) -> Option<Timestamp> {
         let at = self.deleted_at()?;
-        let passed_through =
-            self.kind == LinkKind::SelfHosted || self.was_provisioned() || self.partner_left_at.is_some();
+        let passed_through = self.was_provisioned() || self.partner_left_at.is_some();
         Some(if passed_through { at.plus_seconds(DELETED_READABLE) } else { at })
     }
 

@@ -147,6 +147,10 @@ fn a_self_hosted_link_has_no_partner() {
     assert_eq!(life.turn(), Party::Platform);
     life.apply(E::Removed, after(1)).expect("the node confirms");
     assert_eq!(life.deleted_at(), Some(after(1)));
+    assert_eq!(life.readable_until(), Some(after(2)), "it had passed through deprovisioning");
+    let mut failed = walk(LinkKind::SelfHosted, &[E::PlacementFailed("no port".to_owned())]);
+    failed.apply(E::TenantDeleted, T0).expect("deletes");
+    assert_eq!((failed.deleted_at(), failed.readable_until()), (Some(T0), Some(T0)), "gone at once");
 }
 
 #[test]
