@@ -61,7 +61,7 @@ pub enum Error {
         /// What is wrong with it.
         problem: &'static str,
     },
-    /// `nft` is not installed.
+    /// `nft` is not installed, or not for this user.
     #[error("the program `nft` is not installed; install Debian's package `nftables`")]
     NftMissing,
     /// `nft` refused a ruleset or printed what can't be understood.

@@ -102,7 +102,8 @@ fn start(programs: &[&str], arguments: &[&str]) -> Result<Child> {
             .kill_on_drop(true)
             .spawn();
         match child {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // A directory of PATH that this user may not read denies permission for whatever is in none of the others.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {}
             other => return other.map_err(|error| Error::os("start nft", error)),
         }
     }
