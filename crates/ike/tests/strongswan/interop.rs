@@ -240,13 +240,13 @@ fn another_pfs_group_shows_at_the_rekey_only_and_has_a_name() {
     path.ping(&mut us);
     us.endpoint.handle_packets_sent(Instant::now(), child.id, u64::MAX);
     us.run_for(Duration::from_secs(1));
-    assert_eq!(us.endpoint.drops().get("child_no_proposal_chosen"), Some(&1));
+    assert_eq!(us.endpoint.drops().get("pfs_mismatch"), Some(&1));
     // The rekey is refused; what works goes on working until its lifetime ends.
     path.ping(&mut us);
     let swanctl = lab.swanctl_later(&["--rekey", "--child", "c1"]);
     us.run_for(Duration::from_secs(1));
     swanctl.wait_with_output().expect("swanctl ends");
-    assert_eq!(us.endpoint.drops().get("child_no_proposal_chosen"), Some(&2));
+    assert_eq!(us.endpoint.drops().get("pfs_mismatch"), Some(&2));
     path.ping(&mut us);
 }
 
