@@ -164,7 +164,14 @@ impl Call {
 /// Who calls while calls are recorded.
 fn nobody() -> Caller {
     let (organization_id, project_id) = (Uuid::nil().into(), Uuid::nil().into());
-    Caller { access_key: String::new(), role: Role::Operator, organization_id, project_id, request_id: Uuid::nil() }
+    Caller {
+        access_key: String::new(),
+        role: Role::Operator,
+        organization_id,
+        project_id,
+        partner_id: None,
+        request_id: Uuid::nil(),
+    }
 }
 
 /// The secret key is in `X-Auth-Token`, or in `X-Session-Token` where a client was built with a session.

@@ -244,6 +244,7 @@ impl Controller {
             role: key.role,
             organization_id: key.organization_id,
             project_id: key.project_id,
+            partner_id: None,
             request_id,
         })
     }

@@ -248,6 +248,7 @@ pub(crate) fn platform(service: &Service) -> Caller {
         role: causeway_model::resource::Role::Node,
         organization_id: causeway_model::OrganizationId(uuid::Uuid::nil()),
         project_id: causeway_model::ProjectId(uuid::Uuid::nil()),
+        partner_id: None,
         request_id: uuid::Uuid::new_v4(),
     }
 }

@@ -1,5 +1,7 @@
 //! Commands: what a request asks for once its document has been parsed and every field has its type. References are not yet resolved.
 
+mod interlink;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
@@ -13,6 +15,8 @@ use crate::net::Family;
 use crate::resource::{InitiationPolicy, Reverse, Tunnels};
 use crate::status::{ConnectionStatus, VpnGatewayStatus};
 use crate::suite::Cipher;
+
+pub use interlink::*;
 
 /// Fields that every create has. `project_id` `None`: the caller's.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -88,6 +88,8 @@ ids! {
     VpcId,
     /// A VPN gateway.
     VpnGatewayId,
+    /// A webhook.
+    WebhookId,
 }
 
 impl VpnGatewayId {

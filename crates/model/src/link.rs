@@ -387,6 +387,64 @@ impl LinkLife {
             _ => Vec::new(),
         }
     }
+
+    /// Since when the one whose turn it is is waited for; `None`: nobody is.
+    #[must_use]
+    pub fn waiting_since(&self) -> Option<Timestamp> {
+        if self.deleted_at().is_some() {
+            return None;
+        }
+        if self.is_deprovisioning() {
+            return [self.tenant_deleted_at, self.partner_left_at].into_iter().flatten().min();
+        }
+        match self.stage {
+            Stage::Ordered { since } | Stage::Requested { since } | Stage::Provisioning { since } => Some(since),
+            Stage::InService { .. } | Stage::Refused { .. } | Stage::Expired { .. } | Stage::Failed { .. } => None,
+        }
+    }
+
+    /// When the first reminder after `after` falls due.
+    #[must_use]
+    pub fn next_reminder(&self, after: Timestamp) -> Option<Timestamp> {
+        let since = self.waiting_since()?;
+        if !self.is_deprovisioning() {
+            match self.stage {
+                Stage::Requested { .. } => {
+                    let mut due = REQUEST_REMINDERS.iter().map(|seconds| since.plus_seconds(*seconds));
+                    return due.find(|at| *at > after);
+                }
+                Stage::Provisioning { .. } => {}
+                _ => return None,
+            }
+        }
+        let past = after.0.saturating_sub(since.0).div_euclid(REPEATED_REMINDER * 1_000_000);
+        Some(since.plus_seconds((past + 1).max(1).saturating_mul(REPEATED_REMINDER)))
+    }
+
+    /// The clock was set by `microseconds`: what is waited for has lasted as long as before, and goes on for as long as it had left.
+    pub const fn clock_set(&mut self, microseconds: i64) {
+        const fn shift(at: &mut Timestamp, microseconds: i64) {
+            at.0 = at.0.saturating_add(microseconds);
+        }
+        match &mut self.stage {
+            Stage::Ordered { since } | Stage::Requested { since } | Stage::Provisioning { since } => {
+                shift(since, microseconds);
+            }
+            Stage::InService { .. } | Stage::Refused { .. } | Stage::Expired { .. } | Stage::Failed { .. } => {}
+        }
+        if let Some(at) = &mut self.tenant_deleted_at {
+            shift(at, microseconds);
+        }
+        if let Some(at) = &mut self.partner_left_at {
+            shift(at, microseconds);
+        }
+        if let Some(at) = &mut self.partner_gone_at {
+            shift(at, microseconds);
+        }
+        if let Some(at) = &mut self.removed_at {
+            shift(at, microseconds);
+        }
+    }
 }
 
 fn repeated(since: Timestamp, after: Timestamp, now: Timestamp) -> Vec<Timestamp> {

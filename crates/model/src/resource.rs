@@ -1,5 +1,7 @@
 //! The objects that tenants and operators own, as the domain sees them (wire documents are another crate's business).
 
+mod interlink;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -7,12 +9,17 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{
-    ConnectionId, CustomerGatewayId, IpId, OrganizationId, PrivateNetworkId, ProjectId, RoutingPolicyId, SecretId,
-    SubnetId, VpcId, VpnGatewayId,
+    ConnectionId, CustomerGatewayId, IpId, OrganizationId, PartnerId, PrivateNetworkId, ProjectId, RoutingPolicyId,
+    SecretId, SubnetId, VpcId, VpnGatewayId,
 };
 use crate::net::Family;
 use crate::suite::Cipher;
 use crate::time::Timestamp;
+
+pub use interlink::{
+    DedicatedConnection, Link, LinkAddresses, LinkBandwidth, LinkHost, LinkPolicy, Partner, Pop, Port, PortAttachment,
+    PortOwner, VLANS, VlanRange,
+};
 
 /// What every tenant object has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +67,8 @@ pub struct Caller {
     pub organization_id: OrganizationId,
     /// The project that the key belongs to; for operators the default project.
     pub project_id: ProjectId,
+    /// The partner that a partner's key belongs to.
+    pub partner_id: Option<PartnerId>,
     /// The request's id, for the audit record and the log.
     pub request_id: uuid::Uuid,
 }

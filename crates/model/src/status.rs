@@ -118,6 +118,26 @@ statuses! {
 }
 
 statuses! {
+    /// Status of a dedicated connection.
+    DedicatedConnectionStatus {
+        /// Ordered.
+        Created = "created",
+        /// Being set up.
+        Configuring = "configuring",
+        /// It could not be set up.
+        Failed = "failed",
+        /// Links can be ordered on it.
+        Active = "active",
+        /// Out of service.
+        Disabled = "disabled",
+        /// Gone.
+        Deleted = "deleted",
+        /// Locked by support.
+        Locked = "locked",
+    }
+}
+
+statuses! {
     /// Status of an InterLink.
     LinkStatus {
         /// The order is being placed, or a configuration applied.

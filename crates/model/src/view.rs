@@ -7,10 +7,11 @@ use serde::Serialize;
 
 use crate::acl::Acl;
 use crate::id::NodeId;
+use crate::link::Party;
 use crate::observed::{ConnectionFacts, Counter, SessionFacts, TunnelFacts};
 use crate::reason::Reason;
-use crate::resource::{Connection, VpnGateway};
-use crate::status::{BgpStatus, ConnectionStatus, TunnelStatus, VpnGatewayStatus};
+use crate::resource::{Connection, DedicatedConnection, Link, Pop, VpnGateway};
+use crate::status::{BgpStatus, ConnectionStatus, LinkStatus, TunnelStatus, VpnGatewayStatus};
 use crate::time::Timestamp;
 
 /// A VPN gateway and its status.
@@ -127,6 +128,60 @@ pub struct ObservedConnection {
     pub observed_at: Timestamp,
     /// Whether a tunnel was up since creation or since the peer's address changed.
     pub ever_up: bool,
+}
+
+/// A link and its statuses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkStatuses {
+    /// The link.
+    pub link: Link,
+    /// Its status.
+    pub status: LinkStatus,
+    /// IPv4 session.
+    pub bgp_v4_status: BgpStatus,
+    /// IPv6 session.
+    pub bgp_v6_status: BgpStatus,
+}
+
+/// `state` of a link (wire-ext.md §1), and what its partner sees of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkState {
+    /// The link and its statuses.
+    pub statuses: LinkStatuses,
+    /// Why it is not better.
+    pub reason: Option<Reason>,
+    /// `configuring`, `requested`, …, `in service`: how far the order got, whatever hides it.
+    pub lifecycle: &'static str,
+    /// Whose turn it is.
+    pub turn: Party,
+    /// Since when what is waited for is waited for.
+    pub waiting_since: Option<Timestamp>,
+    /// When the order fails or the request expires, if nothing happens.
+    pub deadline: Option<Timestamp>,
+    /// When the next reminder is due.
+    pub next_reminder: Option<Timestamp>,
+    /// Sessions as observed.
+    pub bgp_sessions: Vec<SessionFacts>,
+    /// When the node reported last.
+    pub observed_at: Option<Timestamp>,
+}
+
+/// A PoP and the sizes that it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PopView {
+    /// The PoP.
+    pub pop: Pop,
+    /// Mbit/s, ascending: in a list those of which one more link has room, by id all on offer (wire-api.md §4.8).
+    pub available_link_bandwidths_mbps: Vec<u64>,
+}
+
+/// A dedicated connection and the sizes of which one more link has room on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DedicatedConnectionView {
+    /// The connection.
+    pub connection: DedicatedConnection,
+    /// Mbit/s, ascending.
+    pub available_link_bandwidths: Vec<u64>,
 }
 
 fn optional_time<S: serde::Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -489,6 +489,7 @@ async fn records_and_events_keep_their_order() {
         role: Role::Operator,
         organization_id: fixture.organization,
         project_id: fixture.project,
+        partner_id: None,
         request_id: Uuid::new_v4(),
     };
     let mut tx = fixture.store.write().await.expect("begins");

@@ -259,3 +259,37 @@ fn random_actions_of_all_parties_never_leave_the_diagram() {
     }
     assert_eq!(seen.len(), ARROWS.len(), "every arrow was taken");
 }
+
+#[test]
+fn the_next_reminder_is_the_first_of_those_that_fall_due() {
+    use LinkEvent as E;
+    let lives = [
+        hosted(&[]),
+        hosted(&[E::Placed]),
+        hosted(&[E::Placed, E::Accepted]),
+        hosted(&[E::Placed, E::Accepted, E::Provisioned]),
+        hosted(&[E::Placed, E::Accepted, E::Provisioned, E::TenantDeleted]),
+        hosted(&[E::Placed, E::Accepted, E::Provisioned, E::DeprovisioningStarted]),
+    ];
+    for life in lives {
+        for hours in 0..(30 * 24) {
+            let at = T0.plus_seconds(hours * 3600);
+            let all = life.reminders(at, after(60));
+            // A request is over after its ten days; the others go on for ever.
+            assert_eq!(life.next_reminder(at), all.first().map(|reminder| reminder.at), "{life:?} {hours} h");
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_neither_shortens_nor_lengthens_a_wait() {
+    for by in [-400 * DAY, -1, 1, 400 * DAY] {
+        let mut life = hosted(&[LinkEvent::Placed]);
+        let left = life.deadline().expect("a deadline").0 - after(4).0;
+        life.clock_set(by * 1_000_000);
+        let now = after(4).plus_seconds(by);
+        assert_eq!(life.deadline().expect("a deadline").0 - now.0, left);
+        assert!(!life.elapse(now));
+        assert!(life.elapse(now.plus_seconds(6 * DAY)));
+    }
+}
