@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::codec::{Framer, Open};
+use crate::jitter::Jitter;
 
 /// How long the peer may take for its OPEN. RFC 4271 §8.2.2 suggests four minutes; a device that accepts TCP and then says nothing
 /// is better tried again soon.
@@ -65,12 +66,12 @@ impl Connection {
     }
 
     /// Enters OpenConfirm with the smaller of both hold times, in seconds.
-    pub(crate) fn negotiate(&mut self, now: Instant, ours: u16, open: Open) {
+    pub(crate) fn negotiate(&mut self, now: Instant, ours: u16, open: Open, jitter: &mut Jitter) {
         self.hold_time = Duration::from_secs(u64::from(ours.min(open.hold_time)));
         self.phase = Phase::OpenConfirm;
         self.open = Some(open);
         self.heard(now);
-        self.schedule_keepalive(now);
+        self.schedule_keepalive(now, jitter);
     }
 
     /// Something that proves life arrived (RFC 4271 §8.2.2: KEEPALIVE, UPDATE; RFC 2918 adds no exception).
@@ -78,8 +79,9 @@ impl Connection {
         self.hold_at = (!self.hold_time.is_zero()).then(|| now + self.hold_time);
     }
 
-    pub(crate) fn schedule_keepalive(&mut self, now: Instant) {
-        self.keepalive_at = (!self.hold_time.is_zero()).then(|| now + self.hold_time / 3);
+    /// A third of the hold time, or a little less (RFC 4271 §10).
+    pub(crate) fn schedule_keepalive(&mut self, now: Instant, jitter: &mut Jitter) {
+        self.keepalive_at = (!self.hold_time.is_zero()).then(|| now + jitter.of(self.hold_time / 3));
     }
 
     /// The larger of `configured` and twice the hold time (RFC 9687 §6).

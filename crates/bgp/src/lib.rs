@@ -45,6 +45,7 @@
 mod codec;
 mod connection;
 mod fault;
+mod jitter;
 mod rib;
 mod select;
 mod session;

@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use crate::codec::{self, Announcer, Message, Notification, Open, ProtocolError};
 use crate::connection::{Connection, Phase};
 use crate::fault;
+use crate::jitter::Jitter;
 use crate::rib::{self, AdjRibIn, Filter, Judge, Policy};
 use crate::types::{Action, ConnKind, ConnectError, Counters, Event, SessionConfig};
 use broken::Broken;
@@ -20,7 +21,11 @@ use restart::Stale;
 
 /// How long one attempt to connect may take. The kernel repeats the SYN after 1 s and 3 s, so this sees both answers.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
-/// First wait before connecting again; doubles up to [`RETRY_MAX`]. Short, since a tunnel often comes up just before the device's BGP does.
+/// Wait before connecting again for the first [`EAGER`] times: a tunnel often comes up just before the device's BGP does.
+const RETRY_EAGER: Duration = Duration::from_millis(100);
+/// Two seconds of attempts that are refused at once.
+const EAGER: u32 = 20;
+/// The wait after those; doubles up to [`RETRY_MAX`].
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 /// The same after a protocol error in either direction: the peer's configuration has to change, so there is less hurry.
@@ -62,6 +67,7 @@ pub struct Session {
     refresh_asked: bool,
     refresh_at: Option<Instant>,
     counters: Counters,
+    jitter: Jitter,
     actions: VecDeque<Action>,
     events: VecDeque<Event>,
 }
@@ -96,6 +102,7 @@ impl Session {
             refresh_asked: false,
             refresh_at: None,
             counters: Counters::default(),
+            jitter: Jitter::new(&config),
             actions: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -279,7 +286,7 @@ impl Session {
                     .with("unsent", connection.unsent.to_string());
                 self.close(now, kind, fault, Some(&Notification::new(Notification::SEND_HOLD_TIMER, 0)));
             } else if due(connection.keepalive_at) {
-                connection.schedule_keepalive(now);
+                connection.schedule_keepalive(now, &mut self.jitter);
                 self.send(kind, codec::keepalive());
             }
         }
@@ -390,7 +397,7 @@ impl Session {
             return;
         }
         if let Some(connection) = self.connections[kind.index()].as_mut() {
-            connection.negotiate(now, config.hold_time, open);
+            connection.negotiate(now, config.hold_time, open, &mut self.jitter);
             self.send(kind, codec::keepalive());
             self.stop_connecting();
         }
@@ -558,9 +565,12 @@ impl Session {
 
     fn retry_later(&mut self, now: Instant) {
         if self.enabled && self.connecting.is_none() && self.connections.iter().all(Option::is_none) {
-            let wait = RETRY_FIRST.saturating_mul(1 << self.attempts.min(5)).min(RETRY_MAX);
+            let wait = match self.attempts.checked_sub(EAGER) {
+                None => RETRY_EAGER,
+                Some(later) => RETRY_FIRST.saturating_mul(1 << later.min(5)).min(RETRY_MAX),
+            };
             self.attempts = self.attempts.saturating_add(1);
-            self.retry_at = Some(now + wait);
+            self.retry_at = Some(now + self.jitter.of(wait));
         }
     }
 
@@ -571,7 +581,7 @@ impl Session {
             self.strikes = self.strikes.saturating_add(1);
             self.turn_away_until = Some(now + TURN_AWAY);
             if self.retry_at.is_some() {
-                self.retry_at = Some(now + wait);
+                self.retry_at = Some(now + self.jitter.of(wait));
             }
         }
     }

@@ -423,9 +423,10 @@ fn what_is_announced_again_unchanged_is_neither_news_nor_younger() {
     assert_eq!((peer.events.len(), received_at(&peer)), (events + 1, peer.now));
 }
 
-/// Waits before the next attempt in milliseconds, each ended by `end`.
-fn waits(peer: &mut Peer, attempts: usize, end: impl Fn(&mut Peer)) -> Vec<u128> {
-    (0..attempts)
+/// Each wait for the next attempt is at most so many milliseconds, and less by at most a quarter (RFC 4271 §10). `end` ends an attempt.
+fn waits(peer: &mut Peer, most: &[u128], end: impl Fn(&mut Peer)) {
+    let waited: Vec<u128> = most
+        .iter()
         .map(|_| {
             end(peer);
             peer.drain();
@@ -437,7 +438,9 @@ fn waits(peer: &mut Peer, attempts: usize, end: impl Fn(&mut Peer)) -> Vec<u128>
             assert_eq!(peer.session.poll_action(), Some(Action::Connect));
             wait.as_millis()
         })
-        .collect()
+        .collect();
+    let fits = |(waited, most): (&u128, &u128)| waited <= most && *waited >= most * 3 / 4;
+    assert!(waited.iter().zip(most).all(fits), "{waited:?}, not {most:?}");
 }
 
 #[test]
@@ -452,13 +455,15 @@ fn attempts_are_spaced() {
     };
     let mut peer = Peer::connected(Family::Ipv4);
     peer.session.handle_closed(peer.now, ConnKind::Incoming);
-    assert_eq!(waits(&mut peer, 7, refused), [250, 500, 1000, 2000, 4000, 5000, 5000]);
-    assert_eq!(waits(&mut peer, 7, wrong), [1000, 2000, 4000, 8000, 10_000, 10_000, 10_000]);
+    // Eager for two seconds: the peer's daemon may just be starting.
+    waits(&mut peer, &[100; 20], refused);
+    waits(&mut peer, &[250, 500, 1000, 2000, 4000, 5000, 5000], refused);
+    waits(&mut peer, &[1000, 2000, 4000, 8000, 10_000, 10_000, 10_000], wrong);
     // A new tunnel starts anew.
     peer.session.set_enabled(peer.now, false);
     peer.session.set_enabled(peer.now, true);
     peer.drain();
-    assert_eq!(waits(&mut peer, 3, wrong), [1000, 2000, 4000]);
+    waits(&mut peer, &[1000, 2000, 4000], wrong);
     // So does a session that was up for long, but not one that was up for a moment.
     for (seconds, expected) in [(59, 8000), (60, 1000)] {
         peer.session.handle_connected(peer.now, ConnKind::Outgoing);
@@ -466,11 +471,33 @@ fn attempts_are_spaced() {
         peer.session.handle_bytes(peer.now, ConnKind::Outgoing, &bytes);
         assert!(peer.session.is_up());
         peer.now += Duration::from_secs(seconds);
-        let waited = waits(&mut peer, 1, |peer| {
+        waits(&mut peer, &[expected], |peer| {
             peer.session.handle_bytes(peer.now, ConnKind::Outgoing, &message(3, &[6, 4]));
         });
-        assert_eq!(waited, [expected], "after {seconds} s");
     }
+}
+
+/// RFC 4271 §10: KEEPALIVEs come before a third of the hold time is over, at no regular times.
+#[test]
+fn keepalives_are_spread() {
+    let mut peer = Peer::connected(Family::Ipv4);
+    peer.bytes(&[open(), keepalive()].concat());
+    let mut waited = Vec::new();
+    for _ in 0..50 {
+        peer.bytes(&keepalive());
+        peer.drain();
+        let (at, what) = peer.session.poll_timeout().expect("the next KEEPALIVE");
+        assert_eq!(what, "keepalive");
+        waited.push(at - peer.now);
+        peer.now = at;
+        peer.session.handle_timeout(at);
+        assert_eq!(peer.session.poll_action(), Some(Action::Send(ConnKind::Incoming, keepalive())));
+    }
+    let third = Duration::from_secs(20);
+    assert!(waited.iter().all(|wait| (third * 3 / 4..=third).contains(wait)), "{waited:?}");
+    waited.sort();
+    waited.dedup();
+    assert!(waited.len() > 25, "{waited:?}");
 }
 
 /// A long conversation: handshake, announcements in several shapes, a refresh, keepalives.
