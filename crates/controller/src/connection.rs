@@ -13,19 +13,20 @@ use causeway_model::observed::ReceivedRoute;
 use causeway_model::resource::{BgpSession, Caller, Connection, CustomerGateway, RoutingPolicy, Tunnels, VpnGateway};
 use causeway_model::view::{ConnectionState, ConnectionStatuses};
 use causeway_model::{ConnectionId, Error, Family, ProjectId, RoutingPolicyId, Timestamp, VpcId};
-use causeway_store::{ConnectionRecord, GatewayRecord, Kind, Reader, Tunnel};
+use causeway_store::{ConnectionRecord, GatewayRecord, Kind, Neighbour, Premises, Reader, Tunnel};
 use ipnet::IpNet;
 
 use crate::access::Intent::{self, Read, Write};
 use crate::access::{checked, paging, referenced, scope};
 use crate::audit::{self, and, gone, made};
 use crate::customer::own_address;
-use crate::gateway::{GATEWAY, changeable, may_lock};
+use crate::gateway::{GATEWAY, changeable, changeable_on, may_lock};
 use crate::interconnect::{self, Pair};
+use crate::options::agree;
 use crate::psk::KeyFields;
-use crate::quota::QuotaResource;
-use crate::unit::Unit;
-use crate::{Controller, Result, catalogue, status};
+use crate::quota::{self, QuotaResource};
+use crate::unit::{Unit, missing_project};
+use crate::{Controller, Result, status};
 
 const CONNECTION: &str = "connection";
 
@@ -173,8 +174,19 @@ impl Unit<'_> {
         errors: &mut ArgumentErrors,
     ) -> Result<Option<Pair>> {
         let taken = self.taken_interconnections(gateway.id, customer, family).await?;
+        self.free_interconnection(family, &taken, wished, errors)
+    }
+
+    /// As [`Self::interconnection`], given what is taken.
+    fn free_interconnection(
+        &self,
+        family: Family,
+        taken: &[IpAddr],
+        wished: Option<Pair>,
+        errors: &mut ArgumentErrors,
+    ) -> Result<Option<Pair>> {
         if let Some(pair) = wished {
-            if interconnect::is_free(&pair, &taken) {
+            if interconnect::is_free(&pair, taken) {
                 return Ok(Some(pair));
             }
             let field = format!("bgp_config_{}.private_ip", if family.is_ipv6() { "ipv6" } else { "ipv4" });
@@ -183,7 +195,7 @@ impl Unit<'_> {
             return Ok(None);
         }
         let stock = || Error::OutOfStock { resource: format!("{family} interconnection subnets") };
-        interconnect::allot(family, self.controller.inner.service.ula, &taken).map(Some).ok_or_else(stock)
+        interconnect::allot(family, self.controller.inner.service.ula, taken).map(Some).ok_or_else(stock)
     }
 
     /// The session of a family as asked for; `None` with an error recorded if it cannot be.
@@ -191,26 +203,31 @@ impl Unit<'_> {
         &mut self,
         project: ProjectId,
         gateway: &VpnGateway,
-        customer: &CustomerGateway,
+        premises: &Premises,
         family: Family,
         wish: &NewBgp,
         errors: &mut ArgumentErrors,
     ) -> Result<Option<BgpSession>> {
         if let Some(id) = wish.routing_policy_id {
-            let policy = self.policy(project, id).await?;
+            let policy = premises.policies.iter().find(|policy| policy.id == id);
+            let policy = referenced(project, policy, |policy| policy.meta.project_id, "routing_policy", id)?;
             if Family::from_is_ipv6(policy.is_ipv6) != family {
                 let field = format!("bgp_config_{}.routing_policy_id", if family.is_ipv6() { "ipv6" } else { "ipv4" });
                 errors.push(field, Constraint, format!("this policy is not for {family}"));
             }
         }
-        let vpc = self.vpc_of(gateway).await?;
-        let subnets = self.vpc_subnets(vpc).await?;
         let before = errors.len();
-        let wished = interconnect::chosen(family, wish, &subnets, errors);
+        let wished = if wish.private_ip.is_some() || wish.peer_private_ip.is_some() {
+            let vpc = self.vpc_of(gateway).await?;
+            let subnets = self.vpc_subnets(vpc).await?;
+            interconnect::chosen(family, wish, &subnets, errors)
+        } else {
+            None
+        };
         if errors.len() > before {
             return Ok(None);
         }
-        let pair = self.interconnection(gateway, customer.id, family, wished, errors).await?;
+        let pair = self.free_interconnection(family, premises.taken(family), wished, errors)?;
         Ok(pair.map(|pair| BgpSession {
             private_ip: pair.ours,
             peer_private_ip: pair.theirs,
@@ -232,20 +249,22 @@ impl Controller {
         new: NewConnection,
     ) -> Result<ConnectionStatuses> {
         let mut unit = self.unit(caller, region).await?;
-        let project = unit.project(new.meta.project_id, CONNECTION).await?;
-        let record = unit.vpn_gateway(new.vpn_gateway_id).await?;
+        let project = unit.wished_project(new.meta.project_id, CONNECTION)?;
+        let policies = [&new.bgp_ipv4, &new.bgp_ipv6].map(|wish| wish.as_ref().and_then(|wish| wish.routing_policy_id));
+        let mut premises = unit.premises(project, new.vpn_gateway_id, new.customer_gateway_id, policies).await?;
+        let project = premises.project.take().ok_or_else(|| missing_project(project))?;
         let of = |record: &GatewayRecord| record.gateway.meta.project_id;
-        let record = referenced(project.id, record, of, GATEWAY, new.vpn_gateway_id)?;
-        let customer = unit.customer_gateway(new.customer_gateway_id).await?;
+        let mut record = referenced(project.id, premises.gateway.take(), of, GATEWAY, new.vpn_gateway_id)?;
         let of = |customer: &CustomerGateway| customer.meta.project_id;
-        let customer = referenced(project.id, customer, of, "customer_gateway", new.customer_gateway_id)?;
-        changeable(&mut unit, &record, GATEWAY, record.gateway.id).await?;
+        let customer =
+            referenced(project.id, premises.customer.take(), of, "customer_gateway", new.customer_gateway_id)?;
+        changeable_on(premises.node.as_ref(), &record, GATEWAY, record.gateway.id)?;
         let gateway = &record.gateway;
 
         let mut errors = ArgumentErrors::new();
         let mut pairs = Vec::with_capacity(2);
         for family in Family::ALL {
-            let local = public_address(&mut unit, gateway, family).await?;
+            let local = premises.public.iter().copied().find(|address| Family::of(*address) == family);
             if let (Some(local), Some(peer)) = (local, peer_address(&customer, family)) {
                 pairs.push((family, local, peer));
             }
@@ -256,20 +275,20 @@ impl Controller {
         let wishes = [(Family::Ipv4, &new.bgp_ipv4), (Family::Ipv6, &new.bgp_ipv6)];
         for ((family, wish), session) in wishes.into_iter().zip(&mut sessions) {
             if let Some(wish) = wish {
-                *session = unit.session(project.id, gateway, &customer, family, wish, &mut errors).await?;
+                *session = unit.session(project.id, gateway, &premises, family, wish, &mut errors).await?;
             }
         }
         errors.finish()?;
         let tunnels = tunnels.ok_or_else(|| Error::Internal("no tunnel".to_owned()))?;
-        for address in Family::ALL.into_iter().filter_map(|family| peer_address(&customer, family)) {
-            if unit.is_own_public_address(address).await? {
-                return Err(own_address(address));
-            }
+        if let Some(address) = Family::ALL
+            .into_iter()
+            .filter_map(|family| peer_address(&customer, family))
+            .find(|address| premises.own.contains(address))
+        {
+            return Err(own_address(address));
         }
-        unit.within_quota(project.id, QuotaResource::Connections).await?;
-        let quota = catalogue::gateway_type(&mut unit, region, &gateway.gateway_type).await?;
-        let quota = quota.map_or(0, |gateway_type| u64::from(gateway_type.allowed_connections));
-        let current = u64::try_from(gateway.connection_ids.len()).unwrap_or(u64::MAX);
+        quota::within(QuotaResource::Connections, premises.quota)?;
+        let (quota, current) = (premises.allowed.unwrap_or_default(), premises.connections);
         if current >= quota {
             return Err(Error::QuotasExceeded { resource: "connections_per_vpn_gateway".to_owned(), quota, current });
         }
@@ -279,11 +298,16 @@ impl Controller {
             .map(|(_, local, peer)| Tunnel { local, peer, identity: None })
             .collect();
         for tunnel in &outside {
-            if let Some(existing) = unit.connection_with_tunnel(tunnel).await? {
-                return Err(duplicate(tunnel, existing));
+            if let Some(existing) = premises.between.iter().find(|existing| existing.tunnel == *tunnel) {
+                return Err(duplicate(tunnel, existing.connection));
             }
         }
-        unit.agree(None, &outside, &new.ikev2_ciphers, "ikev2_ciphers").await?;
+        for tunnel in &outside {
+            let same = |other: &&Neighbour| (other.tunnel.local, other.tunnel.peer) == (tunnel.local, tunnel.peer);
+            for other in premises.between.iter().filter(same) {
+                agree(tunnel, other.connection, &other.ikev2_ciphers, &new.ikev2_ciphers, "ikev2_ciphers")?;
+            }
+        }
 
         let id = ConnectionId::random();
         let (secret_id, secret_revision, owns_secret) = match new.secret {
@@ -315,8 +339,12 @@ impl Controller {
         };
         unit.insert_connection(&connection, &outside).await?;
         unit.bump_gateway(&record).await?;
-        unit.refresh_some(gateway.id, &[id]).await?;
-        unit.finish_connection("create", id, &made(&connection)).await
+        record.bump(unit.now);
+        let details = made(&connection);
+        let (now, new) = (unit.now, ConnectionRecord::new(connection));
+        let view = status::write_new_copies(&mut unit, &record, premises.node.as_ref(), &new, now).await?;
+        unit.finish("create", CONNECTION, id, &details).await?;
+        Ok(view)
     }
 
     /// A connection.

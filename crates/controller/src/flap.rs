@@ -4,7 +4,7 @@
 //! The measure is RFC 2439's: every change adds to a penalty that decays by half in a fixed time.
 
 use causeway_model::Timestamp;
-use causeway_store::{EventText, Flap, Topic, Writer};
+use causeway_store::{EventText, Flap, Reader, Topic, Writer};
 use uuid::Uuid;
 
 use crate::{Controller, Result};
@@ -74,12 +74,12 @@ pub(crate) async fn tell(writer: &mut Writer, object: Uuid, now: Timestamp, chan
     Ok(())
 }
 
-impl Controller {
-    /// Whether some topic has become calm.
-    pub(crate) async fn has_calmed(&self) -> Result<bool> {
-        Ok(!self.read().await?.calmed(self.now(), 1).await?.is_empty())
-    }
+/// Whether some topic has become calm.
+pub(crate) async fn has_calmed(reader: &mut Reader, now: Timestamp) -> Result<bool> {
+    Ok(!reader.calmed(now, 1).await?.is_empty())
+}
 
+impl Controller {
     /// Tells what topics that were flapping came to, and forgets them.
     pub(crate) async fn tell_calmed(&self, writer: &mut Writer, now: Timestamp) -> Result<()> {
         for (topic, flap) in writer.calmed(now, BATCH).await? {

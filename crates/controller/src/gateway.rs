@@ -7,7 +7,7 @@ use causeway_model::resource::{Caller, GatewayType, Ip, IpResource, IpSource, Pr
 use causeway_model::status::{NodeState, gateway_status};
 use causeway_model::view::{GatewayState, VpnGatewayView};
 use causeway_model::{Error, Family, IpId, VpnGatewayId};
-use causeway_store::{GatewayRecord, Kind, Project, Reader};
+use causeway_store::{GatewayRecord, Kind, NodeRecord, Project, Reader};
 
 use crate::access::Intent::{self, Read, Write};
 use crate::access::{checked, denied, paging, referenced, scope};
@@ -39,6 +39,17 @@ pub(crate) async fn changeable(
     resource: &'static str,
     id: impl ToString,
 ) -> Result<()> {
+    let node = status::node_of(reader, record).await?;
+    changeable_on(node.as_ref(), record, resource, id)
+}
+
+/// As [`changeable`], given the gateway's node.
+pub(crate) fn changeable_on(
+    node: Option<&NodeRecord>,
+    record: &GatewayRecord,
+    resource: &'static str,
+    id: impl ToString,
+) -> Result<()> {
     if record.gateway.locked {
         return Err(Error::Locked { resource, id: id.to_string() });
     }
@@ -46,7 +57,6 @@ pub(crate) async fn changeable(
         let current_state = "deprovisioning".to_owned();
         return Err(Error::TransientState { resource: GATEWAY, id: record.gateway.id.to_string(), current_state });
     }
-    let node = status::node_of(reader, record).await?;
     if node.is_some_and(|node| node.state == NodeState::KeepaliveFail) {
         let current_state = "keepalive_fail".to_owned();
         return Err(Error::TransientState { resource, id: id.to_string(), current_state });

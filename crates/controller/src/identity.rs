@@ -231,7 +231,7 @@ impl Controller {
         let mut canonical = parsed.to_string();
         let hash = sha256(&[canonical.as_bytes()]);
         canonical.zeroize();
-        let key = self.read().await?.api_key_by_hash(&hash).await?;
+        let key = self.inner.store.caller(&hash).await?;
         let key = key.ok_or(Error::DeniedAuthentication { reason: "not_found" })?;
         if key.revoked_at.is_some() {
             return Err(Error::DeniedAuthentication { reason: "not_found" });

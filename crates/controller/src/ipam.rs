@@ -295,7 +295,7 @@ impl Controller {
         let last = released.pop();
         for ip in &released {
             let details = gone(ip).into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
-            unit.record(caller, now, "delete", IP, &ip.id.to_string(), &details).await?;
+            unit.record(caller, Some(ip.project_id), now, "delete", IP, &ip.id.to_string(), &details).await?;
         }
         match last {
             Some(ip) => unit.finish("delete", IP, ip.id, &gone(&ip)).await,

@@ -1,16 +1,16 @@
 //! What time alone changes: deadlines, overlap windows, and the copies of statuses that depend on them.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use causeway_model::status::{NodeState, PLATFORM_DEADLINE};
 use causeway_model::{ConnectionId, NodeId, Timestamp, VpnGatewayId};
-use causeway_store::{GatewayRecord, OwedMark, Owing};
+use causeway_store::{GatewayRecord, OwedMark};
 use tokio::time::MissedTickBehavior;
 
 use crate::channel::finish_deletion;
-use crate::{Controller, Result, status};
+use crate::{Controller, Result, flap, status};
 
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -56,23 +56,23 @@ struct Due {
     lost: Vec<NodeId>,
     deleted: Vec<GatewayRecord>,
     hidden: Vec<GatewayRecord>,
-    stale: Vec<VpnGatewayId>,
+    stale: BTreeMap<VpnGatewayId, Vec<ConnectionId>>,
     expired: Vec<ConnectionId>,
     calmed: bool,
     /// How far what nodes owe was looked at, once this is done.
-    marks: [OwedMark; KINDS.len()],
+    marks: Owed,
 }
 
-/// What nodes may owe.
-const KINDS: [Owing; 2] = [Owing::Gateway, Owing::Connection];
+/// Gateways and connections.
+type Owed = [OwedMark; 2];
 
 /// How far what nodes owe was looked at, kind by kind. A status that was judged after its deadline stays right until something is written,
 /// and whoever writes judges it anew: so each configuration that is owed is looked at once. After a start each is once more.
 #[derive(Debug, Default)]
-pub(crate) struct Marks(Mutex<[OwedMark; KINDS.len()]>);
+pub(crate) struct Marks(Mutex<Owed>);
 
 impl Marks {
-    fn lock(&self) -> MutexGuard<'_, [OwedMark; KINDS.len()]> {
+    fn lock(&self) -> MutexGuard<'_, Owed> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -133,17 +133,18 @@ impl Controller {
             let Some(connection) = writer.connection_by_id(id).await? else { continue };
             let Some(gateway) = writer.vpn_gateway(connection.connection.vpn_gateway_id).await? else { continue };
             if let Some(node) = gateway.node {
-                writer.bump_node(node).await?;
+                writer.advance_node(node).await?;
             }
             status::refresh(&mut writer, gateway.gateway.id, now).await?;
         }
         self.tell_calmed(&mut writer, now).await?;
         writer.commit().await?;
-        for share in due.stale.chunks(SHARE) {
-            let mut writer = self.inner.store.write().await?;
+        let stale: Vec<(VpnGatewayId, Vec<ConnectionId>)> = due.stale.into_iter().collect();
+        for share in stale.chunks(SHARE) {
+            let mut writer = self.inner.store.write().await?.gathering();
             let now = self.now();
-            for id in share {
-                status::refresh(&mut writer, *id, now).await?;
+            for (gateway, connections) in share {
+                status::refresh_some(&mut writer, *gateway, connections, now).await?;
             }
             writer.commit().await?;
         }
@@ -156,7 +157,7 @@ impl Controller {
         let mut reader = self.read().await?;
         let now = self.now();
         let expired = reader.expired_previous_keys(now).await?;
-        let mut due = Due { expired, calmed: self.has_calmed().await?, ..Due::default() };
+        let mut due = Due { expired, calmed: flap::has_calmed(&mut reader, now).await?, ..Due::default() };
         for node in reader.nodes().await? {
             if node.state == NodeState::Waiting && now.seconds_since(node.state_since) >= status::JUDGING_INTERVAL {
                 due.lost.push(node.id);
@@ -170,19 +171,14 @@ impl Controller {
             }
         }
         due.marks = *self.inner.marks.lock();
-        let mut concerned = BTreeSet::new();
-        for (kind, mark) in KINDS.into_iter().zip(&mut due.marks) {
-            let until = before(now, PLATFORM_DEADLINE);
-            let (gateways, next) = reader.gateways_owing(kind, *mark, until, BATCH).await?;
-            concerned.extend(gateways);
-            *mark = next;
-        }
-        for id in concerned {
-            if let Some(record) = reader.vpn_gateway(id).await?
-                && status::is_stale(&mut reader, &record, now).await?
-            {
-                due.stale.push(id);
-            }
+        let until = before(now, PLATFORM_DEADLINE);
+        let [of_gateways, of_connections] = &mut due.marks;
+        let (gateways, next) = reader.gateways_owing(*of_gateways, until, BATCH).await?;
+        *of_gateways = next;
+        let (connections, next) = reader.connections_owing(*of_connections, until, BATCH).await?;
+        *of_connections = next;
+        if !gateways.is_empty() || !connections.is_empty() {
+            due.stale = status::stale(&mut reader, gateways, &connections, now).await?;
         }
         Ok(due)
     }

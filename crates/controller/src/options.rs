@@ -154,6 +154,25 @@ pub(crate) fn tunnel_identity(expected: Option<&str>, peer: IpAddr) -> Option<St
     expected.filter(|text| text.parse() != Ok(peer)).map(str::to_owned)
 }
 
+/// Refuses IKE proposals `ours` of a tunnel between the addresses of one of connection `other`, which has `theirs`.
+pub(crate) fn agree(
+    tunnel: &Tunnel,
+    other: ConnectionId,
+    theirs: &[Cipher],
+    ours: &[Cipher],
+    field: &str,
+) -> Result<()> {
+    let effective = |ciphers: &[Cipher]| if ciphers.is_empty() { vec![Cipher::DEFAULT_IKE] } else { ciphers.to_vec() };
+    if effective(theirs) == effective(ours) {
+        return Ok(());
+    }
+    let help = format!(
+        "connection {other} is between the same addresses ({} and {}), so both need equal `ikev2_ciphers`",
+        tunnel.local, tunnel.peer
+    );
+    Err(Error::constraint(field, help))
+}
+
 impl Unit<'_> {
     /// The identity is known only in `IKE_AUTH`, so connections that share both addresses must have equal IKE proposals.
     pub(crate) async fn agree(
@@ -163,17 +182,11 @@ impl Unit<'_> {
         ciphers: &[Cipher],
         field: &str,
     ) -> Result<()> {
-        let effective =
-            |ciphers: &[Cipher]| if ciphers.is_empty() { vec![Cipher::DEFAULT_IKE] } else { ciphers.to_vec() };
         for tunnel in tunnels {
             for other in self.connections_between(tunnel.local, tunnel.peer).await? {
                 let Some(record) = self.connection_by_id(other).await? else { continue };
-                if Some(other) != own && effective(&record.connection.ikev2_ciphers) != effective(ciphers) {
-                    let help = format!(
-                        "connection {other} is between the same addresses ({} and {}), so both need equal `ikev2_ciphers`",
-                        tunnel.local, tunnel.peer
-                    );
-                    return Err(Error::constraint(field, help));
+                if Some(other) != own {
+                    agree(tunnel, other, &record.connection.ikev2_ciphers, ciphers, field)?;
                 }
             }
         }

@@ -120,14 +120,19 @@ async fn quota(reader: &mut causeway_store::Reader, project: ProjectId, resource
     Ok(Quota { resource, quota, used, is_default: set.is_none() })
 }
 
+/// Refuses one more object of a kind than a project may have: `set` is what the operator has set, and how many it has.
+pub(crate) fn within(resource: QuotaResource, (set, used): (Option<u64>, u64)) -> Result<()> {
+    let quota = set.unwrap_or(resource.default_quota());
+    if used < quota {
+        return Ok(());
+    }
+    Err(Error::QuotasExceeded { resource: resource.to_string(), quota, current: used })
+}
+
 impl Unit<'_> {
     /// Refuses one more object of a kind than the project may have.
     pub(crate) async fn within_quota(&mut self, project: ProjectId, resource: QuotaResource) -> Result<()> {
-        let Quota { quota, used, .. } = quota(self, project, resource).await?;
-        if used < quota {
-            return Ok(());
-        }
-        Err(Error::QuotasExceeded { resource: resource.to_string(), quota, current: used })
+        within(resource, self.quota(project, resource.as_str()).await?)
     }
 }
 

@@ -208,17 +208,34 @@ pub(crate) async fn connection(
     connections(reader, std::slice::from_ref(record), now).await?.pop().ok_or_else(missing)
 }
 
-/// Whether a copy of a status of this gateway or its connections is not what the tables say now.
-pub(crate) async fn is_stale(reader: &mut Reader, record: &GatewayRecord, now: Timestamp) -> Result<bool> {
-    let node = node_of(reader, record).await?;
-    if gateway_status(&gateway_view(record, node.as_ref(), now)).0 != record.status {
-        return Ok(true);
+/// Of these gateways and connections those whose copy of a status is not what the tables say now: connections by their gateway, which
+/// stands alone where only its own copy is wrong.
+pub(crate) async fn stale(
+    reader: &mut Reader,
+    gateways: Vec<GatewayRecord>,
+    connections: &[ConnectionRecord],
+    now: Timestamp,
+) -> Result<BTreeMap<VpnGatewayId, Vec<ConnectionId>>> {
+    let carriers: BTreeSet<VpnGatewayId> = connections.iter().map(|record| record.connection.vpn_gateway_id).collect();
+    let carriers = reader.carriers(carriers).await?;
+    let nodes: BTreeMap<NodeId, NodeRecord> = reader.nodes().await?.into_iter().map(|node| (node.id, node)).collect();
+    let node = |record: &GatewayRecord| record.node.and_then(|id| nodes.get(&id));
+    let mut stale: BTreeMap<VpnGatewayId, Vec<ConnectionId>> = BTreeMap::new();
+    for record in gateways {
+        if gateway_status(&gateway_view(&record, node(&record), now)).0 != record.status {
+            stale.entry(record.gateway.id).or_default();
+        }
     }
-    let connections = reader.connection_records(record.gateway.id).await?;
-    Ok(connections.iter().any(|connection| {
-        let seen = Seen { connection, gateway: record, node: node.as_ref(), now };
-        seen.view(connection_status).0 != connection.status
-    }))
+    let carriers: BTreeMap<VpnGatewayId, GatewayRecord> =
+        carriers.into_iter().map(|record| (record.gateway.id, record)).collect();
+    for connection in connections {
+        let Some(gateway) = carriers.get(&connection.connection.vpn_gateway_id) else { continue };
+        let seen = Seen { connection, gateway, node: node(gateway), now };
+        if seen.view(connection_status).0 != connection.status {
+            stale.entry(gateway.gateway.id).or_default().push(connection.connection.id);
+        }
+    }
+    Ok(stale)
 }
 
 fn event_text(status: &str, fault: Option<Fault>) -> EventText {
@@ -251,14 +268,9 @@ async fn write_copies(
     connections: &[ConnectionRecord],
     now: Timestamp,
 ) -> Result<()> {
-    let Some(record) = writer.vpn_gateway(id).await? else { return Ok(()) };
+    let Some(record) = writer.carrier(id).await? else { return Ok(()) };
     let node = node_of(writer, &record).await?;
-    let (status, fault) = gateway_status(&gateway_view(&record, node.as_ref(), now));
-    if status != record.status {
-        writer.add_object_event(id.0, now, "status", &event_text(status.as_str(), fault)).await?;
-        writer.set_gateway_status(id, status, now).await?;
-        writer.emit(now, "vpn_gateway", status.as_str(), &id.to_string()).await?;
-    }
+    write_gateway_copy(writer, &record, node.as_ref(), now).await?;
     for connection in connections {
         let seen = Seen { connection, gateway: &record, node: node.as_ref(), now };
         let (status, fault) = seen.view(connection_status);
@@ -276,4 +288,41 @@ async fn write_copies(
         }
     }
     Ok(())
+}
+
+async fn write_gateway_copy(
+    writer: &mut Writer,
+    record: &GatewayRecord,
+    node: Option<&NodeRecord>,
+    now: Timestamp,
+) -> Result<()> {
+    let id = record.gateway.id;
+    let (status, fault) = gateway_status(&gateway_view(record, node, now));
+    if status != record.status {
+        writer.add_object_event(id.0, now, "status", &event_text(status.as_str(), fault)).await?;
+        writer.set_gateway_status(id, status, now).await?;
+        writer.emit(now, "vpn_gateway", status.as_str(), &id.to_string()).await?;
+    }
+    Ok(())
+}
+
+/// Writes the copies of the statuses of a gateway and of a connection that has just been made, and answers the connection's. All of them
+/// are as the store has them by now. A first status is no change, so that it says nothing of how restless the connection is.
+pub(crate) async fn write_new_copies(
+    writer: &mut Writer,
+    gateway: &GatewayRecord,
+    node: Option<&NodeRecord>,
+    connection: &ConnectionRecord,
+    now: Timestamp,
+) -> Result<ConnectionStatuses> {
+    write_gateway_copy(writer, gateway, node, now).await?;
+    let seen = Seen { connection, gateway, node, now };
+    let (status, fault) = seen.view(connection_status);
+    if status != connection.status {
+        let id = connection.connection.id;
+        writer.add_object_event(id.0, now, "status", &event_text(status.as_str(), fault)).await?;
+        writer.set_connection_status(id, status).await?;
+        writer.emit(now, "connection", status.as_str(), &id.to_string()).await?;
+    }
+    Ok(seen.statuses())
 }

@@ -17,6 +17,8 @@ pub(crate) struct Unit<'a> {
     pub(crate) controller: &'a Controller,
     pub(crate) caller: &'a Caller,
     pub(crate) now: Timestamp,
+    /// The project that it makes something in.
+    project: Option<ProjectId>,
     writer: Writer,
 }
 
@@ -34,29 +36,36 @@ impl DerefMut for Unit<'_> {
     }
 }
 
+pub(crate) fn missing_project(id: ProjectId) -> Error {
+    Error::NotFound { resource: "project_id", id: id.to_string() }
+}
+
 impl Controller {
     /// Begins a use case that writes.
     pub(crate) async fn unit<'a>(&'a self, caller: &'a Caller, region: &str) -> Result<Unit<'a>> {
         self.in_region(region)?;
-        let writer = self.inner.store.write().await?;
+        let writer = self.inner.store.write().await?.gathering();
         // The time is taken once the turn has come, so that times follow the order of the changes.
-        Ok(Unit { controller: self, caller, now: self.now(), writer })
+        Ok(Unit { controller: self, caller, now: self.now(), project: None, writer })
     }
 }
 
 impl Unit<'_> {
     /// The project that a new object shall belong to.
     pub(crate) async fn project(&mut self, wished: Option<ProjectId>, resource: &str) -> Result<Project> {
+        let id = self.wished_project(wished, resource)?;
+        self.writer.project(id).await?.ok_or_else(|| missing_project(id))
+    }
+
+    /// As [`Self::project`], whether there is one or not.
+    pub(crate) fn wished_project(&self, wished: Option<ProjectId>, resource: &str) -> Result<ProjectId> {
         let id = wished.unwrap_or(self.caller.project_id);
-        if !self.caller.owns(id) {
-            return Err(denied("write", resource));
-        }
-        let missing = || Error::NotFound { resource: "project_id", id: id.to_string() };
-        self.writer.project(id).await?.ok_or_else(missing)
+        if self.caller.owns(id) { Ok(id) } else { Err(denied("write", resource)) }
     }
 
     /// The common fields of a new object of `project`.
-    pub(crate) fn meta(&self, project: &Project, new: NewMeta) -> Meta {
+    pub(crate) fn meta(&mut self, project: &Project, new: NewMeta) -> Meta {
+        self.project = Some(project.id);
         Meta {
             organization_id: project.organization_id,
             project_id: project.id,
@@ -83,7 +92,7 @@ impl Unit<'_> {
     /// A node has something new to run.
     pub(crate) async fn bump_node(&mut self, node: Option<NodeId>) -> Result<()> {
         if let Some(node) = node {
-            self.writer.bump_node(node).await?;
+            self.writer.advance_node(node).await?;
         }
         Ok(())
     }
@@ -137,7 +146,7 @@ impl Unit<'_> {
     ) -> Result<()> {
         let details: BTreeMap<String, String> =
             details.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
-        self.writer.record(self.caller, self.now, action, resource, &id.to_string(), &details).await?;
+        self.writer.record(self.caller, self.project, self.now, action, resource, &id.to_string(), &details).await?;
         self.writer.commit().await?;
         self.controller.announce();
         Ok(())

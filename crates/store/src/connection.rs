@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use causeway_model::command::{ConnectionFilter, ListQuery};
+use causeway_model::desired::Timers;
 use causeway_model::resource::{BgpSession, Connection};
 use causeway_model::status::ConnectionStatus;
 use causeway_model::{ConnectionId, CustomerGatewayId, Family, Timestamp, VpnGatewayId};
@@ -13,7 +14,7 @@ use crate::catalog::Filter;
 use crate::fleet::ConnectionObserved;
 use crate::list::{Kind, Scope};
 use crate::options::BgpOptions;
-use crate::row::{RowExt, address_blob, blob, to_json, word};
+use crate::row::{RowExt, address_blob, blob, octet_array, to_json, word};
 use crate::{Reader, Result, Writer};
 
 /// A connection with everything that its status derives from, its gateway and node excepted.
@@ -32,7 +33,7 @@ pub struct ConnectionRecord {
     /// Whether a previous key is still accepted.
     pub has_previous_key: bool,
     /// Timers and limits.
-    pub timers: causeway_model::desired::Timers,
+    pub timers: Timers,
     /// Seconds for which a replaced key is accepted; `None`: the default.
     pub psk_overlap: Option<u32>,
     /// What its BGP sessions ask of the peer beyond the protocol.
@@ -76,7 +77,7 @@ fn units(subnet: &IpNet) -> Vec<Vec<u8>> {
 }
 
 /// Connections with all that a record holds, in one statement.
-const CONNECTION: &str = "SELECT connection.*, \
+pub(crate) const CONNECTION: &str = "SELECT connection.*, \
      v4.private_ip AS ipv4_private_ip, v4.peer_private_ip AS ipv4_peer_private_ip, v4.routing_policy_id AS ipv4_policy, \
      v6.private_ip AS ipv6_private_ip, v6.peer_private_ip AS ipv6_peer_private_ip, v6.routing_policy_id AS ipv6_policy, \
      EXISTS (SELECT 1 FROM secret WHERE secret.id = connection.secret_id AND owner_connection = connection.id) AS owns_secret, \
@@ -100,7 +101,7 @@ fn session(
     Ok(Some(BgpSession { private_ip, peer_private_ip, routing_policy_id: row.opt_id(policy)? }))
 }
 
-fn record(row: &SqliteRow) -> Result<ConnectionRecord> {
+pub(crate) fn record(row: &SqliteRow) -> Result<ConnectionRecord> {
     let connection = Connection {
         id: row.id("id")?,
         meta: row.meta()?,
@@ -132,6 +133,35 @@ fn record(row: &SqliteRow) -> Result<ConnectionRecord> {
         reauthentications: row.number("reauthentications")?,
         revocations: row.number("revocations")?,
     })
+}
+
+pub(crate) fn tunnel(row: &SqliteRow) -> Result<Tunnel> {
+    let identity = row.text("identity")?;
+    Ok(Tunnel {
+        local: row.address("local")?,
+        peer: row.address("peer")?,
+        identity: (!identity.is_empty()).then_some(identity),
+    })
+}
+
+impl ConnectionRecord {
+    /// A connection as [`Writer::insert_connection`] adds it.
+    #[must_use]
+    pub fn new(connection: Connection) -> Self {
+        Self {
+            config_revision: 1,
+            pending_since: Some(connection.meta.created_at),
+            status: ConnectionStatus::Ready,
+            observed: None,
+            has_previous_key: false,
+            timers: Timers::default(),
+            psk_overlap: None,
+            bgp_options: BgpOptions::default(),
+            reauthentications: 0,
+            revocations: 0,
+            connection,
+        }
+    }
 }
 
 impl Reader {
@@ -190,16 +220,7 @@ impl Reader {
             .bind(blob(id.0))
             .fetch_all(self.connection())
             .await?;
-        rows.iter()
-            .map(|row| {
-                let identity = row.text("identity")?;
-                Ok(Tunnel {
-                    local: row.address("local")?,
-                    peer: row.address("peer")?,
-                    identity: (!identity.is_empty()).then_some(identity),
-                })
-            })
-            .collect()
+        rows.iter().map(tunnel).collect()
     }
 
     /// The connection that has this very tunnel.
@@ -313,14 +334,16 @@ impl Writer {
 
     pub(crate) async fn insert_tunnels(&mut self, id: ConnectionId, tunnels: &[Tunnel]) -> Result<()> {
         for tunnel in tunnels {
-            sqlx::query("INSERT INTO tunnel (connection_id, is_ipv6, local, peer, identity) VALUES (?, ?, ?, ?, ?)")
-                .bind(blob(id.0))
-                .bind(tunnel.local.is_ipv6())
-                .bind(address_blob(tunnel.local))
-                .bind(address_blob(tunnel.peer))
-                .bind(tunnel.identity.clone().unwrap_or_default())
-                .execute(self.connection())
-                .await?;
+            let sql = "INSERT INTO tunnel (connection_id, is_ipv6, local, peer, identity) VALUES (?, ?, ?, ?, ?)";
+            self.change(sql, |values| {
+                values
+                    .push_bind(blob(id.0))
+                    .push_bind(tunnel.local.is_ipv6())
+                    .push_bind(address_blob(tunnel.local))
+                    .push_bind(address_blob(tunnel.peer))
+                    .push_bind(tunnel.identity.as_deref().unwrap_or_default());
+            })
+            .await?;
         }
         Ok(())
     }
@@ -335,29 +358,27 @@ impl Writer {
         family: Family,
         session: &BgpSession,
     ) -> Result<()> {
-        sqlx::query(
-            "INSERT INTO bgp_session (connection_id, is_ipv6, private_ip, peer_private_ip, routing_policy_id) VALUES (?, ?, ?, ?, ?)",
-        )
-        .bind(blob(connection.id.0))
-        .bind(family.is_ipv6())
-        .bind(session.private_ip.to_string())
-        .bind(session.peer_private_ip.to_string())
-        .bind(session.routing_policy_id.map(|id| blob(id.0)))
-        .execute(self.connection())
+        let sql = "INSERT INTO bgp_session (connection_id, is_ipv6, private_ip, peer_private_ip, routing_policy_id) VALUES (?, ?, ?, ?, ?)";
+        self.change(sql, |values| {
+            values
+                .push_bind(blob(connection.id.0))
+                .push_bind(family.is_ipv6())
+                .push_bind(session.private_ip.to_string())
+                .push_bind(session.peer_private_ip.to_string())
+                .push_bind(session.routing_policy_id.map(|id| blob(id.0)));
+        })
         .await?;
-        for unit in units(&session.private_ip) {
-            sqlx::query(
-                "INSERT INTO interconnection (connection_id, vpn_gateway_id, customer_gateway_id, is_ipv6, unit) VALUES (?, ?, ?, ?, ?)",
-            )
-            .bind(blob(connection.id.0))
-            .bind(blob(connection.vpn_gateway_id.0))
-            .bind(blob(connection.customer_gateway_id.0))
-            .bind(family.is_ipv6())
-            .bind(unit)
-            .execute(self.connection())
-            .await?;
-        }
-        Ok(())
+        let sql = "INSERT INTO interconnection (connection_id, vpn_gateway_id, customer_gateway_id, is_ipv6, unit) \
+             SELECT ?, ?, ?, ?, unhex(value) FROM json_each(?)";
+        self.change(sql, |values| {
+            values
+                .push_bind(blob(connection.id.0))
+                .push_bind(blob(connection.vpn_gateway_id.0))
+                .push_bind(blob(connection.customer_gateway_id.0))
+                .push_bind(family.is_ipv6())
+                .push_bind(octet_array(units(&session.private_ip)));
+        })
+        .await
     }
 
     /// Sets which policy a session has; `None` detaches.
@@ -424,16 +445,13 @@ impl Writer {
     /// # Errors
     /// If the database fails.
     pub async fn bump_connection(&mut self, id: ConnectionId, now: Timestamp) -> Result<()> {
-        sqlx::query(
-            "UPDATE connection SET pending_since = CASE WHEN pending_since IS NULL OR EXISTS (SELECT 1 FROM connection_observed \
+        let sql = "UPDATE connection SET pending_since = CASE WHEN pending_since IS NULL OR EXISTS (SELECT 1 FROM connection_observed \
              WHERE connection_id = connection.id AND json_extract(refusal, '$.revision') = connection.config_revision) \
-             THEN ?1 ELSE pending_since END, config_revision = config_revision + 1 WHERE id = ?2",
-        )
-        .bind(now.0)
-        .bind(blob(id.0))
-        .execute(self.connection())
-        .await?;
-        Ok(())
+             THEN ? ELSE pending_since END, config_revision = config_revision + 1 WHERE id = ?";
+        self.change(sql, |values| {
+            values.push_bind(now.0).push_bind(blob(id.0));
+        })
+        .await
     }
 
     /// Sets since when the node owes an acknowledgement.
@@ -468,12 +486,11 @@ impl Writer {
     /// # Errors
     /// If the database fails.
     pub async fn set_connection_status(&mut self, id: ConnectionId, status: ConnectionStatus) -> Result<()> {
-        sqlx::query("UPDATE connection SET status = ?1 WHERE id = ?2 AND status <> ?1")
-            .bind(status.as_str())
-            .bind(blob(id.0))
-            .execute(self.connection())
-            .await?;
-        Ok(())
+        let (sql, status) = ("UPDATE connection SET status = ? WHERE id = ? AND status <> ?", status.as_str());
+        self.change(sql, |values| {
+            values.push_bind(status).push_bind(blob(id.0)).push_bind(status);
+        })
+        .await
     }
 
     /// Keeps a key that is being replaced until its time is over.

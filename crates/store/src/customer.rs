@@ -9,7 +9,7 @@ use crate::list::{Kind, Scope};
 use crate::row::{RowExt, address_blob, blob, to_json};
 use crate::{Reader, Result, StoreError, Writer};
 
-fn policy(row: &SqliteRow) -> Result<RoutingPolicy> {
+pub(crate) fn policy(row: &SqliteRow) -> Result<RoutingPolicy> {
     Ok(RoutingPolicy {
         id: row.id("id")?,
         meta: row.meta()?,
@@ -28,7 +28,7 @@ fn narrow<T: TryFrom<Vec<u8>>>(row: &SqliteRow, column: &'static str) -> Result<
 const CUSTOMER: &str = "SELECT customer_gateway.*, (SELECT group_concat(hex(connection.id), '' ORDER BY connection.seq) FROM connection \
      WHERE customer_gateway_id = customer_gateway.id) AS connection_ids FROM customer_gateway";
 
-fn customer(row: &SqliteRow) -> Result<CustomerGateway> {
+pub(crate) fn customer(row: &SqliteRow) -> Result<CustomerGateway> {
     Ok(CustomerGateway {
         id: row.id("id")?,
         meta: row.meta()?,

@@ -88,18 +88,17 @@ impl Writer {
         (actor, fault): (Option<&str>, Option<&Fault>),
         details: &BTreeMap<String, String>,
     ) -> Result<()> {
-        sqlx::query(
-            "INSERT INTO object_event (object_id, at, kind, subject, actor, fault, details) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(blob(object))
-        .bind(at.0)
-        .bind(kind)
-        .bind(subject)
-        .bind(actor)
-        .bind(fault.map(to_json))
-        .bind(to_json(details))
-        .execute(self.connection())
-        .await?;
-        Ok(())
+        let sql = "INSERT INTO object_event (object_id, at, kind, subject, actor, fault, details) VALUES (?, ?, ?, ?, ?, ?, ?)";
+        self.change(sql, |values| {
+            values
+                .push_bind(blob(object))
+                .push_bind(at.0)
+                .push_bind(kind)
+                .push_bind(subject)
+                .push_bind(actor)
+                .push_bind(fault.map(to_json))
+                .push_bind(to_json(details));
+        })
+        .await
     }
 }

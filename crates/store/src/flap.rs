@@ -99,21 +99,21 @@ impl Writer {
     /// # Errors
     /// If the database fails.
     pub async fn set_flap(&mut self, topic: &Topic, flap: &Flap) -> Result<()> {
-        sqlx::query(
-            "INSERT INTO flap (object_id, kind, topic, penalty, at, untold, last, calm_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
-             ON CONFLICT (object_id, kind, topic) DO UPDATE SET penalty = ?4, at = ?5, untold = ?6, last = ?7, calm_at = ?8",
-        )
-        .bind(blob(topic.object))
-        .bind(&topic.kind)
-        .bind(&topic.name)
-        .bind(flap.penalty)
-        .bind(flap.at.0)
-        .bind(flap.untold)
-        .bind(to_json(&flap.last))
-        .bind(flap.calm_at.0)
-        .execute(self.connection())
-        .await?;
-        Ok(())
+        let sql = "INSERT INTO flap (object_id, kind, topic, penalty, at, untold, last, calm_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?) \
+             ON CONFLICT (object_id, kind, topic) DO UPDATE SET penalty = excluded.penalty, at = excluded.at, untold = excluded.untold, \
+             last = excluded.last, calm_at = excluded.calm_at";
+        self.change(sql, |values| {
+            values
+                .push_bind(blob(topic.object))
+                .push_bind(&topic.kind)
+                .push_bind(&topic.name)
+                .push_bind(flap.penalty)
+                .push_bind(flap.at.0)
+                .push_bind(flap.untold)
+                .push_bind(to_json(&flap.last))
+                .push_bind(flap.calm_at.0);
+        })
+        .await
     }
 
     /// Forgets a topic that is calm.

@@ -64,7 +64,7 @@ pub struct ConnectionObserved {
     pub observed_at: Timestamp,
 }
 
-fn node(row: &SqliteRow) -> Result<NodeRecord> {
+pub(crate) fn node(row: &SqliteRow) -> Result<NodeRecord> {
     Ok(NodeRecord {
         id: row.id("id")?,
         zone: row.text("zone")?,
@@ -203,6 +203,17 @@ impl Writer {
             .fetch_one(self.connection())
             .await?
             .number("revision")
+    }
+
+    /// As [`Self::bump_node`], where nobody asks for the number.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn advance_node(&mut self, id: NodeId) -> Result<()> {
+        self.change("UPDATE node SET revision = revision + 1 WHERE id = ?", |values| {
+            values.push_bind(blob(id.0));
+        })
+        .await
     }
 
     /// The next revision of every node's desired state: something that all of them carry has changed.

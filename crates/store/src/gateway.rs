@@ -53,6 +53,8 @@ macro_rules! gateway {
     };
 }
 
+pub(crate) use gateway;
+
 /// VPN gateways with all that a record holds, in one statement.
 const GATEWAY: &str = gateway!(
     "(SELECT group_concat(hex(connection.id), '' ORDER BY connection.seq) FROM connection WHERE vpn_gateway_id = vpn_gateway.id)"
@@ -61,7 +63,7 @@ const GATEWAY: &str = gateway!(
 /// As [`GATEWAY`], without the connections.
 const CARRIER: &str = concat!(gateway!("NULL"), " WHERE vpn_gateway.id IN (SELECT unhex(value) FROM json_each(?))");
 
-fn record(row: &SqliteRow) -> Result<GatewayRecord> {
+pub(crate) fn record(row: &SqliteRow) -> Result<GatewayRecord> {
     Ok(GatewayRecord {
         gateway: VpnGateway {
             id: row.id("id")?,
@@ -89,6 +91,17 @@ fn record(row: &SqliteRow) -> Result<GatewayRecord> {
     })
 }
 
+impl GatewayRecord {
+    /// What [`Writer::bump_gateway`] makes of it.
+    pub fn bump(&mut self, now: Timestamp) {
+        let refusal = self.observed.as_ref().and_then(|observed| observed.refusal.as_ref());
+        if self.pending_since.is_none() || refusal.is_some_and(|refusal| refusal.revision == self.config_revision) {
+            self.pending_since = Some(now);
+        }
+        self.config_revision += 1;
+    }
+}
+
 impl Reader {
     /// A VPN gateway, unless it is gone.
     ///
@@ -100,6 +113,14 @@ impl Reader {
             .first()
             .map(record)
             .transpose()
+    }
+
+    /// As [`Self::vpn_gateway`], with no `connection_ids`.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn carrier(&mut self, id: VpnGatewayId) -> Result<Option<GatewayRecord>> {
+        Ok(self.carriers([id]).await?.pop().filter(|record| !record.gone))
     }
 
     /// The VPN gateways with these ids, in no order and with no `connection_ids`: what the statuses of connections derive from.
@@ -235,16 +256,13 @@ impl Writer {
     /// # Errors
     /// If the database fails.
     pub async fn bump_gateway(&mut self, id: VpnGatewayId, now: Timestamp) -> Result<()> {
-        sqlx::query(
-            "UPDATE vpn_gateway SET pending_since = CASE WHEN pending_since IS NULL OR EXISTS (SELECT 1 FROM gateway_observed \
+        let sql = "UPDATE vpn_gateway SET pending_since = CASE WHEN pending_since IS NULL OR EXISTS (SELECT 1 FROM gateway_observed \
              WHERE gateway_id = vpn_gateway.id AND json_extract(refusal, '$.revision') = vpn_gateway.config_revision) \
-             THEN ?1 ELSE pending_since END, config_revision = config_revision + 1 WHERE id = ?2",
-        )
-        .bind(now.0)
-        .bind(blob(id.0))
-        .execute(self.connection())
-        .await?;
-        Ok(())
+             THEN ? ELSE pending_since END, config_revision = config_revision + 1 WHERE id = ?";
+        self.change(sql, |values| {
+            values.push_bind(now.0).push_bind(blob(id.0));
+        })
+        .await
     }
 
     /// Sets since when the node owes an acknowledgement.
@@ -331,13 +349,11 @@ impl Writer {
         status: VpnGatewayStatus,
         now: Timestamp,
     ) -> Result<()> {
-        sqlx::query("UPDATE vpn_gateway SET status = ?1, updated_at = ?2 WHERE id = ?3 AND status <> ?1")
-            .bind(status.as_str())
-            .bind(now.0)
-            .bind(blob(id.0))
-            .execute(self.connection())
-            .await?;
-        Ok(())
+        let sql = "UPDATE vpn_gateway SET status = ?, updated_at = ? WHERE id = ? AND status <> ?";
+        self.change(sql, |values| {
+            values.push_bind(status.as_str()).push_bind(now.0).push_bind(blob(id.0)).push_bind(status.as_str());
+        })
+        .await
     }
 
     /// How many gateways each of the given nodes carries decides where the next one goes: the emptiest node of the zone that is up.

@@ -59,7 +59,7 @@ pub struct Pool {
     pub prefix: IpNet,
 }
 
-fn project(row: &SqliteRow) -> Result<Project> {
+pub(crate) fn project(row: &SqliteRow) -> Result<Project> {
     let ula = row.bytes("ula")?;
     Ok(Project {
         id: row.id("id")?,

@@ -9,6 +9,7 @@
 //! Secrets arrive and leave as envelopes: this crate never sees a key.
 
 mod audit;
+mod callers;
 mod catalog;
 mod connection;
 mod customer;
@@ -16,6 +17,7 @@ mod event;
 mod flap;
 mod fleet;
 mod gateway;
+mod gather;
 mod identity;
 mod list;
 mod network;
@@ -23,6 +25,7 @@ mod operator;
 mod options;
 mod organization;
 mod owed;
+mod premises;
 mod route;
 mod row;
 mod secret;
@@ -36,9 +39,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use causeway_model::resource::Caller;
-use causeway_model::{Error, Timestamp};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Sqlite, SqliteConnection, Transaction};
+use causeway_model::{Error, ProjectId, Timestamp};
+use futures_util::TryStreamExt as _;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions as _, Either, Executor as _, Sqlite, Transaction};
 
 pub use audit::AuditFilter;
 pub use connection::{ConnectionRecord, PreviousKey, Tunnel};
@@ -51,12 +57,14 @@ pub use list::{Kind, Scope};
 pub use operator::UsageRow;
 pub use options::BgpOptions;
 pub use organization::Organization;
-pub use owed::{OwedMark, Owing};
+pub use owed::OwedMark;
+pub use premises::{Neighbour, Premises};
 pub use route::NextHopCandidate;
 pub use secret::{SecretRecord, StoredVersion};
 pub use vpc::{Attachment, VpcConfig, VpcObserved, VpcOwed};
 
 use catalog::Catalog;
+use gather::{Gathered, Link, Values};
 use row::{RowExt, blob};
 use turn::{Turn, Turns};
 
@@ -155,12 +163,28 @@ impl Store {
         Ok(Reader { session, catalog: Arc::clone(&self.catalog) })
     }
 
+    /// The key whose secret has this SHA-256, as of the last commit.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn caller(&self, hash: &[u8; 32]) -> Result<Option<ApiKey>> {
+        let generation = match self.catalog.callers().find(hash) {
+            Ok(key) => return Ok(Some(key)),
+            Err(generation) => generation,
+        };
+        let key = self.read().await?.api_key_by_hash(hash).await?;
+        if let Some(key) = &key {
+            self.catalog.callers().remember(generation, *hash, key.clone());
+        }
+        Ok(key)
+    }
+
     /// The one transaction that may write; waits for its turn. Dropped without [`Writer::commit`] it leaves nothing behind.
     ///
     /// # Errors
     /// If the turn does not come in time.
     pub async fn write(&self) -> Result<Writer> {
-        let session = Session::Turn(self.turns.take().await?);
+        let session = Session::Turn(self.turns.take().await?, Gathered::default());
         Ok(Writer { reader: Reader { session, catalog: Arc::clone(&self.catalog) } })
     }
 
@@ -180,16 +204,29 @@ pub struct Reader {
 enum Session {
     /// A snapshot.
     Snapshot(Transaction<'static, Sqlite>),
-    /// A turn to write.
-    Turn(Turn),
+    /// A turn to write, and changes that wait for their way.
+    Turn(Turn, Gathered),
 }
 
 impl Reader {
-    fn connection(&mut self) -> &mut SqliteConnection {
+    fn connection(&mut self) -> Link<'_> {
         match &mut self.session {
-            Session::Snapshot(transaction) => transaction,
-            Session::Turn(turn) => turn.connection(),
+            Session::Snapshot(transaction) => Link::new(transaction, None),
+            Session::Turn(turn, gathered) => Link::new(turn.connection(), Some(gathered)),
         }
+    }
+
+    /// The rows of several statements, statement by statement, in one way to the database. Every `?` has its value, none is numbered.
+    pub(crate) async fn several(&mut self, sql: &'static str, values: Values) -> Result<Vec<Vec<SqliteRow>>> {
+        let mut answers = vec![Vec::new()];
+        let mut steps = self.connection().fetch_many(values.query(sql)?);
+        while let Some(step) = steps.try_next().await? {
+            match (step, answers.last_mut()) {
+                (Either::Right(row), Some(rows)) => rows.push(row),
+                (Either::Left(_), _) | (_, None) => answers.push(Vec::new()),
+            }
+        }
+        Ok(answers)
     }
 
     /// Number of the newest outbox event; 0 before the first.
@@ -223,44 +260,68 @@ impl DerefMut for Writer {
 }
 
 impl Writer {
+    /// Changes go together from now on, with the next look at the database or at the commit: what it refuses, it refuses then.
+    #[must_use]
+    pub fn gathering(mut self) -> Self {
+        if let Session::Turn(_, gathered) = &mut self.reader.session {
+            gathered.waits = true;
+        }
+        self
+    }
+
+    /// A change whose answer nobody waits for. Every `?` has its value, none is numbered.
+    pub(crate) async fn change(&mut self, sql: &str, bind: impl FnOnce(&mut Values)) -> Result<()> {
+        if let Session::Turn(turn, gathered) = &mut self.reader.session {
+            gathered.add(sql, bind);
+            if gathered.is_due() {
+                gathered.flush(turn.connection()).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Makes everything written durable and visible. Once this is called, that happens even if nobody waits for the answer.
     ///
     /// # Errors
     /// If the database fails; then nothing was written.
     pub async fn commit(self) -> Result<()> {
         match self.reader.session {
-            Session::Turn(turn) => turn.commit().await,
+            Session::Turn(turn, gathered) => turn.commit(gathered).await,
             Session::Snapshot(transaction) => Ok(transaction.commit().await?),
         }
     }
 
-    /// The audit record and the outbox event of one change by a caller.
+    /// The audit record and the outbox event of one change by a caller. `project`: the object's, where it is known; else it is looked up.
     ///
     /// # Errors
     /// If the database fails.
     pub async fn record(
         &mut self,
         caller: &Caller,
+        project: Option<ProjectId>,
         now: Timestamp,
         action: &str,
         resource: &str,
         resource_id: &str,
         details: &BTreeMap<String, String>,
     ) -> Result<()> {
-        let project = self.project_of(resource, resource_id).await?;
-        sqlx::query(
-            "INSERT INTO audit_record (at, access_key, request_id, action, resource, resource_id, project_id, details) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(now.0)
-        .bind(&caller.access_key)
-        .bind(blob(caller.request_id))
-        .bind(action)
-        .bind(resource)
-        .bind(resource_id)
-        .bind(project.map(|id| blob(id.0)))
-        .bind(row::to_json(details))
-        .execute(self.connection())
+        let project = match project {
+            Some(project) => Some(project),
+            None => self.project_of(resource, resource_id).await?,
+        };
+        let sql = "INSERT INTO audit_record (at, access_key, request_id, action, resource, resource_id, project_id, details) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+        self.change(sql, |values| {
+            values
+                .push_bind(now.0)
+                .push_bind(&caller.access_key)
+                .push_bind(blob(caller.request_id))
+                .push_bind(action)
+                .push_bind(resource)
+                .push_bind(resource_id)
+                .push_bind(project.map(|id| blob(id.0)))
+                .push_bind(row::to_json(details));
+        })
         .await?;
         // What is deleted at once has no history any more.
         let kept = resource == "vpn_gateway" || resource == "connection" && action != "delete";
@@ -276,14 +337,11 @@ impl Writer {
     /// # Errors
     /// If the database fails.
     pub async fn emit(&mut self, now: Timestamp, kind: &str, action: &str, object_id: &str) -> Result<()> {
-        sqlx::query("INSERT INTO outbox (at, kind, action, object_id) VALUES (?, ?, ?, ?)")
-            .bind(now.0)
-            .bind(kind)
-            .bind(action)
-            .bind(object_id)
-            .execute(self.connection())
-            .await?;
-        Ok(())
+        let sql = "INSERT INTO outbox (at, kind, action, object_id) VALUES (?, ?, ?, ?)";
+        self.change(sql, |values| {
+            values.push_bind(now.0).push_bind(kind).push_bind(action).push_bind(object_id);
+        })
+        .await
     }
 
     /// Forgets all but the newest `keep` outbox events.

@@ -11,6 +11,7 @@ use sqlx::{AssertSqlSafe, QueryBuilder, Sqlite};
 use uuid::Uuid;
 
 use crate::catalog::{Catalog, Filter};
+use crate::gather::{Values, insertion};
 use crate::row::{RowExt, blob, name_forms, to_json};
 use crate::{Reader, Result, Session, Writer};
 
@@ -59,6 +60,20 @@ pub enum Scope {
     /// None.
     Nothing,
 }
+
+/// The columns of what all kinds have in common.
+const COMMON: [&str; 10] = [
+    "id",
+    "organization_id",
+    "project_id",
+    "region",
+    "name",
+    "name_folded",
+    "name_sort",
+    "tags",
+    "created_at",
+    "updated_at",
+];
 
 /// How often a page is looked up whose objects are being deleted.
 const TRIES: u32 = 3;
@@ -167,7 +182,7 @@ impl Reader {
         let catalog = match self.session {
             Session::Snapshot(_) => Arc::clone(&self.catalog),
             // What a writer has changed is in no catalogue yet.
-            Session::Turn(_) => Catalog::load_only(self.connection(), table).await?,
+            Session::Turn(..) => Catalog::load_only(self.connection().settled().await?, table).await?,
         };
         loop {
             let (page, total) = catalog.page(table, region, scope, list, filters.clone()).await?;
@@ -248,33 +263,25 @@ impl Writer {
         id: Uuid,
         meta: &Meta,
         more: &[&'static str],
-        bind: impl FnOnce(&mut sqlx::query_builder::Separated<'_, Sqlite, &'static str>),
+        bind: impl FnOnce(&mut Values),
     ) -> Result<()> {
         let (folded, sort) = name_forms(&meta.name);
-        let mut query = QueryBuilder::new("INSERT INTO ");
-        query.push(kind.as_str());
-        query.push(
-            " (id, organization_id, project_id, region, name, name_folded, name_sort, tags, created_at, updated_at",
-        );
-        for column in more {
-            query.push(", ").push(column);
-        }
-        query.push(") VALUES (");
-        let mut values = query.separated(", ");
-        values
-            .push_bind(blob(id))
-            .push_bind(blob(meta.organization_id.0))
-            .push_bind(blob(meta.project_id.0))
-            .push_bind(meta.region.clone())
-            .push_bind(meta.name.clone())
-            .push_bind(folded)
-            .push_bind(sort)
-            .push_bind(to_json(&meta.tags))
-            .push_bind(meta.created_at.0)
-            .push_bind(meta.updated_at.0);
-        bind(&mut values);
-        query.push(")");
-        query.build().execute(self.connection()).await?;
+        let sql = insertion(kind.as_str(), COMMON.iter().chain(more).copied());
+        self.change(&sql, |values| {
+            values
+                .push_bind(blob(id))
+                .push_bind(blob(meta.organization_id.0))
+                .push_bind(blob(meta.project_id.0))
+                .push_bind(&meta.region)
+                .push_bind(&meta.name)
+                .push_bind(folded)
+                .push_bind(sort)
+                .push_bind(to_json(&meta.tags))
+                .push_bind(meta.created_at.0)
+                .push_bind(meta.updated_at.0);
+            bind(values);
+        })
+        .await?;
         self.add_tags(id, &meta.tags).await
     }
 
@@ -322,18 +329,21 @@ impl Writer {
 
     /// Makes `tags` the ones that the filter finds the object by.
     pub(crate) async fn index_tags(&mut self, id: Uuid, tags: &[String]) -> Result<()> {
-        sqlx::query("DELETE FROM tag WHERE owner = ?").bind(blob(id)).execute(self.connection()).await?;
+        self.change("DELETE FROM tag WHERE owner = ?", |values| {
+            values.push_bind(blob(id));
+        })
+        .await?;
         self.add_tags(id, tags).await
     }
 
     async fn add_tags(&mut self, id: Uuid, tags: &[String]) -> Result<()> {
-        for tag in tags {
-            sqlx::query("INSERT OR IGNORE INTO tag (tag, owner) VALUES (?, ?)")
-                .bind(tag)
-                .bind(blob(id))
-                .execute(self.connection())
-                .await?;
+        if tags.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let sql = "INSERT OR IGNORE INTO tag (tag, owner) SELECT value, ? FROM json_each(?)";
+        self.change(sql, |values| {
+            values.push_bind(blob(id)).push_bind(to_json(&tags));
+        })
+        .await
     }
 }

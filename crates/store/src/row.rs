@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use causeway_model::Timestamp;
 use causeway_model::resource::Meta;
+use causeway_model::{Family, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::Row;
@@ -21,6 +21,12 @@ pub(crate) fn blob(id: Uuid) -> Vec<u8> {
 /// Ids as a statement takes any number of them: `unhex(value)` of each element of this JSON array.
 pub(crate) fn id_array(ids: impl IntoIterator<Item = Uuid>) -> String {
     to_json(&ids.into_iter().map(|id| id.simple().to_string()).collect::<Vec<_>>())
+}
+
+/// Octets as a statement takes any number of them: as [`id_array`].
+pub(crate) fn octet_array<T: AsRef<[u8]>>(values: impl IntoIterator<Item = T>) -> String {
+    let hexadecimal = |value: T| value.as_ref().iter().map(|octet| format!("{octet:02x}")).collect::<String>();
+    to_json(&values.into_iter().map(hexadecimal).collect::<Vec<_>>())
 }
 
 /// An address as it is stored.
@@ -117,6 +123,24 @@ pub(crate) trait RowExt {
     /// An address.
     fn address(&self, column: &'static str) -> Result<IpAddr> {
         self.opt_address(column)?.ok_or_else(|| corrupt(column, "is NULL"))
+    }
+
+    /// Addresses of a family in hexadecimal digits, one behind the other; NULL is none.
+    fn addresses(&self, column: &'static str, family: Family) -> Result<Vec<IpAddr>> {
+        let text = self.opt_text(column)?.unwrap_or_default();
+        let number = |digits: &[u8]| {
+            let digits = std::str::from_utf8(digits).map_err(|error| corrupt(column, error))?;
+            u128::from_str_radix(digits, 16).map_err(|error| corrupt(column, error))
+        };
+        let width = usize::from(family.max_prefix_len() / 4);
+        let address = |digits: &[u8]| {
+            Ok(match (family, number(digits)?) {
+                // Eight digits at most.
+                (Family::Ipv4, bits) => Ipv4Addr::from_bits(u32::try_from(bits).unwrap_or(u32::MAX)).into(),
+                (Family::Ipv6, bits) => Ipv6Addr::from_bits(bits).into(),
+            })
+        };
+        text.as_bytes().chunks(width).map(address).collect()
     }
 
     /// A value with a text form.

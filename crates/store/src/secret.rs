@@ -274,21 +274,20 @@ impl Writer {
     /// # Errors
     /// If the revision exists.
     pub async fn insert_secret_version(&mut self, version: &SecretVersion, data: &[u8]) -> Result<()> {
-        sqlx::query(
-            "INSERT INTO secret_version (secret_id, revision, status, description, data_crc32, data, created_at, updated_at) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(blob(version.secret_id.0))
-        .bind(version.revision)
-        .bind(word(version.status))
-        .bind(&version.description)
-        .bind(version.data_crc32)
-        .bind(data)
-        .bind(version.created_at.0)
-        .bind(version.updated_at.0)
-        .execute(self.connection())
-        .await?;
-        Ok(())
+        let sql = "INSERT INTO secret_version (secret_id, revision, status, description, data_crc32, data, created_at, updated_at) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+        self.change(sql, |values| {
+            values
+                .push_bind(blob(version.secret_id.0))
+                .push_bind(version.revision)
+                .push_bind(word(version.status))
+                .push_bind(&version.description)
+                .push_bind(version.data_crc32)
+                .push_bind(data)
+                .push_bind(version.created_at.0)
+                .push_bind(version.updated_at.0);
+        })
+        .await
     }
 
     /// Sets a version's status. Deleting wipes its data.

@@ -1,6 +1,6 @@
 //! Writers take turns on one connection, and those that queue share one commit.
 //!
-//! A turn is a savepoint within an open transaction. Whoever opens the transaction also queues the task that will commit it, behind the
+//! A turn is a savepoint within an open transaction; who keeps his changes leaves a fresh one to the next. Whoever opens the transaction also queues the task that will commit it, behind the
 //! writers that wait already: their changes and this one become durable with one sync to disk, and each of them gets its answer only
 //! after it. A turn that is given up is undone to its savepoint and costs the others nothing. If the commit fails, it has failed for all.
 
@@ -13,6 +13,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 use tokio::time::timeout;
 
 use crate::catalog::{Catalog, Touched};
+use crate::gather::Gathered;
 use crate::{PATIENCE, Result, StoreError};
 
 /// A commit takes in whoever has come meanwhile this often.
@@ -34,9 +35,12 @@ pub(crate) struct Turns {
 enum Savepoint {
     /// It is a running turn's, or one's that was given up.
     Loose,
-    /// Its changes stay.
-    Kept,
+    /// Nothing was done since: the changes of the turn before stay.
+    Fresh,
 }
+
+/// Keeps a turn's changes and is ready for the next one.
+const KEEP: &str = "RELEASE use_case; SAVEPOINT use_case";
 
 type Answer = oneshot::Sender<Result<(), Arc<StoreError>>>;
 
@@ -78,6 +82,9 @@ impl Turns {
             let turn = Arc::clone(&self.batch).lock_owned();
             timeout(PATIENCE, turn).await.map_err(|_| sqlx::Error::PoolTimedOut)?
         };
+        if batch.top == Some(Savepoint::Fresh) && !batch.closed {
+            return Ok(Turn::new(batch));
+        }
         let turns = Arc::clone(self);
         // In a task of its own, which ends even where the caller is gone: half a statement would leave the transaction in doubt.
         let begun = tokio::spawn(async move { turns.begin(batch).await });
@@ -88,29 +95,22 @@ impl Turns {
         if batch.closed {
             return Err(sqlx::Error::PoolClosed.into());
         }
-        let next = match batch.top {
-            None => None,
-            Some(Savepoint::Loose) => Some("ROLLBACK TO use_case"),
-            Some(Savepoint::Kept) => Some("RELEASE use_case; SAVEPOINT use_case"),
-        };
-        if let Some(sql) = next {
-            match batch.connection.execute(sql).await {
-                Ok(_) => {
-                    batch.top = Some(Savepoint::Loose);
-                    return Ok(Turn { batch });
-                }
+        match batch.top {
+            None => {}
+            Some(Savepoint::Fresh) => return Ok(Turn::new(batch)),
+            Some(Savepoint::Loose) => match batch.connection.execute("ROLLBACK TO use_case").await {
+                Ok(_) => return Ok(Turn::new(batch)),
                 // SQLite gives up a whole transaction when it cannot write.
                 Err(error) => batch.fail(error.into()).await,
-            }
+            },
         }
         const BEGIN: &str = "BEGIN IMMEDIATE; SAVEPOINT use_case";
         if batch.connection.execute(BEGIN).await.is_err() {
             batch.reconnect().await?;
             batch.connection.execute(BEGIN).await?;
         }
-        batch.top = Some(Savepoint::Loose);
         tokio::spawn(self.commit_later());
-        Ok(Turn { batch })
+        Ok(Turn::new(batch))
     }
 
     /// Commits when everybody who waits now has had his turn.
@@ -153,17 +153,28 @@ impl Drop for Waiting<'_> {
 }
 
 impl Turn {
+    fn new(mut batch: OwnedMutexGuard<Batch>) -> Self {
+        batch.top = Some(Savepoint::Loose);
+        Self { batch }
+    }
+
     /// The connection.
     pub(crate) fn connection(&mut self) -> &mut SqliteConnection {
         &mut self.batch.connection
     }
 
-    /// Keeps what was done and waits until it is durable.
-    pub(crate) async fn commit(mut self) -> Result<()> {
+    /// Keeps what was done, makes the changes that still wait, and waits until everything is durable.
+    pub(crate) async fn commit(mut self, mut gathered: Gathered) -> Result<()> {
         let (answer, durable) = oneshot::channel();
-        self.batch.top = Some(Savepoint::Kept);
-        self.batch.members.push(answer);
-        drop(self);
+        // In a task of its own, as where it began.
+        let kept = tokio::spawn(async move {
+            let batch = &mut *self.batch;
+            gathered.flush_with(&mut batch.connection, KEEP).await?;
+            batch.top = Some(Savepoint::Fresh);
+            batch.members.push(answer);
+            Ok::<_, StoreError>(())
+        });
+        kept.await.map_err(|_| sqlx::Error::WorkerCrashed)??;
         durable.await.map_err(|_| sqlx::Error::WorkerCrashed)?.map_err(StoreError::Commit)
     }
 }

@@ -12,7 +12,7 @@ use causeway_model::{
     SubnetId, Timestamp, VpcId, VpnGatewayId,
 };
 use causeway_store::{
-    AuditFilter, Kind, OwedMark, Owing, Project, Scope, SecretRecord, Store, StoreError, Tunnel, Writer,
+    AuditFilter, ConnectionRecord, Kind, OwedMark, Project, Scope, SecretRecord, Store, StoreError, Tunnel, Writer,
 };
 use ipnet::IpNet;
 use uuid::Uuid;
@@ -378,6 +378,57 @@ async fn a_tunnel_is_one_connections() {
 }
 
 #[tokio::test]
+async fn a_connection_s_premises_are_what_the_single_looks_say() {
+    let fixture = Fixture::new().await;
+    let mut tx = fixture.store.write().await.expect("begins").gathering();
+    let gateways = [fixture.gateway(&mut tx, 2).await, fixture.gateway(&mut tx, 3).await];
+    let customer = fixture.customer(&mut tx).await;
+    let outside = ("192.0.2.2", "203.0.113.1");
+    let id = gateways[0].id;
+    let made = fixture.connection(&mut tx, id, customer, "169.254.0.1/30", outside).await.expect("inserts");
+    fixture
+        .connection(&mut tx, gateways[1].id, customer, "169.254.0.5/30", ("192.0.2.3", outside.1))
+        .await
+        .expect("inserts");
+    let record = tx.connection_by_id(made.id).await.expect("reads").expect("there");
+    assert_eq!(record, ConnectionRecord::new(made.clone()), "the record that a new connection has");
+    tx.set_quota(fixture.project, "connections", Some(7)).await.expect("sets");
+
+    let premises = tx.premises(fixture.project, id, customer, [None, None]).await.expect("reads");
+    assert_eq!(premises.project, tx.project(fixture.project).await.expect("reads"));
+    assert_eq!(premises.gateway, tx.carrier(id).await.expect("reads"));
+    assert_eq!(premises.node, None, "it is on none");
+    assert_eq!(
+        (premises.public.as_slice(), premises.connections, premises.allowed),
+        (&[address(outside.0)][..], 1, Some(10))
+    );
+    assert_eq!(premises.customer.as_ref().map(|customer| customer.id), Some(customer));
+    assert_eq!(premises.quota, tx.quota(fixture.project, "connections").await.expect("reads"));
+    assert_eq!(premises.quota, (Some(7), 2));
+    let [neighbour] = premises.between.as_slice() else { panic!("one tunnel is between them: {:?}", premises.between) };
+    let tunnel = Tunnel { local: address(outside.0), peer: address(outside.1), identity: None };
+    assert_eq!((neighbour.connection, &neighbour.tunnel), (made.id, &tunnel));
+    for family in Family::ALL {
+        let mut taken = premises.taken(family).to_vec();
+        taken.sort_unstable();
+        taken.dedup();
+        assert_eq!(taken, tx.taken_interconnections(id, customer, family).await.expect("reads"));
+    }
+    assert_eq!(premises.taken(Family::Ipv4).len(), 6, "two at the gateway and four at the customer's");
+    assert!(premises.own.is_empty() && premises.policies.is_empty());
+
+    let node = NodeId::random();
+    tx.register_node(node, ZONE, Uuid::new_v4(), "1", NOW).await.expect("registers");
+    tx.place_gateway(id, node).await.expect("places");
+    let premises = tx.premises(fixture.project, id, customer, [None, None]).await.expect("reads");
+    assert_eq!(premises.node.map(|node| node.id), Some(node));
+    let nowhere = (ProjectId::random(), VpnGatewayId::random(), CustomerGatewayId::random());
+    let premises = tx.premises(nowhere.0, nowhere.1, nowhere.2, [None, None]).await.expect("reads");
+    assert!(premises.project.is_none() && premises.gateway.is_none() && premises.customer.is_none());
+    assert_eq!((premises.connections, premises.allowed, premises.quota), (0, None, (None, 0)));
+}
+
+#[tokio::test]
 async fn what_is_referred_to_cannot_go() {
     let fixture = Fixture::new().await;
     let mut tx = fixture.store.write().await.expect("begins");
@@ -398,9 +449,12 @@ async fn revisions_count_and_the_deadline_does_not_start_over() {
     let mut tx = fixture.store.write().await.expect("begins");
     let id = fixture.gateway(&mut tx, 2).await.id;
     let later = NOW.plus_seconds(5);
+    let mut bumped = tx.vpn_gateway(id).await.expect("reads").expect("there");
+    bumped.bump(later);
     tx.bump_gateway(id, later).await.expect("bumps");
     let record = tx.vpn_gateway(id).await.expect("reads").expect("there");
     assert_eq!((record.config_revision, record.pending_since), (2, Some(NOW)), "still the first one's deadline");
+    assert_eq!(record, bumped, "the record follows the row");
     let refusal = causeway_model::observed::Refusal { revision: 2, item: "i".into(), error: "e".into() };
     let observed = causeway_store::GatewayObserved {
         applied_revision: 1,
@@ -409,8 +463,11 @@ async fn revisions_count_and_the_deadline_does_not_start_over() {
         observed_at: NOW,
     };
     tx.set_gateway_observed(id, &observed).await.expect("writes");
+    let mut bumped = tx.carrier(id).await.expect("reads").expect("there");
+    bumped.bump(later);
     tx.bump_gateway(id, later).await.expect("bumps");
     let record = tx.vpn_gateway(id).await.expect("reads").expect("there");
+    assert_eq!(record, bumped, "the record follows the row");
     assert_eq!((record.config_revision, record.pending_since), (3, Some(later)), "a refused one was answered");
     assert_eq!(record.observed, Some(observed));
     let node = NodeId::random();
@@ -495,7 +552,7 @@ async fn records_and_events_keep_their_order() {
     let mut tx = fixture.store.write().await.expect("begins");
     for number in 0..5 {
         let details = [("n".to_owned(), number.to_string())].into();
-        tx.record(&caller, NOW, "create", "vpc", "id", &details).await.expect("writes");
+        tx.record(&caller, None, NOW, "create", "vpc", "id", &details).await.expect("writes");
     }
     let page = ListQuery { page: 2, page_size: 2, descending: true, ..list() };
     let (records, total) = tx.audit_records(&page, &AuditFilter::default()).await.expect("reads");
@@ -520,7 +577,8 @@ async fn what_is_owed_is_seen_once_and_in_its_order() {
     tx.commit().await.expect("commits");
     let mut reader = world.store.read().await.expect("begins");
     let look = async |reader: &mut causeway_store::Reader, mark, until, limit| {
-        reader.gateways_owing(Owing::Gateway, mark, Timestamp(until), limit).await.expect("looks")
+        let (found, mark) = reader.gateways_owing(mark, Timestamp(until), limit).await.expect("looks");
+        (found.iter().map(|record| record.gateway.id).collect::<Vec<_>>(), mark)
     };
     let (found, mark) = look(&mut reader, OwedMark::default(), 25, 2).await;
     assert_eq!(found, [ids[1], ids[2]], "of two since the same time the older object comes first");

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use causeway_store::Store;
+use causeway_model::resource::{Meta, Vpc};
+use causeway_model::{OrganizationId, ProjectId, Timestamp, VpcId};
+use causeway_store::{Project, Store};
 use tokio::task::JoinSet;
 
 async fn store() -> (Store, tempfile::TempDir) {
@@ -68,6 +70,72 @@ async fn whoever_stops_waiting_blocks_nobody_and_is_committed_once_he_asked_for_
     second.commit().await.expect("commits");
     assert_eq!(setting(&store, "first").await.as_deref(), Some("1"));
     assert_eq!(setting(&store, "second").await.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn gathered_changes_are_seen_by_the_next_look_and_kept_or_left_as_one() {
+    let (store, _directory) = store().await;
+    let now = Timestamp(0);
+    let organization = OrganizationId::random();
+    let mut tx = store.write().await.expect("begins").gathering();
+    tx.insert_organization(organization, "o", now).await.expect("writes");
+    let project = Project {
+        id: ProjectId::random(),
+        organization_id: organization,
+        name: "p".to_owned(),
+        description: String::new(),
+        ula: [0xfd, 0, 0, 0, 0, 1],
+        created_at: now,
+        updated_at: now,
+    };
+    tx.insert_project(&project).await.expect("writes");
+    tx.emit(now, "kind", "one", "object").await.expect("waits");
+    assert_eq!(tx.newest_event().await.expect("reads"), 1, "a look takes along what waited");
+    tx.emit(now, "kind", "two", "object").await.expect("waits");
+    tx.commit().await.expect("commits");
+    let newest = async || store.read().await.expect("begins").newest_event().await.expect("reads");
+    assert_eq!(newest().await, 2, "so does the commit");
+
+    let mut left = store.write().await.expect("begins").gathering();
+    left.emit(now, "kind", "left", "object").await.expect("waits");
+    drop(left);
+    let mut many = store.write().await.expect("begins").gathering();
+    for _ in 0..100 {
+        many.emit(now, "kind", "many", "object").await.expect("waits");
+    }
+    many.commit().await.expect("commits");
+    assert_eq!(newest().await, 102, "what was left is not there, and many are");
+
+    let vpc = |region: &str| Vpc {
+        id: VpcId::random(),
+        meta: Meta {
+            organization_id: organization,
+            project_id: project.id,
+            region: region.to_owned(),
+            name: "v".to_owned(),
+            tags: vec!["a".to_owned(), "b".to_owned(), "a".to_owned()],
+            created_at: now,
+            updated_at: now,
+        },
+        is_default: true,
+        custom_routes_propagation_enabled: true,
+        private_network_count: 0,
+    };
+    let mut refused = store.write().await.expect("begins").gathering();
+    refused.insert_vpc(&vpc("r")).await.expect("waits");
+    refused.emit(now, "kind", "before", "object").await.expect("waits");
+    refused.insert_vpc(&vpc("r")).await.expect("waits: that there is a default already is seen when it goes");
+    let error = refused.newest_event().await.expect_err("the second default");
+    assert!(error.is_unique_violation(), "{error}");
+    refused.commit().await.expect_err("half of it may be done");
+    assert_eq!(newest().await, 102);
+    let mut refused = store.write().await.expect("begins").gathering();
+    refused.insert_vpc(&vpc("r")).await.expect("waits");
+    refused.insert_vpc(&vpc("r")).await.expect("waits");
+    assert!(refused.commit().await.expect_err("the second default").is_unique_violation());
+    let mut good = store.write().await.expect("begins").gathering();
+    good.insert_vpc(&vpc("r")).await.expect("waits");
+    good.commit().await.expect("nothing of the others is there");
 }
 
 #[tokio::test]

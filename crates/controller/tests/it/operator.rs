@@ -49,6 +49,10 @@ async fn keys_end_and_are_revoked() {
     assert_eq!(all.total, 3);
     let support = controller.list_api_keys(operator, &list(), Some(Role::Support), false).await.expect("listed");
     assert_eq!(support.items, std::slice::from_ref(&made.key));
+    for _ in 0..2 {
+        let caller = controller.authenticate(&made.secret_key, Uuid::new_v4()).await.expect("works");
+        assert_eq!((caller.access_key, caller.role), (made.key.access_key.clone(), Role::Support));
+    }
     let revoked = controller.revoke_api_key(operator, &made.key.access_key).await.expect("revoked");
     assert!(revoked.revoked_at.is_some());
     assert_eq!(controller.revoke_api_key(operator, &made.key.access_key).await.expect("again"), revoked);

@@ -17,6 +17,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row as _, SqliteConnection};
 use uuid::Uuid;
 
+use crate::callers::{self, Callers};
 use crate::list::Scope;
 use crate::row::RowExt;
 use crate::{Result, StoreError};
@@ -44,6 +45,15 @@ const LARGE: usize = 10_000;
 pub(crate) struct Catalog {
     keys: Keys,
     tables: Vec<RwLock<Table>>,
+    callers: Callers,
+}
+
+/// Stands for what callers are read from among the kinds.
+const CALLERS: usize = SPECS.len();
+
+/// The kind whose changes are noted.
+fn noted(table: &str) -> Option<usize> {
+    kind(table).or_else(|| callers::TABLES.contains(&table).then_some(CALLERS))
 }
 
 fn kind(table: &str) -> Option<usize> {
@@ -90,13 +100,13 @@ impl Catalog {
             }
             tables.push(RwLock::new(table));
         }
-        Ok(Self { keys, tables })
+        Ok(Self { keys, tables, callers: Callers::default() })
     }
 
     /// Notes in `touched` which rows `connection` changes from now on.
     pub(crate) async fn watch(connection: &mut SqliteConnection, touched: Touched) -> Result<()> {
         connection.lock_handle().await?.set_update_hook(move |change| {
-            if let Some(kind) = kind(change.table) {
+            if let Some(kind) = noted(change.table) {
                 let mut touched = touched.lock().unwrap_or_else(PoisonError::into_inner);
                 // One row is often changed several times in a row.
                 if touched.last() != Some(&(kind, change.rowid)) {
@@ -116,7 +126,10 @@ impl Catalog {
         }
         let mut changes = Vec::new();
         for (kind, mut seqs) in kinds {
-            let Some(spec) = SPECS.get(kind) else { continue };
+            let Some(spec) = SPECS.get(kind) else {
+                changes.push((kind, 0, None));
+                continue;
+            };
             seqs.sort_unstable();
             seqs.dedup();
             let sql = select(spec, " AND seq IN (SELECT value FROM json_each(?))");
@@ -134,10 +147,18 @@ impl Catalog {
     /// Enters what was read.
     pub(crate) fn apply(&self, changes: Changes) {
         for (kind, seq, fresh) in changes {
-            if let Some(table) = self.tables.get(kind) {
-                table.write().unwrap_or_else(PoisonError::into_inner).put(seq, fresh.map(|fresh| fresh.0));
+            match self.tables.get(kind) {
+                Some(table) => {
+                    table.write().unwrap_or_else(PoisonError::into_inner).put(seq, fresh.map(|fresh| fresh.0));
+                }
+                None => self.callers.forget(),
             }
         }
+    }
+
+    /// The keys that were shown lately.
+    pub(crate) const fn callers(&self) -> &Callers {
+        &self.callers
     }
 
     /// The `seq`s of a page of `table` in its order, and how many objects match.
