@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use causeway_model::acl::{Acl, AclRule};
 use causeway_model::observed::{AclCounters, Counter};
 use causeway_model::resource::{Caller, Vpc};
-use causeway_model::status::PLATFORM_DEADLINE;
+use causeway_model::status::owed_fault;
 use causeway_model::view::{AclState, VpcState};
 use causeway_model::{Error, Family, Fault, ReasonCode, Timestamp, VpcId};
-use causeway_store::{Kind, VpcConfig, VpcObserved};
+use causeway_store::{Kind, Reader, VpcConfig, VpcObserved};
 use serde_json::{Value, json};
 
 use crate::access::Intent::{Read, Write};
@@ -142,11 +142,7 @@ impl Controller {
         let mut reader = self.read().await?;
         let vpc = find_vpc(&mut reader, caller, Read, id).await?;
         let config = reader.vpc_config(id).await?;
-        let (observed, complete) = reader.vpc_observed(id).await?;
-        let has_nodes = !reader.nodes().await?.is_empty();
-        let oldest = observed.iter().map(|observed| observed.applied_revision).min();
-        let applied = oldest.filter(|_| complete).unwrap_or(0);
-        let fault = fault(&config, applied, &observed, has_nodes, self.now());
+        let (observed, applied, fault) = owed(&mut reader, id, &config, self.now()).await?;
         let counters = (applied == config.revision).then(|| sum(&observed));
         let (ipv4, ipv6) = match counters {
             Some(sums) => (Some((sums.ipv4, sums.ipv4_default)), Some((sums.ipv6, sums.ipv6_default))),
@@ -164,6 +160,21 @@ impl Controller {
     }
 }
 
+/// What nodes say of a VPC's router, the revision that is in force on all of them, and why that is not the newest.
+pub(crate) async fn owed(
+    reader: &mut Reader,
+    id: VpcId,
+    config: &VpcConfig,
+    now: Timestamp,
+) -> Result<(Vec<VpcObserved>, u64, Option<Fault>)> {
+    let (observed, complete) = reader.vpc_observed(id).await?;
+    let has_nodes = !reader.nodes().await?.is_empty();
+    let oldest = observed.iter().map(|observed| observed.applied_revision).min();
+    let applied = oldest.filter(|_| complete).unwrap_or(0);
+    let fault = fault(config, applied, &observed, has_nodes, now);
+    Ok((observed, applied, fault))
+}
+
 /// Why the newest revision is not in force.
 fn fault(config: &VpcConfig, applied: u64, observed: &[VpcObserved], has_nodes: bool, now: Timestamp) -> Option<Fault> {
     if applied >= config.revision {
@@ -172,13 +183,9 @@ fn fault(config: &VpcConfig, applied: u64, observed: &[VpcObserved], has_nodes: 
     if !has_nodes {
         return Some(ReasonCode::NoNode.into());
     }
-    let refusals = observed.iter().filter_map(|observed| observed.refusal.as_ref());
-    if let Some(refusal) = refusals.into_iter().find(|refusal| refusal.revision == config.revision) {
-        let fault = Fault::new(ReasonCode::ConfigRefused);
-        return Some(fault.with("item", refusal.item.clone()).with("error", refusal.error.clone()));
-    }
-    let owed = config.pending_since.map_or(0.0, |since| now.seconds_since(since));
-    Some(if owed < PLATFORM_DEADLINE { ReasonCode::ConfigPending } else { ReasonCode::ConfigOverdue }.into())
+    let mut refusals = observed.iter().filter_map(|observed| observed.refusal.as_ref());
+    let refusal = refusals.find(|refusal| refusal.revision == config.revision);
+    Some(owed_fault(config.pending_since.map_or(0.0, |since| now.seconds_since(since)), refusal))
 }
 
 /// The counters of all nodes together.

@@ -1,14 +1,18 @@
 //! Where prefixes and packets go in a VPC, and why: the store's objects and facts as [`causeway_model::explain`] takes them.
 
 use causeway_model::explain::{Explanation, Picture, Question, Way, explain};
+use causeway_model::observed::Refusal;
+use causeway_model::reason::{Fault, ReasonCode};
 use causeway_model::resource::Caller;
-use causeway_model::{Family, VpcId};
-use causeway_store::{ConnectionRecord, Reader};
+use causeway_model::status::{NodeState, owed_fault};
+use causeway_model::{Family, Timestamp, VpcId};
+use causeway_store::{ConnectionRecord, GatewayRecord, NodeRecord, Reader};
 
 use crate::access::Intent::Read;
 use crate::connection::policy_desired;
 use crate::network::find_vpc;
-use crate::{Controller, Result};
+use crate::status::node_of;
+use crate::{Controller, Result, acl};
 
 impl Controller {
     /// Explains where a prefix or a packet goes in a VPC, and why.
@@ -33,20 +37,72 @@ impl Controller {
         let networks = reader.networks_by_vpc(self.region()).await?;
         let networks = networks.into_iter().filter(|(of, _, _)| *of == vpc).map(|(_, id, subnets)| (id, subnets));
         let config = reader.vpc_config(vpc).await?;
+        let (revision, now) = (config.revision, self.now());
+        let (_, applied, fault) = acl::owed(reader, vpc, &config, now).await?;
         let mut picture = Picture {
             networks: networks.collect(),
             custom_routes: reader.custom_routes(self.region()).await?.remove(&vpc).unwrap_or_default(),
             acl_ipv4: config.acl_ipv4,
             acl_ipv6: config.acl_ipv6,
             ways: Vec::new(),
+            caveats: fault
+                .map(|fault| caveat(fault, &format!("router of VPC {vpc}"), applied, revision))
+                .into_iter()
+                .collect(),
         };
         for gateway in reader.gateways_of_vpc(vpc).await? {
+            let node = node_of(reader, &gateway).await?;
             for record in reader.connection_records(gateway.gateway.id).await? {
-                picture.ways.push(way(reader, record, gateway.gateway.locked).await?);
+                let caveats = caveats(&gateway, &record, node.as_ref(), now);
+                picture.ways.push(Way { caveats, ..way(reader, record, gateway.gateway.locked).await? });
             }
         }
         Ok(picture)
     }
+}
+
+/// What a node has not put in force of `item`, in numbers.
+fn caveat(fault: Fault, item: &str, applied: u64, desired: u64) -> Fault {
+    fault.with("of", item).with("applied_revision", applied.to_string()).with("desired_revision", desired.to_string())
+}
+
+/// What the node owes a connection and its gateway, or that nothing is heard of it.
+fn caveats(
+    gateway: &GatewayRecord,
+    record: &ConnectionRecord,
+    node: Option<&NodeRecord>,
+    now: Timestamp,
+) -> Vec<Fault> {
+    let mut found = Vec::new();
+    if node.is_none_or(|node| node.silent || !matches!(node.state, NodeState::Up | NodeState::ConfigFail)) {
+        let heard = node.and_then(|node| node.reported_at).map_or("never".to_owned(), |at| at.to_string());
+        let of = format!("VPN gateway {}", gateway.gateway.id);
+        found.push(Fault::new(ReasonCode::NodeUnreachable).with("of", of).with("last_heard", heard));
+    }
+    let mut owed = |item: String, applied: u64, desired: u64, since: Option<Timestamp>, refusal: Option<&Refusal>| {
+        if applied < desired {
+            let seconds = since.map_or(0.0, |since| now.seconds_since(since));
+            let fault = owed_fault(seconds, refusal.filter(|refusal| refusal.revision == desired));
+            found.push(caveat(fault, &item, applied, desired));
+        }
+    };
+    let seen = gateway.observed.as_ref();
+    owed(
+        format!("VPN gateway {}", gateway.gateway.id),
+        seen.map_or(0, |seen| seen.applied_revision),
+        gateway.config_revision,
+        gateway.pending_since,
+        seen.and_then(|seen| seen.refusal.as_ref()),
+    );
+    let seen = record.observed.as_ref();
+    owed(
+        format!("connection {}", record.connection.id),
+        seen.map_or(0, |seen| seen.applied_revision),
+        record.config_revision,
+        record.pending_since,
+        seen.and_then(|seen| seen.refusal.as_ref()),
+    );
+    found
 }
 
 async fn way(reader: &mut Reader, record: ConnectionRecord, gateway_locked: bool) -> Result<Way> {
@@ -82,5 +138,6 @@ async fn way(reader: &mut Reader, record: ConnectionRecord, gateway_locked: bool
             .filter_map(|session| Some((session.family, session.fault?)))
             .collect(),
         received,
+        caveats: Vec::new(),
     })
 }

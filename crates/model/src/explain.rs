@@ -2,11 +2,12 @@
 //! was observed. It follows system.md §2 in the order in which the kernel does: the VPC's router and its access lists, the gateway's packet
 //! filter, the tunnel.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::acl::{Acl, AclAction, AclPacket};
+use crate::acl::{Acl, AclPacket};
 use crate::desired::{CustomRouteDesired, PolicyDesired};
 use crate::id::{ConnectionId, PrivateNetworkId, RouteId, RoutingPolicyId, VpnGatewayId};
 use crate::net::{Family, whitelist_entry};
@@ -29,6 +30,8 @@ pub struct Picture {
     pub acl_ipv6: Acl,
     /// The connections of its gateways.
     pub ways: Vec<Way>,
+    /// What its router has not put in force; see [`Explanation::caveats`].
+    pub caveats: Vec<Fault>,
 }
 
 /// A connection as far as routes and packets are concerned.
@@ -56,6 +59,8 @@ pub struct Way {
     pub session_faults: Vec<(Family, Fault)>,
     /// What the sessions received.
     pub received: Vec<ReceivedRoute>,
+    /// What its node has not put in force, or not been heard of; see [`Explanation::caveats`].
+    pub caveats: Vec<Fault>,
 }
 
 impl Way {
@@ -195,8 +200,8 @@ pub struct Step {
 /// The answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    /// For a prefix: `routed` or `unrouted`. For a packet: `delivered`, `dropped`, or `partly` where some of several ways that share the load
-    /// drop it.
+    /// For a prefix: `routed` or `unrouted`. For a packet: `delivered`, `dropped`, or `partly` where some of several open ways that share
+    /// the load drop it. A way without a tunnel, say, is not open: nobody takes it.
     pub verdict: &'static str,
     /// Why it is not routed or delivered.
     pub fault: Option<Fault>,
@@ -208,6 +213,9 @@ pub struct Explanation {
     pub steps: Vec<Step>,
     /// For a packet: the route that answers take, in words; `None`: there is none.
     pub return_path: Option<String>,
+    /// What may make the kernel do something else at present: the answer follows what is configured, and a node may owe a part of that
+    /// to the VPC's router or to a connection of this answer.
+    pub caveats: Vec<Fault>,
 }
 
 /// A packet as far as a question names it.
@@ -238,6 +246,19 @@ impl Picture {
 
     fn is_local(&self, address: IpAddr) -> Option<(PrivateNetworkId, IpNet)> {
         self.subnets().find(|(_, subnet)| subnet.contains(&address)).map(|(id, subnet)| (id, subnet.trunc()))
+    }
+
+    /// The router's caveats and those of these connections.
+    fn caveats(&self, concerned: &BTreeSet<ConnectionId>) -> Vec<Fault> {
+        let ways = self.ways.iter().filter(|way| concerned.contains(&way.connection));
+        let mut found: Vec<Fault> = Vec::new();
+        for caveat in self.caveats.iter().chain(ways.flat_map(|way| &way.caveats)) {
+            // Connections of one gateway share its own.
+            if !found.contains(caveat) {
+                found.push(caveat.clone());
+            }
+        }
+        found
     }
 
     fn candidates(&self, asked: &IpNet) -> Vec<Candidate> {
@@ -396,33 +417,16 @@ pub fn explain_prefix(picture: &Picture, prefix: &IpNet) -> Explanation {
     let more = candidates.len().saturating_sub(MAX_CANDIDATES);
     candidates.truncate(MAX_CANDIDATES);
     let verdict = if taken { "routed" } else { "unrouted" };
-    Explanation { verdict, fault, candidates, more, steps: Vec::new(), return_path: None }
+    let concerned: BTreeSet<ConnectionId> = candidates.iter().filter_map(connection_of).collect();
+    let caveats = picture.caveats(&concerned);
+    Explanation { verdict, fault, candidates, more, steps: Vec::new(), return_path: None, caveats }
 }
 
-/// What becomes of `packet`, and where. Source and destination have to be of one family.
-#[must_use]
-pub fn explain_packet(picture: &Picture, packet: &Packet) -> Explanation {
-    let mut route = explain_prefix(picture, &IpNet::from(packet.destination));
-    route.fault = None;
-    let from = picture.is_local(packet.source);
-    let back = explain_prefix(picture, &IpNet::from(packet.source));
-    let mut way = Trace { picture, packet, steps: Vec::new() };
-    let (delivered, total) = match from {
-        Some((network, _)) => way.leave_inside(network, &route.candidates),
-        None => way.enter_outside(&route.candidates),
-    };
-    let verdict = match delivered {
-        0 => "dropped",
-        some if some == total => "delivered",
-        _ => "partly",
-    };
-    let fault = if delivered == total && total > 0 {
-        None
-    } else {
-        way.steps.iter().rev().find_map(|step| step.fault.clone()).or_else(|| Some(ReasonCode::NoRoute.into()))
-    };
-    let return_path = back.candidates.iter().find(|candidate| candidate.taken).map(describe);
-    Explanation { verdict, fault, steps: way.steps, return_path, ..route }
+fn connection_of(candidate: &Candidate) -> Option<ConnectionId> {
+    match candidate.origin {
+        Origin::Learned { connection, .. } => Some(connection),
+        Origin::Local(_) | Origin::Custom { .. } => None,
+    }
 }
 
 /// `10.0.0.0/24, learned through connection …`.
@@ -442,251 +446,9 @@ fn describe(candidate: &Candidate) -> String {
     }
 }
 
-/// A packet on its way.
-struct Trace<'a> {
-    picture: &'a Picture,
-    packet: &'a Packet,
-    steps: Vec<Step>,
-}
+mod packet;
 
-impl Trace<'_> {
-    fn pass(&mut self, at: &'static str, connection: Option<ConnectionId>, detail: impl Into<String>) {
-        self.steps.push(Step { at, connection, passes: true, detail: detail.into(), fault: None });
-    }
-
-    fn stop(&mut self, at: &'static str, connection: Option<ConnectionId>, fault: Fault) {
-        let detail = fault.explain(None).message;
-        self.steps.push(Step { at, connection, passes: false, detail, fault: Some(fault) });
-    }
-
-    /// Whether the router's access list lets the packet pass.
-    fn acl(&mut self) -> bool {
-        let ipv6 = self.packet.destination.is_ipv6();
-        let (acl, name) = if ipv6 { (&self.picture.acl_ipv6, "IPv6") } else { (&self.picture.acl_ipv4, "IPv4") };
-        let (rule, action) = acl.decide(self.packet);
-        let which = rule.map_or_else(
-            || format!("the default of the {name} list"),
-            |index| {
-                let text = acl.rules.get(index).and_then(|rule| rule.description.as_deref()).unwrap_or_default();
-                let text = if text.is_empty() { String::new() } else { format!(" ({text})") };
-                format!("rule {} of the {name} list{text}", index + 1)
-            },
-        );
-        if action == AclAction::Accept {
-            self.pass("acl", None, format!("{which} accepts"));
-            return true;
-        }
-        let mut fault = Fault::new(ReasonCode::AclDenied).with("rule", which).with("list", name);
-        if let Some(index) = rule {
-            fault = fault.with("rule_index", index.to_string());
-        }
-        self.stop("acl", None, fault);
-        false
-    }
-
-    /// From a host of the VPC. How many of how many ways deliver it.
-    fn leave_inside(&mut self, network: PrivateNetworkId, routes: &[Candidate]) -> (usize, usize) {
-        self.pass("source", None, format!("{} is in Private Network {network}", self.packet.source));
-        let taken: Vec<&Candidate> = routes.iter().filter(|candidate| candidate.taken).collect();
-        let Some(first) = taken.first() else {
-            self.stop("route", None, Picture::unrouted(routes));
-            return (0, 1);
-        };
-        if let Origin::Local(to) = first.origin
-            && to == network
-        {
-            self.pass(
-                "delivery",
-                None,
-                format!("{} is on the same network: no router is asked", self.packet.destination),
-            );
-            return (1, 1);
-        }
-        for candidate in &taken {
-            self.pass("route", connection_of(candidate), describe(candidate));
-        }
-        if !self.acl() {
-            return (0, taken.len());
-        }
-        let delivered = taken.iter().filter(|candidate| self.leave(candidate)).count();
-        (delivered, taken.len())
-    }
-
-    /// Out of the router by a route that was taken.
-    fn leave(&mut self, candidate: &Candidate) -> bool {
-        let Some(id) = connection_of(candidate) else {
-            self.pass("delivery", None, describe(candidate));
-            return true;
-        };
-        let Some(way) = self.picture.ways.iter().find(|way| way.connection == id) else { return false };
-        if let Some(fault) = way.closed(Family::of(self.packet.destination)) {
-            self.stop("tunnel", Some(id), fault);
-            return false;
-        }
-        let Some((_, policy, lists)) = way.policy(Family::of(self.packet.destination)) else { return false };
-        let listed = |list: &[IpNet], address: IpAddr| list.iter().find(|range| range.contains(&address)).copied();
-        if listed(&lists.prefix_filter_in, self.packet.destination).is_none() {
-            self.stop(
-                "gateway",
-                Some(id),
-                not_listed(
-                    ReasonCode::DestinationNotAllowed,
-                    "prefix_filter_in",
-                    *policy,
-                    &lists.prefix_filter_in,
-                    self.packet.destination,
-                ),
-            );
-            return false;
-        }
-        let Some(entry) = listed(&lists.prefix_filter_out, self.packet.source) else {
-            self.stop(
-                "gateway",
-                Some(id),
-                not_listed(
-                    ReasonCode::SourceNotAllowed,
-                    "prefix_filter_out",
-                    *policy,
-                    &lists.prefix_filter_out,
-                    self.packet.source,
-                ),
-            );
-            return false;
-        };
-        self.pass("gateway", Some(id), format!("policy {policy} lets {entry} out"));
-        self.pass("tunnel", Some(id), format!("over the {} tunnel", families(&way.tunnels_up)));
-        true
-    }
-
-    /// From a customer's site. The policy decides which connection may carry it, not the routes (system.md §2.7).
-    fn enter_outside(&mut self, routes: &[Candidate]) -> (usize, usize) {
-        let (source, destination) = (self.packet.source, self.packet.destination);
-        let family = Family::of(source);
-        if let Some(fault) = forged(self.picture, source) {
-            self.stop("source", None, fault);
-            return (0, 1);
-        }
-        let admits = |way: &&Way| {
-            way.policy(family)
-                .is_some_and(|(_, _, lists)| lists.prefix_filter_in.iter().any(|range| range.contains(&source)))
-        };
-        let ways: Vec<&Way> = self.picture.ways.iter().filter(admits).collect();
-        if ways.is_empty() {
-            let all: Vec<IpNet> = self
-                .picture
-                .ways
-                .iter()
-                .filter_map(|way| way.policy(family))
-                .flat_map(|(_, _, lists)| lists.prefix_filter_in.iter().copied())
-                .collect();
-            let fault = Fault::new(ReasonCode::SourceNotAllowed)
-                .values(list_text(&all), source.to_string())
-                .with("list", "prefix_filter_in");
-            self.stop("source", None, fault);
-            return (0, 1);
-        }
-        let total = ways.len();
-        let open = ways.into_iter().filter(|way| self.enter(way)).count();
-        if open == 0 {
-            return (0, total);
-        }
-        let Some(taken) = routes.iter().find(|candidate| candidate.taken) else {
-            self.stop("route", None, Picture::unrouted(routes));
-            return (0, total);
-        };
-        self.pass("route", connection_of(taken), describe(taken));
-        if !self.acl() {
-            return (0, total);
-        }
-        self.pass("delivery", None, format!("{destination} is reached by {}", describe(taken)));
-        (open, total)
-    }
-
-    /// Into the VPC through one connection.
-    fn enter(&mut self, way: &Way) -> bool {
-        let id = Some(way.connection);
-        let family = Family::of(self.packet.destination);
-        if let Some(fault) = way.closed(family) {
-            self.stop("tunnel", id, fault);
-            return false;
-        }
-        self.pass("tunnel", id, format!("through the {} tunnel", families(&way.tunnels_up)));
-        let Some((_, policy, lists)) = way.policy(family) else { return false };
-        let destination = self.packet.destination;
-        let listed = lists.prefix_filter_out.iter().find(|range| range.contains(&destination));
-        let own = self.picture.is_local(destination).is_some()
-            || self.picture.custom_routes.iter().any(|custom| custom.destination.contains(&destination));
-        let Some(entry) = listed.filter(|_| own) else {
-            let mut fault = not_listed(
-                ReasonCode::DestinationNotAllowed,
-                "prefix_filter_out",
-                *policy,
-                &lists.prefix_filter_out,
-                destination,
-            );
-            if !own {
-                // Nothing goes from one customer to another (system.md §2.6).
-                fault = fault.with("because", "the destination is not in this VPC");
-            }
-            self.stop("gateway", id, fault);
-            return false;
-        };
-        self.pass("gateway", id, format!("policy {policy} admits the source and lets {entry} be reached"));
-        true
-    }
-}
-
-fn connection_of(candidate: &Candidate) -> Option<ConnectionId> {
-    match candidate.origin {
-        Origin::Learned { connection, .. } => Some(connection),
-        Origin::Local(_) | Origin::Custom { .. } => None,
-    }
-}
-
-/// Sources that are dropped whatever a policy says (system.md §2.7).
-fn forged(picture: &Picture, source: IpAddr) -> Option<Fault> {
-    let fault =
-        |why: &str| Some(Fault::new(ReasonCode::ForgedSource).with("source", source.to_string()).with("because", why));
-    let inside = picture.ways.iter().flat_map(|way| &way.inside).find(|subnet| subnet.contains(&source));
-    if inside.is_some() {
-        return fault("it is in an interconnection subnet");
-    }
-    let martian = match source {
-        IpAddr::V4(address) => {
-            let first = address.octets()[0];
-            matches!(first, 0 | 127) || first >= 224 || address.is_link_local()
-        }
-        IpAddr::V6(address) => {
-            address.is_loopback()
-                || address.is_unspecified()
-                || address.is_multicast()
-                || address.is_unicast_link_local()
-                || address.to_ipv4_mapped().is_some()
-        }
-    };
-    if martian { fault("it is in a reserved range") } else { None }
-}
-
-fn not_listed(code: ReasonCode, list: &str, policy: RoutingPolicyId, entries: &[IpNet], address: IpAddr) -> Fault {
-    Fault::new(code)
-        .values(list_text(entries), address.to_string())
-        .with("list", list)
-        .with("policy", policy.to_string())
-}
-
-/// The first entries of a list.
-fn list_text(entries: &[IpNet]) -> String {
-    const SHOWN: usize = 16;
-    let mut text: Vec<String> = entries.iter().take(SHOWN).map(ToString::to_string).collect();
-    if entries.len() > SHOWN {
-        text.push(format!("{} more", entries.len() - SHOWN));
-    }
-    if text.is_empty() { "nothing".to_owned() } else { text.join(", ") }
-}
-
-fn families(up: &[Family]) -> String {
-    up.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
-}
+pub use packet::explain_packet;
 
 #[cfg(test)]
 mod tests;

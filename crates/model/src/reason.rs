@@ -236,6 +236,8 @@ catalogue! {
     SourceNotAllowed = "source_not_allowed", Route, Tenant, "the connection's policy does not admit the source", "add the source's range to the policy: the customer's in `prefix_filter_in`, the VPC's in `prefix_filter_out`";
     /// The destination is not among what the connection may carry.
     DestinationNotAllowed = "destination_not_allowed", Route, Tenant, "the connection's policy does not admit the destination", "add the destination's range to the policy: the customer's in `prefix_filter_in`, the VPC's in `prefix_filter_out`";
+    /// The destination is at another customer's site.
+    NoTransit = "no_transit", Route, Tenant, "the packet would go from one customer's site to another", "connect the two sites to each other: a VPC is no transit between its customers";
     /// A source that cannot be there.
     ForgedSource = "forged_source", Route, Device, "the source cannot be where the packet comes from", "use an address of the customer's own networks as source; addresses of the VPC and reserved ranges are dropped";
 }

@@ -219,6 +219,16 @@ pub struct GatewayView {
     pub failover_for: Option<f64>,
 }
 
+/// Why the newest configuration is not in force, `seconds` after it was made: refused if there is a refusal of it, late, or on its way.
+#[must_use]
+pub fn owed_fault(seconds: f64, refusal: Option<&Refusal>) -> Fault {
+    match refusal {
+        Some(refusal) => refusal_fault(ReasonCode::ConfigRefused, refusal),
+        None if seconds < PLATFORM_DEADLINE => ReasonCode::ConfigPending.into(),
+        None => ReasonCode::ConfigOverdue.into(),
+    }
+}
+
 fn refusal_fault(code: ReasonCode, refusal: &Refusal) -> Fault {
     Fault::new(code).with("item", refusal.item.clone()).with("error", refusal.error.clone())
 }
@@ -380,13 +390,8 @@ fn session_fault(view: &ConnectionView<'_>, family: Family) -> Option<Fault> {
 
 /// Row 10's reasons, the first that holds.
 fn active_fault(view: &ConnectionView<'_>, up: usize) -> Option<Fault> {
-    if let Some(refusal) = &view.refused {
-        return Some(refusal_fault(ReasonCode::ConfigRefused, refusal));
-    }
-    match view.pending_for {
-        Some(seconds) if seconds >= PLATFORM_DEADLINE => return Some(ReasonCode::ConfigOverdue.into()),
-        Some(_) => return Some(ReasonCode::ConfigPending.into()),
-        None => {}
+    if view.refused.is_some() || view.pending_for.is_some() {
+        return Some(owed_fault(view.pending_for.unwrap_or(0.0), view.refused.as_ref()));
     }
     if up < view.tunnels.len() {
         let lost = view.tunnels.iter().find(|tunnel| !tunnel.up)?;

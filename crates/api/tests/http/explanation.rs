@@ -124,6 +124,7 @@ async fn routes_and_packets_are_explained_from_the_facts() {
 
     let learned = ask("prefix=10.9.0.5/32").await;
     assert_eq!((&learned["verdict"], &learned["reason"]), (&json!("routed"), &Value::Null));
+    assert_eq!(learned["caveats"], json!([]), "all of it is in force");
     let winner = &learned["candidates"][0];
     assert_eq!((&winner["taken"], &winner["connection_id"]), (&json!(true), &json!(connection)));
     assert_eq!((&winner["filter_entry"], &winner["tunnels_up"]), (&json!("10.9.0.0/16"), &json!(["ipv4"])));

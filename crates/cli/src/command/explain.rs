@@ -130,5 +130,13 @@ fn people(answer: &Value) -> String {
     if !back.is_empty() {
         shown.push_str(&format!("\nanswers go by {}\n", printable(&back)));
     }
+    for caveat in answer.get("caveats").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default() {
+        let revisions = match (text(caveat, "/evidence/applied_revision"), text(caveat, "/evidence/desired_revision")) {
+            (applied, desired) if applied.is_empty() || desired.is_empty() => String::new(),
+            (applied, desired) => format!(" (revision {desired} is not in force, {applied} is)"),
+        };
+        let of = text(caveat, "/evidence/of");
+        shown.push_str(&format!("\nbut {}: {}{}\n", printable(&of), printable(&reason(caveat)), printable(&revisions)));
+    }
     shown
 }

@@ -223,6 +223,12 @@ async fn a_packets_way_is_shown_step_by_step() {
             "taken": false, "prefix": "10.20.0.5/32", "origin": "learned", "connection_id": "c2", "decision": "missing",
             "detail": null, "reason": {"code": "dpd_timeout", "message": "the peer stopped answering"},
         }],
+        "caveats": [{
+            "code": "config_pending", "message": "a change is being applied",
+            "evidence": {"of": "connection c2", "applied_revision": "3", "desired_revision": "4"},
+        }, {
+            "code": "node_unreachable", "message": "the gateway's node cannot be reached", "evidence": {"of": "VPN gateway g"},
+        }],
     });
     server.on(&format!("GET {X}/route-explanation"), 200, answer.to_string());
     let command = "--source 172.16.0.5 --destination 10.20.0.5 --protocol tcp --port 443";
@@ -243,6 +249,10 @@ TAKEN  PREFIX        FROM     THROUGH                               DECISION   W
 -      10.20.0.5/32  learned  c2                                    missing    dpd_timeout: the peer stopped answering
 
 answers go by 172.16.0.0/24, Private Network n
+
+but connection c2: config_pending: a change is being applied (revision 4 is not in force, 3 is)
+
+but VPN gateway g: node_unreachable: the gateway's node cannot be reached
 "
     );
     let asked =

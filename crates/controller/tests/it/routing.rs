@@ -2,11 +2,12 @@
 
 use causeway_model::acl::{Acl, AclAction, AclProtocol, AclRule, PortRange};
 use causeway_model::command::{CustomResource, ListQuery, NewIp, NewIpSource, OrderField};
+use causeway_model::explain::Question;
 use causeway_model::observed::{AclCounters, Counter, ReceivedRoute, Refusal, RouteDecision};
 use causeway_model::resource::{Caller, Ip, PrivateNetwork};
 use causeway_model::route::{NewNextHop, NewRoute, Route, RouteChange, RouteFilter, RouteKind, RouteWithNextHop};
 use causeway_model::status::VpnGatewayStatus;
-use causeway_model::{Error, Family, IpId, PrivateNetworkId, ReasonCode, RouteId, VpcId};
+use causeway_model::{Error, Family, Fault, IpId, PrivateNetworkId, ReasonCode, RouteId, VpcId};
 use ipnet::IpNet;
 use uuid::Uuid;
 
@@ -46,6 +47,19 @@ fn rule(protocol: AclProtocol, source: &str, ports: (u16, u16)) -> AclRule {
 }
 
 impl World {
+    /// What an explanation of some prefix says that the node owes: the reason, of what, the revision in force and the newest.
+    async fn caveats(&self, vpc: VpcId) -> Vec<(ReasonCode, String, String, String)> {
+        let question = Question::Prefix(net("10.9.0.0/24"));
+        let answer = self.controller.explain_route(&self.operator, REGION, vpc, &question).await.expect("there");
+        let evidence = |fault: &Fault, key: &str| fault.evidence.get(key).cloned().unwrap_or_default();
+        let told = |fault: Fault| {
+            let [of, applied, desired] =
+                ["of", "applied_revision", "desired_revision"].map(|key| evidence(&fault, key));
+            (fault.code, of, applied, desired)
+        };
+        answer.caveats.into_iter().map(told).collect()
+    }
+
     async fn attached(&self, caller: &Caller, network: &PrivateNetwork, is_ipv6: bool) -> Ip {
         let new = NewIp {
             project_id: None,
@@ -339,6 +353,9 @@ async fn lists_are_owed_by_the_node_until_it_says_so() {
     assert_eq!(controller.vpc_acl(operator, REGION, vpc, Family::Ipv4).await.expect("there"), acl);
     assert_eq!(controller.vpc_acl(operator, REGION, vpc, Family::Ipv6).await.expect("there"), Acl::default());
     assert_eq!(reason().await, Some(ReasonCode::ConfigPending));
+    let router = format!("router of VPC {vpc}");
+    let told = |code, desired: &str| vec![(code, router.clone(), "0".to_owned(), desired.to_owned())];
+    assert_eq!(world.caveats(vpc).await, told(ReasonCode::ConfigPending, "1"));
     let view = controller.vpn_gateway(operator, REGION, gateway.gateway.id).await.expect("there");
     assert_eq!(view.status, VpnGatewayStatus::Active, "lists do not make gateways configuring");
     let state = controller.vpc_state(operator, REGION, vpc).await.expect("there");
@@ -347,6 +364,7 @@ async fn lists_are_owed_by_the_node_until_it_says_so() {
     assert_eq!(state.acl_ipv4.rules, None);
     world.clock_forward(31);
     assert_eq!(reason().await, Some(ReasonCode::ConfigOverdue));
+    assert_eq!(world.caveats(vpc).await, told(ReasonCode::ConfigOverdue, "1"));
 
     let desired = node.wait_for(|desired| desired.vpcs.iter().any(|vpc| vpc.revision == 1)).await;
     let mut report = acknowledgement(&desired, Some((true, true)));
@@ -359,6 +377,7 @@ async fn lists_are_owed_by_the_node_until_it_says_so() {
     let state = controller.vpc_state(operator, REGION, vpc).await.expect("there");
     let refused = state.reason.expect("a reason");
     assert_eq!((refused.code, refused.evidence["item"].as_str()), (ReasonCode::ConfigRefused, "access list"));
+    assert_eq!(world.caveats(vpc).await, told(ReasonCode::ConfigRefused, "1"));
 
     let counter = Counter { packets: 7, bytes: 420 };
     let of_vpc = report.vpcs.iter_mut().find(|facts| facts.id == vpc).expect("the VPC");
@@ -368,6 +387,7 @@ async fn lists_are_owed_by_the_node_until_it_says_so() {
     until(controller, async || reason().await.is_none()).await;
     let state = controller.vpc_state(operator, REGION, vpc).await.expect("there");
     assert_eq!((state.applied_revision, state.reason), (1, None));
+    assert_eq!(world.caveats(vpc).await, []);
     assert_eq!((state.acl_ipv4.rules, state.acl_ipv4.default), (Some(vec![counter]), Some(counter)));
     assert_eq!(state.acl_ipv6.rules, Some(Vec::new()));
 
@@ -378,6 +398,31 @@ async fn lists_are_owed_by_the_node_until_it_says_so() {
     report.vpcs.clear();
     node.report(report).await;
     until(controller, async || reason().await == Some(ReasonCode::ConfigPending)).await;
+}
+
+#[tokio::test]
+async fn an_explanation_says_what_its_connections_node_has_not_put_in_force() {
+    let world = World::new().await;
+    let (mut node, gateway, connection) = world.connected().await;
+    let (controller, operator, id) = (&world.controller, &world.operator, connection.connection.id);
+    let network = gateway.gateway.private_network_id;
+    let vpc = controller.private_network(operator, REGION, network).await.expect("there").vpc_id;
+    node.report_tunnels(true, true).await;
+    until(controller, async || world.caveats(vpc).await.is_empty()).await;
+    let applied = controller.connection_state(operator, REGION, id).await.expect("there").applied_revision;
+
+    controller.set_route_propagation(operator, REGION, id, false).await.expect("set");
+    let newest = (applied + 1).to_string();
+    let owed = vec![(ReasonCode::ConfigPending, format!("connection {id}"), applied.to_string(), newest)];
+    assert_eq!(world.caveats(vpc).await, owed);
+    node.wait_for(|desired| desired.gateways[0].connections.iter().all(|connection| !connection.propagate)).await;
+    node.report_tunnels(true, true).await;
+    until(controller, async || world.caveats(vpc).await.is_empty()).await;
+
+    drop(node);
+    until(controller, async || !world.caveats(vpc).await.is_empty()).await;
+    let of = format!("VPN gateway {}", gateway.gateway.id);
+    assert_eq!(world.caveats(vpc).await, [(ReasonCode::NodeUnreachable, of, String::new(), String::new())]);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! One case for each thing that can become of a prefix and of a packet.
 
 use super::*;
-use crate::acl::{AclProtocol, AclRule, PortRange};
+use crate::acl::{AclAction, AclProtocol, AclRule, PortRange};
 
 const CONNECTIONS: [u128; 2] = [0xc1, 0xc2];
 
@@ -43,6 +43,7 @@ fn way(number: usize) -> Way {
         sessions_up: vec![Family::Ipv4],
         session_faults: Vec::new(),
         received: vec![received("10.20.0.0/24", RouteDecision::Installed)],
+        caveats: Vec::new(),
     }
 }
 
@@ -317,12 +318,70 @@ fn what_can_become_of_a_packet() {
             |p| {
                 p.ways[0].policies[0].2.prefix_filter_out = vec![net("0.0.0.0/0")];
                 p.ways.push(way(1));
+                p.ways[1].policies[0].2.prefix_filter_in = vec![net("10.20.7.0/24")];
                 p.ways[1].received = vec![received("10.20.7.0/24", RouteDecision::Installed)];
             },
             office,
             "10.20.7.7",
             "dropped",
+            Some(R::NoTransit),
+            "gateway",
+        ),
+        (
+            "from one customer to another in the range of a custom route",
+            |p| {
+                p.ways[0].policies[0].2.prefix_filter_out = vec![net("0.0.0.0/0")];
+                p.ways.push(way(1));
+                p.ways[1].policies[0].2.prefix_filter_in = vec![net("10.30.0.0/16")];
+                p.ways[1].received = vec![received("10.30.7.0/24", RouteDecision::Installed)];
+                p.custom_routes.push(custom("10.30.0.0/16"));
+            },
+            office,
+            "10.30.7.7",
+            "dropped",
+            Some(R::NoTransit),
+            "route",
+        ),
+        (
+            "from a site back to itself in the range of a custom route",
+            |p| {
+                p.ways[0].policies[0].2.prefix_filter_out = vec![net("0.0.0.0/0")];
+                p.custom_routes.push(custom("10.20.0.0/16"));
+            },
+            office,
+            "10.20.0.77",
+            "dropped",
+            Some(R::NoTransit),
+            "route",
+        ),
+        (
+            "from a site to what it announces itself",
+            |p| p.ways[0].policies[0].2.prefix_filter_out = vec![net("0.0.0.0/0")],
+            office,
+            "10.20.0.77",
+            "dropped",
             Some(R::DestinationNotAllowed),
+            "gateway",
+        ),
+        (
+            "from behind a custom route",
+            |p| {
+                p.custom_routes.push(custom("10.30.0.0/16"));
+                p.ways[0].policies[0].2.prefix_filter_out.push(net("10.30.0.0/16"));
+            },
+            "10.30.0.1",
+            office,
+            "delivered",
+            None,
+            "tunnel",
+        ),
+        (
+            "from behind a custom route that the policy does not list",
+            |p| p.custom_routes.push(custom("10.30.0.0/16")),
+            "10.30.0.1",
+            office,
+            "dropped",
+            Some(R::SourceNotAllowed),
             "gateway",
         ),
         (
@@ -354,9 +413,61 @@ fn what_can_become_of_a_packet() {
             },
             host,
             office,
-            "partly",
-            Some(R::AwaitingDevice),
+            "delivered",
+            None,
             "tunnel",
+        ),
+        (
+            "in, with a dead backup",
+            |p| {
+                p.ways.push(way(1));
+                p.ways[1].tunnels_up.clear();
+                p.ways[1].received.clear();
+            },
+            office,
+            host,
+            "delivered",
+            None,
+            "delivery",
+        ),
+        (
+            "in, with everything dead",
+            |p| {
+                p.ways.push(way(1));
+                for way in &mut p.ways {
+                    way.tunnels_up.clear();
+                    way.tunnel_fault = Some(R::DpdTimeout.into());
+                }
+            },
+            office,
+            host,
+            "dropped",
+            Some(R::DpdTimeout),
+            "tunnel",
+        ),
+        (
+            "one of two open ways does not list the source",
+            |p| {
+                p.ways.push(way(1));
+                p.ways[1].policies[0].2.prefix_filter_out = vec![net("172.16.1.0/24")];
+            },
+            host,
+            office,
+            "partly",
+            Some(R::SourceNotAllowed),
+            "gateway",
+        ),
+        (
+            "in, one of two open ways does not list the destination",
+            |p| {
+                p.ways.push(way(1));
+                p.ways[0].policies[0].2.prefix_filter_out = vec![net("172.16.1.0/24")];
+            },
+            office,
+            host,
+            "partly",
+            Some(R::DestinationNotAllowed),
+            "delivery",
         ),
     ];
     for (what, change, source, destination, verdict, reason, last) in cases {
@@ -382,4 +493,24 @@ fn the_answer_names_the_rule_the_lists_and_the_way_back() {
     let fault = foreign.fault.expect("a reason");
     assert_eq!((fault.ours.as_deref(), fault.theirs.as_deref()), (Some("10.20.0.0/16"), Some("10.99.0.1")));
     assert_eq!(foreign.return_path, None, "answers would have no way either");
+}
+
+#[test]
+fn what_the_node_owes_to_the_answer_is_said_and_nothing_else() {
+    let owed = |of: &str| vec![Fault::new(ReasonCode::ConfigPending).with("of", of)];
+    let mut picture = Picture { caveats: owed("router"), ..picture() };
+    picture.ways.push(Way { received: Vec::new(), caveats: owed("other"), ..way(1) });
+    picture.ways[1].policies[0].0 = Family::Ipv6;
+    picture.ways[0].caveats = owed("connection");
+    let said = |explanation: &Explanation| -> Vec<String> {
+        explanation.caveats.iter().map(|fault| fault.evidence["of"].clone()).collect()
+    };
+    // Every connection counts that might have a route to the prefix.
+    assert_eq!(said(&explain_prefix(&picture, &net("10.20.0.0/24"))), ["router", "connection", "other"]);
+    assert_eq!(said(&explain_packet(&picture, &packet("172.16.0.5", "10.20.0.5"))), ["router", "connection", "other"]);
+    picture.ways.truncate(1);
+    assert_eq!(said(&explain_packet(&picture, &packet("10.20.0.5", "172.16.0.5"))), ["router", "connection"]);
+    picture.ways[0].caveats.clear();
+    picture.caveats.clear();
+    assert_eq!(explain_packet(&picture, &packet("10.20.0.5", "172.16.0.5")).caveats, []);
 }

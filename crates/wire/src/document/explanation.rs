@@ -15,6 +15,10 @@ documents! {
 /// Where a prefix or a packet goes in a VPC, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RouteExplanationDocument {
+    /// What the answer follows and a node has not put in force (`config_pending`, `config_overdue`, `config_refused`, with
+    /// `applied_revision` and `desired_revision`), or that nothing is heard of the node (`node_unreachable`). Empty: the kernel does what the
+    /// answer says.
+    caveats: Vec<ReasonDocument>,
     /// The routes that there are for it, those that are taken first.
     candidates: Vec<RouteCandidateDocument>,
     /// As asked.
@@ -31,7 +35,7 @@ pub struct RouteExplanationDocument {
     source: Option<IpAddr>,
     /// For a packet: its way, step by step.
     steps: Vec<RouteStepDocument>,
-    /// `routed` or `unrouted` for a prefix; `delivered`, `partly` (some of several ways that share the load drop it) or `dropped` for a packet.
+    /// `routed` or `unrouted` for a prefix; `delivered`, `partly` (some of several open ways that share the load drop it) or `dropped` for a packet.
     verdict: &'static str,
     vpc_id: VpcId,
 }
@@ -83,7 +87,7 @@ impl Reasons for RouteExplanationDocument {
     fn reasons(&mut self) -> Vec<&mut ReasonDocument> {
         let candidates = self.candidates.iter_mut().filter_map(|candidate| candidate.reason.as_mut());
         let steps = self.steps.iter_mut().filter_map(|step| step.reason.as_mut());
-        self.reason.iter_mut().chain(candidates).chain(steps).collect()
+        self.reason.iter_mut().chain(&mut self.caveats).chain(candidates).chain(steps).collect()
     }
 }
 
@@ -96,6 +100,7 @@ impl RouteExplanationDocument {
             Question::Packet(packet) => (None, Some(packet.source), Some(packet.destination)),
         };
         Self {
+            caveats: explanation.caveats.into_iter().map(|fault| fault.explain(None).into()).collect(),
             candidates: explanation.candidates.into_iter().map(Into::into).collect(),
             destination,
             more_candidates: explanation.more as u64,
