@@ -17,17 +17,20 @@ const ATTACHMENT: &str = "private_network_attachment";
 /// Octets of an interface's name at most: what Linux has room for.
 const MAX_INTERFACE: usize = 15;
 
-/// A name that Linux takes, and that is none of the node's own.
-fn check_interface(name: &str) -> Result<()> {
+/// Whether Linux takes the name and it is none of the node's own; else what is wrong with it.
+pub(crate) fn is_interface(name: &str) -> Result<(), String> {
     let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-_.@".contains(&octet);
-    let refuse = |help: String| Err(Error::constraint("interface", help));
     if name.is_empty() || name.len() > MAX_INTERFACE || !name.bytes().all(plain) || name == "." || name == ".." {
-        return refuse(format!("an interface's name has 1 to {MAX_INTERFACE} letters, digits, `-`, `_`, `.` or `@`"));
+        return Err(format!("an interface's name has 1 to {MAX_INTERFACE} letters, digits, `-`, `_`, `.` or `@`"));
     }
     if ["cwbr-", "cwv-", "cwg-", "cw-"].iter().any(|own| name.starts_with(own)) || name == "lo" {
-        return refuse(format!("`{name}` is a name of the node's own; name a bridge or interface of yours"));
+        return Err(format!("`{name}` is a name of the node's own; name a bridge or interface of yours"));
     }
     Ok(())
+}
+
+fn check_interface(name: &str) -> Result<()> {
+    is_interface(name).map_err(|help| Error::constraint("interface", help))
 }
 
 impl Controller {

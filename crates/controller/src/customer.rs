@@ -7,7 +7,7 @@ use causeway_model::error::ArgumentErrors;
 use causeway_model::error::ArgumentReason::{Constraint, Required};
 use causeway_model::resource::{Caller, CustomerGateway, RoutingPolicy};
 use causeway_model::{CustomerGatewayId, Error, Family, RoutingPolicyId};
-use causeway_store::{Kind, Reader, Tunnel};
+use causeway_store::{Kind, Project, Reader, Tunnel};
 use ipnet::IpNet;
 
 use crate::access::Intent::{self, Read, Write};
@@ -15,6 +15,7 @@ use crate::access::{checked, paging, scope};
 use crate::audit::{changed, gone, made};
 use crate::options::tunnel_identity;
 use crate::quota::QuotaResource;
+use crate::unit::Unit;
 use crate::{Controller, Result};
 
 const CUSTOMER: &str = "customer_gateway";
@@ -91,6 +92,40 @@ fn check_policy(policy: &RoutingPolicy, errors: &mut ArgumentErrors) {
             errors.push(field, Constraint, format!("{wrong} is not an {family} prefix, as `is_ipv6` asks for"));
         }
     }
+}
+
+/// The policy that was asked for.
+pub(crate) fn new_policy(unit: &Unit<'_>, project: &Project, new: NewRoutingPolicy) -> Result<RoutingPolicy> {
+    let policy = RoutingPolicy {
+        id: RoutingPolicyId::random(),
+        meta: unit.meta(project, new.meta),
+        is_ipv6: new.is_ipv6,
+        prefix_filter_in: new.prefix_filter_in,
+        prefix_filter_out: new.prefix_filter_out,
+    };
+    let mut errors = ArgumentErrors::new();
+    check_policy(&policy, &mut errors);
+    errors.finish()?;
+    Ok(policy)
+}
+
+/// Gives a policy other whitelists where there are any; true if it did.
+pub(crate) fn edit_policy(
+    policy: &mut RoutingPolicy,
+    prefix_filter_in: Option<Vec<IpNet>>,
+    prefix_filter_out: Option<Vec<IpNet>>,
+) -> Result<bool> {
+    let edited = prefix_filter_in.is_some() || prefix_filter_out.is_some();
+    if let Some(list) = prefix_filter_in {
+        policy.prefix_filter_in = list;
+    }
+    if let Some(list) = prefix_filter_out {
+        policy.prefix_filter_out = list;
+    }
+    let mut errors = ArgumentErrors::new();
+    check_policy(policy, &mut errors);
+    errors.finish()?;
+    Ok(edited)
 }
 
 impl Controller {
@@ -247,16 +282,7 @@ impl Controller {
         let mut unit = self.unit(caller, region).await?;
         let project = unit.project(new.meta.project_id, POLICY).await?;
         unit.within_quota(project.id, QuotaResource::RoutingPolicies).await?;
-        let policy = RoutingPolicy {
-            id: RoutingPolicyId::random(),
-            meta: unit.meta(&project, new.meta),
-            is_ipv6: new.is_ipv6,
-            prefix_filter_in: new.prefix_filter_in,
-            prefix_filter_out: new.prefix_filter_out,
-        };
-        let mut errors = ArgumentErrors::new();
-        check_policy(&policy, &mut errors);
-        errors.finish()?;
+        let policy = new_policy(&unit, &project, new)?;
         unit.insert_routing_policy(&policy).await?;
         unit.finish("create", POLICY, policy.id, &made(&policy)).await?;
         Ok(policy)
@@ -303,12 +329,7 @@ impl Controller {
         let mut unit = self.unit(caller, region).await?;
         let before = find_policy(&mut unit, caller, Write, id).await?;
         let mut policy = before.clone();
-        let edited = prefix_filter_in.is_some() || prefix_filter_out.is_some();
-        policy.prefix_filter_in = prefix_filter_in.unwrap_or(policy.prefix_filter_in);
-        policy.prefix_filter_out = prefix_filter_out.unwrap_or(policy.prefix_filter_out);
-        let mut errors = ArgumentErrors::new();
-        check_policy(&policy, &mut errors);
-        errors.finish()?;
+        let edited = edit_policy(&mut policy, prefix_filter_in, prefix_filter_out)?;
         unit.rename(Kind::RoutingPolicy, id.0, &mut policy.meta, rename).await?;
         if edited {
             unit.set_routing_policy(&policy).await?;

@@ -31,7 +31,7 @@ pub struct EventQuery {
     pub limit: u32,
 }
 
-fn check(query: &EventQuery) -> Result<()> {
+pub(crate) fn check(query: &EventQuery) -> Result<()> {
     if (1..=MAX_EVENTS).contains(&query.limit) {
         return Ok(());
     }

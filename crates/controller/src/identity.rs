@@ -3,7 +3,7 @@
 use causeway_crypto::sha256;
 use causeway_model::command::{ListQuery, Page};
 use causeway_model::resource::{AuditRecord, Caller, GatewayType, Meta, Role, Vpc};
-use causeway_model::{Error, OrganizationId, ProjectId, Timestamp, VpcId};
+use causeway_model::{Error, OrganizationId, PartnerId, ProjectId, Timestamp, VpcId};
 use causeway_store::{ApiKey, AuditFilter, Project, Reader, Store, Writer};
 use uuid::Uuid;
 use zeroize::{Zeroize, Zeroizing};
@@ -59,6 +59,8 @@ pub struct KeyRequest {
     pub role: Role,
     /// Its project.
     pub project_id: ProjectId,
+    /// The partner whose links it shows: a partner's key has to have one, no other key may.
+    pub partner_id: Option<PartnerId>,
     /// Free text, at most 200 characters.
     pub description: String,
     /// From when on it is refused; `None`: never.
@@ -158,7 +160,8 @@ async fn make_operator_key(mut unit: Unit<'_>, description: &str) -> Result<Boot
     let project = project.ok_or_else(|| corrupt(DEFAULT_PROJECT))?;
     let project = Reader::project(&mut unit, project).await?.ok_or_else(|| corrupt(DEFAULT_PROJECT))?;
     let now = unit.now;
-    let made = make_key(&mut unit, Role::Operator, &project, description, None, now).await?;
+    let new = NewKey { role: Role::Operator, partner_id: None, description: description.to_owned(), expires_at: None };
+    let made = make_key(&mut unit, &project, new, now).await?;
     unit.set_setting(BOOTSTRAPPED, &now.to_string()).await?;
     let details = audit::made(&made.key);
     let access_key = made.key.access_key;
@@ -171,24 +174,26 @@ async fn make_operator_key(mut unit: Unit<'_>, description: &str) -> Result<Boot
     })
 }
 
-/// A new key of `project`, and its secret.
-async fn make_key(
-    tx: &mut Writer,
+/// What a new key is to be.
+struct NewKey {
     role: Role,
-    project: &Project,
-    description: &str,
+    partner_id: Option<PartnerId>,
+    description: String,
     expires_at: Option<Timestamp>,
-    now: Timestamp,
-) -> Result<NewApiKey> {
+}
+
+/// A new key of `project`, and its secret.
+async fn make_key(tx: &mut Writer, project: &Project, new: NewKey, now: Timestamp) -> Result<NewApiKey> {
     let secret_key = Zeroizing::new(Uuid::new_v4().to_string());
     let key = ApiKey {
         access_key: key::access_key(),
-        role,
+        role: new.role,
         project_id: project.id,
         organization_id: project.organization_id,
-        description: description.to_owned(),
+        partner_id: new.partner_id,
+        description: new.description,
         created_at: now,
-        expires_at,
+        expires_at: new.expires_at,
         revoked_at: None,
     };
     tx.insert_api_key(&key, &sha256(&[secret_key.as_bytes()])).await?;
@@ -244,7 +249,7 @@ impl Controller {
             role: key.role,
             organization_id: key.organization_id,
             project_id: key.project_id,
-            partner_id: None,
+            partner_id: key.partner_id,
             request_id,
         })
     }
@@ -272,7 +277,11 @@ impl Controller {
         project: ProjectId,
         description: String,
     ) -> Result<NewApiKey> {
-        self.issue_api_key(caller, KeyRequest { role, project_id: project, description, expires_at: None }).await
+        self.issue_api_key(
+            caller,
+            KeyRequest { role, project_id: project, partner_id: None, description, expires_at: None },
+        )
+        .await
     }
 
     /// Makes a key of a project that may have an end; operators only.
@@ -281,7 +290,7 @@ impl Controller {
     /// [`Error::PermissionsDenied`], [`Error::NotFound`], [`Error::InvalidArguments`].
     pub async fn issue_api_key(&self, caller: &Caller, request: KeyRequest) -> Result<NewApiKey> {
         operator(caller, "write", KEY)?;
-        let KeyRequest { role, project_id, description, expires_at } = request;
+        let KeyRequest { role, project_id, partner_id, description, expires_at } = request;
         let mut unit = self.unit(caller, self.region()).await?;
         let now = unit.now;
         check_text("description", &description)?;
@@ -289,7 +298,20 @@ impl Controller {
             return Err(Error::constraint("expires_at", "has to be in the future"));
         }
         let project = unit.project(Some(project_id), KEY).await?;
-        let made = make_key(&mut unit, role, &project, &description, expires_at, now).await?;
+        match (role, partner_id) {
+            (Role::Partner, None) => {
+                let help = "a partner's key shows the links of one partner; give its id";
+                return Err(Error::constraint("partner_id", help));
+            }
+            (Role::Partner, Some(id)) => {
+                let missing = || Error::NotFound { resource: "partner", id: id.to_string() };
+                unit.partner(id).await?.ok_or_else(missing)?;
+            }
+            (_, Some(_)) => return Err(Error::constraint("partner_id", "only for keys of the role `partner`")),
+            (_, None) => {}
+        }
+        let new = NewKey { role, partner_id, description, expires_at };
+        let made = make_key(&mut unit, &project, new, now).await?;
         unit.finish("create", KEY, &made.key.access_key, &audit::made(&made.key)).await?;
         Ok(made)
     }

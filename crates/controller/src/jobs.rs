@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use causeway_model::status::{NodeState, PLATFORM_DEADLINE};
-use causeway_model::{ConnectionId, NodeId, Timestamp, VpnGatewayId};
+use causeway_model::{ConnectionId, LinkId, NodeId, Timestamp, VpnGatewayId};
 use causeway_store::{GatewayRecord, OwedMark};
 use tokio::time::MissedTickBehavior;
 
 use crate::channel::finish_deletion;
-use crate::{Controller, Result, flap, status};
+use crate::{Controller, Result, flap, link, status};
 
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -58,6 +58,7 @@ struct Due {
     hidden: Vec<GatewayRecord>,
     stale: BTreeMap<VpnGatewayId, Vec<ConnectionId>>,
     expired: Vec<ConnectionId>,
+    links: Vec<LinkId>,
     calmed: bool,
     /// How far what nodes owe was looked at, once this is done.
     marks: Owed,
@@ -89,6 +90,7 @@ impl Due {
             && self.hidden.is_empty()
             && self.stale.is_empty()
             && self.expired.is_empty()
+            && self.links.is_empty()
             && !self.calmed
     }
 }
@@ -137,6 +139,9 @@ impl Controller {
             }
             status::refresh(&mut writer, gateway.gateway.id, now).await?;
         }
+        for id in due.links {
+            link::elapse(&mut writer, id, now).await?;
+        }
         self.tell_calmed(&mut writer, now).await?;
         writer.commit().await?;
         let stale: Vec<(VpnGatewayId, Vec<ConnectionId>)> = due.stale.into_iter().collect();
@@ -158,6 +163,7 @@ impl Controller {
         let now = self.now();
         let expired = reader.expired_previous_keys(now).await?;
         let mut due = Due { expired, calmed: flap::has_calmed(&mut reader, now).await?, ..Due::default() };
+        due.links = reader.links_due(now, link::BATCH).await?;
         for node in reader.nodes().await? {
             if node.state == NodeState::Waiting && now.seconds_since(node.state_since) >= status::JUDGING_INTERVAL {
                 due.lost.push(node.id);

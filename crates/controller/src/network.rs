@@ -153,6 +153,9 @@ impl Controller {
         if vpc.private_network_count > 0 {
             return Err(in_use(format!("delete its {} Private Network(s) first", vpc.private_network_count)));
         }
+        if let Some(link) = unit.link_of_vpc(id).await? {
+            return Err(in_use(format!("detach the link {link} first")));
+        }
         unit.delete(Kind::Vpc, id.0).await?;
         unit.finish("delete", VPC, id, &gone(&vpc)).await
     }

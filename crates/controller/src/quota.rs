@@ -34,11 +34,15 @@ pub enum QuotaResource {
     Secrets,
     /// Custom routes.
     Routes,
+    /// InterLinks.
+    Links,
+    /// Routing policies of InterLinks.
+    LinkRoutingPolicies,
 }
 
 impl QuotaResource {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Vpcs,
         Self::PrivateNetworks,
         Self::VpnGateways,
@@ -48,6 +52,8 @@ impl QuotaResource {
         Self::Ips,
         Self::Secrets,
         Self::Routes,
+        Self::Links,
+        Self::LinkRoutingPolicies,
     ];
 
     /// The word in the API and in the store.
@@ -63,6 +69,8 @@ impl QuotaResource {
             Self::Ips => "ips",
             Self::Secrets => "secrets",
             Self::Routes => "routes",
+            Self::Links => "links",
+            Self::LinkRoutingPolicies => "link_routing_policies",
         }
     }
 
@@ -71,10 +79,15 @@ impl QuotaResource {
     pub const fn default_quota(self) -> u64 {
         match self {
             Self::VpnGateways => 50,
-            Self::Vpcs => 100,
+            Self::Vpcs | Self::Links => 100,
             Self::PrivateNetworks => 500,
             Self::CustomerGateways => 500,
-            Self::Connections | Self::RoutingPolicies | Self::Ips | Self::Secrets | Self::Routes => 1000,
+            Self::Connections
+            | Self::RoutingPolicies
+            | Self::Ips
+            | Self::Secrets
+            | Self::Routes
+            | Self::LinkRoutingPolicies => 1000,
         }
     }
 }

@@ -88,7 +88,7 @@ impl Reader {
 }
 
 /// Kinds whose objects have a project in the table of that name.
-const OWNED: [&str; 9] = [
+const OWNED: [&str; 12] = [
     "route",
     "vpc",
     "private_network",
@@ -98,6 +98,9 @@ const OWNED: [&str; 9] = [
     "routing_policy",
     "connection",
     "ip",
+    "link",
+    "link_routing_policy",
+    "dedicated_connection",
 ];
 
 impl Writer {

@@ -1,10 +1,12 @@
 //! Customer gateways and routing policies: the objects that connections share.
 
-use causeway_model::command::ListQuery;
+use causeway_model::command::{LinkPolicyFilter, ListQuery};
 use causeway_model::resource::{CustomerGateway, RoutingPolicy};
 use causeway_model::{ConnectionId, CustomerGatewayId, RoutingPolicyId};
+use sqlx::AssertSqlSafe;
 use sqlx::sqlite::SqliteRow;
 
+use crate::catalog::Filter;
 use crate::list::{Kind, Scope};
 use crate::row::{RowExt, address_blob, blob, to_json};
 use crate::{Reader, Result, StoreError, Writer};
@@ -85,6 +87,31 @@ impl Reader {
         Ok((rows.iter().map(policy).collect::<Result<_>>()?, total))
     }
 
+    /// A routing policy of InterLinks.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn link_routing_policy(&mut self, id: RoutingPolicyId) -> Result<Option<RoutingPolicy>> {
+        self.row("link_routing_policy", id.0).await?.as_ref().map(policy).transpose()
+    }
+
+    /// A page of InterLinks' routing policies.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn link_routing_policies(
+        &mut self,
+        region: &str,
+        scope: Scope,
+        list: &ListQuery,
+        filter: LinkPolicyFilter,
+    ) -> Result<(Vec<RoutingPolicy>, u64)> {
+        let select = "SELECT * FROM link_routing_policy";
+        let filters = vec![Filter::flag("is_ipv6", filter.is_ipv6)];
+        let (rows, total) = self.listed("link_routing_policy", select, region, scope, list, filters).await?;
+        Ok((rows.iter().map(policy).collect::<Result<_>>()?, total))
+    }
+
     /// The connections that a policy is attached to, oldest first.
     ///
     /// # Errors
@@ -137,8 +164,20 @@ impl Writer {
     /// # Errors
     /// If the database fails.
     pub async fn insert_routing_policy(&mut self, policy: &RoutingPolicy) -> Result<()> {
+        self.insert_policy(Kind::RoutingPolicy, policy).await
+    }
+
+    /// Adds a routing policy of InterLinks.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn insert_link_routing_policy(&mut self, policy: &RoutingPolicy) -> Result<()> {
+        self.insert_policy(Kind::LinkRoutingPolicy, policy).await
+    }
+
+    async fn insert_policy(&mut self, kind: Kind, policy: &RoutingPolicy) -> Result<()> {
         let columns = ["is_ipv6", "prefix_filter_in", "prefix_filter_out"];
-        self.insert(Kind::RoutingPolicy, policy.id.0, &policy.meta, &columns, |values| {
+        self.insert(kind, policy.id.0, &policy.meta, &columns, |values| {
             values
                 .push_bind(policy.is_ipv6)
                 .push_bind(to_json(&policy.prefix_filter_in))
@@ -152,7 +191,20 @@ impl Writer {
     /// # Errors
     /// If the database fails.
     pub async fn set_routing_policy(&mut self, policy: &RoutingPolicy) -> Result<()> {
-        sqlx::query("UPDATE routing_policy SET prefix_filter_in = ?, prefix_filter_out = ? WHERE id = ?")
+        self.set_whitelists(Kind::RoutingPolicy, policy).await
+    }
+
+    /// Sets the whitelists of a routing policy of InterLinks.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn set_link_routing_policy(&mut self, policy: &RoutingPolicy) -> Result<()> {
+        self.set_whitelists(Kind::LinkRoutingPolicy, policy).await
+    }
+
+    async fn set_whitelists(&mut self, kind: Kind, policy: &RoutingPolicy) -> Result<()> {
+        let sql = format!("UPDATE {} SET prefix_filter_in = ?, prefix_filter_out = ? WHERE id = ?", kind.as_str());
+        sqlx::query(AssertSqlSafe(sql))
             .bind(to_json(&policy.prefix_filter_in))
             .bind(to_json(&policy.prefix_filter_out))
             .bind(blob(policy.id.0))

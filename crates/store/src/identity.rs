@@ -1,7 +1,7 @@
 //! Organizations, projects, API keys, and the catalogue that the operator seeds: settings, zones, types, pools.
 
 use causeway_model::resource::{GatewayType, Role};
-use causeway_model::{OrganizationId, ProjectId, Timestamp};
+use causeway_model::{OrganizationId, PartnerId, ProjectId, Timestamp};
 use ipnet::IpNet;
 use serde::Serialize;
 use sqlx::sqlite::SqliteRow;
@@ -40,6 +40,8 @@ pub struct ApiKey {
     pub project_id: ProjectId,
     /// That project's organization.
     pub organization_id: OrganizationId,
+    /// The partner whose links it shows: a partner's key has one.
+    pub partner_id: Option<PartnerId>,
     /// Free text.
     pub description: String,
     /// Creation.
@@ -80,6 +82,7 @@ pub(crate) fn api_key(row: &SqliteRow) -> Result<ApiKey> {
         role: row.word("role")?,
         project_id: row.id("project_id")?,
         organization_id: row.id("organization_id")?,
+        partner_id: row.opt_id("partner_id")?,
         description: row.text("description")?,
         created_at: row.time("created_at")?,
         expires_at: row.opt_time("expires_at")?,
@@ -273,13 +276,14 @@ impl Writer {
     /// If the database fails.
     pub async fn insert_api_key(&mut self, key: &ApiKey, hash: &[u8; 32]) -> Result<()> {
         sqlx::query(
-            "INSERT INTO api_key (access_key, secret_hash, role, project_id, description, created_at, expires_at, revoked_at) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO api_key (access_key, secret_hash, role, project_id, partner_id, description, created_at, expires_at, \
+             revoked_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(&key.access_key)
         .bind(hash.as_slice())
         .bind(word(key.role))
         .bind(blob(key.project_id.0))
+        .bind(key.partner_id.map(|id| blob(id.0)))
         .bind(&key.description)
         .bind(key.created_at.0)
         .bind(key.expires_at.map(|time| time.0))

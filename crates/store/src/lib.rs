@@ -19,6 +19,8 @@ mod fleet;
 mod gateway;
 mod gather;
 mod identity;
+mod interlink;
+mod link;
 mod list;
 mod network;
 mod operator;
@@ -53,6 +55,8 @@ pub use flap::{EventText, Flap, Topic};
 pub use fleet::{ConnectionObserved, GatewayObserved, NodeRecord};
 pub use gateway::GatewayRecord;
 pub use identity::{ApiKey, Pool, Project};
+pub use interlink::CatalogueKind;
+pub use link::{LinkRecord, LinkUnits};
 pub use list::{Kind, Scope};
 pub use operator::UsageRow;
 pub use options::BgpOptions;
@@ -324,7 +328,7 @@ impl Writer {
         })
         .await?;
         // What is deleted at once has no history any more.
-        let kept = resource == "vpn_gateway" || resource == "connection" && action != "delete";
+        let kept = matches!(resource, "vpn_gateway" | "link") || resource == "connection" && action != "delete";
         if kept && let Ok(id) = resource_id.parse() {
             let actor = Some(caller.access_key.as_str());
             self.insert_object_event(id, now, ("change", action), (actor, None), details).await?;

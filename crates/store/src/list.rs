@@ -32,10 +32,16 @@ pub enum Kind {
     RoutingPolicy,
     /// Connection.
     Connection,
+    /// InterLink.
+    Link,
+    /// Routing policy of InterLinks.
+    LinkRoutingPolicy,
+    /// Dedicated connection.
+    DedicatedConnection,
 }
 
 impl Kind {
-    /// The table, which is also the API's name of the kind.
+    /// The table, which is also what audit records call the kind.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -46,6 +52,9 @@ impl Kind {
             Self::CustomerGateway => "customer_gateway",
             Self::RoutingPolicy => "routing_policy",
             Self::Connection => "connection",
+            Self::Link => "link",
+            Self::LinkRoutingPolicy => "link_routing_policy",
+            Self::DedicatedConnection => "dedicated_connection",
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use causeway_model::command::ListQuery;
 use causeway_model::resource::{GatewayType, Role};
-use causeway_model::{ProjectId, Timestamp};
+use causeway_model::{PartnerId, ProjectId, Timestamp};
 use ipnet::IpNet;
 use sqlx::{QueryBuilder, Sqlite};
 use uuid::Uuid;
@@ -120,6 +120,7 @@ impl Reader {
         let row = sqlx::query(
             "SELECT (SELECT coalesce(sum(used), 0) FROM project_usage WHERE project_id = ?1) \
              + (SELECT count(*) FROM vpn_gateway WHERE project_id = ?1 AND gone_at IS NOT NULL) \
+             + (SELECT count(*) FROM link WHERE project_id = ?1 AND deleted_at IS NOT NULL) \
              + (SELECT count(*) FROM ip WHERE project_id = ?1 AND allotted = 1) AS objects, \
              (SELECT count(*) FROM api_key WHERE project_id = ?1 AND revoked_at IS NULL) AS keys",
         )
@@ -236,6 +237,18 @@ impl Reader {
 }
 
 impl Writer {
+    /// Parts the revoked keys of a partner from it, so that it can go.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn forget_revoked_keys(&mut self, partner: PartnerId) -> Result<()> {
+        sqlx::query("UPDATE api_key SET partner_id = NULL WHERE partner_id = ? AND revoked_at IS NOT NULL")
+            .bind(blob(partner.0))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
     /// Sets a project's name and description.
     ///
     /// # Errors

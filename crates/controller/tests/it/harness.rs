@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use causeway_controller::{Clock, Controller, Settings, SystemClock, ZoneSettings};
+use causeway_controller::{Clock, Controller, KeyRequest, Settings, SystemClock, ZoneSettings};
 use causeway_crypto::envelope::Kek;
 use causeway_fleet::{FromNode, NodeEnd, PROTOCOL, in_process};
 use causeway_model::command::{
@@ -19,7 +19,7 @@ use causeway_model::observed::{
 use causeway_model::resource::{Caller, CustomerGateway, InitiationPolicy, PrivateNetwork, Role, RoutingPolicy};
 use causeway_model::status::VpnGatewayStatus;
 use causeway_model::view::{ConnectionStatuses, VpnGatewayView};
-use causeway_model::{Error, Family, NodeId, ProjectId, Timestamp};
+use causeway_model::{Error, Family, NodeId, PartnerId, ProjectId, Timestamp};
 use causeway_store::Store;
 use uuid::Uuid;
 
@@ -92,7 +92,18 @@ impl World {
     }
 
     pub(crate) async fn caller(&self, role: Role, project: ProjectId) -> Caller {
-        let made = self.controller.create_api_key(&self.operator, role, project, String::new()).await.expect("made");
+        let partner_id = match role {
+            Role::Partner => Some(self.partner("a partner").await.id),
+            _ => None,
+        };
+        self.caller_for(role, project, partner_id).await
+    }
+
+    /// A key, of a partner if it is a partner's.
+    pub(crate) async fn caller_for(&self, role: Role, project: ProjectId, partner_id: Option<PartnerId>) -> Caller {
+        let request =
+            KeyRequest { role, project_id: project, partner_id, description: String::new(), expires_at: None };
+        let made = self.controller.issue_api_key(&self.operator, request).await.expect("made");
         self.controller.authenticate(&made.secret_key, Uuid::new_v4()).await.expect("the key works")
     }
 

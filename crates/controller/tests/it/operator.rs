@@ -30,6 +30,7 @@ async fn keys_end_and_are_revoked() {
     let world = World::new().await;
     let (controller, operator) = (&world.controller, &world.operator);
     let request = |role, expires_at| KeyRequest {
+        partner_id: None,
         role,
         project_id: operator.project_id,
         description: "k".to_owned(),
@@ -145,6 +146,14 @@ async fn quotas_are_kept() {
     };
     route("10.9.0.0/16").await.expect("the subnets' routes do not count");
     assert_eq!(route("10.8.0.0/16").await.map_err(refused).err(), Some("403 quota routes".to_owned()));
+
+    let catalogue = world.catalogue().await;
+    let order = async || controller.create_link(&tenant, REGION, catalogue.hosted(50)).await;
+    order().await.expect("ordered");
+    assert_eq!(order().await.map_err(refused).err(), Some("403 quota links".to_owned()));
+    let link_policy = async || controller.create_link_routing_policy(&tenant, REGION, new_policy(false)).await;
+    link_policy().await.expect("the VPN's policies do not count");
+    assert_eq!(link_policy().await.map_err(refused).err(), Some("403 quota link_routing_policies".to_owned()));
 
     for quota in controller.quotas(&tenant, tenant.project_id).await.expect("its own") {
         assert_eq!((quota.quota, quota.used, quota.is_default), (1, 1, false), "{}", quota.resource);
@@ -349,8 +358,13 @@ async fn nobody_sees_another_project() {
         )+};
     }
     let pool = || "198.18.0.0/24".parse().expect("a prefix");
-    let key =
-        || KeyRequest { role: Role::Operator, project_id: f.project_id, description: String::new(), expires_at: None };
+    let key = || KeyRequest {
+        role: Role::Operator,
+        project_id: f.project_id,
+        partner_id: None,
+        description: String::new(),
+        expires_at: None,
+    };
     denied!(
         c.create_project(f, "p".into(), String::new()),
         c.update_project(f, f.project_id, None, None),

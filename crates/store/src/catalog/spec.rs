@@ -54,7 +54,7 @@ const fn computed(name: &'static str, sql: &'static str, form: Form) -> Column {
 }
 
 /// Every kind.
-pub(super) static SPECS: [Spec; 7] = [
+pub(super) static SPECS: [Spec; 10] = [
     Spec {
         table: "vpc",
         visible: "1",
@@ -95,6 +95,47 @@ pub(super) static SPECS: [Spec; 7] = [
                  AND routing_policy_id IS NOT NULL)",
                 Form::Ids,
             ),
+        ],
+        orders: &[(OrderField::Status, "status")],
+    },
+    Spec {
+        table: "link",
+        visible: "deleted_at IS NULL",
+        names: NAMES,
+        columns: &[
+            text("status"),
+            text("bgp_v4_status"),
+            text("bgp_v6_status"),
+            text("kind"),
+            computed("bandwidth_mbps", "CAST(bandwidth_mbps AS TEXT)", Form::Text),
+            id("pop_id"),
+            id("partner_id"),
+            id("vpc_id"),
+            id("connection_id"),
+            id("pairing_key"),
+            computed(
+                "routing_policy_id",
+                "(SELECT group_concat(hex(routing_policy_id)) FROM link_session WHERE link_id = link.id)",
+                Form::Ids,
+            ),
+        ],
+        orders: &[(OrderField::Status, "status")],
+    },
+    Spec {
+        table: "link_routing_policy",
+        visible: "1",
+        names: NAMES,
+        columns: &[computed("is_ipv6", "CAST(is_ipv6 AS TEXT)", Form::Text)],
+        orders: &[],
+    },
+    Spec {
+        table: "dedicated_connection",
+        visible: "1",
+        names: NAMES,
+        columns: &[
+            computed("status", "CASE locked WHEN 0 THEN state ELSE 'locked' END", Form::Text),
+            computed("bandwidth_mbps", "CAST(bandwidth_mbps AS TEXT)", Form::Text),
+            id("pop_id"),
         ],
         orders: &[(OrderField::Status, "status")],
     },

@@ -2,7 +2,7 @@
 
 use causeway_model::command::GatewayTypeChange;
 use causeway_model::resource::Role;
-use causeway_model::{Error, OrganizationId, ProjectId, Timestamp};
+use causeway_model::{Error, OrganizationId, PartnerId, ProjectId, Timestamp};
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
@@ -48,6 +48,8 @@ pub struct NewKey {
     pub role: Role,
     /// Its project; `None`: the caller's.
     pub project_id: Option<ProjectId>,
+    /// The partner of a partner's key.
+    pub partner_id: Option<PartnerId>,
     /// Free text.
     pub description: String,
     /// From when on it is refused; `None`: never.
@@ -180,6 +182,7 @@ impl Body {
                 // With the error there is no key, so that the role is nobody's.
                 role: fields.required("role", role, help).unwrap_or(Role::Tenant),
                 project_id: fields.id("project_id"),
+                partner_id: fields.id("partner_id"),
                 description: fields.bounded_text("description", MAX_DESCRIPTION).unwrap_or_default(),
                 expires_at: fields.time("expires_at"),
             }

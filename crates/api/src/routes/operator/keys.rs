@@ -34,6 +34,7 @@ async fn list_keys(call: Call) -> Answer {
 async fn create_key(call: Call) -> Answer {
     let new = call.body()?.new_key()?;
     let request = KeyRequest {
+        partner_id: new.partner_id,
         role: new.role,
         project_id: new.project_id.unwrap_or(call.caller.project_id),
         description: new.description,

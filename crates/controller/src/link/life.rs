@@ -1,0 +1,173 @@
+//! A link's status, and what time and events make of it.
+
+use causeway_model::link::{LinkEvent, LinkKind, Stage};
+use causeway_model::reason::Fault;
+use causeway_model::resource::Link;
+use causeway_model::status::{BgpStatus, LinkSession, LinkStatus, LinkView, NodeView, link_status};
+use causeway_model::view::{LinkState, LinkStatuses};
+use causeway_model::{Family, LinkId, Timestamp};
+use causeway_store::{EventText, LinkRecord, Writer};
+
+use super::LINK;
+use crate::Result;
+use crate::flap::{self, Change};
+
+/// Links looked at in one tick; the rest has its turn in the next.
+pub(crate) const BATCH: u32 = 500;
+
+/// The sessions that a link should have. Nothing observes them before links have a node, so they are down.
+fn sessions(link: &Link) -> Vec<LinkSession> {
+    let expected = Family::ALL.into_iter().filter_map(|family| Some((family, link.policy(family)?)));
+    expected
+        .map(|(family, policy)| LinkSession {
+            family,
+            policy_since: policy.since,
+            up: false,
+            ever_up: false,
+            fault: None,
+        })
+        .collect()
+}
+
+/// The table of system.md §3.
+pub(super) fn status(link: &Link, now: Timestamp) -> (LinkStatus, Option<Fault>) {
+    let expected = sessions(link);
+    link_status(&LinkView {
+        life: &link.life,
+        node: NodeView::UP,
+        pending_for: None,
+        refused: None,
+        expected: &expected,
+        ever_up: false,
+        vpc: link.vpc_id.is_some(),
+        propagation: link.route_propagation_enabled,
+        now,
+    })
+}
+
+fn bgp_status(link: &Link, family: Family) -> BgpStatus {
+    if link.policy(family).is_some() { BgpStatus::Down } else { BgpStatus::Disabled }
+}
+
+/// What a record says, its copies of statuses being right.
+pub(super) fn statuses(record: LinkRecord) -> LinkStatuses {
+    LinkStatuses {
+        link: record.link,
+        status: record.status,
+        bgp_v4_status: record.bgp_v4_status,
+        bgp_v6_status: record.bgp_v6_status,
+    }
+}
+
+/// What a record comes to by the time that has passed since it was written.
+pub(super) fn now(mut record: LinkRecord, now: Timestamp) -> LinkStatuses {
+    record.link.life.elapse(now);
+    record.status = status(&record.link, now).0;
+    statuses(record)
+}
+
+/// `state` of a link.
+pub(super) fn state(mut record: LinkRecord, now: Timestamp) -> LinkState {
+    record.link.life.elapse(now);
+    let (status, fault) = status(&record.link, now);
+    record.status = status;
+    let life = &record.link.life;
+    let since = life.waiting_since().unwrap_or(record.link.meta.updated_at);
+    let reason = fault.map(|fault| match &record.lock_reason {
+        Some(reason) if status == LinkStatus::Locked => fault.with("reason", reason.clone()),
+        _ => fault,
+    });
+    LinkState {
+        reason: reason.map(|fault| fault.explain(Some(since))),
+        lifecycle: life.stage_name(),
+        turn: life.turn(),
+        waiting_since: life.waiting_since(),
+        deadline: life.deadline(),
+        next_reminder: life.next_reminder(record.reminded_at),
+        bgp_sessions: Vec::new(),
+        observed_at: None,
+        statuses: statuses(record),
+    }
+}
+
+/// When time alone changes something of a link next.
+fn due_at(record: &LinkRecord, now: Timestamp) -> Option<Timestamp> {
+    let life = &record.link.life;
+    if let Some(until) = life.readable_until() {
+        return Some(until);
+    }
+    let grace = match (&life.stage, life.kind) {
+        (Stage::InService { since }, LinkKind::Hosted) => Some(*since),
+        _ => None,
+    };
+    let policies = Family::ALL.into_iter().filter_map(|family| record.link.policy(family));
+    let graces = policies
+        .filter_map(|policy| Some(grace?.max(policy.since).plus_seconds(causeway_model::link::FIRST_SESSION_GRACE)));
+    let graces = graces.filter(|end| *end > now);
+    [life.deadline(), life.next_reminder(record.reminded_at)].into_iter().flatten().chain(graces).min()
+}
+
+/// Writes a link that something happened to, and tells what has become of it.
+pub(super) async fn save(writer: &mut Writer, record: &mut LinkRecord, now: Timestamp) -> Result<()> {
+    let life = &mut record.link.life;
+    life.elapse(now);
+    // No node carries it yet, so none has anything to remove.
+    if life.kind == LinkKind::SelfHosted && life.tenant_deleted_at.is_some() && life.removed_at.is_none() {
+        life.removed_at = Some(now);
+    }
+    if life.deleted_at().is_some() {
+        record.link.vpc_id = None;
+        record.link.routing_policy_v4 = None;
+        record.link.routing_policy_v6 = None;
+    }
+    let (status, fault) = status(&record.link, now);
+    let before = std::mem::replace(&mut record.status, status);
+    record.bgp_v4_status = bgp_status(&record.link, Family::Ipv4);
+    record.bgp_v6_status = bgp_status(&record.link, Family::Ipv6);
+    record.due_at = due_at(record, now);
+    writer.set_link(record).await?;
+    if before != status {
+        let id = record.link.id;
+        let text = EventText { subject: status.to_string(), fault, details: Default::default() };
+        flap::tell(writer, id.0, now, Change { kind: "status", topic: String::new(), text, weight: 1.0 }).await?;
+        writer.emit(now, LINK, status.as_str(), &id.to_string()).await?;
+    }
+    Ok(())
+}
+
+/// Does what is due for a link: expiry, failure, reminders, the end of a grace, its end.
+pub(crate) async fn elapse(writer: &mut Writer, id: LinkId, now: Timestamp) -> Result<()> {
+    let Some(mut record) = writer.link(id).await? else { return Ok(()) };
+    if record.link.life.readable_until().is_some_and(|until| until <= now) {
+        return Ok(writer.delete(causeway_store::Kind::Link, id.0).await?);
+    }
+    let before = record.status;
+    record.link.life.elapse(now);
+    for reminder in record.link.life.reminders(record.reminded_at, now) {
+        let text = EventText {
+            subject: "reminder".to_owned(),
+            fault: status(&record.link, now).1,
+            details: [("turn".to_owned(), format!("{:?}", reminder.to).to_lowercase())].into(),
+        };
+        writer.add_object_event(id.0, reminder.at, "status", &text).await?;
+        writer.emit(now, LINK, "reminder", &id.to_string()).await?;
+    }
+    record.reminded_at = record.reminded_at.max(now);
+    if status(&record.link, now).0 != before {
+        record.link.meta.updated_at = now;
+    }
+    save(writer, &mut record, now).await
+}
+
+/// Places orders that waited for a port, now that it may carry them.
+pub(crate) async fn place_waiting(unit: &mut crate::unit::Unit<'_>, port: causeway_model::PortId) -> Result<()> {
+    let now = unit.now;
+    for id in unit.links_ordered_on(port).await? {
+        let Some(mut record) = unit.link(id).await? else { continue };
+        if unit.obstacle(&record.link).await?.is_none() && record.link.life.apply(LinkEvent::Placed, now).is_ok() {
+            record.link.meta.updated_at = now;
+            save(unit, &mut record, now).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,273 @@
+//! Random actions of tenants, partners, support and operators, and the passing of time: no link leaves the diagram of system.md §3,
+//! and what links take of the catalogue always adds up. One seed reproduces.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use causeway_controller::{PartnerAction, UsageQuery};
+use causeway_model::command::{LinkFilter, LinkPolicyChange, NewVpc, PopFilter, PortChange};
+use causeway_model::resource::LinkHost;
+use causeway_model::status::LinkStatus;
+use causeway_model::view::LinkState;
+use causeway_model::{Error, LinkId, RoutingPolicyId, Timestamp, VpcId};
+
+use crate::harness::{REGION, World, kind, list, meta};
+use crate::interlink::{Catalogue, DAY, SIZES};
+
+/// A small generator (xorshift64*), so that a seed says everything.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let number = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
+        usize::try_from(number).expect("31 bits") % end
+    }
+
+    fn of<T: Clone>(&mut self, items: &[T]) -> T {
+        items[self.below(items.len())].clone()
+    }
+}
+
+/// Steps from one stage to another; what is not here never happens, and every stage may stay.
+const STAGES: [(&str, &[&str]); 7] = [
+    ("configuring", &["requested", "in service", "failed"]),
+    ("requested", &["provisioning", "refused", "expired"]),
+    ("provisioning", &["in service"]),
+    ("in service", &[]),
+    ("refused", &[]),
+    ("expired", &[]),
+    ("failed", &["requested", "in service"]),
+];
+
+/// Steps from one status to another. A lock hides every status, so that what follows it is judged by the stage alone.
+const STATUSES: [(LinkStatus, &[LinkStatus]); 11] = {
+    use LinkStatus as S;
+    [
+        (S::Configuring, &[S::Requested, S::Ready, S::Failed]),
+        (S::Requested, &[S::Provisioning, S::Refused, S::Expired, S::Deleted]),
+        (S::Provisioning, &[S::Active, S::AllDown, S::Deprovisioning, S::Deleted]),
+        (S::Active, &[S::AllDown, S::LimitedConnectivity, S::Deprovisioning]),
+        (S::LimitedConnectivity, &[S::Active, S::AllDown, S::Deprovisioning]),
+        (S::AllDown, &[S::Active, S::LimitedConnectivity, S::Deprovisioning]),
+        (S::Ready, &[S::Deleted]),
+        (S::Refused, &[S::Deleted]),
+        (S::Expired, &[S::Deleted]),
+        (S::Failed, &[S::Requested, S::Configuring, S::Ready, S::Deleted]),
+        (S::Deprovisioning, &[S::Deleted]),
+    ]
+};
+
+fn follows<T: PartialEq + Copy>(steps: &[(T, &[T])], from: T, to: T) -> bool {
+    from == to || steps.iter().any(|(at, next)| *at == from && next.contains(&to))
+}
+
+/// What was seen of a link last.
+#[derive(Clone, Debug)]
+struct Seen {
+    status: LinkStatus,
+    stage: &'static str,
+    deleted_by_tenant: Option<Timestamp>,
+}
+
+struct Walk<'a> {
+    world: &'a World,
+    catalogue: &'a Catalogue,
+    numbers: Numbers,
+    links: BTreeMap<LinkId, Seen>,
+    vpcs: Vec<VpcId>,
+    policies: Vec<RoutingPolicyId>,
+    enabled: bool,
+    done: BTreeMap<&'static str, usize>,
+}
+
+impl Walk<'_> {
+    async fn step(&mut self) -> (String, Option<Error>) {
+        let (world, catalogue) = (self.world, self.catalogue);
+        let (c, operator) = (&world.controller, &world.operator);
+        let ids: Vec<LinkId> = self.links.keys().copied().collect();
+        if ids.is_empty() || self.numbers.below(5) == 0 {
+            let size = self.numbers.of(&SIZES).0;
+            let new = if self.numbers.below(3) == 0 { catalogue.self_hosted(size) } else { catalogue.hosted(size) };
+            let result = c.create_link(operator, REGION, new).await;
+            if let Ok(made) = &result {
+                let stage = if made.link.partner_id().is_some() { "requested" } else { "in service" };
+                let stage = if made.status == LinkStatus::Configuring { "configuring" } else { stage };
+                let seen = Seen { status: made.status, stage, deleted_by_tenant: None };
+                self.links.insert(made.link.id, seen);
+            }
+            return ("order".to_owned(), result.err());
+        }
+        let id = self.numbers.of(&ids);
+        let partner = &catalogue.as_partner;
+        let what = self.numbers.below(19);
+        let error = match what {
+            0..=2 => c.act_as_partner(partner, id, PartnerAction::Accept).await.err(),
+            3 => c.act_as_partner(partner, id, PartnerAction::Refuse("no".to_owned())).await.err(),
+            4..=6 => c.act_as_partner(partner, id, PartnerAction::Provisioned).await.err(),
+            7 => c.act_as_partner(partner, id, PartnerAction::StartDeprovisioning).await.err(),
+            8 => c.act_as_partner(partner, id, PartnerAction::Deprovisioned).await.err(),
+            9 | 10 => c.delete_link(operator, REGION, id).await.err(),
+            11 => c.set_link_propagation(operator, REGION, id, self.numbers.below(3) == 0).await.err(),
+            12 => {
+                let reason = (self.numbers.below(3) == 0).then(|| "because".to_owned());
+                c.set_link_locked(operator, REGION, id, reason).await.err()
+            }
+            13 => c.repair_link(operator, REGION, id).await.err(),
+            14 => {
+                self.enabled = !self.enabled;
+                let change = PortChange { enabled: Some(self.enabled), ..PortChange::default() };
+                c.update_port(operator, catalogue.port.id, change).await.err()
+            }
+            15 => match self.numbers.below(2) {
+                0 => c.attach_link_vpc(operator, REGION, id, self.numbers.of(&self.vpcs.clone())).await.err(),
+                _ => c.detach_link_vpc(operator, REGION, id).await.err(),
+            },
+            16 => {
+                let change = LinkPolicyChange { link: id, policy: self.numbers.of(&self.policies.clone()) };
+                match self.numbers.below(3) {
+                    0 => c.attach_link_policy(operator, REGION, change).await.err(),
+                    1 => c.set_link_policy(operator, REGION, change).await.err(),
+                    _ => c.detach_link_policy(operator, REGION, change).await.err(),
+                }
+            }
+            17 => {
+                world.pass(self.numbers.of(&[1, 31, 61, 3600])).await;
+                None
+            }
+            _ => {
+                world.pass(self.numbers.of(&[DAY, 3 * DAY, 10 * DAY])).await;
+                None
+            }
+        };
+        (format!("{what} on {id}"), error)
+    }
+
+    /// Every link has stayed where it was or made a step of the diagram.
+    async fn follow(&mut self, step: &str) {
+        let (c, operator) = (&self.world.controller, &self.world.operator);
+        for (id, seen) in self.links.clone() {
+            let state: LinkState = match c.link_state(operator, REGION, id).await {
+                Ok(state) => state,
+                Err(error) => {
+                    assert_eq!(kind(&error), "404 link");
+                    let over = matches!(
+                        seen.status,
+                        LinkStatus::Deleted
+                            | LinkStatus::Requested
+                            | LinkStatus::Provisioning
+                            | LinkStatus::Refused
+                            | LinkStatus::Expired
+                            | LinkStatus::Failed
+                    );
+                    assert!(over, "{step}: {id} was {seen:?} and is gone");
+                    self.links.remove(&id);
+                    *self.done.entry("gone").or_default() += 1;
+                    continue;
+                }
+            };
+            let (status, stage) = (state.statuses.status, state.lifecycle);
+            *self.done.entry(status.as_str()).or_default() += 1;
+            assert!(follows(&STAGES, seen.stage, stage), "{step}: {id} from {} to {stage}", seen.stage);
+            let locked = [status, seen.status].contains(&LinkStatus::Locked);
+            assert!(locked || follows(&STATUSES, seen.status, status), "{step}: {id} from {} to {status}", seen.status);
+            let deleted_by_tenant = state.statuses.link.life.tenant_deleted_at;
+            assert!(seen.deleted_by_tenant.is_none() || deleted_by_tenant == seen.deleted_by_tenant);
+            self.links.insert(id, Seen { status, stage, deleted_by_tenant });
+        }
+    }
+
+    /// What links take of ports, PoPs and address blocks is theirs alone and no more than there is.
+    async fn add_up(&self, step: &str) {
+        let (c, operator) = (&self.world.controller, &self.world.operator);
+        let page = c.list_links(operator, REGION, &list(), &LinkFilter::default()).await.expect("listed");
+        let live = self.links.values().filter(|seen| seen.status != LinkStatus::Deleted).count();
+        assert_eq!(page.total as usize, live, "{step}");
+        let (mut vlans, mut addresses, mut keys) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let mut used: BTreeMap<_, u64> = BTreeMap::new();
+        for statuses in &page.items {
+            let link = &statuses.link;
+            assert!(vlans.insert((link.port_id, link.vlan)), "{step}: VLAN id {} twice", link.vlan);
+            for pair in [link.ipv4, link.ipv6] {
+                assert!(addresses.insert(pair.ours) && addresses.insert(pair.theirs), "{step}: {pair:?} twice");
+            }
+            if let LinkHost::Partner { pairing_key, .. } = link.host {
+                assert!(keys.insert(pairing_key), "{step}: a pairing key twice");
+            }
+            *used.entry(link.port_id).or_default() += link.bandwidth_mbps;
+            let filter = LinkFilter { status: Some(statuses.status), ..LinkFilter::default() };
+            let same = c.list_links(operator, REGION, &list(), &filter).await.expect("listed");
+            assert!(same.items.iter().any(|other| other.link.id == link.id), "{step}: the filter's copy is another");
+        }
+        for port in [&self.catalogue.port, &self.catalogue.dedicated_port] {
+            let most = if port.id == self.catalogue.port.id { 1000 } else { self.catalogue.dedicated.bandwidth_mbps };
+            assert!(used.get(&port.id).copied().unwrap_or(0) <= most, "{step}: {} is overbooked", port.name);
+        }
+        let pops = c.list_pops(operator, REGION, &list(), &PopFilter::default()).await.expect("listed");
+        let here = pops.items.iter().find(|view| view.pop.id == self.catalogue.pop.id).expect("there");
+        let free = if self.enabled { 1000 - used.get(&self.catalogue.port.id).copied().unwrap_or(0) } else { 0 };
+        let expected: Vec<u64> = SIZES.map(|(size, _)| size).into_iter().filter(|size| *size <= free).collect();
+        assert_eq!(here.available_link_bandwidths_mbps, expected, "{step}");
+    }
+
+    /// Every order is billed, from itself to its tenant's deletion.
+    async fn billed(&self) {
+        let (c, operator) = (&self.world.controller, &self.world.operator);
+        let (from, to) = (Timestamp(0), self.world.time().plus_seconds(1));
+        let query = UsageQuery { from, to, project_id: None, page: 1, page_size: 1000 };
+        let page = c.usage(operator, REGION, &query).await.expect("usage");
+        for (id, seen) in &self.links {
+            let record = page.items.iter().find(|record| record.resource_id == id.0).expect("billed");
+            assert_eq!(record.ended_at, seen.deleted_by_tenant, "{id}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_action_of_any_party_leaves_the_diagram() {
+    let mut done: BTreeMap<&'static str, usize> = BTreeMap::new();
+    for seed in 1..=4_u64 {
+        let world = World::new().await;
+        let catalogue = world.catalogue().await;
+        let new = || NewVpc { meta: meta("vpc") };
+        let mut vpcs = Vec::new();
+        for _ in 0..2 {
+            vpcs.push(world.controller.create_vpc(&world.operator, REGION, new()).await.expect("made").id);
+        }
+        let policies = vec![world.link_policy(false).await.id, world.link_policy(true).await.id];
+        let numbers = Numbers(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let mut walk = Walk {
+            world: &world,
+            catalogue: &catalogue,
+            numbers,
+            links: BTreeMap::new(),
+            vpcs,
+            policies,
+            enabled: true,
+            done: BTreeMap::new(),
+        };
+        for number in 0..150 {
+            let (step, error) = walk.step().await;
+            let step = format!("seed {seed}, step {number}: {step}, {error:?}");
+            if let Some(error) = &error {
+                let expected = ["400", "404", "409", "412", "423", "503"];
+                assert!(expected.iter().any(|code| kind(error).starts_with(code)), "{step}");
+            }
+            walk.follow(&step).await;
+            walk.add_up(&step).await;
+        }
+        walk.billed().await;
+        for (what, count) in walk.done {
+            *done.entry(what).or_default() += count;
+        }
+    }
+    // A walk that goes nowhere proves nothing.
+    let everything = [
+        "configuring", "failed", "requested", "refused", "expired", "provisioning", "active", "all_down", "deprovisioning", "deleted",
+        "locked", "ready", "gone",
+    ];
+    for what in everything {
+        assert!(done.contains_key(what), "no link was ever {what}: {done:?}");
+    }
+}
