@@ -101,6 +101,7 @@ impl Controller {
     /// # Errors
     /// If the store fails.
     pub async fn run_deadlines(&self) -> Result<()> {
+        self.follow_clock().await?;
         let due = self.due().await?;
         if due.is_empty() {
             *self.inner.marks.lock() = due.marks;

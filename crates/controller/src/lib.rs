@@ -140,6 +140,8 @@ pub(crate) struct Inner {
     pub(crate) changed: watch::Sender<u64>,
     /// How far deadlines were looked at.
     pub(crate) marks: jobs::Marks,
+    /// What the clock said last.
+    pub(crate) clock_seen: link::ClockSeen,
     /// Numbers node sessions, so that the end of an old one is not taken for the end of its successor.
     pub(crate) sessions: AtomicU64,
     pub(crate) current_sessions: std::sync::Mutex<std::collections::BTreeMap<causeway_model::NodeId, u64>>,
@@ -175,6 +177,7 @@ impl Controller {
             sessions: AtomicU64::new(0),
             current_sessions: std::sync::Mutex::default(),
             marks: jobs::Marks::default(),
+            clock_seen: link::ClockSeen::default(),
         };
         let controller = Self { inner: Arc::new(inner) };
         controller.await_nodes().await?;

@@ -6,6 +6,7 @@ mod partner;
 mod place;
 mod policy;
 mod stock;
+mod waits;
 
 use causeway_model::command::{LinkChange, LinkFilter, LinkPolicyChange, ListQuery, NewLink, Page};
 use causeway_model::error::ArgumentErrors;
@@ -30,6 +31,7 @@ use crate::{Controller, Result};
 
 pub(crate) use life::{BATCH, elapse};
 pub use partner::PartnerAction;
+pub(crate) use waits::ClockSeen;
 
 pub(crate) const LINK: &str = "link";
 const POP: &str = "pop";

@@ -108,7 +108,7 @@ async fn a_restart_loses_nothing() {
     let node_id = node.id;
     let psks = node.wait_for(|_| true).await.gateways[0].connections[0].psks.clone();
     // The process is killed: nothing is closed, nothing gets to say that the node is lost.
-    let again = open(&world.directory.path().join("causeway.db"), Arc::clone(&world.clock)).await;
+    let again = open(&world.directory.path().join("causeway.db"), world.clock.clone()).await;
     assert!(again.bootstrap().await.expect("answers").is_none());
     let after = again.connection(&world.operator, REGION, id).await.expect("there");
     assert_eq!(before, after, "as last observed");
@@ -130,7 +130,7 @@ async fn a_restart_loses_nothing() {
 async fn after_a_restart_an_unheard_node_is_lost_when_its_time_is_over() {
     let world = World::new().await;
     let (_node, gateway, _) = world.connected().await;
-    let again = open(&world.directory.path().join("causeway.db"), Arc::clone(&world.clock)).await;
+    let again = open(&world.directory.path().join("causeway.db"), world.clock.clone()).await;
     let id = gateway.gateway.id;
     assert_eq!(again.vpn_gateway(&world.operator, REGION, id).await.expect("there").status, VpnGatewayStatus::Active);
     world.clock_forward(61);

@@ -58,7 +58,7 @@ pub(crate) fn settings() -> Settings {
     }
 }
 
-pub(crate) async fn open(path: &Path, clock: Arc<TestClock>) -> Controller {
+pub(crate) async fn open(path: &Path, clock: Arc<dyn Clock>) -> Controller {
     let store = Store::open(path).await.expect("the store opens");
     Controller::open_with_clock(store, settings(), Kek::new(KEK), clock).await.expect("the controller opens")
 }
@@ -67,7 +67,16 @@ impl World {
     pub(crate) async fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let clock = Arc::new(TestClock::default());
-        let controller = open(&directory.path().join("causeway.db"), Arc::clone(&clock)).await;
+        let controller = open(&directory.path().join("causeway.db"), clock.clone()).await;
+        Self::first_start(controller, clock, directory).await
+    }
+
+    /// A service that has just been started for the first time.
+    pub(crate) async fn first_start(
+        controller: Controller,
+        clock: Arc<TestClock>,
+        directory: tempfile::TempDir,
+    ) -> Self {
         let first = controller.bootstrap().await.expect("bootstraps").expect("is the first start");
         let operator = controller.authenticate(&first.secret_key, Uuid::new_v4()).await.expect("the key works");
         Self { controller, clock, operator, directory }

@@ -197,7 +197,7 @@ async fn reminders_come_once_and_survive_a_restart() {
     }
     let path = world.directory.path().join("causeway.db");
     world.controller.close().await;
-    let controller = crate::harness::open(&path, std::sync::Arc::clone(&world.clock)).await;
+    let controller = crate::harness::open(&path, world.clock.clone()).await;
     let world = World { controller, ..world };
     world.pass(60).await;
     assert_eq!(reminders(&world).await, 3, "none is repeated");

@@ -264,8 +264,19 @@ async fn no_action_of_any_party_leaves_the_diagram() {
     }
     // A walk that goes nowhere proves nothing.
     let everything = [
-        "configuring", "failed", "requested", "refused", "expired", "provisioning", "active", "all_down", "deprovisioning", "deleted",
-        "locked", "ready", "gone",
+        "configuring",
+        "failed",
+        "requested",
+        "refused",
+        "expired",
+        "provisioning",
+        "active",
+        "all_down",
+        "deprovisioning",
+        "deleted",
+        "locked",
+        "ready",
+        "gone",
     ];
     for what in everything {
         assert!(done.contains_key(what), "no link was ever {what}: {done:?}");

@@ -7,6 +7,7 @@ mod gateways;
 mod harness;
 mod interlink;
 mod links;
+mod links_clock;
 mod links_property;
 mod operator;
 mod options;

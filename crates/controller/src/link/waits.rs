@@ -1,0 +1,121 @@
+//! The waits of links when the clock is set (ADR 0018).
+//!
+//! Waits are stored as instants of the wall clock, so that they go on while the service does not run. Whoever sets the clock would
+//! shorten or lengthen them: therefore every look at the deadlines compares the clock with one that nobody sets, and moves the instants
+//! of what is waited for by the difference. Across a stop of the service nothing tells a set clock from time that has passed, unless it
+//! went back: then the stop counts as no time at all.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use causeway_model::Timestamp;
+use causeway_model::link::Stage;
+use causeway_store::LinkRecord;
+
+use super::life;
+use crate::{Controller, Result};
+
+/// The setting that says when the service last ran.
+const SEEN: &str = "clock_seen";
+
+/// Microseconds by which the clocks may disagree: slewing and a slow start are no setting of the clock.
+const TOLERANCE: i64 = 60 * 1_000_000;
+
+/// Microseconds between two notes of the time.
+const NOTE: i64 = 60 * 1_000_000;
+
+/// What the clock said last.
+#[derive(Debug, Default)]
+pub(crate) struct ClockSeen(Mutex<Seen>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    last: Option<(Timestamp, Option<Duration>)>,
+    noted: Option<Timestamp>,
+}
+
+impl ClockSeen {
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// By how much the clock was set between two readings, in microseconds.
+fn set_by(before: (Timestamp, Option<Duration>), now: (Timestamp, Option<Duration>)) -> i64 {
+    let (Some(from), Some(to)) = (before.1, now.1) else { return 0 };
+    let passed = i64::try_from(to.saturating_sub(from).as_micros()).unwrap_or(i64::MAX);
+    let by = now.0.0.saturating_sub(before.0.0).saturating_sub(passed);
+    if by.saturating_abs() > TOLERANCE { by } else { 0 }
+}
+
+/// Moves everything of a link that time decides about.
+fn shift(record: &mut LinkRecord, by: i64) {
+    let link = &mut record.link;
+    link.life.clock_set(by);
+    if let Stage::InService { since } = &mut link.life.stage {
+        since.0 = since.0.saturating_add(by);
+    }
+    for policy in [&mut link.routing_policy_v4, &mut link.routing_policy_v6].into_iter().flatten() {
+        policy.since.0 = policy.since.0.saturating_add(by);
+    }
+    record.reminded_at.0 = record.reminded_at.0.saturating_add(by);
+}
+
+impl Controller {
+    /// Looks whether the clock was set since the last look, and lets the waits of links last as long as before.
+    pub(crate) async fn follow_clock(&self) -> Result<()> {
+        let now = self.inner.clock.reading();
+        let seen = *self.inner.clock_seen.lock();
+        let by = match seen.last {
+            Some(last) => set_by(last, now),
+            None => {
+                let noted = self.read().await?.setting(SEEN).await?.and_then(|text| text.parse().ok());
+                let back = noted.map_or(0, |noted: i64| now.0.0.saturating_sub(noted));
+                if back < -TOLERANCE { back } else { 0 }
+            }
+        };
+        if by != 0 {
+            self.move_waits(by, now.0).await?;
+        }
+        let due = seen.noted.is_none_or(|noted| now.0.0.saturating_sub(noted.0).saturating_abs() >= NOTE);
+        // Nothing waits: nothing is worth a write.
+        let noted = if (due || by != 0) && !self.read().await?.links_due(Timestamp(i64::MAX), 1).await?.is_empty() {
+            let mut writer = self.inner.store.write().await?;
+            writer.set_setting(SEEN, &now.0.0.to_string()).await?;
+            writer.commit().await?;
+            Some(now.0)
+        } else {
+            seen.noted
+        };
+        *self.inner.clock_seen.lock() = Seen { last: Some(now), noted };
+        Ok(())
+    }
+
+    async fn move_waits(&self, by: i64, now: Timestamp) -> Result<()> {
+        tracing::warn!(seconds = by / 1_000_000, "the clock was set; what links wait for lasts as long as before");
+        let mut writer = self.inner.store.write().await?;
+        for mut record in writer.links_waiting().await? {
+            shift(&mut record, by);
+            life::save(&mut writer, &mut record, now).await?;
+        }
+        writer.commit().await?;
+        self.announce();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_runs_is_not_one_that_is_set() {
+        let at = |seconds: i64, up: u64| (Timestamp(seconds * 1_000_000), Some(Duration::from_secs(up)));
+        assert_eq!(set_by(at(100, 1), at(101, 2)), 0);
+        assert_eq!(set_by(at(100, 1), at(150, 2)), 0, "slewed");
+        assert_eq!(set_by(at(100, 1), at(86_500, 86_401)), 0, "a long sleep between two looks");
+        assert_eq!(set_by(at(100, 1), at(86_501, 2)), 86_400_000_000);
+        assert_eq!(set_by(at(86_500, 1), at(101, 2)), -86_400_000_000);
+        assert_eq!(set_by((Timestamp(0), None), (Timestamp(i64::MAX), None)), 0);
+    }
+}

@@ -1,0 +1,80 @@
+//! What links wait for lasts as long whoever sets the clock (system.md §4).
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use causeway_controller::Clock;
+use causeway_model::status::LinkStatus;
+use causeway_model::{LinkId, Timestamp};
+
+use crate::harness::{REGION, World, open};
+use crate::interlink::DAY;
+
+/// A clock that can be set beside one that cannot.
+struct SettableClock(Mutex<(Timestamp, Duration)>);
+
+impl SettableClock {
+    fn pass(&self, seconds: i64) {
+        let mut reading = self.0.lock().expect("not poisoned");
+        reading.0 = reading.0.plus_seconds(seconds);
+        reading.1 += Duration::from_secs(seconds.unsigned_abs());
+    }
+
+    fn set(&self, seconds: i64) {
+        let mut reading = self.0.lock().expect("not poisoned");
+        reading.0 = reading.0.plus_seconds(seconds);
+    }
+}
+
+impl Clock for SettableClock {
+    fn now(&self) -> Timestamp {
+        self.0.lock().expect("not poisoned").0
+    }
+
+    fn reading(&self) -> (Timestamp, Option<Duration>) {
+        let (now, up) = *self.0.lock().expect("not poisoned");
+        (now, Some(up))
+    }
+}
+
+async fn status_of(world: &World, id: LinkId) -> LinkStatus {
+    world.controller.run_deadlines().await.expect("deadlines");
+    world.controller.link(&world.operator, REGION, id).await.expect("there").status
+}
+
+async fn ten_days_with(set: i64, across_a_restart: bool) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("causeway.db");
+    let clock = Arc::new(SettableClock(Mutex::new((Timestamp(1_800_000_000_000_000), Duration::ZERO))));
+    let controller = open(&path, clock.clone()).await;
+    let mut world = World::first_start(controller, Arc::default(), directory).await;
+    let catalogue = world.catalogue().await;
+    let id = world.order(catalogue.hosted(50)).await.link.id;
+    assert_eq!(status_of(&world, id).await, LinkStatus::Requested);
+    clock.pass(4 * DAY);
+    assert_eq!(status_of(&world, id).await, LinkStatus::Requested);
+    if across_a_restart {
+        world.controller.close().await;
+        clock.set(set);
+        world.controller = open(&path, clock.clone()).await;
+    } else {
+        clock.set(set);
+    }
+    assert_eq!(status_of(&world, id).await, LinkStatus::Requested, "set by {set} s");
+    clock.pass(6 * DAY - 10);
+    assert_eq!(status_of(&world, id).await, LinkStatus::Requested, "set by {set} s");
+    clock.pass(11);
+    assert_eq!(status_of(&world, id).await, LinkStatus::Expired, "set by {set} s");
+}
+
+#[tokio::test]
+async fn a_request_has_its_ten_days_whoever_sets_the_clock() {
+    for set in [400 * DAY, -400 * DAY, 3600, -3600] {
+        ten_days_with(set, false).await;
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_went_back_while_the_service_was_stopped_costs_nobody_time() {
+    ten_days_with(-400 * DAY, true).await;
+}
