@@ -95,7 +95,7 @@ fn check_policy(policy: &RoutingPolicy, errors: &mut ArgumentErrors) {
 }
 
 /// The policy that was asked for.
-pub(crate) fn new_policy(unit: &Unit<'_>, project: &Project, new: NewRoutingPolicy) -> Result<RoutingPolicy> {
+pub(crate) fn new_policy(unit: &mut Unit<'_>, project: &Project, new: NewRoutingPolicy) -> Result<RoutingPolicy> {
     let policy = RoutingPolicy {
         id: RoutingPolicyId::random(),
         meta: unit.meta(project, new.meta),
@@ -282,7 +282,7 @@ impl Controller {
         let mut unit = self.unit(caller, region).await?;
         let project = unit.project(new.meta.project_id, POLICY).await?;
         unit.within_quota(project.id, QuotaResource::RoutingPolicies).await?;
-        let policy = new_policy(&unit, &project, new)?;
+        let policy = new_policy(&mut unit, &project, new)?;
         unit.insert_routing_policy(&policy).await?;
         unit.finish("create", POLICY, policy.id, &made(&policy)).await?;
         Ok(policy)

@@ -77,6 +77,7 @@ mod tests {
             role: Role::Tenant,
             project_id: ProjectId::random(),
             organization_id: OrganizationId::random(),
+            partner_id: None,
             description: String::new(),
             created_at: Timestamp(0),
             expires_at: None,

@@ -5,6 +5,7 @@ mod offer;
 mod partner;
 mod place;
 mod policy;
+mod put;
 mod stock;
 mod waits;
 

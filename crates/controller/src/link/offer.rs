@@ -4,237 +4,18 @@ use causeway_model::command::{
     DedicatedConnectionChange, ListQuery, NewDedicatedConnection, NewPartner, NewPop, NewPort, Page, PartnerChange,
     PopChange, PortChange, PortFilter,
 };
-use causeway_model::error::ArgumentErrors;
-use causeway_model::error::ArgumentReason::{Constraint, Format, Required};
-use causeway_model::resource::{
-    Caller, DedicatedConnection, LinkBandwidth, Partner, Pop, Port, PortAttachment, PortOwner, VLANS, VlanRange,
-};
-use causeway_model::status::DedicatedConnectionStatus;
+use causeway_model::resource::{Caller, DedicatedConnection, LinkBandwidth, Partner, Pop, Port, PortOwner, VLANS};
 use causeway_model::view::DedicatedConnectionView;
 use causeway_model::{DedicatedConnectionId, Error, PartnerId, PopId, PortId};
 use causeway_store::{CatalogueKind, Kind, Reader};
-use uuid::Uuid;
 
+use super::put::{BANDWIDTH, sorted};
 use super::stock::{Stock, dedicated_view, page_by_name};
-use super::{DEDICATED, PARTNER, POP, PORT, check_peer_asn, check_reason, in_use, life, missing};
+use super::{DEDICATED, PARTNER, POP, PORT, check_reason, missing};
 use crate::access::{operator, paging};
-use crate::attachment::is_interface;
 use crate::audit::{and, changed, gone, made};
 use crate::gateway::may_lock;
-use crate::unit::Unit;
 use crate::{Controller, Result};
-
-const BANDWIDTH: &str = "link_bandwidth";
-
-/// Characters of a name, and of every other text, at most.
-const MAX_NAME: usize = 255;
-const MAX_TEXT: usize = 1000;
-/// Sizes at one PoP at most.
-const MAX_SIZES: usize = 100;
-/// Mbit/s at most: a petabit, so that sums stay far from overflowing.
-const MAX_MBPS: u64 = 1_000_000_000;
-/// The highest base that leaves room for every VLAN id below 2^24 (RFC 7348 §5).
-const MAX_VNI_BASE: u32 = (1 << 24) - 4096;
-
-fn check_name(name: &str, errors: &mut ArgumentErrors) {
-    if name.trim().is_empty() {
-        errors.push("name", Required, "give a name of 1 to 255 characters");
-    } else if name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
-        errors.push("name", Format, format!("1 to {MAX_NAME} characters, none of them control characters"));
-    }
-}
-
-fn check_texts(texts: &[(&str, &str)], errors: &mut ArgumentErrors) {
-    for (field, text) in texts {
-        if text.chars().count() > MAX_TEXT || text.chars().any(char::is_control) {
-            errors.push(*field, Format, format!("at most {MAX_TEXT} characters, none of them control characters"));
-        }
-    }
-}
-
-fn check_mbps(field: &str, mbps: u64, errors: &mut ArgumentErrors) {
-    if !(1..=MAX_MBPS).contains(&mbps) {
-        errors.push(field, Constraint, format!("1 to {MAX_MBPS} Mbit/s"));
-    }
-}
-
-fn check_vlans(range: VlanRange, errors: &mut ArgumentErrors) {
-    if !range.within(VLANS) {
-        let help = format!("`start` to `end` have to lie within {} to {}", VLANS.start, VLANS.end);
-        errors.push("vlan_range", Constraint, help);
-    }
-}
-
-fn check_pop(pop: &Pop, sizes: &[LinkBandwidth], errors: &mut ArgumentErrors) {
-    check_name(&pop.name, errors);
-    let texts = [
-        ("display_name", pop.display_name.as_str()),
-        ("city", &pop.city),
-        ("address", &pop.address),
-        ("hosting_provider_name", &pop.hosting_provider_name),
-        ("logo_url", &pop.logo_url),
-    ];
-    check_texts(&texts, errors);
-    if pop.link_bandwidths_mbps.len() > MAX_SIZES {
-        errors.push("link_bandwidths_mbps", Constraint, format!("at most {MAX_SIZES} sizes"));
-    }
-    let unknown = |size: &&u64| !sizes.iter().any(|known| known.bandwidth_mbps == **size);
-    if let Some(size) = pop.link_bandwidths_mbps.iter().find(unknown) {
-        let help = format!("{size} Mbit/s has no price; set one first (link-bandwidths)");
-        errors.push("link_bandwidths_mbps", Constraint, help);
-    }
-    if let Some(capacity) = pop.capacity_mbps {
-        check_mbps("capacity_mbps", capacity, errors);
-    }
-}
-
-fn check_partner(partner: &Partner, provider_asn: u32, errors: &mut ArgumentErrors) {
-    check_name(&partner.name, errors);
-    let texts = [
-        ("contact_email", partner.contact_email.as_str()),
-        ("logo_url", &partner.logo_url),
-        ("portal_url", &partner.portal_url),
-    ];
-    check_texts(&texts, errors);
-    if partner.contact_email.is_empty() && partner.portal_url.is_empty() {
-        errors.push(
-            "contact_email",
-            Required,
-            "tenants have to ask the partner somewhere: `contact_email` or `portal_url`",
-        );
-    }
-    check_peer_asn("asn", partner.asn, provider_asn, errors);
-}
-
-fn check_attachment(attachment: &PortAttachment, errors: &mut ArgumentErrors) {
-    match attachment {
-        PortAttachment::Vlan { interface } | PortAttachment::Interface { interface } => {
-            if let Err(help) = is_interface(interface) {
-                errors.push("attachment.interface", Constraint, help);
-            }
-        }
-        PortAttachment::Vxlan { remote, vni_base } => {
-            if remote.is_unspecified() || remote.is_loopback() || remote.is_multicast() {
-                errors.push("attachment.remote", Constraint, "not an address that frames can be sent to");
-            }
-            if *vni_base > MAX_VNI_BASE {
-                errors.push("attachment.vni_base", Constraint, format!("0 to {MAX_VNI_BASE}"));
-            }
-        }
-    }
-}
-
-fn check_dedicated(connection: &DedicatedConnection, errors: &mut ArgumentErrors) {
-    check_name(&connection.meta.name, errors);
-    check_texts(&[("demarcation_info", connection.demarcation_info.as_deref().unwrap_or_default())], errors);
-    check_mbps("bandwidth_mbps", connection.bandwidth_mbps, errors);
-    check_vlans(connection.vlan_range, errors);
-    if matches!(connection.state, DedicatedConnectionStatus::Locked | DedicatedConnectionStatus::Deleted) {
-        errors.push(
-            "status",
-            Constraint,
-            "one of created, configuring, failed, active, disabled; lock and delete are calls",
-        );
-    }
-}
-
-fn check_port(port: &Port, owner: Option<&DedicatedConnection>, errors: &mut ArgumentErrors) {
-    check_name(&port.name, errors);
-    check_attachment(&port.attachment, errors);
-    check_vlans(port.vlan_range, errors);
-    check_mbps("capacity_mbps", port.capacity_mbps, errors);
-    if let Some(connection) = owner {
-        if connection.pop_id != port.pop_id {
-            errors.push(
-                "pop_id",
-                Constraint,
-                format!("the dedicated connection ends at the PoP {}", connection.pop_id),
-            );
-        }
-        if !port.vlan_range.within(connection.vlan_range) {
-            let range = connection.vlan_range;
-            let help = format!("the dedicated connection has VLAN ids {} to {}", range.start, range.end);
-            errors.push("vlan_range", Constraint, help);
-        }
-    }
-}
-
-/// What ports are on: two on one interface would be one.
-fn place_of(attachment: &PortAttachment) -> String {
-    match attachment {
-        PortAttachment::Vlan { interface } | PortAttachment::Interface { interface } => interface.clone(),
-        PortAttachment::Vxlan { remote, vni_base } => format!("{remote} from VNI {vni_base} on"),
-    }
-}
-
-fn sorted(mut sizes: Vec<u64>) -> Vec<u64> {
-    sizes.sort_unstable();
-    sizes.dedup();
-    sizes
-}
-
-impl Unit<'_> {
-    async fn unused(&mut self, kind: CatalogueKind, id: Uuid) -> Result<()> {
-        let users = self.catalogue_users(kind, id).await?;
-        if users.is_empty() {
-            return Ok(());
-        }
-        let users: Vec<String> = users.iter().map(|(what, count)| format!("{count} {what}")).collect();
-        let help = format!("it has {}; remove them first (a deleted link is kept for a day)", users.join(", "));
-        Err(in_use(help))
-    }
-
-    async fn known_pop(&mut self, id: PopId) -> Result<Pop> {
-        self.pop(id).await?.ok_or_else(|| missing(POP, id))
-    }
-
-    async fn known_dedicated(&mut self, id: DedicatedConnectionId) -> Result<DedicatedConnection> {
-        self.dedicated_connection(id).await?.ok_or_else(|| missing(DEDICATED, id))
-    }
-
-    async fn known_port(&mut self, id: PortId) -> Result<Port> {
-        self.port(id).await?.ok_or_else(|| missing(PORT, id))
-    }
-
-    /// Refuses less than what the links of a port have.
-    async fn keeps_links(&mut self, port: PortId, mbps: (&str, u64), range: VlanRange) -> Result<()> {
-        let mut errors = ArgumentErrors::new();
-        let used = self.bandwidth_of_port(port).await?;
-        let (field, mbps) = mbps;
-        if used > mbps {
-            errors.push(field, Constraint, format!("its links have {used} Mbit/s together"));
-        }
-        if let Some(vlan) = self.vlans_of_port(port).await?.into_iter().find(|vlan| !range.contains(*vlan)) {
-            errors.push("vlan_range", Constraint, format!("a link has the VLAN id {vlan}"));
-        }
-        errors.finish()
-    }
-
-    /// Refuses a second port on one interface.
-    async fn free_attachment(&mut self, port: &Port) -> Result<()> {
-        let place = place_of(&port.attachment);
-        let others = self.ports().await?;
-        let same =
-            |other: &&Port| other.id != port.id && other.pop_id == port.pop_id && place_of(&other.attachment) == place;
-        match others.iter().find(same) {
-            Some(other) => Err(Error::AlreadyExists {
-                resource: PORT,
-                id: other.id.to_string(),
-                help: format!("the port {} is on {place} already", other.name),
-            }),
-            None => Ok(()),
-        }
-    }
-
-    /// Orders that waited for the port of a dedicated connection go on.
-    async fn place_on_connection(&mut self, id: DedicatedConnectionId) -> Result<()> {
-        let owner = PortOwner::DedicatedConnection(id);
-        if let Some(port) = self.ports().await?.into_iter().find(|port| port.owner == owner) {
-            life::place_waiting(self, port.id).await?;
-        }
-        Ok(())
-    }
-}
 
 fn exists(resource: &'static str, id: impl ToString) -> Error {
     let help = "this id is taken; leave it out, or update what has it".to_owned();
@@ -257,17 +38,8 @@ impl Controller {
     /// [`Error::PermissionsDenied`], [`Error::InvalidArguments`].
     pub async fn set_link_bandwidth(&self, caller: &Caller, size: LinkBandwidth) -> Result<LinkBandwidth> {
         operator(caller, "write", BANDWIDTH)?;
-        let mut errors = ArgumentErrors::new();
-        check_mbps("bandwidth_mbps", size.bandwidth_mbps, &mut errors);
-        if i64::try_from(size.price_per_hour).is_err() {
-            errors.push("price_per_hour", Constraint, "too large");
-        }
-        errors.finish()?;
         let mut unit = self.unit(caller, self.region()).await?;
-        let all = Reader::link_bandwidths(&mut unit).await?;
-        let before = all.into_iter().find(|known| known.bandwidth_mbps == size.bandwidth_mbps);
-        unit.set_link_bandwidth(size).await?;
-        let (action, details) = match before {
+        let (action, details) = match unit.put_size(size).await? {
             Some(before) => ("update", changed(&before, &size)),
             None => ("create", made(&size)),
         };
@@ -282,18 +54,7 @@ impl Controller {
     pub async fn delete_link_bandwidth(&self, caller: &Caller, bandwidth_mbps: u64) -> Result<()> {
         operator(caller, "write", BANDWIDTH)?;
         let mut unit = self.unit(caller, self.region()).await?;
-        let all = Reader::link_bandwidths(&mut unit).await?;
-        let size = all.into_iter().find(|known| known.bandwidth_mbps == bandwidth_mbps);
-        let size = size.ok_or_else(|| missing(BANDWIDTH, bandwidth_mbps))?;
-        let links = unit.links_of_bandwidth(bandwidth_mbps).await?;
-        if links > 0 {
-            return Err(in_use(format!("{links} links have this size (a deleted link is kept for a day)")));
-        }
-        let pops = unit.pops().await?;
-        if let Some(pop) = pops.iter().find(|pop| pop.link_bandwidths_mbps.contains(&bandwidth_mbps)) {
-            return Err(in_use(format!("the PoP {} has it on offer; take it from there first", pop.name)));
-        }
-        unit.delete_link_bandwidth(bandwidth_mbps).await?;
+        let size = unit.drop_size(bandwidth_mbps).await?;
         unit.finish("delete", BANDWIDTH, bandwidth_mbps, &gone(&size)).await
     }
 
@@ -327,13 +88,10 @@ impl Controller {
             link_bandwidths_mbps: sorted(fields.link_bandwidths_mbps),
             capacity_mbps: fields.capacity_mbps,
         };
-        let mut errors = ArgumentErrors::new();
-        check_pop(&pop, &Reader::link_bandwidths(&mut unit).await?, &mut errors);
-        errors.finish()?;
         if Reader::pop(&mut unit, pop.id).await?.is_some() {
             return Err(exists(POP, pop.id));
         }
-        unit.set_pop(&pop).await?;
+        unit.put_pop(&pop).await?;
         unit.finish("create", POP, pop.id, &made(&pop)).await?;
         Ok(pop)
     }
@@ -359,14 +117,7 @@ impl Controller {
             link_bandwidths_mbps: change.link_bandwidths_mbps.map_or(old.link_bandwidths_mbps, sorted),
             capacity_mbps: change.capacity_mbps.unwrap_or(old.capacity_mbps),
         };
-        let mut errors = ArgumentErrors::new();
-        check_pop(&pop, &Reader::link_bandwidths(&mut unit).await?, &mut errors);
-        let used = unit.bandwidth_of_pop(id).await?;
-        if pop.capacity_mbps.is_some_and(|capacity| capacity < used) {
-            errors.push("capacity_mbps", Constraint, format!("its links have {used} Mbit/s together"));
-        }
-        errors.finish()?;
-        unit.set_pop(&pop).await?;
+        unit.put_pop(&pop).await?;
         unit.finish("update", POP, id, &changed(&before, &pop)).await?;
         Ok(pop)
     }
@@ -379,8 +130,7 @@ impl Controller {
         operator(caller, "write", POP)?;
         let mut unit = self.unit(caller, self.region()).await?;
         let pop = unit.known_pop(id).await?;
-        unit.unused(CatalogueKind::Pop, id.0).await?;
-        unit.delete_catalogue_object(CatalogueKind::Pop, id.0).await?;
+        unit.drop_object(CatalogueKind::Pop, id.0).await?;
         unit.finish("delete", POP, id, &gone(&pop)).await
     }
 
@@ -405,13 +155,10 @@ impl Controller {
             created_at: unit.now,
             updated_at: unit.now,
         };
-        let mut errors = ArgumentErrors::new();
-        check_partner(&partner, self.provider_asn(), &mut errors);
-        errors.finish()?;
         if Reader::partner(&mut unit, partner.id).await?.is_some() {
             return Err(exists(PARTNER, partner.id));
         }
-        unit.set_partner(&partner).await?;
+        unit.put_partner(&partner).await?;
         unit.finish("create", PARTNER, partner.id, &made(&partner)).await?;
         Ok(partner)
     }
@@ -423,7 +170,7 @@ impl Controller {
     pub async fn update_partner(&self, caller: &Caller, id: PartnerId, change: PartnerChange) -> Result<Partner> {
         operator(caller, "write", PARTNER)?;
         let mut unit = self.unit(caller, self.region()).await?;
-        let before = Reader::partner(&mut unit, id).await?.ok_or_else(|| missing(PARTNER, id))?;
+        let before = unit.known_partner(id).await?;
         let old = before.clone();
         let partner = Partner {
             id,
@@ -438,10 +185,7 @@ impl Controller {
             created_at: old.created_at,
             updated_at: unit.now,
         };
-        let mut errors = ArgumentErrors::new();
-        check_partner(&partner, self.provider_asn(), &mut errors);
-        errors.finish()?;
-        unit.set_partner(&partner).await?;
+        unit.put_partner(&partner).await?;
         unit.finish("update", PARTNER, id, &changed(&before, &partner)).await?;
         Ok(partner)
     }
@@ -453,10 +197,8 @@ impl Controller {
     pub async fn delete_partner(&self, caller: &Caller, id: PartnerId) -> Result<()> {
         operator(caller, "write", PARTNER)?;
         let mut unit = self.unit(caller, self.region()).await?;
-        let partner = Reader::partner(&mut unit, id).await?.ok_or_else(|| missing(PARTNER, id))?;
-        unit.unused(CatalogueKind::Partner, id.0).await?;
-        unit.forget_revoked_keys(id).await?;
-        unit.delete_catalogue_object(CatalogueKind::Partner, id.0).await?;
+        let partner = unit.known_partner(id).await?;
+        unit.drop_object(CatalogueKind::Partner, id.0).await?;
         unit.finish("delete", PARTNER, id, &gone(&partner)).await
     }
 
@@ -472,7 +214,6 @@ impl Controller {
         operator(caller, "write", DEDICATED)?;
         let mut unit = self.unit(caller, self.region()).await?;
         let project = unit.project(new.meta.project_id, DEDICATED).await?;
-        unit.known_pop(new.pop_id).await?;
         let connection = DedicatedConnection {
             id: new.id.unwrap_or_else(DedicatedConnectionId::random),
             meta: unit.meta(&project, new.meta),
@@ -483,13 +224,10 @@ impl Controller {
             state: new.state,
             locked: false,
         };
-        let mut errors = ArgumentErrors::new();
-        check_dedicated(&connection, &mut errors);
-        errors.finish()?;
         if Reader::dedicated_connection(&mut unit, connection.id).await?.is_some() {
             return Err(exists(DEDICATED, connection.id));
         }
-        unit.insert_dedicated_connection(&connection).await?;
+        unit.put_dedicated(&connection).await?;
         let view = dedicated_view(&Stock::read(&mut unit).await?, connection);
         unit.finish("create", DEDICATED, view.connection.id, &made(&view.connection)).await?;
         Ok(view)
@@ -515,20 +253,10 @@ impl Controller {
         if let Some(info) = change.demarcation_info {
             connection.demarcation_info = info;
         }
-        let mut errors = ArgumentErrors::new();
-        check_dedicated(&connection, &mut errors);
-        errors.finish()?;
-        let owner = PortOwner::DedicatedConnection(id);
-        if let Some(port) = unit.ports().await?.into_iter().find(|port| port.owner == owner) {
-            unit.keeps_links(port.id, ("bandwidth_mbps", connection.bandwidth_mbps), connection.vlan_range).await?;
-            if !port.vlan_range.within(connection.vlan_range) {
-                let help = format!("narrow its port's first: {} to {}", port.vlan_range.start, port.vlan_range.end);
-                return Err(Error::constraint("vlan_range", help));
-            }
-        }
-        unit.rename(Kind::DedicatedConnection, id.0, &mut connection.meta, change.rename).await?;
-        unit.set_dedicated_connection(&connection).await?;
-        unit.place_on_connection(id).await?;
+        connection.meta.name = change.rename.name.unwrap_or(connection.meta.name);
+        connection.meta.tags = change.rename.tags.unwrap_or(connection.meta.tags);
+        connection.meta.updated_at = unit.now;
+        unit.put_dedicated(&connection).await?;
         let view = dedicated_view(&Stock::read(&mut unit).await?, connection);
         unit.finish("update", DEDICATED, id, &changed(&before, &view.connection)).await?;
         Ok(view)
@@ -542,8 +270,7 @@ impl Controller {
         operator(caller, "write", DEDICATED)?;
         let mut unit = self.unit(caller, self.region()).await?;
         let connection = unit.known_dedicated(id).await?;
-        unit.unused(CatalogueKind::DedicatedConnection, id.0).await?;
-        unit.delete_catalogue_object(CatalogueKind::DedicatedConnection, id.0).await?;
+        unit.drop_object(CatalogueKind::DedicatedConnection, id.0).await?;
         unit.finish("delete", DEDICATED, id, &gone(&connection)).await
     }
 
@@ -615,13 +342,9 @@ impl Controller {
     pub async fn create_port(&self, caller: &Caller, new: NewPort) -> Result<Port> {
         operator(caller, "write", PORT)?;
         let mut unit = self.unit(caller, self.region()).await?;
-        unit.known_pop(new.pop_id).await?;
-        let owner = match new.owner {
-            PortOwner::Partner(id) => {
-                Reader::partner(&mut unit, id).await?.ok_or_else(|| missing(PARTNER, id))?;
-                None
-            }
-            PortOwner::DedicatedConnection(id) => Some(unit.known_dedicated(id).await?),
+        let whole = match new.owner {
+            PortOwner::Partner(_) => VLANS,
+            PortOwner::DedicatedConnection(id) => unit.known_dedicated(id).await?.vlan_range,
         };
         let port = Port {
             id: new.id.unwrap_or_else(PortId::random),
@@ -630,25 +353,16 @@ impl Controller {
             pop_id: new.pop_id,
             owner: new.owner,
             attachment: new.attachment,
-            vlan_range: new.vlan_range.unwrap_or(owner.as_ref().map_or(VLANS, |owner| owner.vlan_range)),
+            vlan_range: new.vlan_range.unwrap_or(whole),
             capacity_mbps: new.capacity_mbps,
             enabled: new.enabled,
             created_at: unit.now,
             updated_at: unit.now,
         };
-        let mut errors = ArgumentErrors::new();
-        check_port(&port, owner.as_ref(), &mut errors);
-        errors.finish()?;
-        let all = unit.ports().await?;
-        if all.iter().any(|known| known.id == port.id) {
+        if Reader::port(&mut unit, port.id).await?.is_some() {
             return Err(exists(PORT, port.id));
         }
-        if let Some(other) = all.iter().find(|known| owner.is_some() && known.owner == port.owner) {
-            let help = format!("the dedicated connection has the port {}; it can't have two", other.name);
-            return Err(Error::AlreadyExists { resource: PORT, id: other.id.to_string(), help });
-        }
-        unit.free_attachment(&port).await?;
-        unit.set_port(&port).await?;
+        unit.put_port(&port).await?;
         unit.finish("create", PORT, port.id, &made(&port)).await?;
         Ok(port)
     }
@@ -669,22 +383,7 @@ impl Controller {
         port.capacity_mbps = change.capacity_mbps.unwrap_or(port.capacity_mbps);
         port.enabled = change.enabled.unwrap_or(port.enabled);
         port.updated_at = unit.now;
-        let owner = match port.owner {
-            PortOwner::Partner(_) => None,
-            PortOwner::DedicatedConnection(id) => Some(unit.known_dedicated(id).await?),
-        };
-        let mut errors = ArgumentErrors::new();
-        check_port(&port, owner.as_ref(), &mut errors);
-        errors.finish()?;
-        unit.keeps_links(id, ("capacity_mbps", port.capacity_mbps), port.vlan_range).await?;
-        if port.attachment != before.attachment {
-            unit.free_attachment(&port).await?;
-            if !unit.vlans_of_port(id).await?.is_empty() {
-                return Err(in_use("links are on it; its attachment can change when they are gone"));
-            }
-        }
-        unit.set_port(&port).await?;
-        life::place_waiting(&mut unit, id).await?;
+        unit.put_port(&port).await?;
         unit.finish("update", PORT, id, &changed(&before, &port)).await?;
         Ok(port)
     }
@@ -697,8 +396,7 @@ impl Controller {
         operator(caller, "write", PORT)?;
         let mut unit = self.unit(caller, self.region()).await?;
         let port = unit.known_port(id).await?;
-        unit.unused(CatalogueKind::Port, id.0).await?;
-        unit.delete_catalogue_object(CatalogueKind::Port, id.0).await?;
+        unit.drop_object(CatalogueKind::Port, id.0).await?;
         unit.finish("delete", PORT, id, &gone(&port)).await
     }
 }

@@ -36,7 +36,7 @@ impl Controller {
         let mut unit = self.unit(caller, region).await?;
         let project = unit.project(new.meta.project_id, POLICY).await?;
         unit.within_quota(project.id, QuotaResource::LinkRoutingPolicies).await?;
-        let policy = new_policy(&unit, &project, new)?;
+        let policy = new_policy(&mut unit, &project, new)?;
         unit.insert_link_routing_policy(&policy).await?;
         unit.finish("create", AUDITED, policy.id, &made(&policy)).await?;
         Ok(policy)

@@ -5,12 +5,12 @@
 //! of what is waited for by the difference. Across a stop of the service nothing tells a set clock from time that has passed, unless it
 //! went back: then the stop counts as no time at all.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use causeway_model::Timestamp;
 use causeway_model::link::Stage;
 use causeway_store::LinkRecord;
+use tokio::sync::Mutex;
 
 use super::life;
 use crate::{Controller, Result};
@@ -24,7 +24,7 @@ const TOLERANCE: i64 = 60 * 1_000_000;
 /// Microseconds between two notes of the time.
 const NOTE: i64 = 60 * 1_000_000;
 
-/// What the clock said last.
+/// What the clock said last; held while it is looked at, so that nothing is moved twice.
 #[derive(Debug, Default)]
 pub(crate) struct ClockSeen(Mutex<Seen>);
 
@@ -32,12 +32,6 @@ pub(crate) struct ClockSeen(Mutex<Seen>);
 struct Seen {
     last: Option<(Timestamp, Option<Duration>)>,
     noted: Option<Timestamp>,
-}
-
-impl ClockSeen {
-    fn lock(&self) -> MutexGuard<'_, Seen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// By how much the clock was set between two readings, in microseconds.
@@ -64,8 +58,8 @@ fn shift(record: &mut LinkRecord, by: i64) {
 impl Controller {
     /// Looks whether the clock was set since the last look, and lets the waits of links last as long as before.
     pub(crate) async fn follow_clock(&self) -> Result<()> {
+        let mut seen = self.inner.clock_seen.0.lock().await;
         let now = self.inner.clock.reading();
-        let seen = *self.inner.clock_seen.lock();
         let by = match seen.last {
             Some(last) => set_by(last, now),
             None => {
@@ -87,7 +81,7 @@ impl Controller {
         } else {
             seen.noted
         };
-        *self.inner.clock_seen.lock() = Seen { last: Some(now), noted };
+        *seen = Seen { last: Some(now), noted };
         Ok(())
     }
 
