@@ -35,7 +35,17 @@ pub(crate) fn gone<T: Serialize>(object: &T) -> Details {
 
 /// Of an object that was changed: only the fields that differ, so that both are empty where nothing did.
 pub(crate) fn changed<T: Serialize>(before: &T, after: &T) -> Details {
-    let (mut old, mut new) = (fields(before), fields(after));
+    let (old, new) = difference(Some(before), Some(after));
+    vec![("before", text(old)), ("after", text(new))]
+}
+
+/// The fields that differ, as they were and as they are; of what was not or is not there, none.
+pub(crate) fn difference<T: Serialize>(
+    before: Option<&T>,
+    after: Option<&T>,
+) -> (Map<String, Value>, Map<String, Value>) {
+    let mut old = before.map(fields).unwrap_or_default();
+    let mut new = after.map(fields).unwrap_or_default();
     old.retain(|name, value| {
         let same = new.get(name) == Some(&*value);
         if same {
@@ -43,7 +53,7 @@ pub(crate) fn changed<T: Serialize>(before: &T, after: &T) -> Details {
         }
         !same
     });
-    vec![("before", text(old)), ("after", text(new))]
+    (old, new)
 }
 
 /// `details`, and more that the objects themselves do not say.

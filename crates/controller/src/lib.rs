@@ -36,6 +36,7 @@ mod status;
 mod typed;
 mod unit;
 mod usage;
+mod webhook;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -56,11 +57,12 @@ pub use clock::{Clock, SystemClock};
 pub use connection::ConnectionRoutes;
 pub use event::EventQuery;
 pub use identity::{Bootstrap, KeyRequest, NewApiKey};
-pub use link::PartnerAction;
+pub use link::{CatalogueDifference, PartnerAction};
 pub use options::ConnectionOptions;
 pub use quota::{Quota, QuotaResource};
 pub use secret::AccessedSecret;
 pub use usage::{UsageQuery, UsageRecord};
+pub use webhook::{MadeWebhook, Outgoing, WEBHOOK_EVENTS, WebhookRules, WebhookTarget};
 
 /// What every use case returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,6 +1,7 @@
 //! The objects that tenants and operators own, as the domain sees them (wire documents are another crate's business).
 
 mod interlink;
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -20,6 +21,7 @@ pub use interlink::{
     DedicatedConnection, Link, LinkAddresses, LinkBandwidth, LinkHost, LinkPolicy, Partner, Pop, Port, PortAttachment,
     PortOwner, VLANS, VlanRange,
 };
+pub use webhook::{Webhook, WebhookDelivery, WebhookOwner};
 
 /// What every tenant object has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -33,6 +33,7 @@ mod row;
 mod secret;
 mod turn;
 mod vpc;
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
@@ -66,6 +67,7 @@ pub use premises::{Neighbour, Premises};
 pub use route::NextHopCandidate;
 pub use secret::{SecretRecord, StoredVersion};
 pub use vpc::{Attachment, VpcConfig, VpcObserved, VpcOwed};
+pub use webhook::{DueDelivery, WebhookRecord};
 
 use catalog::Catalog;
 use gather::{Gathered, Link, Values};

@@ -2,15 +2,17 @@
 
 use causeway_model::link::{LinkEvent, LinkKind, Stage};
 use causeway_model::reason::Fault;
-use causeway_model::resource::Link;
+use causeway_model::resource::{Link, LinkHost, WebhookOwner};
 use causeway_model::status::{BgpStatus, LinkSession, LinkStatus, LinkView, NodeView, link_status};
 use causeway_model::view::{LinkState, LinkStatuses};
 use causeway_model::{Family, LinkId, Timestamp};
 use causeway_store::{EventText, LinkRecord, Writer};
+use serde_json::json;
 
 use super::LINK;
 use crate::Result;
 use crate::flap::{self, Change};
+use crate::webhook::{Event, tell};
 
 /// Links looked at in one tick; the rest has its turn in the next.
 pub(crate) const BATCH: u32 = 500;
@@ -131,6 +133,62 @@ pub(super) async fn save(writer: &mut Writer, record: &mut LinkRecord, now: Time
         let text = EventText { subject: status.to_string(), fault, details: Default::default() };
         flap::tell(writer, id.0, now, Change { kind: "status", topic: String::new(), text, weight: 1.0 }).await?;
         writer.emit(now, LINK, status.as_str(), &id.to_string()).await?;
+        if let Some(kind) = notice(before, status) {
+            notify(writer, record, kind, now).await?;
+        }
+    }
+    Ok(())
+}
+
+/// What a change of status is called where it is told.
+const fn notice(before: LinkStatus, after: LinkStatus) -> Option<&'static str> {
+    use LinkStatus as S;
+    Some(match (before, after) {
+        // What ends a link is told whatever a lock has hidden.
+        (_, S::Refused) => "link.refused",
+        (_, S::Expired) => "link.expired",
+        (_, S::Failed) => "link.failed",
+        (_, S::Deprovisioning) => "link.deletion_waiting",
+        (_, S::Deleted) => "link.deleted",
+        (S::Locked, _) => "link.unlocked",
+        (_, S::Locked) => "link.locked",
+        (_, S::Requested) => "link.requested",
+        (_, S::Provisioning) => "link.accepted",
+        (S::AllDown | S::LimitedConnectivity, S::Active) => "link.up",
+        (_, S::Active) => "link.active",
+        (_, S::LimitedConnectivity) => "link.limited",
+        (_, S::AllDown) => "link.down",
+        (_, S::Configuring | S::Ready) => return None,
+    })
+}
+
+/// Tells the webhooks of all parties; a partner's only if the operator has switched that on for it (system.md §3).
+async fn notify(writer: &mut Writer, record: &LinkRecord, kind: &'static str, now: Timestamp) -> Result<()> {
+    let link = &record.link;
+    let (status, fault) = status(link, now);
+    let mut data = json!({
+        "link_id": link.id,
+        "name": link.meta.name,
+        "project_id": link.meta.project_id,
+        "region": link.meta.region,
+        "status": status,
+        "reason": fault.map(|fault| json!({"code": fault.code, "message": fault.code.message(), "remedy": fault.code.remedy()})),
+        "turn": link.life.turn(),
+        "deadline": link.life.deadline().map(|at| at.to_string()),
+    });
+    if let Stage::Refused { reason, .. } = &link.life.stage {
+        data["disapproved_reason"] = json!(reason);
+    }
+    let owners = [WebhookOwner::Tenant(link.meta.project_id), WebhookOwner::Operator];
+    tell(writer, now, Event { kind, owners: &owners, data: data.clone() }).await?;
+    let LinkHost::Partner { partner_id, pairing_key, .. } = link.host else { return Ok(()) };
+    if writer.partner(partner_id).await?.is_some_and(|partner| partner.notify) {
+        // What the tenant calls its link and where it belongs is no business of the partner's.
+        for field in ["name", "project_id"] {
+            data.as_object_mut().map(|data| data.remove(field));
+        }
+        data["pairing_key"] = json!(pairing_key);
+        tell(writer, now, Event { kind, owners: &[WebhookOwner::Partner(partner_id)], data }).await?;
     }
     Ok(())
 }
@@ -151,6 +209,7 @@ pub(crate) async fn elapse(writer: &mut Writer, id: LinkId, now: Timestamp) -> R
         };
         writer.add_object_event(id.0, reminder.at, "status", &text).await?;
         writer.emit(now, LINK, "reminder", &id.to_string()).await?;
+        notify(writer, &record, "link.reminder", reminder.at).await?;
     }
     record.reminded_at = record.reminded_at.max(now);
     if status(&record.link, now).0 != before {

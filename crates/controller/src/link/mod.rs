@@ -1,5 +1,6 @@
 //! InterLinks as their tenants order and use them. Partners' and operators' sides are in the modules below.
 
+mod file;
 mod life;
 mod offer;
 mod partner;
@@ -30,6 +31,7 @@ use crate::quota::QuotaResource;
 use crate::unit::Unit;
 use crate::{Controller, Result};
 
+pub use file::CatalogueDifference;
 pub(crate) use life::{BATCH, elapse};
 pub use partner::PartnerAction;
 pub(crate) use waits::ClockSeen;

@@ -1,5 +1,6 @@
 //! The use cases, run against a real store, with a node that the test plays over the real channel.
 
+mod catalogue_file;
 mod connections;
 mod durability;
 mod events;
@@ -13,3 +14,4 @@ mod operator;
 mod options;
 mod routing;
 mod rules;
+mod webhooks;

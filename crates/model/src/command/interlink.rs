@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::{NewMeta, Rename};
 use crate::id::{DedicatedConnectionId, LinkId, PartnerId, PopId, PortId, ProjectId, RoutingPolicyId, VpcId};
-use crate::resource::{PortAttachment, PortOwner, VlanRange};
+use crate::resource::{LinkBandwidth, PortAttachment, PortOwner, VlanRange};
 use crate::status::{BgpStatus, DedicatedConnectionStatus, LinkStatus};
 
 /// Order a link. Exactly one of `connection_id` and `partner_id` has to be there; the controller says so.
@@ -320,4 +320,71 @@ pub struct PortFilter {
     pub connection_id: Option<DedicatedConnectionId>,
     /// Of dedicated connections of this project.
     pub project_id: Option<ProjectId>,
+}
+
+/// InterLink's whole catalogue as one file says it. A part that is `None` stays as it is; of one that is there, what is not named goes.
+/// Objects are known by their id or else by their name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CatalogueFile {
+    /// Sizes and their prices.
+    pub link_bandwidths: Option<Vec<LinkBandwidth>>,
+    /// PoPs.
+    pub pops: Option<Vec<NewPop>>,
+    /// Partners.
+    pub partners: Option<Vec<NewPartner>>,
+    /// Dedicated connections.
+    pub dedicated_connections: Option<Vec<FiledConnection>>,
+    /// Ports.
+    pub ports: Option<Vec<FiledPort>>,
+}
+
+/// A dedicated connection as a file says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FiledConnection {
+    /// Its id; `None`: that of the one with its name, or a new one.
+    pub id: Option<DedicatedConnectionId>,
+    /// Common fields.
+    pub meta: NewMeta,
+    /// Id or name of where it ends.
+    pub pop: String,
+    /// Mbit/s.
+    pub bandwidth_mbps: u64,
+    /// Where in the building the operator's part ends.
+    pub demarcation_info: Option<String>,
+    /// VLAN ids; `None`: all that links can have.
+    pub vlan_range: Option<VlanRange>,
+    /// How far the operator got with it.
+    pub state: DedicatedConnectionStatus,
+}
+
+/// A port as a file says it. Exactly one of `partner` and `dedicated_connection` has to be there; the controller says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FiledPort {
+    /// Its id; `None`: that of the one with its name, or a new one.
+    pub id: Option<PortId>,
+    /// Name.
+    pub name: String,
+    /// Id or name of where it is.
+    pub pop: String,
+    /// Id or name of the partner whose links it carries.
+    pub partner: Option<String>,
+    /// Id or name of the dedicated connection whose links it carries.
+    pub dedicated_connection: Option<String>,
+    /// What it is on its node.
+    pub attachment: PortAttachment,
+    /// VLAN ids; `None`: all that links can have, or the dedicated connection's.
+    pub vlan_range: Option<VlanRange>,
+    /// Mbit/s that its links may have together.
+    pub capacity_mbps: u64,
+    /// Whether it is in service.
+    pub enabled: bool,
+}
+
+/// Make a webhook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewWebhook {
+    /// Where to.
+    pub url: String,
+    /// The kinds of events that it wants; empty: all.
+    pub events: Vec<String>,
 }
