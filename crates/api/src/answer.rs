@@ -14,7 +14,7 @@ use crate::call::Call;
 use crate::limits::Exceeded;
 
 /// The content type of everything but device configurations.
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// What a handler ends with.
 pub(crate) type Answer = Result<Response, Failure>;
@@ -34,7 +34,12 @@ impl IntoResponse for Failure {
         if let Error::Internal(text) = &self.0 {
             tracing::error!(error = %text, "a call failed");
         }
-        error(ErrorResponse::new(&self.0))
+        let mut response = error(ErrorResponse::new(&self.0));
+        if let Error::Unavailable { help, retry_after } = &self.0 {
+            tracing::debug!(help, "a call was put off");
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(*retry_after));
+        }
+        response
     }
 }
 

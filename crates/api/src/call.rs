@@ -32,6 +32,9 @@ const MAX_DISCARDED: usize = 32 << 20;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long a change may have to wait for its turn to be stored.
+const MAX_BACKLOG: Duration = Duration::from_secs(5);
+
 /// Regions that the official clients know.
 const PRODUCTION_REGIONS: [&str; 4] = ["fr-par", "it-mil", "nl-ams", "pl-waw"];
 /// Regional lists: product, path, key of the items.
@@ -87,6 +90,9 @@ impl FromRequest<App> for Call {
         let caller = authenticate(app, request.headers(), request_id).await.map_err(Failure::into_response)?;
         if let Err(exceeded) = app.limits.key(&caller.access_key, Instant::now()) {
             return Err(too_many(exceeded, "this API key has sent more requests than it may; wait and try again"));
+        }
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            room_to_write(app).map_err(Failure::into_response)?;
         }
         if let Some(empty) = list_elsewhere(app, request.method(), request.uri().path()) {
             return empty.map_err(Failure::into_response).and_then(Err);
@@ -159,6 +165,17 @@ impl Call {
             None => Ok(Body::parse(&self.body)?),
         }
     }
+}
+
+/// Refuses a change that would wait too long: clients give up after some 30 s and send it again, so that nothing would be left of the time.
+fn room_to_write(app: &App) -> Result<(), Failure> {
+    let backlog = app.controller.backlog();
+    if backlog <= MAX_BACKLOG {
+        return Ok(());
+    }
+    let help = "the service has more changes to store than it can; send this one again later".to_owned();
+    let retry_after = u32::try_from(backlog.as_secs()).unwrap_or(u32::MAX);
+    Err(Failure(Error::Unavailable { help, retry_after }))
 }
 
 /// Who calls while calls are recorded.

@@ -40,6 +40,7 @@ mod webhook;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
 
 use causeway_crypto::envelope::Kek;
 use causeway_crypto::{Entropy, SystemEntropy};
@@ -124,6 +125,9 @@ impl Settings {
     }
 }
 
+/// How long it is believed that the store can be written, once it was.
+const READINESS_INTERVAL: Duration = Duration::from_secs(1);
+
 /// What the store says about the service itself; fixed after the first start.
 #[derive(Debug)]
 pub(crate) struct Service {
@@ -140,6 +144,8 @@ pub(crate) struct Inner {
     pub(crate) service: Service,
     /// Counts commits: node sessions look for a newer revision whenever it moves.
     pub(crate) changed: watch::Sender<u64>,
+    /// When readiness was last proven by writing.
+    pub(crate) written: tokio::sync::Mutex<Option<Instant>>,
     /// How far deadlines were looked at.
     pub(crate) marks: jobs::Marks,
     /// What the clock said last.
@@ -176,6 +182,7 @@ impl Controller {
             clock,
             service,
             changed: watch::Sender::new(0),
+            written: tokio::sync::Mutex::default(),
             sessions: AtomicU64::new(0),
             current_sessions: std::sync::Mutex::default(),
             marks: jobs::Marks::default(),
@@ -199,13 +206,26 @@ impl Controller {
         self.inner.service.provider_asn
     }
 
-    /// Whether the store answers.
+    /// Whether the store can be read and written. It is written at most once a second, whoever asks.
     ///
     /// # Errors
-    /// If it does not.
+    /// If it cannot.
     pub async fn ready(&self) -> Result<()> {
         self.read().await?.newest_event().await?;
+        let mut written = self.inner.written.lock().await;
+        if written.is_none_or(|at| at.elapsed() >= READINESS_INTERVAL) {
+            let mut writer = self.inner.store.write().await?;
+            writer.set_setting("readiness", &self.now().to_string()).await?;
+            writer.commit().await?;
+            *written = Some(Instant::now());
+        }
         Ok(())
+    }
+
+    /// How long a change that is asked for now will wait for its turn, as far as those before it tell.
+    #[must_use]
+    pub fn backlog(&self) -> Duration {
+        self.inner.store.backlog()
     }
 
     /// Counts the changes of the store: whoever waits for one looks again when this moves.

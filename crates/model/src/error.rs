@@ -86,6 +86,14 @@ pub enum Error {
         /// What ran out.
         resource: String,
     },
+    /// 503: the service has more to do than it can, or cannot store anything at present. Nothing was changed.
+    #[error("service is unavailable: {help}")]
+    Unavailable {
+        /// Why, and what to do.
+        help: String,
+        /// When to try again, seconds from now.
+        retry_after: u32,
+    },
     /// 500. The text goes to the log; the caller gets the request id.
     #[error("internal error: {0}")]
     Internal(String),

@@ -113,9 +113,43 @@ impl StoreError {
     }
 }
 
+impl StoreError {
+    /// Why nothing can be stored or read for now, and for how many seconds it may well last; `None`: it is another kind of error.
+    fn passing(&self) -> Option<(&'static str, u32)> {
+        match self {
+            Self::Commit(error) => error.passing(),
+            Self::Database(sqlx::Error::PoolTimedOut) => {
+                Some(("the service has more to store than it can; send the call again later", 10))
+            }
+            Self::Database(sqlx::Error::PoolClosed) => Some(("the service is about to stop; send the call again", 5)),
+            Self::Database(sqlx::Error::Database(error)) => {
+                // The lower octet is the kind (https://sqlite.org/rescode.html).
+                match error.code()?.parse::<u32>().ok()? & 0xff {
+                    // SQLITE_BUSY, SQLITE_LOCKED
+                    5 | 6 => {
+                        Some(("the service's database is in use by another program; send the call again later", 10))
+                    }
+                    // SQLITE_READONLY, SQLITE_IOERR, SQLITE_FULL, SQLITE_CANTOPEN
+                    8 | 10 | 13 | 14 => {
+                        Some(("the service cannot write to its disk, which may be full; tell its operator", 30))
+                    }
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
+    }
+}
+
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
-        Self::Internal(error.to_string())
+        match error.passing() {
+            Some((help, retry_after)) => {
+                tracing::warn!(%error, "the store does not answer");
+                Self::Unavailable { help: help.to_owned(), retry_after }
+            }
+            None => Self::Internal(error.to_string()),
+        }
     }
 }
 
@@ -192,6 +226,12 @@ impl Store {
     pub async fn write(&self) -> Result<Writer> {
         let session = Session::Turn(self.turns.take().await?, Gathered::default());
         Ok(Writer { reader: Reader { session, catalog: Arc::clone(&self.catalog) } })
+    }
+
+    /// How long whoever wants to write now will wait for his turn, as far as those before him tell.
+    #[must_use]
+    pub fn backlog(&self) -> Duration {
+        self.turns.backlog()
     }
 
     /// Ends every use; the write-ahead log is folded into the database.

@@ -4,8 +4,9 @@
 //! writers that wait already: their changes and this one become durable with one sync to disk, and each of them gets its answer only
 //! after it. A turn that is given up is undone to its savepoint and costs the others nothing. If the commit fails, it has failed for all.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Executor as _, SqliteConnection};
@@ -27,7 +28,32 @@ const CROWD: usize = 64;
 pub(crate) struct Turns {
     batch: Arc<Mutex<Batch>>,
     waiting: AtomicUsize,
+    pace: std::sync::Mutex<Pace>,
     catalog: Arc<Catalog>,
+}
+
+/// How long turns last while others wait.
+#[derive(Debug, Default)]
+struct Pace {
+    /// When the newest turn began.
+    begun: Option<Instant>,
+    /// The average of about the last [`PACE_SPAN`] turns, commits included.
+    turn: Option<Duration>,
+}
+
+/// Enough turns to have several commits among them.
+const PACE_SPAN: u32 = 64;
+
+impl Pace {
+    /// A turn begins at `now`, at once after the one before it if somebody had to wait for it.
+    fn begin(&mut self, now: Instant, waited: bool) {
+        if let Some(begun) = self.begun.filter(|_| waited) {
+            let last = now.saturating_duration_since(begun);
+            let average = self.turn.unwrap_or(last);
+            self.turn = Some((average * (PACE_SPAN - 1) + last) / PACE_SPAN);
+        }
+        self.begun = Some(now);
+    }
 }
 
 /// What became of the savepoint on top of the transaction.
@@ -72,15 +98,25 @@ impl Turns {
         let touched = Touched::default();
         Catalog::watch(&mut connection, Arc::clone(&touched)).await?;
         let batch = Batch { options, connection, touched, top: None, members: Vec::new(), closed: false };
-        Ok(Arc::new(Self { batch: Arc::new(Mutex::new(batch)), waiting: AtomicUsize::new(0), catalog }))
+        let (waiting, pace) = (AtomicUsize::new(0), std::sync::Mutex::default());
+        Ok(Arc::new(Self { batch: Arc::new(Mutex::new(batch)), waiting, pace, catalog }))
     }
 
     /// Waits for a turn.
     pub(crate) async fn take(self: &Arc<Self>) -> Result<Turn> {
         let batch = {
             let _waiting = Waiting::new(&self.waiting);
-            let turn = Arc::clone(&self.batch).lock_owned();
-            timeout(PATIENCE, turn).await.map_err(|_| sqlx::Error::PoolTimedOut)?
+            let free = Arc::clone(&self.batch).try_lock_owned();
+            let waited = free.is_err();
+            let batch = match free {
+                Ok(batch) => batch,
+                Err(_) => {
+                    let turn = Arc::clone(&self.batch).lock_owned();
+                    timeout(PATIENCE, turn).await.map_err(|_| sqlx::Error::PoolTimedOut)?
+                }
+            };
+            self.pace.lock().unwrap_or_else(PoisonError::into_inner).begin(Instant::now(), waited);
+            batch
         };
         if batch.top == Some(Savepoint::Fresh) && !batch.closed {
             return Ok(Turn::new(batch));
@@ -124,6 +160,13 @@ impl Turns {
             }
             rounds += 1;
         }
+    }
+
+    /// How long the queue is.
+    pub(crate) fn backlog(&self) -> Duration {
+        let waiting = u32::try_from(self.waiting.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
+        let turn = self.pace.lock().unwrap_or_else(PoisonError::into_inner).turn;
+        turn.unwrap_or_default().saturating_mul(waiting)
     }
 
     /// Commits what is done and refuses everything else.
@@ -203,7 +246,7 @@ impl Batch {
         }
         if self.members.is_empty() {
             self.connection.execute("ROLLBACK").await?;
-            self.touched.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+            self.touched.lock().unwrap_or_else(PoisonError::into_inner).clear();
             return Ok(());
         }
         let changes = catalog.read(&mut self.connection, &self.touched).await?;
@@ -221,11 +264,62 @@ impl Batch {
         self.top = None;
         // If SQLite has undone it already this is refused; if the connection is lost, the next turn makes another.
         let _ = self.connection.execute("ROLLBACK").await;
-        self.touched.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     async fn reconnect(&mut self) -> Result<()> {
         self.connection = self.options.connect().await?;
         Catalog::watch(&mut self.connection, Arc::clone(&self.touched)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use causeway_model::Error;
+
+    use super::*;
+    use crate::Store;
+
+    #[test]
+    fn only_turns_that_others_waited_for_tell_how_long_one_lasts() {
+        let (mut pace, start) = (Pace::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        pace.begin(at(0), false);
+        pace.begin(at(100), false);
+        assert_eq!(pace.turn, None, "nobody waited for the idle time between");
+        pace.begin(at(164), true);
+        assert_eq!(pace.turn, Some(Duration::from_secs(64)));
+        pace.begin(at(164), true);
+        assert_eq!(pace.turn, Some(Duration::from_secs(63)));
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_unavailable_to_all_who_share_the_commit_and_passes() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Store::open(&directory.path().join("store.db")).await.expect("opens");
+        let limit = async |pages: u32| {
+            let mut batch = store.turns.batch.lock().await;
+            let sql = format!("PRAGMA max_page_count = {pages}");
+            batch.connection.execute(sqlx::AssertSqlSafe(sql)).await.expect("a limit");
+        };
+        let write = async || {
+            let mut tx = store.write().await?;
+            tx.set_setting("long", &"x".repeat(1 << 20)).await?;
+            tx.commit().await
+        };
+        // Fewer than there are: SQLite takes the present number.
+        limit(1).await;
+        let error = write().await.expect_err("no room");
+        let Error::Unavailable { help, retry_after } = Error::from(error) else { panic!("another error") };
+        assert!(help.contains("disk") && retry_after > 0, "{help}");
+        limit(u32::MAX - 1).await;
+        write().await.expect("room again");
+        let shared = StoreError::Commit(Arc::new(sqlx::Error::PoolTimedOut.into()));
+        assert!(matches!(Error::from(shared), Error::Unavailable { .. }));
+        store.close().await;
+        let error = store.write().await.err().expect("closed");
+        assert!(matches!(Error::from(error), Error::Unavailable { .. }));
+        let broken = StoreError::Corrupt { column: "c", problem: "p".to_owned() };
+        assert!(matches!(Error::from(broken), Error::Internal(_)));
     }
 }

@@ -123,6 +123,7 @@ impl ErrorResponse {
             Error::OutOfStock { resource } => {
                 Body { resource: Some(resource), ..Body::of("out_of_stock", "resource is out of stock") }.with(503)
             }
+            Error::Unavailable { help, .. } => Self::unavailable(help),
             Error::Internal(_) => Body::of("internal", "internal error").with(500),
         }
     }
@@ -262,6 +263,11 @@ mod tests {
                 Error::OutOfStock { resource: "public_ipv4".to_owned() },
                 503,
                 r#"{"message":"resource is out of stock","resource":"public_ipv4","type":"out_of_stock"}"#,
+            ),
+            (
+                Error::Unavailable { help: text(), retry_after: 5 },
+                503,
+                r#"{"help_message":"text","message":"service is unavailable","type":"unavailable"}"#,
             ),
             (
                 Error::Internal("disk I/O error on /secret/path".to_owned()),

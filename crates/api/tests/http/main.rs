@@ -8,6 +8,7 @@ mod explanation;
 mod extension;
 mod openapi;
 mod operator;
+mod overload;
 mod routing;
 mod sdk;
 mod service;

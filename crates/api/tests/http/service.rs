@@ -30,6 +30,7 @@ pub(crate) const EXTENSION: &str = "/causeway/v1/regions/fr-par";
 pub(crate) struct Service {
     pub(crate) router: Router,
     pub(crate) controller: Controller,
+    pub(crate) store: Store,
     pub(crate) access_key: String,
     pub(crate) secret_key: String,
     pub(crate) project_id: String,
@@ -111,7 +112,7 @@ impl Service {
             gateway_types: Settings::default_gateway_types(),
         };
         let kek = Kek::generate(&mut SystemEntropy::new());
-        let controller = Controller::open(store, settings, kek).await.expect("a controller");
+        let controller = Controller::open(store.clone(), settings, kek).await.expect("a controller");
         let bootstrap = controller.bootstrap().await.expect("a bootstrap").expect("the first start");
         let (controller_end, node_end) = causeway_fleet::in_process();
         controller.attach_node(controller_end);
@@ -120,6 +121,7 @@ impl Service {
         Self {
             router: causeway_api::router(controller.clone(), config),
             controller,
+            store,
             access_key: bootstrap.access_key,
             secret_key: bootstrap.secret_key.to_string(),
             project_id: bootstrap.project_id.to_string(),

@@ -282,7 +282,7 @@ pub(crate) fn kind(error: &Error) -> String {
         Error::PreconditionFailed { precondition, .. } => format!("412 {precondition}"),
         Error::Locked { resource, .. } => format!("423 {resource}"),
         Error::NotImplemented { .. } => "501".to_owned(),
-        Error::OutOfStock { .. } => "503".to_owned(),
+        Error::OutOfStock { .. } | Error::Unavailable { .. } => "503".to_owned(),
         Error::Internal(text) => format!("500 {text}"),
     }
 }
