@@ -297,7 +297,7 @@ impl Controller {
         find_policy(&mut self.read().await?, caller, Read, id).await
     }
 
-    /// A page of routing policies.
+    /// A page of routing policies; of one address family, if one is named.
     ///
     /// # Errors
     /// If the paging is out of bounds.
@@ -306,10 +306,11 @@ impl Controller {
         caller: &Caller,
         region: &str,
         list: &ListQuery,
+        is_ipv6: Option<bool>,
     ) -> Result<Page<RoutingPolicy>> {
         self.in_region(region)?;
         paging(list)?;
-        let (items, total) = self.read().await?.routing_policies(region, scope(caller), list).await?;
+        let (items, total) = self.read().await?.routing_policies(region, scope(caller), list, is_ipv6).await?;
         Ok(Page { items, total })
     }
 

@@ -414,16 +414,21 @@ impl Controller {
         self.read().await?.project(id).await?.ok_or_else(missing)
     }
 
-    /// The projects that the caller may see.
+    /// The projects that the caller may see; of `ids` only, unless that is empty.
     ///
     /// # Errors
     /// If the paging is out of bounds.
-    pub async fn list_projects(&self, caller: &Caller, list: &ListQuery) -> Result<Page<Project>> {
+    pub async fn list_projects(&self, caller: &Caller, list: &ListQuery, ids: &[ProjectId]) -> Result<Page<Project>> {
         paging(list)?;
-        let only = match caller.role {
+        let single = match caller.role {
             Role::Operator => list.project_id,
             Role::Tenant if list.project_id.is_none_or(|id| id == caller.project_id) => Some(caller.project_id),
             _ => return Ok(Page { items: Vec::new(), total: 0 }),
+        };
+        let only = match single.as_slice() {
+            [] => (!ids.is_empty()).then_some(ids),
+            [id] if !ids.is_empty() && !ids.contains(id) => return Ok(Page { items: Vec::new(), total: 0 }),
+            single => Some(single),
         };
         let mut reader = self.read().await?;
         let name = list.name.as_deref();

@@ -72,7 +72,7 @@ impl Reader {
         self.row("routing_policy", id.0).await?.as_ref().map(policy).transpose()
     }
 
-    /// A page of routing policies.
+    /// A page of routing policies; of one address family, if one is named.
     ///
     /// # Errors
     /// If the database fails.
@@ -81,9 +81,11 @@ impl Reader {
         region: &str,
         scope: Scope,
         list: &ListQuery,
+        is_ipv6: Option<bool>,
     ) -> Result<(Vec<RoutingPolicy>, u64)> {
         let select = "SELECT * FROM routing_policy";
-        let (rows, total) = self.listed("routing_policy", select, region, scope, list, Vec::new()).await?;
+        let filters = vec![Filter::flag("is_ipv6", is_ipv6)];
+        let (rows, total) = self.listed("routing_policy", select, region, scope, list, filters).await?;
         Ok((rows.iter().map(policy).collect::<Result<_>>()?, total))
     }
 

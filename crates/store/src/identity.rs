@@ -109,13 +109,13 @@ impl Reader {
         self.row("project", id.0).await?.as_ref().map(project).transpose()
     }
 
-    /// Projects, oldest first; one of them or all, with their count.
+    /// Projects, oldest first; some of them or all, with their count.
     ///
     /// # Errors
     /// If the database fails.
     pub async fn projects(
         &mut self,
-        only: Option<ProjectId>,
+        only: Option<&[ProjectId]>,
         organization: Option<OrganizationId>,
         name: Option<&str>,
         page: u32,
@@ -123,8 +123,12 @@ impl Reader {
     ) -> Result<(Vec<Project>, u64)> {
         let filter = |query: &mut sqlx::QueryBuilder<sqlx::Sqlite>| {
             query.push(" FROM project WHERE 1");
-            if let Some(id) = only {
-                query.push(" AND id = ").push_bind(blob(id.0));
+            if let Some(ids) = only {
+                let mut ids_of = query.push(" AND id IN (").separated(", ");
+                for id in ids {
+                    ids_of.push_bind(blob(id.0));
+                }
+                query.push(")");
             }
             if let Some(id) = organization {
                 query.push(" AND organization_id = ").push_bind(blob(id.0));

@@ -11,7 +11,6 @@ use causeway_wire::error::ErrorResponse;
 use causeway_wire::query::Order;
 
 use super::table::{Routes, get, many, nothing, one};
-use super::{everything, window};
 use crate::App;
 use crate::answer::{Answer, json, no_content};
 use crate::call::Call;
@@ -45,11 +44,7 @@ pub(super) async fn list_projects(call: Call) -> Answer {
     let page = query.list(Order::CREATED_NAME);
     let ids: Vec<ProjectId> = query.ids("project_ids");
     query.finish()?;
-    let call = &call;
-    let fetch = |query| async move { call.controller.list_projects(&call.caller, &query).await };
-    let mut projects = everything(&page, fetch).await?;
-    projects.retain(|project| ids.is_empty() || ids.contains(&project.id));
-    let projects = window(projects, &page);
+    let projects = call.controller.list_projects(&call.caller, &page, &ids).await?;
     let items = projects.items.into_iter().map(project_document).collect();
     json(&List::items_first("projects", items, projects.total))
 }
@@ -119,7 +114,7 @@ pub(crate) async fn ready(State(app): State<App>) -> Response {
         Ok(()) => json(&HealthDocument::OK).into_response(),
         Err(error) => {
             tracing::warn!(%error, "the store does not answer");
-            crate::answer::error(ErrorResponse::unavailable("the store does not answer"))
+            crate::answer::error(ErrorResponse::unavailable("the store cannot be read or written"))
         }
     }
 }

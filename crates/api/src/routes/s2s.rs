@@ -7,8 +7,8 @@ use causeway_wire::document::s2s::{
 };
 use causeway_wire::query::Order;
 
+use super::list;
 use super::table::{Routes, get, many, nothing, one, post};
-use super::{everything, list, window};
 use crate::answer::{Answer, Failure, json, no_content};
 use crate::call::Call;
 
@@ -235,17 +235,7 @@ async fn list_routing_policies(call: Call) -> Answer {
     let query = call.query();
     let (page, is_ipv6) = (query.list(Order::CREATED_NAME), query.boolean("ipv6"));
     query.finish()?;
-    let call = &call;
-    let policies = match is_ipv6 {
-        None => call.controller.list_routing_policies(&call.caller, &call.region, &page).await?,
-        Some(is_ipv6) => {
-            let fetch =
-                |query| async move { call.controller.list_routing_policies(&call.caller, &call.region, &query).await };
-            let mut policies = everything(&page, fetch).await?;
-            policies.retain(|policy| policy.is_ipv6 == is_ipv6);
-            window(policies, &page)
-        }
-    };
+    let policies = call.controller.list_routing_policies(&call.caller, &call.region, &page, is_ipv6).await?;
     json(&list::<_, RoutingPolicyDocument>("routing_policies", policies))
 }
 

@@ -282,3 +282,40 @@ async fn lists_of_productions_other_regions_are_empty() {
     let request = Request::get("/vpc/v2/regions/nl-ams/vpcs").body(Body::empty()).expect("a request");
     service.send(request).await.error(401, "denied_authentication");
 }
+
+#[tokio::test]
+async fn policies_of_one_family_are_paged_by_themselves() {
+    let service = Service::start().await;
+    for number in 0..6 {
+        let prefix = if number % 2 == 0 { "10.9.0.0/16" } else { "fd09::/64" };
+        let policy = json!({
+            "name": format!("p{number}"), "is_ipv6": number % 2 == 1,
+            "prefix_filter_in": [prefix], "prefix_filter_out": [prefix],
+        });
+        service.post(&format!("{S2S}/routing-policies"), &policy).await.ok();
+    }
+    for (family, names) in [("false", ["p4"]), ("true", ["p5"])] {
+        let page = service.get(&format!("{S2S}/routing-policies?ipv6={family}&page=2&page_size=2")).await.ok();
+        let listed: Vec<_> = page["routing_policies"].as_array().expect("a list").iter().map(|p| &p["name"]).collect();
+        assert_eq!(
+            (listed, &page["total_count"]),
+            (names.iter().map(|name| json!(name)).collect::<Vec<_>>().iter().collect(), &json!(3))
+        );
+    }
+}
+
+#[tokio::test]
+async fn projects_are_listed_by_their_ids() {
+    let service = Service::start().await;
+    let mut ids = Vec::new();
+    for name in ["a", "b", "c"] {
+        let project = service.post("/account/v3/projects", &json!({"name": name})).await.ok();
+        ids.push(project["id"].as_str().expect("an id").to_owned());
+    }
+    let list = async |query: &str| service.get(&format!("/account/v3/projects?{query}")).await.ok();
+    let page = list(&format!("project_ids={}&project_ids={}&page=2&page_size=1", ids[0], ids[2])).await;
+    assert_eq!((&page["projects"][0]["name"], &page["total_count"]), (&json!("c"), &json!(2)));
+    assert_eq!(list("").await["total_count"], 4);
+    let both = format!("project_id={}&project_ids={}", ids[0], ids[1]);
+    assert_eq!(list(&both).await["total_count"], 0);
+}

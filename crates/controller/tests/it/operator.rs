@@ -350,7 +350,7 @@ async fn nobody_sees_another_project() {
     assert_eq!(c.list_secrets(f, REGION, &list(), &Default::default()).await.expect("listed").total, 0);
     assert_eq!(c.list_ips(f, REGION, &list(), &Default::default()).await.expect("listed").total, 0);
     assert_eq!(c.list_customer_gateways(f, REGION, &list()).await.expect("listed").total, 0);
-    assert_eq!(c.list_routing_policies(f, REGION, &list()).await.expect("listed").total, 0);
+    assert_eq!(c.list_routing_policies(f, REGION, &list(), None).await.expect("listed").total, 0);
     macro_rules! denied {
         ($($call:expr),+ $(,)?) => {$(
             let error = $call.await.map(|_| ()).expect_err(stringify!($call));

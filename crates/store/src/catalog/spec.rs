@@ -78,7 +78,13 @@ pub(super) static SPECS: [Spec; 10] = [
         orders: &[(OrderField::Status, "status"), (OrderField::Type, "gateway_type")],
     },
     Spec { table: "customer_gateway", visible: "1", names: NAMES, columns: &[], orders: &[] },
-    Spec { table: "routing_policy", visible: "1", names: NAMES, columns: &[], orders: &[] },
+    Spec {
+        table: "routing_policy",
+        visible: "1",
+        names: NAMES,
+        columns: &[computed("is_ipv6", "CAST(is_ipv6 AS TEXT)", Form::Text)],
+        orders: &[],
+    },
     Spec {
         table: "connection",
         visible: "1",
