@@ -11,21 +11,42 @@ const MOST: usize = 100;
 
 /// Field errors of one request.
 #[derive(Debug, Default)]
-pub(crate) struct Errors(RefCell<(usize, ArgumentErrors)>);
+pub(crate) struct Errors(RefCell<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    count: usize,
+    errors: ArgumentErrors,
+    /// What asks for something that is not offered here.
+    not_offered: Vec<String>,
+}
 
 impl Errors {
     /// Records one.
     pub(crate) fn push(&self, name: &str, reason: ArgumentReason, help: impl Into<String>) {
         let mut inner = self.0.borrow_mut();
-        if inner.0 < MOST {
-            inner.0 += 1;
-            inner.1.push(excerpt(name), reason, help);
+        if inner.count < MOST {
+            inner.count += 1;
+            inner.errors.push(excerpt(name), reason, help);
         }
     }
 
-    /// `Ok` if nothing was recorded.
+    /// Records that the field `name` asks for something that production has and this service does not.
+    pub(crate) fn not_offered(&self, name: &str) {
+        let mut inner = self.0.borrow_mut();
+        if inner.not_offered.len() < MOST {
+            inner.not_offered.push(excerpt(name));
+        }
+    }
+
+    /// `Ok` if nothing was recorded. What is not offered comes before what is wrong: no correction would help.
     pub(crate) fn finish(self) -> Result<(), Error> {
-        self.0.into_inner().1.finish()
+        let inner = self.0.into_inner();
+        if inner.not_offered.is_empty() {
+            return inner.errors.finish();
+        }
+        let names = words(inner.not_offered.iter().map(String::as_str));
+        Err(Error::NotImplemented { help: format!("{names}: not offered; leave it out") })
     }
 }
 

@@ -209,7 +209,6 @@ async fn each_wrong_field_is_named() {
         (json!({"destination": "10.7.0.1/16"}), "destination"),
         (json!({"destination": "224.0.0.0/8"}), "destination"),
         (json!({"destination": "fd12::/32"}), "nexthop_resource_id"),
-        (json!({"nexthop_vpc_connector_id": nobody}), "nexthop_vpc_connector_id"),
         (json!({"description": "x".repeat(4097)}), "description"),
         (json!({"tags": [1]}), "tags[0]"),
         (json!({"nexthop_private_network_id": "x"}), "nexthop_private_network_id"),
@@ -217,6 +216,12 @@ async fn each_wrong_field_is_named() {
         let wrong = service.post(&routes, &route(change.clone())).await.arguments();
         assert_eq!(wrong.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), [field], "{change}");
     }
+    let connector = service.post(&routes, &route(json!({"nexthop_vpc_connector_id": nobody}))).await;
+    let missing = connector.error(501, "not_implemented");
+    assert!(
+        missing["help_message"].as_str().is_some_and(|help| help.contains("nexthop_vpc_connector_id")),
+        "{missing}"
+    );
     for (change, resource) in [
         (json!({"nexthop_resource_id": nobody}), "ip"),
         (json!({"nexthop_private_network_id": nobody}), "private_network"),

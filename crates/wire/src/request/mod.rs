@@ -339,7 +339,7 @@ impl<'a> Fields<'a> {
             Some(_) => true,
         };
         if used {
-            self.constraint(name, "is not offered; leave it out");
+            self.errors.not_offered(&self.path(name));
         }
     }
 }

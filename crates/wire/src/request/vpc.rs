@@ -153,8 +153,7 @@ fn next_hop(fields: &Fields<'_>, required: bool) -> NewNextHop {
         NewNextHop { resource: fields.id("nexthop_resource_id"), network: fields.id("nexthop_private_network_id") };
     let connector = fields.id::<Uuid>("nexthop_vpc_connector_id").is_some();
     if connector {
-        let help = "VPC connectors are not offered; name a resource or a Private Network";
-        fields.constraint("nexthop_vpc_connector_id", help);
+        fields.not_offered("nexthop_vpc_connector_id");
     }
     let given = fields.present("nexthop_resource_id") || fields.present("nexthop_private_network_id");
     if required && !given && !connector {
