@@ -28,6 +28,9 @@ pub use explanation::ReceivedRouteFilter;
 pub const DEFAULT_PAGE_SIZE: u32 = 50;
 /// Objects of a page at most.
 pub const MAX_PAGE_SIZE: u32 = 1000;
+/// Objects of a page when a name is looked up: in the default order, and the caller does not say how many. Terraform and scw look for the
+/// exact name in the first page of all that contain it, and must find it (wire-api.md §1.10, §11.10).
+pub const LOOKUP_PAGE_SIZE: u32 = MAX_PAGE_SIZE;
 
 /// What lists of VPCs and Private Networks call private access to object storage, which is not offered.
 const OBJECT_STORAGE: [&str; 3] =
@@ -197,14 +200,24 @@ impl Query {
     /// What every list takes, with the orders that the list at hand knows; the first is the default. A list without orders ignores `order_by`.
     pub fn list(&self, orders: &[Order]) -> ListQuery {
         let order = self.order(orders);
+        let name = self.text("name");
+        let lookup = name.is_some() && orders.first().is_none_or(|default| default.word == order.word);
+        self.is("page_size", || {
+            let words = format!("{LOOKUP_PAGE_SIZE} by default where `name` is given and the order is the default one.");
+            json!({"type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE, "default": DEFAULT_PAGE_SIZE, "description": words})
+        });
         ListQuery {
             order: order.field,
             descending: order.descending,
             page: self.number("page", 1, u32::MAX),
-            page_size: self.number("page_size", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE),
+            page_size: self.number(
+                "page_size",
+                if lookup { LOOKUP_PAGE_SIZE } else { DEFAULT_PAGE_SIZE },
+                MAX_PAGE_SIZE,
+            ),
             project_id: self.id("project_id"),
             organization_id: self.id("organization_id"),
-            name: self.text("name"),
+            name,
             tags: self.texts("tags"),
         }
     }
@@ -598,6 +611,18 @@ mod tests {
         assert_eq!(query.list(Order::IPS).order, OrderField::CreatedAt);
         assert!(query.list(Order::IPS).descending);
         query.finish().expect("no errors");
+    }
+
+    #[test]
+    fn a_lookup_by_name_has_a_long_first_page() {
+        let size = |raw: &str| Query::parse(raw).list(Order::CONNECTIONS).page_size;
+        // As Terraform and as scw send it.
+        assert_eq!(size("name=gw&order_by=created_at_asc"), LOOKUP_PAGE_SIZE);
+        assert_eq!(size("name=gw"), LOOKUP_PAGE_SIZE);
+        assert_eq!(size("name=gw&order_by=name_asc"), 50);
+        assert_eq!(size("name=gw&page_size=20"), 20);
+        assert_eq!(size("name=&order_by=created_at_asc"), 50);
+        assert_eq!(Query::parse("name=a").list(&[]).page_size, LOOKUP_PAGE_SIZE);
     }
 
     #[test]

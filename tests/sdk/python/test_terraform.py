@@ -443,6 +443,18 @@ class Terraform(unittest.TestCase):
         self.call(204, "DELETE", f"{path}/versions/1")
         self.call(204, "DELETE", path)
 
+    def test_lookup_by_name_among_many_similar_ones(self):
+        made = []
+        for number in [*range(60), None]:
+            name = f"{RUN}-similar" if number is None else f"{RUN}-similar-{number}"
+            made.append(self.call(200, "POST", f"{VPC}/vpcs", {"name": name, "project_id": PROJECT}))
+            self.addCleanup(self.gone, f"{VPC}/vpcs/{made[-1]['id']}")
+        # The data source reads one page and looks for the exact name in it.
+        found = self.call(200, "GET", f"{VPC}/vpcs?name={RUN}-similar&order_by=created_at_asc")
+        self.assertEqual(found["total_count"], 61)
+        exact = [vpc["id"] for vpc in found["vpcs"] if vpc["name"] == f"{RUN}-similar"]
+        self.assertEqual(exact, [made[-1]["id"]])
+
     def test_placeholders_of_clients(self):
         """`null`, `""` and `unknown_*` are what clients send for nothing."""
         made = self.call(
