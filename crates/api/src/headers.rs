@@ -6,7 +6,7 @@ use axum::extract::{Request, State};
 use axum::http::header::{
     CONTENT_SECURITY_POLICY, SERVER, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use causeway_model::Error;
@@ -48,7 +48,12 @@ pub(crate) async fn around(mut request: Request, next: Next) -> Response {
         Err(error) => Failure(Error::Internal(format!("the request's task ended: {error}"))).into_response(),
     };
     span.in_scope(|| tracing::debug!(status = response.status().as_u16(), elapsed = ?start.elapsed(), "answered"));
-    let headers = response.headers_mut();
+    dress(response.headers_mut(), id);
+    response
+}
+
+/// Adds what every answer has.
+pub(crate) fn dress(headers: &mut HeaderMap, id: Uuid) {
     for (name, value) in FIXED {
         // The page for people says itself what it may show.
         headers.entry(name).or_insert(value);
@@ -56,7 +61,6 @@ pub(crate) async fn around(mut request: Request, next: Next) -> Response {
     if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
         headers.insert(X_REQUEST_ID, id);
     }
-    response
 }
 
 /// Counts the request against its address. Requests that come by no socket are the tests'.

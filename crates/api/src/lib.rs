@@ -6,9 +6,11 @@
 mod answer;
 mod call;
 mod feed;
+mod guests;
 mod headers;
 mod limits;
 mod openapi;
+mod refusal;
 mod routes;
 mod serve;
 mod tls;

@@ -70,7 +70,7 @@ impl Limits {
 }
 
 /// An IPv6 customer has a /64 at least, so that its single addresses say nothing.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
         address => address,

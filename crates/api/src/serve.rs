@@ -7,28 +7,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::rt::{Read, Write};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
 use crate::feed::Closing;
+use crate::guests::{Guest, Guests, Last};
+use crate::refusal::Refusing;
 use crate::tls::TlsConfig;
 
-/// Connections at once. More wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 1024;
 /// From a connection's first octet to the end of the TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// HTTP/1: from the first octet that is awaited to the end of the headers; also how long an idle connection is kept.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
 /// HTTP/1: octets of headers and URL at most.
-const MAX_HEADERS: usize = 64 * 1024;
+pub(crate) const MAX_HEADERS: usize = 64 * 1024;
 /// HTTP/2: requests at once on one connection.
 const MAX_STREAMS: u32 = 128;
 /// HTTP/2: octets of headers at most.
@@ -37,10 +37,34 @@ const MAX_HEADER_LIST: u32 = 64 * 1024;
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// … and closed if it takes longer than this to say so.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// A peer that acknowledges nothing, or takes nothing of what is sent, for this long is gone.
+const PEER_TIMEOUT: Duration = Duration::from_secs(90);
+/// A silent peer is asked this often by TCP whether it is alive.
+const KEEPALIVE: Duration = Duration::from_secs(30);
 /// How long requests under way may take after the shutdown was asked for.
 const GRACE: Duration = Duration::from_secs(10);
 /// Pause after a failed accept: what fails it (no file descriptors) does not pass at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What connections may take.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    /// Connections at once.
+    connections: usize,
+    /// Connections at once from one network: as many as there may be streams of events, so that a proxy can bring all of them.
+    of_network: usize,
+    /// How long a connection is kept without a request, and how long the headers of one may take.
+    idle: Duration,
+    /// After which a connection that was told to end is cut.
+    linger: Duration,
+}
+
+const BOUNDS: Bounds = Bounds {
+    connections: 1024,
+    of_network: crate::feed::MAX_STREAMS as usize,
+    idle: Duration::from_secs(60),
+    linger: Duration::from_secs(10),
+};
 
 /// Where a request comes from.
 #[derive(Clone, Copy, Debug)]
@@ -57,19 +81,26 @@ pub async fn serve(
     router: Router,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    serve_within(BOUNDS, listener, tls, router, shutdown).await
+}
+
+async fn serve_within(
+    bounds: Bounds,
+    listener: TcpListener,
+    tls: Option<TlsConfig>,
+    router: Router,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let guests = Guests::new(bounds.connections, bounds.of_network);
     let acceptor = tls.map(|tls| TlsAcceptor::from(tls.0));
-    let graceful = GracefulShutdown::new();
     let (ending, closing) = Closing::new();
+    // Every connection holds the one end until it is over.
+    let (open, mut all_closed) = mpsc::channel::<()>(1);
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
-        let accepted = async {
-            let permit = Arc::clone(&permits).acquire_owned().await;
-            (permit, listener.accept().await)
-        };
-        let (permit, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             () = &mut shutdown => break,
-            accepted = accepted => accepted,
+            accepted = listener.accept() => accepted,
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -79,70 +110,228 @@ pub async fn serve(
                 continue;
             }
         };
-        let (acceptor, router, watcher) = (acceptor.clone(), router.clone(), graceful.watcher());
-        let origin = (peer, closing.clone());
+        let Some(guest) = guests.enter(peer.ip()) else {
+            tracing::debug!("a connection is refused: too many have requests under way");
+            continue;
+        };
+        let connection =
+            Connection { bounds, peer, guest: Arc::new(guest), closing: closing.clone(), router: router.clone() };
+        let (acceptor, open) = (acceptor.clone(), open.clone());
         tokio::spawn(async move {
-            connection(stream, origin, acceptor, router, watcher).await;
-            drop(permit);
+            let guest = Arc::clone(&connection.guest);
+            tokio::select! {
+                () = connection.run(stream, acceptor) => {}
+                () = guest.displaced() => tracing::debug!("an idle connection made way for another"),
+            }
+            drop(open);
         });
     }
-    drop(listener);
+    drop((listener, open));
     // Streams would go on for ever.
     ending.send_replace(true);
-    if tokio::time::timeout(GRACE, graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(GRACE, all_closed.recv()).await.is_err() {
         tracing::warn!("requests were still under way when their time to finish ran out");
     }
     Ok(())
 }
 
 /// One connection from its first octet to its end.
-async fn connection(
-    stream: TcpStream,
-    origin: (SocketAddr, Closing),
-    acceptor: Option<TlsAcceptor>,
+struct Connection {
+    bounds: Bounds,
+    peer: SocketAddr,
+    guest: Arc<Guest>,
+    closing: Closing,
     router: Router,
-    watcher: Watcher,
-) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "cannot switch Nagle's algorithm off");
-    }
-    let Some(acceptor) = acceptor else { return http(TokioIo::new(stream), false, origin, router, watcher).await };
-    match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => {
-            let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            http(TokioIo::new(stream), http2, origin, router, watcher).await;
+}
+
+impl Connection {
+    async fn run(self, stream: TcpStream, acceptor: Option<TlsAcceptor>) {
+        if let Err(error) = prepare(&stream) {
+            tracing::debug!(%error, "cannot set a socket's options");
         }
-        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-        Err(_) => tracing::debug!("a TLS handshake took too long"),
+        let Some(acceptor) = acceptor else { return self.http(TokioIo::new(stream), false).await };
+        match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => {
+                let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                self.http(TokioIo::new(stream), http2).await;
+            }
+            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+            Err(_) => tracing::debug!("a TLS handshake took too long"),
+        }
+    }
+
+    async fn http<I: Read + Write + Unpin + Send + 'static>(self, io: I, http2: bool) {
+        let Self { bounds, peer, guest, mut closing, router } = self;
+        let (host, end) = (Arc::clone(&guest), closing.clone());
+        let service = tower::service_fn(move |mut request: hyper::Request<Incoming>| {
+            let under_way = host.ask();
+            request.extensions_mut().insert(Peer(peer.ip()));
+            request.extensions_mut().insert(end.clone());
+            let answer = router.clone().oneshot(request);
+            async move { answer.await.map(|answer: Response| answer.map(|body: Body| Last::new(body, under_way))) }
+        });
+        let service = TowerToHyperService::new(service);
+        // The handshake has settled which of the two is spoken, so that nothing is guessed from the first octets.
+        // What is written as HTTP/2 never begins like an answer of HTTP/1.
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder = if http2 { builder.http2_only() } else { builder.http1_only() };
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(bounds.idle).max_buf_size(MAX_HEADERS);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(MAX_HEADER_LIST)
+            .keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT);
+        let mut connection = std::pin::pin!(builder.serve_connection(Refusing::new(io), service));
+        let over = tokio::select! {
+            over = connection.as_mut() => Some(over),
+            // Also before the first request: a peer may never say that it speaks HTTP/2, and one that only answers pings says nothing.
+            () = guest.idle(bounds.idle) => None,
+            () = closing.wait() => None,
+        };
+        let over = match over {
+            Some(over) => Ok(over),
+            None => {
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    over = connection.as_mut() => Ok(over),
+                    () = guest.idle(bounds.linger) => Err("it did not end when it was told to"),
+                }
+            }
+        };
+        match over {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(error, "a connection ended"),
+            Err(reason) => tracing::debug!(reason, "a connection was cut"),
+        }
     }
 }
 
-async fn http<I: Read + Write + Unpin + Send + 'static>(
-    io: I,
-    http2: bool,
-    (peer, closing): (SocketAddr, Closing),
-    router: Router,
-    watcher: Watcher,
-) {
-    let service = router.map_request(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(Peer(peer.ip()));
-        request.extensions_mut().insert(closing.clone());
-        request
-    });
-    let service = TowerToHyperService::new(service);
-    // The handshake has settled which of the two is spoken, so that nothing is guessed from the first octets.
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder = if http2 { builder.http2_only() } else { builder.http1_only() };
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADERS);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(MAX_HEADER_LIST)
-        .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_TIMEOUT);
-    let connection = builder.serve_connection(io, service).into_owned();
-    if let Err(error) = watcher.watch(connection).await {
-        tracing::debug!(error, "a connection ended");
+/// Answers go out at once, and a peer that is gone is noticed.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE))?;
+    socket.set_tcp_user_timeout(Some(PEER_TIMEOUT))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Request;
+    use axum::routing::get;
+    use rustls::RootCertStore;
+    use rustls::crypto::aws_lc_rs::default_provider;
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, ServerName};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpSocket;
+    use tokio::time::timeout;
+    use tokio_rustls::TlsConnector;
+    use tokio_rustls::client::TlsStream;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// A service whose `/slow` takes that long, and its address.
+    async fn start(bounds: Bounds, tls: Option<TlsConfig>, slow: Duration) -> SocketAddr {
+        let slow = async move || tokio::time::sleep(slow).await;
+        let router = Router::new().route("/", get(async || "here")).route("/slow", get(slow));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(serve_within(bounds, listener, tls, router, std::future::pending()));
+        address
+    }
+
+    /// A connection from this address of the loopback network.
+    async fn connect(from: u8, to: SocketAddr) -> TcpStream {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(SocketAddr::from(([127, 0, 0, from], 0))).expect("a local address");
+        socket.connect(to).await.expect("a connection")
+    }
+
+    async fn is_served(stream: &mut TcpStream) {
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("a socket that writes");
+        let mut answer = [0; 15];
+        let read = timeout(PATIENCE, stream.read_exact(&mut answer)).await.expect("in time");
+        read.expect("an answer");
+        assert_eq!(&answer, b"HTTP/1.1 200 OK");
+    }
+
+    async fn is_closed(stream: &mut (impl tokio::io::AsyncRead + Unpin)) {
+        let mut rest = Vec::new();
+        // A reset is an end, too.
+        let _ = timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("closed in time");
+    }
+
+    #[tokio::test]
+    async fn connections_that_ask_for_nothing_keep_nobody_out() {
+        let bounds = Bounds { connections: 8, of_network: 4, idle: PATIENCE * 10, linger: PATIENCE };
+        let address = start(bounds, None, Duration::ZERO).await;
+        let mut silent = Vec::new();
+        for _ in 0..5 {
+            silent.push(connect(1, address).await);
+        }
+        is_served(&mut connect(1, address).await).await;
+        is_closed(&mut silent[0]).await;
+        for network in 2..10 {
+            for _ in 0..4 {
+                silent.push(connect(network, address).await);
+            }
+        }
+        is_served(&mut connect(100, address).await).await;
+        is_closed(&mut silent[9]).await;
+        // The newest have not been concerned.
+        is_served(silent.last_mut().expect("many")).await;
+    }
+
+    async fn http2(certificate: &std::path::Path, address: SocketAddr) -> TlsStream<TcpStream> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(certificate).expect("a certificate")).expect("an authority");
+        let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let name = ServerName::try_from("localhost").expect("a name");
+        let stream = TcpStream::connect(address).await.expect("a connection");
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("a handshake")
+    }
+
+    #[tokio::test]
+    async fn http2_without_requests_is_ended_and_a_slow_request_is_not() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (tls, certificate, _) = TlsConfig::self_signed(directory.path(), &[]).expect("TLS");
+        let idle = Duration::from_millis(300);
+        let bounds = Bounds { idle, linger: idle, ..BOUNDS };
+        let address = start(bounds, Some(tls), idle * 5).await;
+        // It never says that it speaks HTTP/2.
+        is_closed(&mut http2(&certificate, address).await).await;
+        let io = TokioIo::new(http2(&certificate, address).await);
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.expect("HTTP/2");
+        let connection = tokio::spawn(connection);
+        let request = Request::get("https://localhost/slow").body(Body::empty()).expect("a request");
+        let answer = timeout(PATIENCE, sender.send_request(request)).await.expect("in time").expect("an answer");
+        assert_eq!(answer.status(), 200);
+        drop(answer);
+        // From here on it only answers what the protocol asks.
+        timeout(PATIENCE, connection).await.expect("ended in time").expect("no panic").expect("in order");
+        drop(sender);
+    }
+
+    #[tokio::test]
+    async fn http2_that_is_told_to_end_and_does_not_is_cut() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (tls, certificate, _) = TlsConfig::self_signed(directory.path(), &[]).expect("TLS");
+        let bounds = Bounds { idle: Duration::from_millis(100), linger: Duration::from_millis(100), ..BOUNDS };
+        let address = start(bounds, Some(tls), Duration::ZERO).await;
+        let mut stream = http2(&certificate, address).await;
+        // The preface and empty settings; afterwards nothing is answered, the acknowledgement that a graceful end awaits neither.
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+        stream.write_all(preface).await.expect("a socket that writes");
+        is_closed(&mut stream).await;
     }
 }

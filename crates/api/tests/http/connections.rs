@@ -69,19 +69,39 @@ async fn one_connection_carries_many_requests_and_ends_with_the_service() {
 }
 
 #[tokio::test]
-async fn nonsense_is_refused_and_the_next_client_is_served() {
+async fn nonsense_is_refused_in_json_and_the_next_client_is_served() {
     let service = Service::start().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let serving = tokio::spawn(causeway_api::serve(listener, None, service.router.clone(), std::future::pending()));
-    let long = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(200_000));
-    for nonsense in ["\x16\x03\x01\x02\x00\x01\x00\x01\r\n\r\n", "GET\r\n\r\n", long.as_str()] {
+    let url = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(65_535));
+    let header = format!("GET / HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n", "x".repeat(200_000));
+    let whole = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(200_000));
+    for (nonsense, status, argument) in [
+        ("\x16\x03\x01\x02\x00\x01\x00\x01\r\n\r\n", "400 Bad Request", "request"),
+        ("GET\r\n\r\n", "400 Bad Request", "request"),
+        (url.as_str(), "414 URI Too Long", "url"),
+        (header.as_str(), "431 Request Header Fields Too Large", "headers"),
+        (whole.as_str(), "431 Request Header Fields Too Large", "headers"),
+    ] {
         let mut stream = TcpStream::connect(address).await.expect("a connection");
-        // The server may close before everything is written.
-        let _ = stream.write_all(nonsense.as_bytes()).await;
-        let mut answer = Vec::new();
-        let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("a closed connection");
-        assert!(!answer.starts_with(b"HTTP/1.1 2"), "{:.20}", nonsense);
+        stream.write_all(nonsense.as_bytes()).await.expect("all of it is taken");
+        let mut answer = String::new();
+        let read = timeout(PATIENCE, stream.read_to_string(&mut answer)).await.expect("a closed connection");
+        read.expect("an orderly end");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("headers and a body");
+        assert!(head.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{head}");
+        let head = head.to_ascii_lowercase();
+        for header in ["content-type: application/json", "connection: close", "x-frame-options: deny", "x-request-id: "]
+        {
+            assert_eq!(head.matches(&format!("\r\n{header}")).count(), 1, "{header}: {head}");
+        }
+        assert!(head.contains(&format!("\r\ncontent-length: {}", body.len())), "{head}");
+        let body: serde_json::Value = serde_json::from_str(body).expect("JSON");
+        assert_eq!(
+            (&body["type"], &body["details"][0]["argument_name"]),
+            (&"invalid_arguments".into(), &argument.into())
+        );
     }
     let mut stream = TcpStream::connect(address).await.expect("a connection");
     stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("a socket that writes");
