@@ -1,5 +1,5 @@
 //! A VPC's routes and access lists on real traffic: as the official Go SDK lists the routes while a tunnel is up, without propagation, with
-//! custom routes, and under lists that drop. Without Go on this machine the same is asked of the API alone, and said so.
+//! custom routes, and under lists that drop.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -26,22 +26,16 @@ type Listed = [String; 5];
 struct Sdk(PathBuf);
 
 impl Sdk {
-    /// Builds the program; `None` without Go.
-    #[expect(clippy::print_stdout, reason = "what was left out has to be said")]
-    fn build() -> Result<Option<Self>> {
-        let path = format!("{}:/usr/local/go/bin", std::env::var("PATH").unwrap_or_default());
-        if !Command::new("sh").args(["-c", "command -v go"]).env("PATH", &path).output()?.status.success() {
-            println!("SKIPPED the Go SDK's listing: go is not on this machine");
-            return Ok(None);
-        }
+    /// Builds the program.
+    fn build() -> Result<Self> {
         let place = match std::env::var_os("SDK_GO") {
             Some(place) => PathBuf::from(place),
             None => std::env::current_exe()?.ancestors().nth(3).context("a target directory")?.join("sdk-go"),
         };
         let suite = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/sdk/go/run");
-        let output = Command::new(suite).arg("fetch").env("PATH", &path).env("SDK_GO", &place).output()?;
+        let output = Command::new(suite).arg("fetch").env("SDK_GO", &place).output()?;
         ensure!(output.status.success(), "tests/sdk/go/run fetch: {}", String::from_utf8_lossy(&output.stderr));
-        Ok(Some(Self(place.join("routes"))))
+        Ok(Self(place.join("routes")))
     }
 
     async fn list(&self, scene: &Scene) -> Result<Vec<Listed>> {
@@ -67,19 +61,17 @@ async fn listed(scene: &Scene) -> Result<Vec<Listed>> {
 }
 
 /// The routes, the same by API and SDK.
-async fn routes(scene: &Scene, sdk: Option<&Sdk>) -> Result<Vec<Listed>> {
+async fn routes(scene: &Scene, sdk: &Sdk) -> Result<Vec<Listed>> {
     let mut routes = listed(scene).await?;
     routes.sort();
-    if let Some(sdk) = sdk {
-        let mut other = sdk.list(scene).await?;
-        other.sort();
-        ensure!(routes == other, "the API says {routes:?}, the SDK {other:?}");
-    }
+    let mut other = sdk.list(scene).await?;
+    other.sort();
+    ensure!(routes == other, "the API says {routes:?}, the SDK {other:?}");
     Ok(routes)
 }
 
 /// Waits until exactly `prefixes` are there of a type.
-async fn only(scene: &Scene, sdk: Option<&Sdk>, kind: &str, prefixes: &[&str]) -> Result<Vec<Listed>> {
+async fn only(scene: &Scene, sdk: &Sdk, kind: &str, prefixes: &[&str]) -> Result<Vec<Listed>> {
     eventually(&format!("{prefixes:?} are the {kind} routes"), PATIENCE, || async {
         let all = routes(scene, sdk).await?;
         let found: Vec<Listed> = all.iter().filter(|route| route[0] == kind).cloned().collect();
@@ -129,8 +121,7 @@ async fn counted(scene: &Scene) -> Result<(Vec<u64>, u64)> {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs root, strongSwan and BIRD, and Go for the SDK's part; `make test` runs it"]
 async fn learned_and_custom_routes_are_listed_followed_and_gone() -> Result<()> {
-    let sdk = Sdk::build()?;
-    let sdk = sdk.as_ref();
+    let sdk = &Sdk::build()?;
     Scene::play("routes", async |scene| {
         // The device's filters mirror the policy as it is when its configuration is made.
         let policy = format!("{}/routing-policies/{}", scene.api.prefix("s2s-vpn/v1alpha1"), scene.site.policies[0]);
