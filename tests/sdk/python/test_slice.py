@@ -30,7 +30,14 @@ from scaleway.s2s_vpn.v1alpha1 import (
     TunnelStatus,
     VpnGatewayStatus,
 )
-from scaleway.secret.v1beta1 import Product, SecretType, SecretV1Beta1API, SecretVersionStatus
+from scaleway.secret.v1beta1 import (
+    EphemeralPolicy,
+    EphemeralPolicyAction,
+    Product,
+    SecretType,
+    SecretV1Beta1API,
+    SecretVersionStatus,
+)
 from scaleway.vpc.v2 import VpcV2API
 from scaleway_core.api import API
 from scaleway_core.utils import WaitForOptions
@@ -435,19 +442,16 @@ class Slice(unittest.TestCase):
             self.assertTrue(body["help_message"])
 
     def test_transient_state(self):
-        for attempt in range(5):
-            gateway = self.new_gateway(f"{RUN}-transient-{attempt}")
-            self.addCleanup(self.gone, self.delete_gateway, gateway_id=gateway.id)
-            try:
-                # A fast node may be done before the call arrives; then it succeeds and the next attempt is due.
-                self.api.delete_vpn_gateway(gateway_id=gateway.id)
-            except ScalewayException as error:
-                body = error.response.json()
-                self.assertEqual((error.status_code, body["type"]), (409, "transient_state"), body)
-                self.assertEqual(body["resource_id"], gateway.id)
-                self.assertIn(body["current_state"], ("provisioning", "configuring"))
-                return
-        self.fail("five gateways were active before they could be deleted")
+        """The service is another one, without a node; it is thrown away, so that nothing is deleted there."""
+        other = Client.from_env()
+        other.api_url, other.default_project_id = os.environ["NODELESS_API_URL"], os.environ["NODELESS_PROJECT_ID"]
+        other.access_key, other.secret_key = os.environ["NODELESS_ACCESS_KEY"], os.environ["NODELESS_SECRET_KEY"]
+        networks, vpn = VpcV2API(other), S2SVpnV1Alpha1API(other)
+        vpc = networks.create_vpc(name=RUN, enable_routing=True, enable_transitivity=False)
+        network = networks.create_private_network(name=RUN, vpc_id=vpc.id, default_route_propagation_enabled=False)
+        gateway = vpn.create_vpn_gateway(name=RUN, gateway_type="VGW-S", private_network_id=network.id)
+        body = self.fails(409, "transient_state", vpn.delete_vpn_gateway, gateway_id=gateway.id)
+        self.assertEqual((body["resource_id"], body["current_state"]), (gateway.id, "provisioning"))
 
     def test_already_exists(self):
         customer, policy = self.customer("198.51.100.36"), self.policy()
@@ -527,12 +531,14 @@ class Slice(unittest.TestCase):
 
     def test_not_implemented(self):
         missing = "0ae4cf90-0405-4318-a169-e45b3bef7676"
+        ephemeral = EphemeralPolicy(action=EphemeralPolicyAction.DELETE)
         for call, arguments in (
             (self.secrets.browse_secrets, {"prefix": "/"}),
             (self.secrets.restore_secret, {"secret_id": missing}),
             (self.secrets.restore_secret_version, {"secret_id": missing, "revision": "1"}),
             (self.vpc_api.list_vpc_connectors, {}),
             (self.vpc_api.list_ingress_rules, {}),
+            (self.secrets.create_secret, {"name": RUN, "protected": False, "ephemeral_policy": ephemeral}),
         ):
             with self.subTest(call.__name__):
                 self.fails(501, "not_implemented", call, **arguments)
