@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 /// Buckets of a kind at most. Beyond them, whoever comes new shares one.
 const MAX_BUCKETS: usize = 10_000;
 
+/// Between two looks for buckets that are full again and need not be kept: such a look takes time while everybody waits.
+const SWEEP: Duration = Duration::from_secs(1);
+
 /// How many requests may come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
@@ -87,6 +90,7 @@ struct Buckets<K> {
 struct Inner<K> {
     own: HashMap<K, Bucket>,
     shared: Option<Bucket>,
+    swept: Option<Instant>,
 }
 
 /// Tokens at an instant.
@@ -98,7 +102,7 @@ struct Bucket {
 
 impl<K: Eq + Hash> Buckets<K> {
     fn new(rate: Rate) -> Self {
-        Self { rate, inner: Mutex::new(Inner { own: HashMap::new(), shared: None }) }
+        Self { rate, inner: Mutex::new(Inner { own: HashMap::new(), shared: None, swept: None }) }
     }
 
     fn take(&self, key: K, now: Instant) -> Result<(), Exceeded> {
@@ -107,12 +111,14 @@ impl<K: Eq + Hash> Buckets<K> {
         }
         // Counters stay usable whatever panicked.
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if !inner.own.contains_key(&key) && inner.own.len() >= MAX_BUCKETS {
+        let rested = inner.swept.is_none_or(|swept| now.saturating_duration_since(swept) >= SWEEP);
+        if rested && inner.own.len() >= MAX_BUCKETS && !inner.own.contains_key(&key) {
+            inner.swept = Some(now);
             // A full bucket is the same as none.
             inner.own.retain(|_, bucket| bucket.filled(self.rate, now) < f64::from(self.rate.burst));
         }
         let full = Bucket { tokens: f64::from(self.rate.burst), at: now };
-        let Inner { own, shared } = &mut *inner;
+        let Inner { own, shared, .. } = &mut *inner;
         let bucket = if own.contains_key(&key) || own.len() < MAX_BUCKETS {
             own.entry(key).or_insert(full)
         } else {
@@ -176,8 +182,11 @@ mod tests {
         let taken = (0..MAX_BUCKETS + 100).filter(|number| buckets.take(*number, now).is_ok()).count();
         assert_eq!(taken, MAX_BUCKETS + 3);
         assert_eq!(buckets.inner.lock().expect("no panic").own.len(), MAX_BUCKETS);
-        // Whoever was there before is not concerned, and what has refilled makes room.
+        // Whoever was there before is not concerned, and what has refilled makes room, but not for each newcomer anew.
         assert_eq!(buckets.take(0, now), Ok(()));
+        let soon = now + SWEEP - Duration::from_millis(1);
+        assert_eq!(buckets.take(usize::MAX - 1, soon), Ok(()), "the shared one has refilled");
+        assert_eq!(buckets.inner.lock().expect("no panic").own.len(), MAX_BUCKETS, "it was looked at moments ago");
         let later = now + Duration::from_secs(60);
         assert_eq!(buckets.take(usize::MAX, later), Ok(()));
         assert_eq!(buckets.inner.lock().expect("no panic").own.len(), 1);
