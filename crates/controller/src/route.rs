@@ -226,6 +226,9 @@ impl Controller {
             unit.free_destination(route.vpc_id, &route.destination, Some(id)).await?;
         }
         let hop = match change.next_hop {
+            NewNextHop { resource: None, network } if change.no_resource => {
+                NewNextHop { resource: None, network: network.or(before.network) }
+            }
             NewNextHop { resource: None, network: None } => {
                 NewNextHop { resource: before.resource, network: before.network }
             }

@@ -108,6 +108,8 @@ pub struct RouteChange {
     pub destination: Option<IpNet>,
     /// The next hop; a resource without a network: the network is found anew.
     pub next_hop: NewNextHop,
+    /// No resource is the next hop any more, but the Private Network itself.
+    pub no_resource: bool,
 }
 
 /// Filters of the route list; empty or `None` = no filter.

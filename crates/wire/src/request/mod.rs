@@ -137,6 +137,11 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Whether it is given as empty text, where that is something else than not to give it.
+    fn cleared(&self, name: &str) -> bool {
+        self.map.get(name).and_then(Value::as_str) == Some("")
+    }
+
     fn present(&self, name: &str) -> bool {
         self.value(name).is_some()
     }

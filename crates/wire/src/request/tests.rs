@@ -519,6 +519,10 @@ fn a_route_says_where_it_leads() {
         body(&format!(r#"{{"vpc_id":"{ID}","destination":"10.9.0.0/16","nexthop_vpc_connector_id":"{ID}"}}"#));
     assert_not_offered(connector.new_route(), "`nexthop_vpc_connector_id`");
     assert_eq!(body("{}").update_route(), Ok(RouteChange::default()));
+    let absent = body(r#"{"nexthop_resource_id":null,"nexthop_private_network_id":null}"#).update_route();
+    assert_eq!(absent, Ok(RouteChange::default()));
+    let cleared = body(r#"{"nexthop_resource_id":""}"#).update_route().expect("a change");
+    assert_eq!(cleared, RouteChange { no_resource: true, ..RouteChange::default() });
 }
 
 #[test]

@@ -114,7 +114,8 @@ impl Body {
         })
     }
 
-    /// Update a route.
+    /// Update a route. An empty `nexthop_resource_id` takes the resource away, so that the Private Network itself is the next hop: Terraform
+    /// writes so what its configuration has no more.
     ///
     /// # Errors
     /// Every invalid field.
@@ -124,6 +125,7 @@ impl Body {
             tags: fields.tags(),
             destination: fields.network("destination"),
             next_hop: next_hop(fields, false),
+            no_resource: fields.cleared("nexthop_resource_id"),
         })
     }
 
