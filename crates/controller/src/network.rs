@@ -195,7 +195,10 @@ impl Controller {
         // A subnet that is allotted takes no destination away from a route; one around it leaves room for subnets.
         let narrow =
             |destination: &&IpNet| destination.prefix_len() >= if destination.addr().is_ipv4() { 22 } else { 64 };
-        taken.extend(routed.iter().filter(narrow));
+        let routed: Vec<IpNet> = routed.iter().filter(narrow).copied().collect();
+        taken.extend(&routed);
+        // At least within the VPC nothing overlaps.
+        let of_vpc: Vec<IpNet> = of_vpc.into_iter().chain(routed).collect();
         let stock = |family: Family| Error::OutOfStock { resource: format!("{family} subnets") };
         let mut subnets = Vec::with_capacity(2);
         for family in Family::ALL {

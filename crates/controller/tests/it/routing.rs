@@ -217,6 +217,49 @@ async fn what_no_route_may_be() {
 }
 
 #[tokio::test]
+async fn no_subnet_is_allotted_over_a_route_where_all_usual_ones_are_taken() {
+    let world = World::new().await;
+    let network = world.network(&world.operator).await;
+    let vpc = crate::harness::meta("elsewhere");
+    let vpc = causeway_model::command::NewVpc { meta: vpc };
+    let elsewhere = world.controller.create_vpc(&world.operator, REGION, vpc).await.expect("made").id;
+    let new = |vpc, subnets| causeway_model::command::NewPrivateNetwork {
+        meta: crate::harness::meta("network"),
+        subnets,
+        vpc_id: Some(vpc),
+        default_route_propagation_enabled: false,
+    };
+    let create = async |new| world.controller.create_private_network(&world.operator, REGION, new).await;
+    create(new(elsewhere, vec![net("172.16.0.0/12")])).await.expect("another VPC may have the same ranges");
+    assert_eq!(network.subnets[0].subnet, net("172.16.0.0/22"));
+    world.route(to("172.16.5.0/24", network.vpc_id, None, Some(network.id))).await.expect("made");
+    let allotted = create(new(network.vpc_id, Vec::new())).await.expect("made");
+    assert_eq!(allotted.subnets[0].subnet, net("172.16.8.0/22"), "neither the other network's nor the route's");
+}
+
+#[tokio::test]
+async fn a_next_hop_can_become_the_private_network_itself() {
+    let world = World::new().await;
+    let network = world.network(&world.operator).await;
+    let ip = world.attached(&world.operator, &network, false).await;
+    let through = to("10.0.0.0/8", network.vpc_id, Some(ip.id.0), None);
+    let made = world.route(through).await.expect("made");
+    let id = made.id.expect("an id");
+    assert_eq!((made.resource, made.network), (Some(ip.id.0), Some(network.id)));
+    let update = async |change| world.controller.update_route(&world.operator, REGION, id, change).await;
+    let hop = NewNextHop { resource: None, network: Some(network.id) };
+    let kept = update(RouteChange { next_hop: hop, ..RouteChange::default() }).await.expect("changed");
+    assert_eq!((kept.resource, kept.network), (Some(ip.id.0), Some(network.id)), "a network alone takes nothing away");
+    let change = RouteChange { next_hop: hop, no_resource: true, ..RouteChange::default() };
+    let changed = update(change).await.expect("changed");
+    assert_eq!((changed.resource, changed.network), (None, Some(network.id)));
+    let free = world.controller.move_ip(&world.operator, REGION, ip.id, ("resource", resource(MAC)), None).await;
+    assert_eq!(free.expect("no route needs it any more").resource, None);
+    let again = update(RouteChange { no_resource: true, ..RouteChange::default() }).await.expect("it is so already");
+    assert_eq!((again.resource, again.network), (None, Some(network.id)));
+}
+
+#[tokio::test]
 async fn lists_have_every_kind_of_route_in_order_and_filtered() {
     let world = World::new().await;
     let (mut node, gateway, connection) = world.connected().await;
