@@ -430,9 +430,7 @@ impl Controller {
             [id] if !ids.is_empty() && !ids.contains(id) => return Ok(Page { items: Vec::new(), total: 0 }),
             single => Some(single),
         };
-        let mut reader = self.read().await?;
-        let name = list.name.as_deref();
-        let (items, total) = reader.projects(only, list.organization_id, name, list.page, list.page_size).await?;
+        let (items, total) = self.read().await?.projects(only, list).await?;
         Ok(Page { items, total })
     }
 

@@ -42,8 +42,7 @@ impl Controller {
     pub async fn list_organizations(&self, caller: &Caller, list: &ListQuery) -> Result<Page<Organization>> {
         operator(caller, "read", ORGANIZATION)?;
         paging(list)?;
-        let mut reader = self.read().await?;
-        let (items, total) = reader.organizations(list.name.as_deref(), list.page, list.page_size).await?;
+        let (items, total) = self.read().await?.organizations(list).await?;
         Ok(Page { items, total })
     }
 
@@ -97,7 +96,7 @@ impl Controller {
         if unit.is_default(id).await? {
             return Err(in_use("the default project's organization stays".to_owned()));
         }
-        let (_, projects) = unit.projects(None, Some(id), None, 1, 1).await?;
+        let projects = unit.project_count(id).await?;
         if projects > 0 {
             return Err(in_use(format!("the organization has {projects} projects; delete them first")));
         }

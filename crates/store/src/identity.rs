@@ -1,13 +1,14 @@
 //! Organizations, projects, API keys, and the catalogue that the operator seeds: settings, zones, types, pools.
 
+use causeway_model::command::ListQuery;
 use causeway_model::resource::{GatewayType, Role};
 use causeway_model::{OrganizationId, PartnerId, ProjectId, Timestamp};
 use ipnet::IpNet;
 use serde::Serialize;
 use sqlx::sqlite::SqliteRow;
 
-use crate::list::window;
-use crate::row::{RowExt, blob, word};
+use crate::list::named;
+use crate::row::{RowExt, blob, id_array, word};
 use crate::{Reader, Result, Writer};
 
 /// A project.
@@ -109,43 +110,35 @@ impl Reader {
         self.row("project", id.0).await?.as_ref().map(project).transpose()
     }
 
-    /// Projects, oldest first; some of them or all, with their count.
+    /// A page of projects and their count; of some of them or all.
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn projects(
-        &mut self,
-        only: Option<&[ProjectId]>,
-        organization: Option<OrganizationId>,
-        name: Option<&str>,
-        page: u32,
-        page_size: u32,
-    ) -> Result<(Vec<Project>, u64)> {
-        let filter = |query: &mut sqlx::QueryBuilder<sqlx::Sqlite>| {
-            query.push(" FROM project WHERE 1");
-            if let Some(ids) = only {
-                let mut ids_of = query.push(" AND id IN (").separated(", ");
-                for id in ids {
-                    ids_of.push_bind(blob(id.0));
-                }
-                query.push(")");
-            }
-            if let Some(id) = organization {
-                query.push(" AND organization_id = ").push_bind(blob(id.0));
-            }
-            if let Some(name) = name {
-                query.push(" AND instr(lower(name), ").push_bind(name.to_lowercase()).push(") > 0");
-            }
-        };
-        let mut count = sqlx::QueryBuilder::new("SELECT count(*) AS total");
-        filter(&mut count);
-        let total = count.build().fetch_one(self.connection()).await?.number("total")?;
-        let mut query = sqlx::QueryBuilder::new("SELECT *");
-        filter(&mut query);
-        let (limit, offset) = window(page, page_size);
-        query.push(" ORDER BY seq LIMIT ").push_bind(limit).push(" OFFSET ").push_bind(offset);
-        let rows = query.build().fetch_all(self.connection()).await?;
+    pub async fn projects(&mut self, only: Option<&[ProjectId]>, list: &ListQuery) -> Result<(Vec<Project>, u64)> {
+        let mut query =
+            sqlx::QueryBuilder::<sqlx::Sqlite>::new("SELECT seq, name, created_at, updated_at FROM project WHERE 1");
+        if let Some(ids) = only {
+            query.push(" AND id IN (SELECT unhex(value) FROM json_each(");
+            query.push_bind(id_array(ids.iter().map(|id| id.0))).push("))");
+        }
+        if let Some(id) = list.organization_id {
+            query.push(" AND organization_id = ").push_bind(blob(id.0));
+        }
+        let (page, total) = named(&query.build().fetch_all(self.connection()).await?, list)?;
+        let rows = self.rows_in_order("project", &page).await?;
         Ok((rows.iter().map(project).collect::<Result<_>>()?, total))
+    }
+
+    /// How many projects an organization has.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn project_count(&mut self, organization: OrganizationId) -> Result<u64> {
+        sqlx::query("SELECT count(*) AS total FROM project WHERE organization_id = ?")
+            .bind(blob(organization.0))
+            .fetch_one(self.connection())
+            .await?
+            .number("total")
     }
 
     /// The key whose secret has this SHA-256.

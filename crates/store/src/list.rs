@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::catalog::{Catalog, Filter};
 use crate::gather::{Values, insertion};
-use crate::row::{RowExt, blob, name_forms, to_json};
+use crate::row::{RowExt, blob, name_forms, name_matches, to_json};
 use crate::{Reader, Result, Session, Writer};
 
 /// The kinds of objects that have the common columns.
@@ -56,6 +56,14 @@ impl Kind {
             Self::LinkRoutingPolicy => "link_routing_policy",
             Self::DedicatedConnection => "dedicated_connection",
         }
+    }
+}
+
+impl Kind {
+    /// Whether tags of its objects have rows of their own: the list of the tags that secrets have is read from these. For all other kinds
+    /// the catalogue knows the tags.
+    const fn has_tag_rows(self) -> bool {
+        matches!(self, Self::Secret)
     }
 }
 
@@ -172,7 +180,41 @@ fn is_asked(row: &SqliteRow, region: &str, scope: Scope, list: &ListQuery) -> Re
         && row.text("region")? == region)
 }
 
+/// The `seq`s of the page of objects that are few enough to look at each, and the count before paging. `rows` have `seq`, `name`,
+/// `created_at` and `updated_at`; the list's project and organization are the caller's to look at.
+pub(crate) fn named(rows: &[SqliteRow], list: &ListQuery) -> Result<(Vec<i64>, u64)> {
+    let mut found = Vec::new();
+    for row in rows {
+        let name = row.text("name")?;
+        if list.name.as_ref().is_some_and(|part| !name_matches(&name, part)) {
+            continue;
+        }
+        let (text, time) = match list.order {
+            OrderField::Name => (name_forms(&name).1, 0),
+            OrderField::UpdatedAt => (String::new(), row.number::<i64>("updated_at")?),
+            _ => (String::new(), row.number("created_at")?),
+        };
+        found.push((text, time, row.number::<i64>("seq")?));
+    }
+    found.sort_unstable();
+    if list.descending {
+        found.reverse();
+    }
+    let total = u64::try_from(found.len()).unwrap_or(u64::MAX);
+    let (size, offset) = window(list.page, list.page_size);
+    let [size, offset] = [size, offset].map(|count| usize::try_from(count).unwrap_or(usize::MAX));
+    Ok((found.into_iter().skip(offset).take(size).map(|(_, _, seq)| seq).collect(), total))
+}
+
 impl Reader {
+    /// The rows of `table` that have these rowids, in their order.
+    pub(crate) async fn rows_in_order(&mut self, table: &'static str, page: &[i64]) -> Result<Vec<SqliteRow>> {
+        let sql = format!(
+            "SELECT {table}.* FROM json_each(?) AS wanted CROSS JOIN {table} ON {table}.rowid = wanted.value ORDER BY wanted.key"
+        );
+        Ok(sqlx::query(AssertSqlSafe(sql)).bind(to_json(&page)).fetch_all(self.connection()).await?)
+    }
+
     /// Rows of one page of `table` and the count before paging. `select` reads the objects whole, up to its `WHERE`.
     ///
     /// Who is on the page says the catalogue, which a commit reaches a moment after the database: an object that was deleted within that
@@ -291,7 +333,7 @@ impl Writer {
             bind(values);
         })
         .await?;
-        self.add_tags(id, &meta.tags).await
+        if kind.has_tag_rows() { self.add_tags(id, &meta.tags).await } else { Ok(()) }
     }
 
     /// Sets name, tags and the time of change.
@@ -313,7 +355,7 @@ impl Writer {
             .bind(blob(id))
             .execute(self.connection())
             .await?;
-        self.index_tags(id, &meta.tags).await
+        if kind.has_tag_rows() { self.index_tags(id, &meta.tags).await } else { Ok(()) }
     }
 
     /// Sets the time of change alone.
@@ -333,7 +375,7 @@ impl Writer {
     pub async fn delete(&mut self, kind: Kind, id: Uuid) -> Result<()> {
         let sql = AssertSqlSafe(format!("DELETE FROM {} WHERE id = ?", kind.as_str()));
         sqlx::query(sql).bind(blob(id)).execute(self.connection()).await?;
-        self.index_tags(id, &[]).await
+        if kind.has_tag_rows() { self.index_tags(id, &[]).await } else { Ok(()) }
     }
 
     /// Makes `tags` the ones that the filter finds the object by.

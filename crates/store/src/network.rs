@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::catalog::Filter;
 use crate::list::{Kind, Scope, push_any, push_ids, push_impossible, window};
-use crate::row::{RowExt, address_blob, blob, to_json};
+use crate::row::{RowExt, address_blob, blob, name_matches, to_json};
 use crate::{Reader, Result, StoreError, Writer};
 
 /// VPCs with the number of their networks, in one statement.
@@ -301,6 +301,10 @@ impl Reader {
         list: &ListQuery,
         filter: &IpFilter,
     ) -> Result<(Vec<Ip>, u64)> {
+        let names = match &filter.resource_name {
+            Some(name) => Some(to_json(&self.resource_names(scope, name).await?)),
+            None => None,
+        };
         let (rows, total) = self
             .page("ip", region, scope, list, |query| {
                 if let Some(id) = filter.vpc_id {
@@ -322,8 +326,11 @@ impl Reader {
                 }
                 push_ids(query, "resource_id", filter.resource_ids.iter().copied());
                 push_any(query, "resource_kind", filter.resource_types.iter().cloned());
-                if let Some(name) = &filter.resource_name {
-                    query.push(" AND instr(lower(resource_name), ").push_bind(name.to_lowercase()).push(") > 0");
+                if let Some(names) = &names {
+                    query
+                        .push(" AND resource_name IN (SELECT value FROM json_each(")
+                        .push_bind(names.clone())
+                        .push("))");
                 }
                 push_any(query, "resource_mac", filter.mac_address.iter().cloned());
                 if let Some(is_ipv6) = filter.is_ipv6 {
@@ -334,6 +341,20 @@ impl Reader {
             })
             .await?;
         Ok((rows.iter().map(ip).collect::<Result<_>>()?, total))
+    }
+
+    /// The names of resources that contain `part`, as all name filters compare them: SQLite itself knows the case of ASCII alone.
+    async fn resource_names(&mut self, scope: Scope, part: &str) -> Result<Vec<String>> {
+        let mut query = QueryBuilder::new("SELECT DISTINCT resource_name FROM ip WHERE resource_name IS NOT NULL");
+        match scope {
+            Scope::All => {}
+            Scope::Project(project) => _ = query.push(" AND project_id = ").push_bind(blob(project.0)),
+            Scope::Nothing => push_impossible(&mut query, true),
+        }
+        let rows = query.build().fetch_all(self.connection()).await?;
+        let mut names = rows.iter().map(|row| row.text("resource_name")).collect::<Result<Vec<_>>>()?;
+        names.retain(|name| name_matches(name, part));
+        Ok(names)
     }
 
     /// The addresses that are taken in a subnet, in order.
@@ -584,10 +605,12 @@ impl Writer {
     /// # Errors
     /// If something refers to one that is to be released.
     pub async fn release_resource_ips(&mut self, resource: Uuid, now: Timestamp) -> Result<()> {
-        sqlx::query("DELETE FROM ip WHERE resource_id = ? AND allotted = 1")
-            .bind(blob(resource))
-            .execute(self.connection())
-            .await?;
+        for sql in [
+            "DELETE FROM tag WHERE owner IN (SELECT id FROM ip WHERE resource_id = ? AND allotted = 1)",
+            "DELETE FROM ip WHERE resource_id = ? AND allotted = 1",
+        ] {
+            sqlx::query(sql).bind(blob(resource)).execute(self.connection()).await?;
+        }
         sqlx::query(
             "UPDATE ip SET resource_kind = NULL, resource_id = NULL, resource_name = NULL, resource_mac = NULL, attached_at = NULL, \
              updated_at = ? WHERE resource_id = ?",

@@ -1,9 +1,10 @@
 //! Organizations: what projects belong to.
 
+use causeway_model::command::ListQuery;
 use causeway_model::{OrganizationId, Timestamp};
 use serde::Serialize;
 
-use crate::list::window;
+use crate::list::named;
 use crate::row::{RowExt, blob};
 use crate::{Reader, Result, Writer};
 
@@ -31,26 +32,14 @@ impl Reader {
         self.row("organization", id.0).await?.as_ref().map(organization).transpose()
     }
 
-    /// Organizations whose name contains `name`, oldest first, and how many there are.
+    /// A page of organizations and their count.
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn organizations(
-        &mut self,
-        name: Option<&str>,
-        page: u32,
-        page_size: u32,
-    ) -> Result<(Vec<Organization>, u64)> {
-        let name = name.unwrap_or_default().to_lowercase();
-        let total = sqlx::query("SELECT count(*) AS total FROM organization WHERE instr(lower(name), ?) > 0")
-            .bind(&name)
-            .fetch_one(self.connection())
-            .await?
-            .number("total")?;
-        let (limit, offset) = window(page, page_size);
-        let sql =
-            "SELECT * FROM organization WHERE instr(lower(name), ?) > 0 ORDER BY created_at, rowid LIMIT ? OFFSET ?";
-        let rows = sqlx::query(sql).bind(&name).bind(limit).bind(offset).fetch_all(self.connection()).await?;
+    pub async fn organizations(&mut self, list: &ListQuery) -> Result<(Vec<Organization>, u64)> {
+        let sql = "SELECT rowid AS seq, name, created_at, created_at AS updated_at FROM organization";
+        let (page, total) = named(&sqlx::query(sql).fetch_all(self.connection()).await?, list)?;
+        let rows = self.rows_in_order("organization", &page).await?;
         Ok((rows.iter().map(organization).collect::<Result<_>>()?, total))
     }
 }

@@ -50,6 +50,11 @@ pub(crate) fn name_forms(name: &str) -> (String, String) {
     (folded, sort)
 }
 
+/// Whether the name filter `part` finds `name`.
+pub(crate) fn name_matches(name: &str, part: &str) -> bool {
+    name.to_lowercase().contains(&part.to_lowercase())
+}
+
 fn corrupt(column: &'static str, problem: impl ToString) -> StoreError {
     StoreError::Corrupt { column, problem: problem.to_string() }
 }

@@ -143,6 +143,7 @@ impl Reader {
                 Scope::Nothing => push_impossible(query, true),
             }
             push_ids(query, "project_id", list.project_id.iter().map(|id| id.0));
+            push_ids(query, "organization_id", list.organization_id.iter().map(|id| id.0));
         };
         let mut count = QueryBuilder::new("SELECT count(DISTINCT tag) AS total");
         only(&mut count);

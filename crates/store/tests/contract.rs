@@ -2,11 +2,12 @@
 
 use std::net::IpAddr;
 
-use causeway_model::command::{ListQuery, OrderField, VpcFilter};
+use causeway_model::command::{IpFilter, ListQuery, OrderField, VpcFilter};
 use causeway_model::resource::{
-    BgpSession, Caller, Connection, CustomerGateway, InitiationPolicy, Ip, IpSource, Meta, PrivateNetwork, Role,
-    Secret, SecretVersion, SecretVersionStatus, Subnet, Tunnels, Vpc, VpnGateway,
+    BgpSession, Caller, Connection, CustomerGateway, InitiationPolicy, Ip, IpResource, IpSource, Meta, PrivateNetwork,
+    Role, Secret, SecretVersion, SecretVersionStatus, Subnet, Tunnels, Vpc, VpnGateway,
 };
+use causeway_model::status::ConnectionStatus;
 use causeway_model::{
     ConnectionId, CustomerGatewayId, Family, IpId, NodeId, OrganizationId, PrivateNetworkId, ProjectId, SecretId,
     SubnetId, Timestamp, VpcId, VpnGatewayId,
@@ -212,7 +213,7 @@ impl Fixture {
             locked: false,
         };
         let tunnel = Tunnel { local: address(tunnel.0), peer: address(tunnel.1), identity: None };
-        tx.insert_connection(&connection, &[tunnel]).await?;
+        tx.insert_connection(&connection, &[tunnel], ConnectionStatus::Ready).await?;
         Ok(connection)
     }
 }
@@ -616,4 +617,109 @@ async fn gateways_end_without_a_node_or_after_their_time() {
     let found = reader.gateways_to_end(Timestamp(15), 10).await.expect("looks");
     let found: Vec<_> = found.iter().map(|record| record.gateway.id).collect();
     assert_eq!(found, [ids[0], ids[2]], "overdue, and on no node; neither under way, nor hidden, nor alive");
+}
+
+#[tokio::test]
+async fn projects_and_organizations_are_listed_in_order_and_found_by_name() {
+    let world = Fixture::new().await;
+    let mut tx = world.store.write().await.expect("begins");
+    let names = ["École", "- atelier", "Zoo", "ÉCOLE 2"];
+    for (at, name) in names.into_iter().enumerate() {
+        let (id, number) = (ProjectId::random(), u8::try_from(at).expect("few"));
+        let (created_at, updated_at) = (NOW.plus_seconds(i64::from(number)), NOW.plus_seconds(i64::from(9 - number)));
+        let project = Project {
+            id,
+            organization_id: world.organization,
+            name: name.to_owned(),
+            description: String::new(),
+            ula: [0xfd, 1, 0, 0, 0, number],
+            created_at,
+            updated_at,
+        };
+        tx.insert_project(&project).await.expect("inserts");
+        tx.insert_organization(OrganizationId::random(), name, created_at).await.expect("inserts");
+    }
+    assert_eq!(tx.project_count(world.organization).await.expect("counts"), 5);
+    let cases: [(ListQuery, &[&str], u64); 5] = [
+        (ListQuery { order: OrderField::Name, ..list() }, &["- atelier", "p", "Zoo", "École", "ÉCOLE 2"], 5),
+        (ListQuery { order: OrderField::Name, descending: true, page_size: 2, ..list() }, &["ÉCOLE 2", "École"], 5),
+        (ListQuery { descending: true, page: 2, page_size: 2, ..list() }, &["- atelier", "École"], 5),
+        (ListQuery { name: Some("école".to_owned()), ..list() }, &["École", "ÉCOLE 2"], 2),
+        (ListQuery { name: Some("OO".to_owned()), page: 2, ..list() }, &[], 1),
+    ];
+    for (query, expected, count) in cases {
+        let (projects, total) = tx.projects(None, &query).await.expect("reads");
+        let found: Vec<&str> = projects.iter().map(|project| project.name.as_str()).collect();
+        assert_eq!((found.as_slice(), total), (expected, count), "{query:?}");
+        let (organizations, total) = tx.organizations(&query).await.expect("reads");
+        // The fixture's are called `p` and `o`.
+        let found =
+            organizations.iter().map(|object| if object.name == "o" { "p".to_owned() } else { object.name.clone() });
+        assert_eq!(
+            (found.collect::<Vec<_>>(), total),
+            (expected.iter().map(|name| (*name).to_owned()).collect(), count)
+        );
+    }
+    let only = tx.projects(Some(&[world.project]), &list()).await.expect("reads");
+    assert_eq!((only.0.len(), only.1), (1, 1));
+    let elsewhere = ListQuery { organization_id: Some(OrganizationId::random()), ..list() };
+    assert_eq!(tx.projects(None, &elsewhere).await.expect("reads"), (Vec::new(), 0));
+}
+
+#[tokio::test]
+async fn addresses_are_found_by_their_resource_s_name_and_leave_no_tags() {
+    let world = Fixture::new().await;
+    let mut tx = world.store.write().await.expect("begins");
+    let mut ids = Vec::new();
+    for (number, name) in [(7, "Élan"), (8, "plan")] {
+        let mut ip = world.ip(IpSource::Zonal(ZONE.into()), &format!("192.0.2.{number}/32"));
+        let (kind, id) = ("custom_resource".to_owned(), Uuid::new_v4());
+        ip.resource = Some(IpResource { kind, id, name: Some(name.to_owned()), mac_address: None });
+        ip.tags = vec!["t".to_owned()];
+        tx.insert_ip(&ip, true).await.expect("inserts");
+        ids.push((ip.id, id));
+    }
+    let filter = |name: &str| IpFilter { resource_name: Some(name.to_owned()), ..IpFilter::default() };
+    for (name, expected) in [("ÉLAN", &ids[..1]), ("LAN", &ids[..]), ("élan%", &[])] {
+        for (scope, seen) in [(Scope::All, true), (Scope::Project(world.project), true), (Scope::Nothing, false)] {
+            let (found, total) = tx.ips(REGION, scope, &list(), &filter(name)).await.expect("reads");
+            let expected: Vec<IpId> = expected.iter().filter(|_| seen).map(|(id, _)| *id).collect();
+            assert_eq!(found.iter().map(|ip| ip.id).collect::<Vec<_>>(), expected, "{name} {scope:?}");
+            assert_eq!(total, u64::try_from(expected.len()).expect("few"));
+        }
+    }
+    tx.release_resource_ips(ids[0].1, NOW).await.expect("releases");
+    tx.commit().await.expect("commits");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(world.directory.path().join("store.db"));
+    let mut connection = sqlx::ConnectOptions::connect(&options).await.expect("opens");
+    let owners: Vec<Vec<u8>> =
+        sqlx::query_scalar("SELECT owner FROM tag").fetch_all(&mut connection).await.expect("reads");
+    assert_eq!(owners, [ids[1].0.0.as_bytes()], "another's address keeps its own");
+}
+
+#[tokio::test]
+async fn tags_of_secrets_are_those_of_the_organization_that_is_asked_for() {
+    let world = Fixture::new().await;
+    let mut tx = world.store.write().await.expect("begins");
+    let mut secret = Secret {
+        id: SecretId::random(),
+        meta: world.meta("secret"),
+        description: String::new(),
+        managed: false,
+        kind: "opaque".into(),
+        protected: false,
+        path: "/".into(),
+        used_by: Vec::new(),
+        version_count: 0,
+    };
+    secret.meta.tags = vec!["b".to_owned(), "a".to_owned(), "b".to_owned()];
+    tx.insert_secret(&SecretRecord { secret, owner_connection: None }).await.expect("inserts");
+    let of = |organization_id| ListQuery { organization_id, ..list() };
+    for (organization, expected) in
+        [(None, &["a", "b"][..]), (Some(world.organization), &["a", "b"]), (Some(OrganizationId::random()), &[])]
+    {
+        let (tags, total) = tx.secret_tags(REGION, Scope::All, &of(organization)).await.expect("reads");
+        assert_eq!(tags, expected);
+        assert_eq!(total, u64::try_from(expected.len()).expect("few"));
+    }
 }
