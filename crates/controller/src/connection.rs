@@ -25,6 +25,7 @@ use crate::interconnect::{self, Pair};
 use crate::options::agree;
 use crate::psk::KeyFields;
 use crate::quota::{self, QuotaResource};
+use crate::status::Seen;
 use crate::unit::{Unit, missing_project};
 use crate::{Controller, Result, status};
 
@@ -337,12 +338,14 @@ impl Controller {
             peer_identity: None,
             locked: false,
         };
-        unit.insert_connection(&connection, &outside).await?;
-        unit.bump_gateway(&record).await?;
-        record.bump(unit.now);
         let details = made(&connection);
+        record.bump(unit.now);
         let (now, new) = (unit.now, ConnectionRecord::new(connection));
-        let view = status::write_new_copies(&mut unit, &record, premises.node.as_ref(), &new, now).await?;
+        let seen = Seen { connection: &new, gateway: &record, node: premises.node.as_ref(), now };
+        let view = seen.statuses();
+        unit.insert_connection(&new.connection, &outside, view.status).await?;
+        unit.bump_gateway(&record).await?;
+        status::tell_new(&mut unit, &seen).await?;
         unit.finish("create", CONNECTION, id, &details).await?;
         Ok(view)
     }
@@ -532,7 +535,7 @@ impl Controller {
         let record = find(&mut reader, caller, Read, id).await?;
         let gateway = gateway_of(&mut reader, &record).await?;
         let node = status::node_of(&mut reader, &gateway).await?;
-        let seen = status::Seen { connection: &record, gateway: &gateway, node: node.as_ref(), now: self.now() };
+        let seen = Seen { connection: &record, gateway: &gateway, node: node.as_ref(), now: self.now() };
         let since = record.observed.as_ref().map(|observed| {
             let times = observed.facts.tunnels.iter().map(|tunnel| tunnel.since);
             times

@@ -306,23 +306,15 @@ async fn write_gateway_copy(
     Ok(())
 }
 
-/// Writes the copies of the statuses of a gateway and of a connection that has just been made, and answers the connection's. All of them
-/// are as the store has them by now. A first status is no change, so that it says nothing of how restless the connection is.
-pub(crate) async fn write_new_copies(
-    writer: &mut Writer,
-    gateway: &GatewayRecord,
-    node: Option<&NodeRecord>,
-    connection: &ConnectionRecord,
-    now: Timestamp,
-) -> Result<ConnectionStatuses> {
-    write_gateway_copy(writer, gateway, node, now).await?;
-    let seen = Seen { connection, gateway, node, now };
+/// Writes the copy of the status of a gateway that has got a new connection, and tells the connection's first status if it is not the usual
+/// one. A first status is no change, so that it says nothing of how restless the connection is.
+pub(crate) async fn tell_new(writer: &mut Writer, seen: &Seen<'_>) -> Result<()> {
+    write_gateway_copy(writer, seen.gateway, seen.node, seen.now).await?;
     let (status, fault) = seen.view(connection_status);
-    if status != connection.status {
-        let id = connection.connection.id;
-        writer.add_object_event(id.0, now, "status", &event_text(status.as_str(), fault)).await?;
-        writer.set_connection_status(id, status).await?;
-        writer.emit(now, "connection", status.as_str(), &id.to_string()).await?;
+    if status != ConnectionStatus::Ready {
+        let id = seen.connection.connection.id;
+        writer.add_object_event(id.0, seen.now, "status", &event_text(status.as_str(), fault)).await?;
+        writer.emit(seen.now, "connection", status.as_str(), &id.to_string()).await?;
     }
-    Ok(seen.statuses())
+    Ok(())
 }

@@ -145,7 +145,7 @@ pub(crate) fn tunnel(row: &SqliteRow) -> Result<Tunnel> {
 }
 
 impl ConnectionRecord {
-    /// A connection as [`Writer::insert_connection`] adds it.
+    /// A connection as [`Writer::insert_connection`] adds it with the status `ready`.
     #[must_use]
     pub fn new(connection: Connection) -> Self {
         Self {
@@ -285,11 +285,17 @@ impl Reader {
 }
 
 impl Writer {
-    /// Adds a connection with its sessions and tunnels; its first configuration is revision 1 and owed from its creation on.
+    /// Adds a connection with its sessions and tunnels; its first configuration is revision 1 and owed from its creation on. `status`: the
+    /// first copy.
     ///
     /// # Errors
     /// If a tunnel or an interconnection subnet is taken.
-    pub async fn insert_connection(&mut self, connection: &Connection, tunnels: &[Tunnel]) -> Result<()> {
+    pub async fn insert_connection(
+        &mut self,
+        connection: &Connection,
+        tunnels: &[Tunnel],
+        status: ConnectionStatus,
+    ) -> Result<()> {
         let columns = [
             "vpn_gateway_id",
             "customer_gateway_id",
@@ -321,7 +327,7 @@ impl Writer {
                 .push_bind(connection.locked)
                 .push_bind(1_i64)
                 .push_bind(connection.meta.created_at.0)
-                .push_bind(word(ConnectionStatus::Ready));
+                .push_bind(word(status));
         })
         .await?;
         for family in Family::ALL {

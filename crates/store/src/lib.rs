@@ -80,6 +80,16 @@ const READERS: u32 = 4;
 /// How long a caller waits for its turn to write or read.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Pages that the writer keeps in memory, in KiB: what changes of many objects touch at random, so that it is neither read again nor
+/// written before its commit. Taken as it is needed.
+const WRITER_CACHE: u32 = 64 << 10;
+
+/// The same of each reader.
+const READER_CACHE: u32 = 8 << 10;
+
+/// Pages of 4 KiB in the write-ahead log until it is folded into the database: a page that many commits change is folded once.
+const LOG_PAGES: u32 = 8192;
+
 /// Statements that a connection keeps prepared: more than there are in this crate.
 const STATEMENTS: usize = 400;
 
@@ -179,17 +189,21 @@ impl Store {
             .busy_timeout(PATIENCE)
             .statement_cache_capacity(STATEMENTS)
             // What a savepoint would need to undo itself stays out of the file system.
-            .pragma("temp_store", "MEMORY");
-        let mut writer = options.connect().await?;
+            .pragma("temp_store", "MEMORY")
+            .pragma("wal_autocheckpoint", LOG_PAGES.to_string());
+        // Negative: in KiB.
+        let cached = |size: u32| options.clone().pragma("cache_size", format!("-{size}"));
+        let (writing, reading) = (cached(WRITER_CACHE), cached(READER_CACHE));
+        let mut writer = writing.connect().await?;
         sqlx::migrate!().run(&mut writer).await?;
         let catalog = Arc::new(Catalog::load(&mut writer).await?);
-        let turns = Turns::new(options.clone(), writer, Arc::clone(&catalog)).await?;
+        let turns = Turns::new(writing, writer, Arc::clone(&catalog)).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(PATIENCE)
             // A file does not hang up: asking before each use would only cost a round trip.
             .test_before_acquire(false)
-            .connect_with(options.pragma("query_only", "ON"))
+            .connect_with(reading.pragma("query_only", "ON"))
             .await?;
         Ok(Self { turns, readers, catalog })
     }

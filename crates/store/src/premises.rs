@@ -66,24 +66,29 @@ const STATEMENTS: &str = concat!(
     gateway::gateway!("NULL"),
     " WHERE vpn_gateway.id = ? AND vpn_gateway.gone_at IS NULL; \
      SELECT node.* FROM vpn_gateway JOIN node ON node.id = vpn_gateway.node_id WHERE vpn_gateway.id = ?; \
-     SELECT address FROM vpn_gateway JOIN ip ON ip.id IN (public_ipv4_id, public_ipv6_id) WHERE vpn_gateway.id = ?; \
-     SELECT count(*) AS connections FROM connection WHERE vpn_gateway_id = ?; \
-     SELECT allowed_connections FROM vpn_gateway JOIN gateway_type ON gateway_type.name = gateway_type WHERE vpn_gateway.id = ?; \
      SELECT customer_gateway.*, NULL AS connection_ids FROM customer_gateway WHERE id = ?; \
-     SELECT address FROM customer_gateway JOIN ip ON address IN (public_ipv4, public_ipv6) \
-     WHERE customer_gateway.id = ? AND zone IS NOT NULL AND resource_kind = 'vpn_gateway'; \
      SELECT * FROM routing_policy WHERE id IN (?, ?); \
-     SELECT (SELECT quota FROM project_quota WHERE project_id = project.id AND resource = 'connections') AS quota, \
-     coalesce((SELECT used FROM project_usage WHERE project_id = project.id AND resource = 'connections'), 0) AS used \
-     FROM project WHERE id = ?; \
      SELECT tunnel.*, ikev2_ciphers FROM vpn_gateway AS gateway CROSS JOIN customer_gateway AS customer \
      CROSS JOIN ip ON ip.id IN (gateway.public_ipv4_id, gateway.public_ipv6_id) \
      CROSS JOIN tunnel ON local = ip.address AND peer IN (customer.public_ipv4, customer.public_ipv6) \
      CROSS JOIN connection ON connection.id = tunnel.connection_id WHERE gateway.id = ? AND customer.id = ? ORDER BY connection.seq; \
-     SELECT group_concat(hex(unit), '') AS units FROM interconnection WHERE vpn_gateway_id = ? AND is_ipv6 = 0; \
-     SELECT group_concat(hex(unit), '') AS units FROM interconnection WHERE customer_gateway_id = ? AND is_ipv6 = 0; \
-     SELECT group_concat(hex(unit), '') AS units FROM interconnection WHERE vpn_gateway_id = ? AND is_ipv6 = 1; \
-     SELECT group_concat(hex(unit), '') AS units FROM interconnection WHERE customer_gateway_id = ? AND is_ipv6 = 1"
+     WITH wanted (project, gateway, customer) AS (VALUES (?, ?, ?)) SELECT \
+     (SELECT quota FROM project_quota WHERE project_id = project AND resource = 'connections') AS quota, \
+     coalesce((SELECT used FROM project_usage WHERE project_id = project AND resource = 'connections'), 0) AS used, \
+     (SELECT address FROM vpn_gateway JOIN ip ON ip.id = public_ipv4_id WHERE vpn_gateway.id = gateway) AS public_ipv4, \
+     (SELECT address FROM vpn_gateway JOIN ip ON ip.id = public_ipv6_id WHERE vpn_gateway.id = gateway) AS public_ipv6, \
+     (SELECT count(*) FROM connection WHERE vpn_gateway_id = gateway) AS connections, \
+     (SELECT allowed_connections FROM vpn_gateway JOIN gateway_type ON gateway_type.name = gateway_type \
+     WHERE vpn_gateway.id = gateway) AS allowed, \
+     (SELECT address FROM customer_gateway JOIN ip ON address = customer_gateway.public_ipv4 \
+     WHERE customer_gateway.id = customer AND ip.zone IS NOT NULL AND resource_kind = 'vpn_gateway') AS own_ipv4, \
+     (SELECT address FROM customer_gateway JOIN ip ON address = customer_gateway.public_ipv6 \
+     WHERE customer_gateway.id = customer AND ip.zone IS NOT NULL AND resource_kind = 'vpn_gateway') AS own_ipv6, \
+     (SELECT group_concat(hex(unit), '') FROM interconnection WHERE vpn_gateway_id = gateway AND is_ipv6 = 0) AS gateway_ipv4, \
+     (SELECT group_concat(hex(unit), '') FROM interconnection WHERE vpn_gateway_id = gateway AND is_ipv6 = 1) AS gateway_ipv6, \
+     (SELECT group_concat(hex(unit), '') FROM interconnection WHERE customer_gateway_id = customer AND is_ipv6 = 0) AS customer_ipv4, \
+     (SELECT group_concat(hex(unit), '') FROM interconnection WHERE customer_gateway_id = customer AND is_ipv6 = 1) AS customer_ipv6 \
+     FROM wanted"
 );
 
 fn neighbour(row: &SqliteRow) -> Result<Neighbour> {
@@ -109,35 +114,45 @@ impl Reader {
         let (project, gateway, customer) = (blob(project.0), blob(gateway.0), blob(customer.0));
         let [first, second] = policies.map(|policy| policy.map(|id| blob(id.0)));
         let mut values = Values::default();
-        values.push_bind(&project);
-        for _ in 0..5 {
-            values.push_bind(&gateway);
-        }
-        values.push_bind(&customer).push_bind(&customer).push_bind(first).push_bind(second).push_bind(&project);
-        for _ in 0..3 {
-            values.push_bind(&gateway).push_bind(&customer);
-        }
+        values
+            .push_bind(&project)
+            .push_bind(&gateway)
+            .push_bind(&gateway)
+            .push_bind(&customer)
+            .push_bind(first)
+            .push_bind(second)
+            .push_bind(&gateway)
+            .push_bind(&customer)
+            .push_bind(&project)
+            .push_bind(&gateway)
+            .push_bind(&customer);
         let mut answers = self.several(STATEMENTS, values).await?.into_iter();
         let mut next = || answers.next().unwrap_or_default();
         let mut premises = Premises {
             project: next().first().map(identity::project).transpose()?,
             gateway: next().first().map(gateway::record).transpose()?,
             node: next().first().map(fleet::node).transpose()?,
-            public: next().iter().map(|row| row.address("address")).collect::<Result<_>>()?,
-            connections: next().first().map_or(Ok(0), |row| row.number("connections"))?,
-            allowed: next().first().map(|row| row.number("allowed_connections")).transpose()?,
             customer: next().first().map(customer::customer).transpose()?,
-            own: next().iter().map(|row| row.address("address")).collect::<Result<_>>()?,
             policies: next().iter().map(customer::policy).collect::<Result<_>>()?,
+            between: next().iter().map(neighbour).collect::<Result<_>>()?,
             ..Premises::default()
         };
         if let Some(row) = next().first() {
             premises.quota = (row.opt_number("quota")?, row.number("used")?);
-        }
-        premises.between = next().iter().map(neighbour).collect::<Result<_>>()?;
-        for (family, taken) in Family::ALL.into_iter().zip(&mut premises.taken) {
-            for row in next().iter().chain(&next()) {
-                taken.extend(row.addresses("units", family)?);
+            premises.public.extend(row.opt_address("public_ipv4")?);
+            premises.public.extend(row.opt_address("public_ipv6")?);
+            premises.connections = row.number("connections")?;
+            premises.allowed = row.opt_number("allowed")?;
+            premises.own.extend(row.opt_address("own_ipv4")?);
+            premises.own.extend(row.opt_address("own_ipv6")?);
+            let [ipv4, ipv6] = &mut premises.taken;
+            for (taken, family, columns) in [
+                (ipv4, Family::Ipv4, ["gateway_ipv4", "customer_ipv4"]),
+                (ipv6, Family::Ipv6, ["gateway_ipv6", "customer_ipv6"]),
+            ] {
+                for column in columns {
+                    taken.extend(row.addresses(column, family)?);
+                }
             }
         }
         Ok(premises)
