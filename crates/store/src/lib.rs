@@ -88,7 +88,7 @@ const WRITER_CACHE: u32 = 64 << 10;
 const READER_CACHE: u32 = 8 << 10;
 
 /// Pages of 4 KiB in the write-ahead log until it is folded into the database: a page that many commits change is folded once.
-const LOG_PAGES: u32 = 8192;
+const LOG_PAGES: u32 = 16_384;
 
 /// Statements that a connection keeps prepared: more than there are in this crate.
 const STATEMENTS: usize = 400;
