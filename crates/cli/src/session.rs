@@ -60,6 +60,7 @@ pub(crate) struct Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Api {
     S2s,
+    Interlink,
     Vpc,
     Ipam,
     Secret,
@@ -71,6 +72,8 @@ pub(crate) enum Api {
     Causeway,
     /// `/causeway/v1/operator`.
     Operator,
+    /// `/causeway/v1/partner`.
+    Partner,
 }
 
 /// One command's surroundings.
@@ -156,6 +159,7 @@ impl<'a> Session<'a> {
         let region = self.region.as_str();
         let prefix: &[&str] = match api {
             Api::S2s => &["s2s-vpn", "v1alpha1", "regions", region],
+            Api::Interlink => &["interlink", "v1beta1", "regions", region],
             Api::Vpc => &["vpc", "v2", "regions", region],
             Api::Ipam => &["ipam", "v1", "regions", region],
             Api::Secret => &["secret-manager", "v1beta1", "regions", region],
@@ -163,6 +167,7 @@ impl<'a> Session<'a> {
             Api::Extension => &["causeway", "v1", "regions", region],
             Api::Causeway => &["causeway", "v1"],
             Api::Operator => &["causeway", "v1", "operator"],
+            Api::Partner => &["causeway", "v1", "partner"],
         };
         Target::new(prefix.iter().copied().chain(segments))
     }
@@ -232,7 +237,7 @@ impl<'a> Session<'a> {
             target = target.with(name, value);
         }
         if let Some(project) = &self.chosen_project
-            && !matches!(kind.api, Api::Account | Api::Operator)
+            && !matches!(kind.api, Api::Account | Api::Operator | Api::Partner)
         {
             target = target.with("project_id", project);
         }

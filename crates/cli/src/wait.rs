@@ -37,6 +37,8 @@ impl Wait {
 pub(crate) enum Goal {
     /// Status `active`.
     Active,
+    /// A link's order is placed.
+    Placed,
     /// The node has the newest configuration.
     Applied,
 }
@@ -55,7 +57,10 @@ impl Goal {
         match (self, status.as_str()) {
             (Self::Active, "active") => Verdict::Reached,
             (_, "failed" | "locked") => Verdict::Never,
-            (Self::Active, _) => Verdict::NotYet,
+            // Where a link's life ends.
+            (_, "refused" | "expired" | "deleted") => Verdict::Never,
+            (Self::Active, _) | (Self::Placed, "configuring") => Verdict::NotYet,
+            (Self::Placed, _) => Verdict::Reached,
             (Self::Applied, _) => match text(state, "/reason/code").as_str() {
                 "config_refused" | "node_refused" => Verdict::Never,
                 "config_pending" | "gateway_not_ready" => Verdict::NotYet,
@@ -74,6 +79,7 @@ impl Goal {
     const fn phrase(self) -> &'static str {
         match self {
             Self::Active => "active",
+            Self::Placed => "placed",
             Self::Applied => "applied",
         }
     }
@@ -180,6 +186,10 @@ pub(crate) async fn until_gone(
             Err(failure) => return Err(failure),
         };
         progress.tell(session, status.clone());
+        // A link can be read for a day after the last side has deleted it.
+        if status == "deleted" {
+            return Ok(());
+        }
         if progress.is_over(limit) {
             return Err(Failure::NotReached {
                 what: format!("{} {name} is not gone after {} s", kind.noun, limit.as_secs()),

@@ -147,7 +147,7 @@ struct TypeChanges {
 }
 
 /// `100M`: bits per second.
-fn bits(text: &str) -> Result<u64, String> {
+pub(super) fn bits(text: &str) -> Result<u64, String> {
     const UNITS: [(char, u64); 3] = [('k', 1_000), ('M', 1_000_000), ('G', 1_000_000_000)];
     let unit = UNITS.into_iter().find_map(|(letter, factor)| Some((text.strip_suffix(letter)?, factor)));
     let (digits, factor) = unit.unwrap_or((text, 1));
@@ -156,7 +156,7 @@ fn bits(text: &str) -> Result<u64, String> {
 }
 
 /// `0.05`: millionths of it.
-fn millionths(text: &str) -> Result<u64, String> {
+pub(super) fn millionths(text: &str) -> Result<u64, String> {
     const PLACES: usize = 6;
     let wrong = || "expected an amount with at most six decimal places, for example 0.05".to_owned();
     let (whole, places) = text.split_once('.').unwrap_or((text, "0"));
@@ -176,13 +176,13 @@ async fn show(session: &mut Session<'_>, collection: &str, name: &str) -> Result
 }
 
 /// Prints one of the operator's lists.
-async fn show_all(session: &mut Session<'_>, target: Target, key: &str, columns: &[Column]) -> Result<(), Failure> {
+pub(super) async fn show_all(session: &mut Session<'_>, target: Target, key: &str, columns: &[Column]) -> Result<(), Failure> {
     let found = session.pages(target, key).await?;
     session.show_list(&key.replace('_', " "), columns, found)
 }
 
 /// Deletes what has these names, one after the other.
-async fn remove(session: &mut Session<'_>, collection: &str, noun: &str, names: &[String]) -> Result<(), Failure> {
+pub(super) async fn remove(session: &mut Session<'_>, collection: &str, noun: &str, names: &[String]) -> Result<(), Failure> {
     for name in names {
         let answer = session.delete(&session.at(Api::Operator, [collection, name])).await?;
         session.done(&format!("deleted {noun} {}", printable(name)), &answer)?;

@@ -8,10 +8,13 @@ pub(crate) mod customer;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod gateway;
+pub(crate) mod interlink;
 pub(crate) mod ip;
 pub(crate) mod key;
+pub(crate) mod link;
 pub(crate) mod network;
 pub(crate) mod organization;
+pub(crate) mod partner;
 pub(crate) mod policy;
 pub(crate) mod project;
 pub(crate) mod quota;
@@ -85,6 +88,18 @@ groups! {
     Policy: policy::Action,
     /// Connections: a tunnel between a VPN gateway and a customer gateway, with BGP inside
     Connection: connection::Action,
+    /// Points of presence: where links begin
+    Pop: interlink::PopAction,
+    /// Partners: who hosts links
+    Partner: interlink::PartnerAction,
+    /// Dedicated connections: what self-hosted links are on
+    DedicatedConnection: interlink::DedicatedAction,
+    /// Links: private ways to a VPC through a partner or on a dedicated connection
+    Link: link::Action,
+    /// Routing policies of links: which prefixes a link accepts and announces
+    LinkPolicy: policy::LinkAction,
+    /// The links addressed to a partner, as the partner sees them; partners only
+    PartnerLink: partner::Action,
     /// What projects are billed for
     Usage: usage::Action,
     /// Projects: what objects belong to
@@ -101,6 +116,10 @@ groups! {
     Zone: catalogue::ZoneAction,
     /// Prefixes of public addresses; operators only
     Pool: catalogue::PoolAction,
+    /// Ports: what carries links at a PoP, with its VLANs and capacity; operators only
+    Port: interlink::PortAction,
+    /// Bandwidths that links can be ordered with, and their prices; operators only
+    LinkBandwidth: interlink::BandwidthAction,
     /// Audit records: who did what, and when; operators only
     Audit: audit::Action,
     /// Settings of the whole service; operators only

@@ -11,6 +11,10 @@ use crate::session::{Api, Kind, Session, set, text};
 pub(crate) const POLICY: Kind =
     Kind { noun: "routing policy", api: Api::S2s, collection: "routing-policies", list_key: "routing_policies" };
 
+/// Links have their own, as they have in the API.
+pub(crate) const LINK_POLICY: Kind =
+    Kind { noun: "link routing policy", api: Api::Interlink, collection: "routing-policies", list_key: "routing_policies" };
+
 const COLUMNS: &[Column] = &[
     Column { title: "NAME", cell: |policy| text(policy, "/name") },
     Column { title: "ID", cell: |policy| text(policy, "/id") },
@@ -50,7 +54,7 @@ pub enum Action {
     Get(Object),
     /// Create a routing policy
     Create(Create),
-    /// Change a routing policy; its connections follow at once
+    /// Change a routing policy; what uses it follows at once
     Edit(Edit),
     /// Delete routing policies
     Delete(Objects),
@@ -117,8 +121,26 @@ struct Changes {
     announce_none: bool,
 }
 
+/// What can be done with routing policies of links: the same, elsewhere.
+#[derive(Subcommand)]
+pub enum LinkAction {
+    #[command(flatten)]
+    Of(Action),
+}
+
+impl LinkAction {
+    pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        let Self::Of(action) = self;
+        action.run_for(session, &LINK_POLICY).await
+    }
+}
+
 impl Action {
     pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        self.run_for(session, &POLICY).await
+    }
+
+    async fn run_for(self, session: &mut Session<'_>, kind: &Kind) -> Result<(), Failure> {
         match self {
             Self::List(wanted) => {
                 let mut query = wanted.filters.query();
@@ -126,9 +148,9 @@ impl Action {
                 query.extend(
                     wanted.family.map(|family| ("ipv6", if family == Family::Ipv6 { "true" } else { "false" })),
                 );
-                list(session, &POLICY, "routing policies", COLUMNS, &query).await
+                list(session, kind, "routing policies", COLUMNS, &query).await
             }
-            Self::Get(wanted) => get(session, &POLICY, &wanted.object).await,
+            Self::Get(wanted) => get(session, kind, &wanted.object).await,
             Self::Create(create) => {
                 let mut body = create.new.body();
                 let ipv6 =
@@ -136,7 +158,7 @@ impl Action {
                 set(&mut body, "is_ipv6", json!(ipv6));
                 set(&mut body, "prefix_filter_in", json!(create.accepted));
                 set(&mut body, "prefix_filter_out", json!(create.announced));
-                let policy = session.create(&POLICY, body).await?;
+                let policy = session.create(kind, body).await?;
                 session.show(&policy)
             }
             Self::Edit(Edit { policy, changes }) => {
@@ -147,9 +169,9 @@ impl Action {
                 if changes.announce_none || !changes.announced.is_empty() {
                     set(&mut body, "prefix_filter_out", json!(changes.announced));
                 }
-                edit(session, &POLICY, &policy.object, &body).await
+                edit(session, kind, &policy.object, &body).await
             }
-            Self::Delete(wanted) => delete(session, &POLICY, &wanted.objects).await,
+            Self::Delete(wanted) => delete(session, kind, &wanted.objects).await,
         }
     }
 }

@@ -206,7 +206,7 @@ pub(super) struct Changes {
 
 /// Whose routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Direction {
+pub(crate) enum Direction {
     /// What the device announces, and what became of it
     Received,
     /// What is announced to the device
