@@ -21,6 +21,7 @@ use crate::record::Recorder;
 use crate::request::ipam::mac;
 
 mod explanation;
+mod interlink;
 
 pub use explanation::ReceivedRouteFilter;
 

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use causeway_model::acl::{AclAction, AclProtocol};
+use causeway_model::link::Party;
 use causeway_model::reason::{Layer, ReasonCode, Turn};
 use causeway_model::resource::{InitiationPolicy, SecretVersionStatus};
-use causeway_model::status::{BgpStatus, ConnectionStatus, TunnelStatus, VpnGatewayStatus};
+use causeway_model::status::{
+    BgpStatus, ConnectionStatus, DedicatedConnectionStatus, LinkStatus, TunnelStatus, VpnGatewayStatus,
+};
 use causeway_model::suite::{DhGroup, Encryption, Integrity};
 use causeway_model::{
-    ConnectionId, CustomerGatewayId, Family, IpId, NodeId, OrganizationId, PrivateNetworkId, ProjectId,
-    RoutingPolicyId, SecretId, SubnetId, VpcId, VpnGatewayId,
+    ConnectionId, CustomerGatewayId, DedicatedConnectionId, Family, IpId, LinkId, NodeId, OrganizationId, PartnerId,
+    PopId, PortId, PrivateNetworkId, ProjectId, RoutingPolicyId, SecretId, SubnetId, VpcId, VpnGatewayId,
 };
 use ipnet::IpNet;
 use serde_json::{Map, Value, json};
@@ -45,7 +48,9 @@ impl Components {
             let mut properties = Map::new();
             let mut required = Vec::new();
             for field in fields {
-                let key = field.name.strip_prefix("r#").unwrap_or(field.name);
+                let name = field.name.strip_prefix("r#").unwrap_or(field.name);
+                // What no raw identifier can be: `self`.
+                let key = renamed(field.attributes).unwrap_or(name);
                 let has = |what: &str| field.attributes.iter().any(|attribute| attribute.contains(what));
                 let optional = has("skip_serializing_if");
                 let mut schema = match field.schema.pointer("/anyOf/0") {
@@ -76,6 +81,12 @@ impl Components {
     pub fn into_schemas(self) -> BTreeMap<String, Value> {
         self.0
     }
+}
+
+/// What a field is called in JSON, if not as in Rust.
+fn renamed(attributes: &[&'static str]) -> Option<&'static str> {
+    let (_, rest) = attributes.iter().find_map(|attribute| attribute.split_once("rename = \""))?;
+    rest.split('"').next()
 }
 
 /// The text of documentation comments.
@@ -127,8 +138,8 @@ macro_rules! schemas {
 }
 
 schemas!(
-    ConnectionId, CustomerGatewayId, IpId, NodeId, OrganizationId, PrivateNetworkId, ProjectId, RoutingPolicyId,
-    SecretId, SubnetId, VpcId, VpnGatewayId, Uuid => json!({"type": "string", "format": "uuid"})
+    ConnectionId, CustomerGatewayId, DedicatedConnectionId, IpId, LinkId, NodeId, OrganizationId, PartnerId, PopId,
+    PortId, PrivateNetworkId, ProjectId, RoutingPolicyId, SecretId, SubnetId, VpcId, VpnGatewayId, Uuid => json!({"type": "string", "format": "uuid"})
 );
 schemas!(String, &'static str, Zeroizing<String> => json!({"type": "string"}));
 schemas!(IpAddr => json!({"type": "string", "description": "An IP address."}));
@@ -146,6 +157,7 @@ schemas!(SecretVersionStatus => json!({"type": "string", "enum": ["enabled", "di
 schemas!(AclAction => json!({"type": "string", "enum": ["accept", "drop"]}));
 schemas!(AclProtocol => json!({"type": "string", "enum": ["any", "tcp", "udp", "icmp"]}));
 schemas!(Layer => json!({"type": "string", "enum": ["platform", "ike", "child", "bgp", "route"]}));
+schemas!(Party => json!({"type": "string", "enum": ["nobody", "tenant", "partner", "platform", "operator"]}));
 schemas!(Turn => json!({"type": "string", "enum": ["nobody", "tenant", "device", "partner", "operator"]}));
 
 macro_rules! words {
@@ -159,7 +171,10 @@ macro_rules! words {
     )+};
 }
 
-words!(BgpStatus, ConnectionStatus, DhGroup, Encryption, Integrity, ReasonCode, TunnelStatus, VpnGatewayStatus);
+words!(
+    BgpStatus, ConnectionStatus, DedicatedConnectionStatus, DhGroup, Encryption, Integrity, LinkStatus, ReasonCode,
+    TunnelStatus, VpnGatewayStatus,
+);
 
 impl<T: Schema> Schema for Vec<T> {
     fn schema(components: &mut Components) -> Value {

@@ -256,7 +256,7 @@ pub struct SessionDocument {
     announced: u32,
     family: Family,
     flaps: u32,
-    reason: Option<ReasonDocument>,
+    pub(super) reason: Option<ReasonDocument>,
     /// Prefixes.
     received: u32,
     since: Time,

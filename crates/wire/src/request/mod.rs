@@ -4,6 +4,7 @@
 //! Unknown fields are ignored.
 
 pub mod extension;
+pub mod interlink;
 pub mod ipam;
 pub mod operator;
 pub mod options;

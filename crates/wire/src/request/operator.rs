@@ -80,7 +80,7 @@ pub struct UpdateSettings {
 
 impl Fields<'_> {
     /// An integer of `0..=2⁶³-1`, which is what the store holds.
-    fn large(&self, name: &str, least: u64) -> Option<u64> {
+    pub(super) fn large(&self, name: &str, least: u64) -> Option<u64> {
         const MOST: u64 = i64::MAX.unsigned_abs();
         self.is(name, || json!({"type": "integer", "minimum": least, "maximum": MOST}));
         let value = self.value(name)?;
@@ -106,7 +106,7 @@ impl Fields<'_> {
     }
 
     /// Text that may become empty, but is left alone where it is null.
-    fn replaceable(&self, name: &str) -> Option<String> {
+    pub(super) fn replaceable(&self, name: &str) -> Option<String> {
         match self.map.get(name) {
             Some(Value::String(text)) if text.is_empty() => Some(String::new()),
             _ => self.bounded_text(name, MAX_DESCRIPTION),
