@@ -176,13 +176,23 @@ async fn show(session: &mut Session<'_>, collection: &str, name: &str) -> Result
 }
 
 /// Prints one of the operator's lists.
-pub(super) async fn show_all(session: &mut Session<'_>, target: Target, key: &str, columns: &[Column]) -> Result<(), Failure> {
+pub(super) async fn show_all(
+    session: &mut Session<'_>,
+    target: Target,
+    key: &str,
+    columns: &[Column],
+) -> Result<(), Failure> {
     let found = session.pages(target, key).await?;
     session.show_list(&key.replace('_', " "), columns, found)
 }
 
 /// Deletes what has these names, one after the other.
-pub(super) async fn remove(session: &mut Session<'_>, collection: &str, noun: &str, names: &[String]) -> Result<(), Failure> {
+pub(super) async fn remove(
+    session: &mut Session<'_>,
+    collection: &str,
+    noun: &str,
+    names: &[String],
+) -> Result<(), Failure> {
     for name in names {
         let answer = session.delete(&session.at(Api::Operator, [collection, name])).await?;
         session.done(&format!("deleted {noun} {}", printable(name)), &answer)?;

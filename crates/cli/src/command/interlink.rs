@@ -97,7 +97,11 @@ fn vlan_range(text: &str) -> Result<Value, String> {
 }
 
 /// The operator's path of an object that tenants can only read.
-async fn operated(session: &mut Session<'_>, kind: &Kind, name: &str) -> Result<(Value, crate::client::Target), Failure> {
+async fn operated(
+    session: &mut Session<'_>,
+    kind: &Kind,
+    name: &str,
+) -> Result<(Value, crate::client::Target), Failure> {
     let object = session.find(kind, name).await?;
     let target = session.at(Api::Operator, [kind.collection, &text(&object, "/id")]);
     Ok((object, target))

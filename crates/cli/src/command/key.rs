@@ -4,6 +4,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use hyper::Method;
 use serde_json::json;
 
+use super::interlink::PARTNER;
+use super::optional_id;
 use crate::client::Target;
 use crate::failure::Failure;
 use crate::output::Column;
@@ -92,6 +94,9 @@ pub struct Create {
     /// Who it is for
     #[arg(long, value_enum, default_value = "tenant")]
     role: Role,
+    /// The partner whose links it shows, for the role `partner`
+    #[arg(long, value_name = "NAME|ID")]
+    partner: Option<String>,
     /// What it is for
     #[arg(long, value_name = "TEXT", default_value = "")]
     description: String,
@@ -138,6 +143,7 @@ impl Action {
                 let mut body = json!({
                     "role": create.role.word(), "description": create.description, "project_id": session.project()?,
                 });
+                set_some(&mut body, "partner_id", optional_id(session, &PARTNER, create.partner.as_ref()).await?);
                 set_some(&mut body, "expires_at", create.expires_at);
                 let key = session.send(Method::POST, &collection(session), &body).await?;
                 session.show(&key)?;

@@ -12,8 +12,12 @@ pub(crate) const POLICY: Kind =
     Kind { noun: "routing policy", api: Api::S2s, collection: "routing-policies", list_key: "routing_policies" };
 
 /// Links have their own, as they have in the API.
-pub(crate) const LINK_POLICY: Kind =
-    Kind { noun: "link routing policy", api: Api::Interlink, collection: "routing-policies", list_key: "routing_policies" };
+pub(crate) const LINK_POLICY: Kind = Kind {
+    noun: "link routing policy",
+    api: Api::Interlink,
+    collection: "routing-policies",
+    list_key: "routing_policies",
+};
 
 const COLUMNS: &[Column] = &[
     Column { title: "NAME", cell: |policy| text(policy, "/name") },

@@ -2,6 +2,7 @@
 
 mod errors;
 mod help;
+mod links;
 mod objects;
 mod operator;
 mod routing;

@@ -206,7 +206,7 @@ pub(super) struct Changes {
 
 /// Whose routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Direction {
+pub(super) enum Direction {
     /// What the device announces, and what became of it
     Received,
     /// What is announced to the device

@@ -14,7 +14,6 @@ use serde_json::{Value, json};
 
 use super::events::Events;
 use super::{Object, Objects, delete, edits, label, optional_id};
-use crate::client::Target;
 use crate::failure::Failure;
 use crate::output::{Column, align, inline};
 use crate::session::{Api, Kind, Session, set, set_some, text};
@@ -26,10 +25,9 @@ use super::customer::CUSTOMER;
 use super::gateway::{GATEWAY, set_locked};
 use super::policy::{POLICY, is_ipv6};
 use super::secret::SECRET;
-pub(crate) use arguments::Direction;
 use arguments::{
-    Attach, Change, ChangePsk, Cipher, Create, DeviceConfiguration, Edit, Inside, List, Lock, Pairs, Psk, RenewPsk,
-    Routes,
+    Attach, Change, ChangePsk, Cipher, Create, DeviceConfiguration, Direction, Edit, Inside, List, Lock, Pairs, Psk,
+    RenewPsk, Routes,
 };
 use options::SetOptions;
 
@@ -296,24 +294,12 @@ async fn state(session: &mut Session<'_>, wanted: State) -> Result<(), Failure> 
 
 async fn routes(session: &mut Session<'_>, wanted: Routes) -> Result<(), Failure> {
     let id = session.id(&CONNECTION, &wanted.connection.object).await?;
-    let target = session.at(Api::Extension, [CONNECTION.collection, &id, "routes"]);
-    show_routes(session, target, wanted.direction, wanted.prefix.as_deref(), wanted.decision.as_deref()).await
-}
-
-/// Prints the routes of a connection or of a link.
-pub(crate) async fn show_routes(
-    session: &mut Session<'_>,
-    target: Target,
-    direction: Direction,
-    prefix: Option<&str>,
-    decision: Option<&str>,
-) -> Result<(), Failure> {
-    let (word, columns) = match direction {
+    let (word, columns) = match wanted.direction {
         Direction::Received => ("received", RECEIVED),
         Direction::Announced => ("announced", ANNOUNCED),
     };
-    let mut target = target.with("direction", word);
-    for (name, value) in [("prefix", prefix), ("decision", decision)] {
+    let mut target = session.at(Api::Extension, [CONNECTION.collection, &id, "routes"]).with("direction", word);
+    for (name, value) in [("prefix", &wanted.prefix), ("decision", &wanted.decision)] {
         if let Some(value) = value {
             target = target.with(name, value);
         }

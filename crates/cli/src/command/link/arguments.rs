@@ -2,9 +2,8 @@
 
 use clap::{Args, ValueEnum};
 
-use crate::command::connection::Direction;
 use crate::command::interlink::megabits_of;
-use crate::command::{Filters, New, Object, Objects, Switch};
+use crate::command::{Filters, New, Object, Objects};
 use crate::wait::Wait;
 
 /// How a link reaches the customer.
@@ -137,51 +136,6 @@ pub struct Change {
     pub(super) link: Object,
     #[command(flatten)]
     pub(super) wait: Wait,
-}
-
-/// `link set-options`
-#[derive(Args)]
-pub struct SetOptions {
-    #[command(flatten)]
-    pub(super) link: Object,
-    #[command(flatten)]
-    pub(super) changes: Options,
-}
-
-#[derive(Args)]
-#[group(required = true, multiple = true)]
-pub(super) struct Options {
-    /// The BGP hold time; 0: none
-    #[arg(long, value_name = "SECONDS")]
-    pub(super) hold_time: Option<u16>,
-    /// Prefixes accepted from your router at most
-    #[arg(long, value_name = "NUMBER")]
-    pub(super) max_prefixes: Option<u32>,
-    /// The secret that signs the BGP sessions (TCP MD5)
-    #[arg(long, value_name = "NAME|ID")]
-    pub(super) md5_secret: Option<String>,
-    /// Sign no sessions
-    #[arg(long, conflicts_with = "md5_secret")]
-    pub(super) no_md5_secret: bool,
-    /// Whether your router must be a neighbour by hop limit (GTSM)
-    #[arg(long, value_enum)]
-    pub(super) gtsm: Option<Switch>,
-}
-
-/// `link routes`
-#[derive(Args)]
-pub struct Routes {
-    #[command(flatten)]
-    pub(super) link: Object,
-    /// Whose routes
-    #[arg(long, value_enum, default_value = "received")]
-    pub(super) direction: Direction,
-    /// Only those that are this prefix or lie in it
-    #[arg(long, value_name = "CIDR")]
-    pub(super) prefix: Option<String>,
-    /// Only those that became of this, for example `filtered`
-    #[arg(long, value_name = "DECISION")]
-    pub(super) decision: Option<String>,
 }
 
 /// `link attach-vpc`

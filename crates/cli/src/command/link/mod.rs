@@ -6,21 +6,19 @@ use clap::Subcommand;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::connection::show_routes;
 use super::events::Events;
 use super::gateway::set_locked;
 use super::interlink::{DEDICATED, PARTNER, POP, megabits};
 use super::policy::{LINK_POLICY, is_ipv6};
-use super::secret::SECRET;
 use super::vpc::VPC;
-use super::{Object, Switch, edits, label, optional_id};
+use super::{Object, edits, label, optional_id};
 use crate::failure::Failure;
 use crate::output::{Column, align};
 use crate::session::{Api, Kind, Session, set, set_some, text};
 use crate::state::{bandwidth, head, tunnels_and_sessions};
 use crate::text::{printable, shell_word};
 use crate::wait::{Goal, delete_when_settled, until, until_gone};
-use arguments::{AttachPolicy, AttachVpc, Change, Create, Delete, Edit, List, Lock, Routes, SetOptions, State};
+use arguments::{AttachPolicy, AttachVpc, Change, Create, Delete, Edit, List, Lock, State};
 
 pub(crate) const LINK: Kind = Kind { noun: "link", api: Api::Interlink, collection: "links", list_key: "links" };
 
@@ -66,12 +64,6 @@ pub enum Action {
     State(State),
     /// Show what happened to a link: changes of its status with reasons, sessions, and who changed what
     Events(Events),
-    /// Show what the public API has no word for: how its BGP sessions are run
-    Options(Object),
-    /// Change what the public API has no word for
-    SetOptions(SetOptions),
-    /// Show the routes that your router announces, or that are announced to it
-    Routes(Routes),
     /// Attach a VPC; another one has to be detached first
     AttachVpc(AttachVpc),
     /// Detach the VPC
@@ -108,18 +100,6 @@ impl Action {
             Self::Delete(wanted) => delete(session, wanted).await,
             Self::State(wanted) => state(session, wanted).await,
             Self::Events(wanted) => wanted.run(session, &LINK).await,
-            Self::Options(wanted) => {
-                let id = session.id(&LINK, &wanted.object).await?;
-                let options = session.get(&session.at(Api::Extension, [LINK.collection, &id, "options"])).await?;
-                session.show(&options)
-            }
-            Self::SetOptions(wanted) => set_options(session, wanted).await,
-            Self::Routes(wanted) => {
-                let id = session.id(&LINK, &wanted.link.object).await?;
-                let target = session.at(Api::Extension, [LINK.collection, &id, "routes"]);
-                let (prefix, decision) = (wanted.prefix.as_deref(), wanted.decision.as_deref());
-                show_routes(session, target, wanted.direction, prefix, decision).await
-            }
             Self::AttachVpc(wanted) => {
                 let vpc = session.find(&VPC, &wanted.vpc).await?;
                 let body = json!({"vpc_id": text(&vpc, "/id")});
@@ -213,7 +193,8 @@ async fn create(session: &mut Session<'_>, new: Create) -> Result<(), Failure> {
 fn next_steps(session: &mut Session<'_>, link: &Value, partner: Option<&Value>) {
     let name = shell_word(&text(link, "/name")).into_owned();
     if let Some(partner) = partner {
-        let (who, mail, portal) = (text(partner, "/name"), text(partner, "/contact_email"), text(partner, "/portal_url"));
+        let (who, mail, portal) =
+            (text(partner, "/name"), text(partner, "/contact_email"), text(partner, "/portal_url"));
         let contact = [mail, portal].into_iter().filter(|contact| !contact.is_empty()).collect::<Vec<_>>().join(", ");
         let key = text(link, "/partner/pairing_key");
         session.console.hint(&printable(&format!("ask {who} ({contact}) for this link; its pairing key is {key}")));
@@ -278,25 +259,6 @@ async fn state(session: &mut Session<'_>, wanted: State) -> Result<(), Failure> 
     row("bandwidth", bandwidth(state.get("bandwidth")));
     let shown = align(&rows) + &tunnels_and_sessions(&state);
     Ok(session.console.verbatim(shown.as_bytes())?)
-}
-
-async fn set_options(session: &mut Session<'_>, wanted: SetOptions) -> Result<(), Failure> {
-    let link = session.find(&LINK, &wanted.link.object).await?;
-    let changes = wanted.changes;
-    let mut bgp = json!({});
-    set_some(&mut bgp, "hold_time", changes.hold_time);
-    set_some(&mut bgp, "max_prefixes", changes.max_prefixes);
-    set_some(&mut bgp, "md5_secret_id", optional_id(session, &SECRET, changes.md5_secret.as_ref()).await?);
-    if changes.no_md5_secret {
-        set(&mut bgp, "md5_secret_id", Value::Null);
-    }
-    set_some(&mut bgp, "gtsm", changes.gtsm.map(Switch::is_on));
-    let target = session.at(Api::Extension, [LINK.collection, &text(&link, "/id"), "options"]);
-    let options = session.send(Method::PATCH, &target, &json!({"bgp": bgp})).await?;
-    if session.is_table() {
-        session.console.note(&printable(&format!("changed the options of {}", label(&link))));
-    }
-    session.show(&options)
 }
 
 impl Change {
