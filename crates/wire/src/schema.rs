@@ -172,8 +172,16 @@ macro_rules! words {
 }
 
 words!(
-    BgpStatus, ConnectionStatus, DedicatedConnectionStatus, DhGroup, Encryption, Integrity, LinkStatus, ReasonCode,
-    TunnelStatus, VpnGatewayStatus,
+    BgpStatus,
+    ConnectionStatus,
+    DedicatedConnectionStatus,
+    DhGroup,
+    Encryption,
+    Integrity,
+    LinkStatus,
+    ReasonCode,
+    TunnelStatus,
+    VpnGatewayStatus,
 );
 
 impl<T: Schema> Schema for Vec<T> {

@@ -144,10 +144,7 @@ fn a_pop_and_a_partner() {
         link_bandwidths_mbps: vec![50, 100],
         capacity_mbps: Some(100),
     };
-    let view = PopView {
-        pop,
-        available_link_bandwidths_mbps: vec![50, 100, 200, 500, 1000, 2000, 5000, 10000, 25000],
-    };
+    let view = PopView { pop, available_link_bandwidths_mbps: vec![50, 100, 200, 500, 1000, 2000, 5000, 10000, 25000] };
     check(
         &PopDocument::from(view),
         r#"{"address":"137 Boulevard Voltaire","available_link_bandwidths_mbps":[50,100,200,500,1000,2000,5000,10000,25000],"city":"Paris","display_name":"Paris - TeleHouse TH2","hosting_provider_name":"TeleHouse","id":"fd046cc9-d9bf-4a87-9c32-d299fe4bf4d7","logo_url":"https://www.telehouse.fr/wp-content/uploads/2020/03/telehouse-vector-white-logo.svg","name":"- Telehouse TH2","region":"fr-par"}"#,
@@ -195,10 +192,8 @@ fn a_dedicated_connection() {
         state: DedicatedConnectionStatus::Active,
         locked: false,
     };
-    let view = |connection| DedicatedConnectionView {
-        connection,
-        available_link_bandwidths: vec![50, 100, 200, 500, 1000],
-    };
+    let view =
+        |connection| DedicatedConnectionView { connection, available_link_bandwidths: vec![50, 100, 200, 500, 1000] };
     let sample = r#"{"available_link_bandwidths":[50,100,200,500,1000],"bandwidth_mbps":10000,"created_at":"2026-01-01T00:00:00.000000Z","demarcation_info":"text","id":"<id>","name":"n","organization_id":"<org>","pop_id":"<pop>","project_id":"<prj>","region":"fr-par","status":"active","tags":[],"updated_at":"2026-01-01T00:00:00.000000Z","vlan_range":{"end":3899,"start":1500}}"#;
     check(&DedicatedConnectionDocument::from(view(connection.clone())), sample);
     // The key of the list is not that of the path.

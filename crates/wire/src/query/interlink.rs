@@ -1,8 +1,8 @@
 //! InterLink's filters (wire-api.md §4.2).
 
 use causeway_model::command::{
-    DedicatedConnectionFilter, LinkFilter, LinkKindFilter, LinkPolicyFilter, PartnerFilter, PartnerLinkFilter,
-    PopFilter, PortFilter,
+    DedicatedConnectionFilter, LinkFilter, LinkKindFilter, LinkPolicyFilter, ListQuery, PartnerFilter,
+    PartnerLinkFilter, PopFilter, PortFilter,
 };
 use causeway_model::status::{BgpStatus, DedicatedConnectionStatus, LinkStatus};
 use uuid::Uuid;
@@ -35,6 +35,22 @@ impl Order {
 }
 
 impl Query {
+    /// The page of a list that belongs to no project: order, number and size.
+    pub fn catalogue(&self, orders: &[Order]) -> ListQuery {
+        let order = self.order(orders);
+        let (page, page_size) = self.page();
+        ListQuery {
+            order: order.field,
+            descending: order.descending,
+            page,
+            page_size,
+            project_id: None,
+            organization_id: None,
+            name: None,
+            tags: Vec::new(),
+        }
+    }
+
     /// Filters of the link list.
     pub fn links(&self) -> LinkFilter {
         let (pairing_key, stale) = self.pairing_key();
@@ -203,7 +219,16 @@ mod tests {
         let names: Vec<_> = wrong.iter().map(|argument| argument.name.as_str()).collect();
         assert_eq!(
             names,
-            ["status", "bgp_v4_status", "bgp_v6_status", "pop_id", "bandwidth_mbps", "kind", "connection_id", "order_by"]
+            [
+                "status",
+                "bgp_v4_status",
+                "bgp_v6_status",
+                "pop_id",
+                "bandwidth_mbps",
+                "kind",
+                "connection_id",
+                "order_by"
+            ]
         );
     }
 }

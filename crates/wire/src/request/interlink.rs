@@ -6,7 +6,6 @@ use causeway_model::command::{
     DedicatedConnectionChange, LinkChange, LinkPolicyChange, NewDedicatedConnection, NewLink, NewPartner, NewPop,
     NewPort, PartnerChange, PartnerFields, PopChange, PopFields, PortChange,
 };
-use causeway_model::error::ArgumentReason;
 use causeway_model::resource::{LinkBandwidth, PortAttachment, PortOwner, VLANS, VlanRange};
 use causeway_model::status::DedicatedConnectionStatus;
 use causeway_model::{DedicatedConnectionId, Error, LinkId, PartnerId, PopId, VpcId};
@@ -47,7 +46,8 @@ impl Body {
         self.read(|fields| {
             let meta = fields.meta();
             let pop = fields.required_id("pop_id", "the PoP where the link begins");
-            let bandwidth = fields.required("bandwidth_mbps", size(fields), "give one of the sizes that the PoP offers");
+            let bandwidth =
+                fields.required("bandwidth_mbps", size(fields), "give one of the sizes that the PoP offers");
             let (connection_id, partner_id) = (fields.id("connection_id"), fields.id("partner_id"));
             match (fields.present("connection_id"), fields.present("partner_id")) {
                 (false, false) => fields.constraint(
@@ -304,17 +304,15 @@ fn size(fields: &Fields<'_>) -> Option<u64> {
 
 fn sizes(fields: &Fields<'_>) -> Option<Vec<u64>> {
     const NAME: &str = "link_bandwidths_mbps";
-    fields.is(
-        &format!("{NAME}[0]"),
-        || json!({"type": "integer", "minimum": 1, "maximum": MAX_BANDWIDTH}),
-    );
+    fields.is(&format!("{NAME}[0]"), || json!({"type": "integer", "minimum": 1, "maximum": MAX_BANDWIDTH}));
     let items = fields.array(NAME, MAX_SIZES)?;
     let mut sizes = Vec::with_capacity(items.len());
     for (index, item) in items.iter().enumerate() {
         match item.as_u64().filter(|size| (1..=u64::from(MAX_BANDWIDTH)).contains(size)) {
             Some(size) => sizes.push(size),
-            None => fields
-                .constraint(&format!("{NAME}[{index}]"), format!("must be an integer from 1 to {MAX_BANDWIDTH}")),
+            None => {
+                fields.constraint(&format!("{NAME}[{index}]"), format!("must be an integer from 1 to {MAX_BANDWIDTH}"))
+            }
         }
     }
     sizes.sort_unstable();
@@ -377,7 +375,8 @@ fn owner(fields: &Fields<'_>) -> Option<PortOwner> {
 fn attachment(fields: &Fields<'_>) -> Option<PortAttachment> {
     const KINDS: [(&str, &str); 3] = [("vlan", "vlan"), ("interface", "interface"), ("vxlan", "vxlan")];
     let attachment = fields.object("attachment")?;
-    let kind = attachment.required("kind", attachment.word("kind", KINDS.into_iter()), "say `vlan`, `interface` or `vxlan`");
+    let kind =
+        attachment.required("kind", attachment.word("kind", KINDS.into_iter()), "say `vlan`, `interface` or `vxlan`");
     let (interface, remote) = (interface(&attachment), remote(&attachment));
     let vni_base = attachment.number("vni_base", 0, MAX_VNI_BASE);
     let of_interface = |interface: Option<String>| {

@@ -2,6 +2,7 @@
 
 use ArgumentReason::{Constraint, Format, Required};
 use causeway_model::command::Rename;
+use causeway_model::error::ArgumentReason;
 
 use super::*;
 
@@ -69,7 +70,10 @@ fn an_update_changes_what_it_names() {
             (r#"{"peer_asn":0}"#, &[("peer_asn", Constraint)]),
             (r#"{"peer_asn":65535}"#, &[("peer_asn", Constraint)]),
             (r#"{"peer_asn":23456}"#, &[("peer_asn", Constraint)]),
-            (r#"{"name":1,"tags":"t","peer_asn":"65001"}"#, &[("name", Format), ("tags", Format), ("peer_asn", Format)]),
+            (
+                r#"{"name":1,"tags":"t","peer_asn":"65001"}"#,
+                &[("name", Format), ("tags", Format), ("peer_asn", Format)],
+            ),
         ],
     );
 }
@@ -151,7 +155,10 @@ fn the_catalogue_names_what_is_wrong_with_it() {
     );
     let partner = body(r#"{"name":"FranceIX","asn":39801}"#).new_partner().expect("valid").fields;
     assert_eq!((partner.asn, partner.notify, partner.l3_connectivity), (39801, false, false));
-    check(Body::new_partner, &[(r#"{"name":"p","asn":0}"#, &[("asn", Constraint)]), ("{}", &[("name", Required), ("asn", Required)])]);
+    check(
+        Body::new_partner,
+        &[(r#"{"name":"p","asn":0}"#, &[("asn", Constraint)]), ("{}", &[("name", Required), ("asn", Required)])],
+    );
 }
 
 #[test]
@@ -163,7 +170,8 @@ fn a_port_is_somebodys_and_something() {
     assert_eq!(vlan.owner, PortOwner::Partner(id(B)));
     assert_eq!(vlan.attachment, PortAttachment::Vlan { interface: "eth1".to_owned() });
     assert_eq!((vlan.enabled, vlan.vlan_range), (true, None));
-    let vxlan = port(r#""connection_id":"B""#, r#"{"kind":"vxlan","remote":"2001:db8::1","vni_base":100}"#).expect("valid");
+    let vxlan =
+        port(r#""connection_id":"B""#, r#"{"kind":"vxlan","remote":"2001:db8::1","vni_base":100}"#).expect("valid");
     let remote = "2001:db8::1".parse().expect("an address");
     assert_eq!(vxlan.attachment, PortAttachment::Vxlan { remote, vni_base: 100 });
     check(
@@ -208,13 +216,17 @@ fn a_port_is_somebodys_and_something() {
 
 #[test]
 fn a_dedicated_connection_is_as_the_operator_says() {
-    let text = r#"{"name":"d","project_id":"A","pop_id":"B","bandwidth_mbps":10000,"vlan_range":{"start":1500,"end":3899}}"#;
+    let text =
+        r#"{"name":"d","project_id":"A","pop_id":"B","bandwidth_mbps":10000,"vlan_range":{"start":1500,"end":3899}}"#;
     let new = body(text).new_dedicated_connection().expect("valid");
     assert_eq!((new.state, new.vlan_range), (DedicatedConnectionStatus::Active, Some(VLANS)));
     let change = body(r#"{"status":"disabled","demarcation_info":null}"#).update_dedicated_connection().expect("valid");
     assert_eq!((change.state, change.demarcation_info), (Some(DedicatedConnectionStatus::Disabled), Some(None)));
     check(
         Body::update_dedicated_connection,
-        &[(r#"{"status":"locked"}"#, &[("status", Format)]), (r#"{"bandwidth_mbps":0}"#, &[("bandwidth_mbps", Constraint)])],
+        &[
+            (r#"{"status":"locked"}"#, &[("status", Format)]),
+            (r#"{"bandwidth_mbps":0}"#, &[("bandwidth_mbps", Constraint)]),
+        ],
     );
 }
