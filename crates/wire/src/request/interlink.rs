@@ -17,12 +17,10 @@ use crate::errors::excerpt;
 
 /// The largest size, in megabits per second (wire-api.md §1.11).
 pub const MAX_BANDWIDTH: u32 = 100_000_000;
-/// The largest AS number of the other side of a link (wire-api.md §1.11).
-pub const MAX_PEER_ASN: u32 = 65_534;
 /// Sizes that a PoP may offer.
 const MAX_SIZES: usize = 100;
 /// Characters of a partner's or support's reason at most.
-const MAX_REASON: usize = 1024;
+const MAX_REASON: usize = 1000;
 /// Characters of an interface's name at most: Linux has 15.
 const MAX_INTERFACE: usize = 15;
 /// Above it there would be VNIs of more than 24 bits (RFC 7348).
@@ -322,7 +320,7 @@ fn sizes(fields: &Fields<'_>) -> Option<Vec<u64>> {
 
 /// An AS number of a neighbour on a link.
 fn peer_asn(fields: &Fields<'_>) -> Option<u32> {
-    not_as_trans(fields, "peer_asn", fields.number("peer_asn", 1, MAX_PEER_ASN)?)
+    not_as_trans(fields, "peer_asn", fields.number("peer_asn", 1, u32::MAX - 1)?)
 }
 
 fn asn(fields: &Fields<'_>) -> Option<u32> {
