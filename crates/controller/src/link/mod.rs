@@ -426,6 +426,10 @@ impl Controller {
         }
         let details = gone(&record.link);
         unit.happens(&mut record, LinkEvent::TenantDeleted)?;
+        // Nodes attach no links yet, so that nothing of a self-hosted one has to be removed from its node.
+        if record.link.partner_id().is_none() {
+            unit.happens(&mut record, LinkEvent::Removed)?;
+        }
         let now = unit.now;
         life::save(&mut unit, &mut record, now).await?;
         unit.finish("delete", LINK, id, &details).await?;
