@@ -38,12 +38,17 @@ const MAX_BACKLOG: Duration = Duration::from_secs(5);
 /// Regions that the official clients know.
 const PRODUCTION_REGIONS: [&str; 4] = ["fr-par", "it-mil", "nl-ams", "pl-waw"];
 /// Regional lists: product, path, key of the items.
-const LISTS: [(&str, &str, &str); 13] = [
+const LISTS: [(&str, &str, &str); 18] = [
     ("/s2s-vpn/v1alpha1", "vpn-gateway-types", "gateway_types"),
     ("/s2s-vpn/v1alpha1", "vpn-gateways", "gateways"),
     ("/s2s-vpn/v1alpha1", "connections", "connections"),
     ("/s2s-vpn/v1alpha1", "customer-gateways", "gateways"),
     ("/s2s-vpn/v1alpha1", "routing-policies", "routing_policies"),
+    ("/interlink/v1beta1", "dedicated-connections", "connections"),
+    ("/interlink/v1beta1", "links", "links"),
+    ("/interlink/v1beta1", "partners", "partners"),
+    ("/interlink/v1beta1", "pops", "pops"),
+    ("/interlink/v1beta1", "routing-policies", "routing_policies"),
     ("/vpc/v2", "vpcs", "vpcs"),
     ("/vpc/v2", "private-networks", "private_networks"),
     ("/vpc/v2", "subnets", "subnets"),

@@ -41,7 +41,7 @@ pub async fn openapi(controller: Controller) -> Value {
             "title": "Causeway",
             "version": env!("CARGO_PKG_VERSION"),
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
-            "description": "Site-to-site VPN as a service. Unknown fields and parameters are ignored; `null`, empty texts and \
+            "description": "Site-to-site VPN and private links as a service. Unknown fields and parameters are ignored; `null`, empty texts and \
                 `unknown_…` words count as absent, but where a field of a PATCH may be null: there null takes the value away.",
         },
         "security": [{"token": []}],
@@ -60,7 +60,8 @@ pub async fn openapi(controller: Controller) -> Value {
 /// Runs the call with empty hands, to see what it reaches for.
 async fn record(router: &axum::Router, operation: &Operation, region: &str) -> Recorder {
     let recorder = Recorder::default();
-    let mut path = operation.path.replace("{region}", region).replace("{revision}", "1");
+    let mut path =
+        operation.path.replace("{region}", region).replace("{revision}", "1").replace("{bandwidth_mbps}", "50");
     for parameter in parameters(&operation.path) {
         path = path.replace(&format!("{{{parameter}}}"), &Uuid::nil().to_string());
     }
@@ -87,6 +88,7 @@ fn describe(
         .map(|name| {
             let schema = match name {
                 "access_key" | "address" | "name" | "region" | "resource" | "zone" => json!({"type": "string"}),
+                "bandwidth_mbps" => json!({"type": "integer", "minimum": 1}),
                 "length" => json!({"type": "integer", "minimum": 0, "maximum": 128}),
                 "revision" => json!({"type": "string", "pattern": "^([1-9][0-9]*|latest|latest_enabled)$"}),
                 _ => json!({"type": "string", "format": "uuid"}),

@@ -1,10 +1,10 @@
-//! What happened to gateways and connections (wire-ext.md §1): in pages, or as a stream of server-sent events that goes on.
+//! What happened to gateways, connections and links (wire-ext.md §1): in pages, or as a stream of server-sent events that goes on.
 
 use std::time::Duration;
 
 use causeway_controller::{Controller, EventQuery, ObjectEvent};
 use causeway_model::resource::Caller;
-use causeway_model::{ConnectionId, Error, VpnGatewayId};
+use causeway_model::{ConnectionId, Error, LinkId, VpnGatewayId};
 use causeway_wire::document::List;
 use causeway_wire::document::event::EventDocument;
 use tokio::time::Instant;
@@ -33,6 +33,7 @@ pub(crate) fn routes() -> Routes {
             &format!("{X}/connections/{{id}}/events"),
             get(connection_events, many_or::<EventDocument>("events", STREAM)),
         )
+        .route(&format!("{X}/links/{{id}}/events"), get(link_events, many_or::<EventDocument>("events", STREAM)))
 }
 
 /// Whose events.
@@ -40,6 +41,7 @@ pub(crate) fn routes() -> Routes {
 enum Object {
     Gateway(VpnGatewayId),
     Connection(ConnectionId),
+    Link(LinkId),
 }
 
 async fn gateway_events(call: Call) -> Answer {
@@ -55,6 +57,13 @@ async fn connection_events(call: Call) -> Answer {
     let asked = Asked::read(&call, query)?;
     let id = call.id("id", "connection")?;
     events(call, Object::Connection(id), asked).await
+}
+
+async fn link_events(call: Call) -> Answer {
+    let query = call.query();
+    let asked = Asked::read(&call, query)?;
+    let id = call.id("id", "link")?;
+    events(call, Object::Link(id), asked).await
 }
 
 struct Asked {
@@ -91,6 +100,7 @@ impl Source {
         let events = match self.object {
             Object::Gateway(id) => controller.vpn_gateway_events(caller, region, id, &query).await?,
             Object::Connection(id) => controller.connection_events(caller, region, id, &query).await?,
+            Object::Link(id) => controller.link_events(caller, region, id, &query).await?,
         };
         let mut events: Vec<_> = events.into_iter().map(document).collect();
         for event in &mut events {

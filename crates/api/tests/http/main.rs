@@ -6,6 +6,7 @@ mod connections;
 mod conventions;
 mod explanation;
 mod extension;
+mod interlink;
 mod openapi;
 mod operator;
 mod overload;

@@ -10,20 +10,20 @@ use crate::service::{Answer, IPAM, S2S, Service, VPC};
 const O: &str = "/causeway/v1/operator";
 
 /// A call with somebody else's key.
-async fn call_as(service: &Service, key: &str, method: &str, path: &str, body: &Value) -> Answer {
+pub(crate) async fn call_as(service: &Service, key: &str, method: &str, path: &str, body: &Value) -> Answer {
     let request = Request::builder().method(method).uri(path).header("x-auth-token", key);
     service.send(request.body(Body::from(body.to_string())).expect("a request")).await
 }
 
 /// A new project with a tenant's key: its id and the key's secret.
-async fn tenant(service: &Service) -> (String, String) {
+pub(crate) async fn tenant(service: &Service) -> (String, String) {
     let project = service.post("/account/v3/projects", &json!({"name": "t", "description": "d"})).await.ok();
     let id = project["id"].as_str().expect("an id").to_owned();
     let key = service.post(&format!("{O}/api-keys"), &json!({"role": "tenant", "project_id": id})).await.ok();
     (id, key["secret_key"].as_str().expect("a secret").to_owned())
 }
 
-fn names<'a>(list: &'a Value, key: &str, field: &str) -> Vec<&'a str> {
+pub(crate) fn names<'a>(list: &'a Value, key: &str, field: &str) -> Vec<&'a str> {
     list[key].as_array().expect("a list").iter().map(|item| item[field].as_str().expect("a text")).collect()
 }
 
@@ -127,7 +127,7 @@ async fn quotas_are_set_shown_and_enforced() {
     assert_eq!(refused["details"], json!([{"current": 1, "quota": 1, "resource": "vpcs"}]));
     // A tenant may look at its own.
     let own = call_as(&service, &key, "GET", &format!("{path}?page_size=2"), &json!({})).await.ok();
-    assert_eq!((own["total_count"].as_u64(), names(&own, "quotas", "resource").len()), (Some(9), 2));
+    assert_eq!((own["total_count"].as_u64(), names(&own, "quotas", "resource").len()), (Some(11), 2));
     assert_eq!(own["quotas"][0]["used"], 1);
     let others = call_as(&service, &key, "GET", &format!("{path}?project_id={}", service.project_id), &json!({})).await;
     others.error(404, "not_found");

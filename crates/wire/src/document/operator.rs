@@ -1,6 +1,6 @@
 //! The operator's API (wire-ext.md §2): organizations, keys, quotas, the catalogue, settings. Keys are alphabetical.
 
-use causeway_model::{OrganizationId, ProjectId};
+use causeway_model::{OrganizationId, PartnerId, ProjectId};
 use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
@@ -35,6 +35,9 @@ pub struct KeyDocument {
     pub expires_at: Option<Time>,
     /// Its project's organization.
     pub organization_id: OrganizationId,
+    /// The partner that a partner's key is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partner_id: Option<PartnerId>,
     /// Its project.
     pub project_id: ProjectId,
     /// Since when it is refused.
@@ -58,6 +61,9 @@ pub struct NewKeyDocument {
     pub expires_at: Option<Time>,
     /// Its project's organization.
     pub organization_id: OrganizationId,
+    /// The partner that a partner's key is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partner_id: Option<PartnerId>,
     /// Its project.
     pub project_id: ProjectId,
     /// Since when it is refused.
@@ -84,6 +90,7 @@ impl NewKeyDocument {
             description: key.description,
             expires_at: key.expires_at,
             organization_id: key.organization_id,
+            partner_id: key.partner_id,
             project_id: key.project_id,
             revoked_at: key.revoked_at,
             role: key.role,
@@ -195,6 +202,7 @@ mod tests {
             description: "d".to_owned(),
             expires_at: None,
             organization_id: OrganizationId(Uuid::nil()),
+            partner_id: None,
             project_id: ProjectId(Uuid::nil()),
             revoked_at: None,
             role: "tenant",

@@ -218,9 +218,10 @@ impl Body {
                 let help = "say what the port is on its node: `{\"kind\": \"vlan\", \"interface\": \"eth1\"}`";
                 fields.required("attachment", None, help)
             });
+            let name = fields.required("name", fields.name(), "give a name of 1 to 255 characters");
             NewPort {
                 id: fields.id("id"),
-                name: fields.name().unwrap_or_default(),
+                name: name.unwrap_or_default(),
                 pop_id: pop.unwrap_or(PopId(Uuid::nil())),
                 owner: owner.unwrap_or(PortOwner::Partner(PartnerId(Uuid::nil()))),
                 attachment: attachment.unwrap_or(PortAttachment::Vlan { interface: String::new() }),

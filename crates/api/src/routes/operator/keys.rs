@@ -63,6 +63,7 @@ fn document(key: ApiKey) -> KeyDocument {
         description: key.description,
         expires_at: key.expires_at.map(Into::into),
         organization_id: key.organization_id,
+        partner_id: key.partner_id,
         project_id: key.project_id,
         revoked_at: key.revoked_at.map(Into::into),
         role,

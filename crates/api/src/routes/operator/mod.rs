@@ -2,6 +2,7 @@
 
 mod audit;
 mod catalogue;
+mod interlink;
 mod keys;
 mod projects;
 mod quotas;
@@ -19,6 +20,7 @@ pub(crate) fn routes() -> Routes {
         .merge(keys::routes())
         .merge(quotas::routes())
         .merge(catalogue::routes())
+        .merge(interlink::routes())
         .merge(audit::routes())
 }
 

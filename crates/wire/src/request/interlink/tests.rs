@@ -164,7 +164,8 @@ fn the_catalogue_names_what_is_wrong_with_it() {
 #[test]
 fn a_port_is_somebodys_and_something() {
     let port = |owner: &str, attachment: &str| {
-        body(&format!(r#"{{"pop_id":"A","capacity_mbps":10000,{owner},"attachment":{attachment}}}"#)).new_port()
+        body(&format!(r#"{{"name":"p","pop_id":"A","capacity_mbps":10000,{owner},"attachment":{attachment}}}"#))
+            .new_port()
     };
     let vlan = port(r#""partner_id":"B""#, r#"{"kind":"vlan","interface":"eth1"}"#).expect("valid");
     assert_eq!(vlan.owner, PortOwner::Partner(id(B)));
@@ -184,30 +185,31 @@ fn a_port_is_somebodys_and_something() {
                     ("partner_id", Constraint),
                     ("capacity_mbps", Required),
                     ("attachment", Required),
+                    ("name", Required),
                 ],
             ),
             (
-                r#"{"pop_id":"A","partner_id":"A","connection_id":"B","capacity_mbps":1,"attachment":{"kind":"fibre"}}"#,
+                r#"{"name":"p","pop_id":"A","partner_id":"A","connection_id":"B","capacity_mbps":1,"attachment":{"kind":"fibre"}}"#,
                 &[("partner_id", Constraint), ("attachment.kind", Format)],
             ),
             (
-                r#"{"pop_id":"A","partner_id":"A","capacity_mbps":1,"attachment":{"kind":"vlan","interface":"a/b"}}"#,
+                r#"{"name":"p","pop_id":"A","partner_id":"A","capacity_mbps":1,"attachment":{"kind":"vlan","interface":"a/b"}}"#,
                 &[("attachment.interface", Constraint)],
             ),
             (
-                r#"{"pop_id":"A","partner_id":"A","capacity_mbps":1,"attachment":{"kind":"interface"}}"#,
+                r#"{"name":"p","pop_id":"A","partner_id":"A","capacity_mbps":1,"attachment":{"kind":"interface"}}"#,
                 &[("attachment.interface", Required)],
             ),
             (
-                r#"{"pop_id":"A","partner_id":"A","capacity_mbps":1,"attachment":{"kind":"vxlan","remote":"far","vni_base":16773121}}"#,
+                r#"{"name":"p","pop_id":"A","partner_id":"A","capacity_mbps":1,"attachment":{"kind":"vxlan","remote":"far","vni_base":16773121}}"#,
                 &[("attachment.remote", Format), ("attachment.vni_base", Constraint)],
             ),
             (
-                r#"{"pop_id":"A","partner_id":"A","capacity_mbps":1,"attachment":{"kind":"vlan","interface":"e"},"vlan_range":{"start":2000,"end":1999}}"#,
+                r#"{"name":"p","pop_id":"A","partner_id":"A","capacity_mbps":1,"attachment":{"kind":"vlan","interface":"e"},"vlan_range":{"start":2000,"end":1999}}"#,
                 &[("vlan_range", Constraint)],
             ),
             (
-                r#"{"pop_id":"A","partner_id":"A","capacity_mbps":1,"attachment":{"kind":"vlan","interface":"e"},"vlan_range":{"start":1}}"#,
+                r#"{"name":"p","pop_id":"A","partner_id":"A","capacity_mbps":1,"attachment":{"kind":"vlan","interface":"e"},"vlan_range":{"start":1}}"#,
                 &[("vlan_range.start", Constraint), ("vlan_range.end", Required)],
             ),
         ],
