@@ -44,6 +44,35 @@ CALLS = [
     ("DELETE routing-policies/{id}", "delete routing policy", "delete routing policy"),
 ]
 
+# The same below /interlink/v1beta1/regions/{region}; every client offers all of them.
+LINK_CALLS = [
+    ("GET dedicated-connections", "list dedicated connections"),
+    ("GET dedicated-connections/{id}", "get dedicated connection"),
+    ("the waiter on it", "wait for dedicated connection"),
+    ("GET partners", "list partners"),
+    ("GET partners/{id}", "get partner"),
+    ("GET pops", "list pops"),
+    ("GET pops/{id}", "get pop"),
+    ("GET links", "list links"),
+    ("POST links", "create link"),
+    ("GET links/{id}", "get link"),
+    ("the waiter on it", "wait for link"),
+    ("PATCH links/{id}", "update link"),
+    ("DELETE links/{id}", "delete link"),
+    ("POST links/{id}/attach-vpc", "attach vpc"),
+    ("POST links/{id}/detach-vpc", "detach vpc"),
+    ("POST links/{id}/attach-routing-policy", "attach routing policy"),
+    ("POST links/{id}/detach-routing-policy", "detach routing policy"),
+    ("POST links/{id}/set-routing-policy", "set routing policy"),
+    ("POST links/{id}/enable-route-propagation", "enable route propagation"),
+    ("POST links/{id}/disable-route-propagation", "disable route propagation"),
+    ("GET routing-policies", "list routing policies"),
+    ("POST routing-policies", "create routing policy"),
+    ("GET routing-policies/{id}", "get routing policy"),
+    ("PATCH routing-policies/{id}", "update routing policy"),
+    ("DELETE routing-policies/{id}", "delete routing policy"),
+]
+
 # What the clients call around the VPN: the call as the OpenAPI document has it, its name in Python, in JavaScript and in Go. None for
 # what a package does not offer, or where none is among ours (account and IAM in JavaScript).
 AROUND = {
@@ -187,7 +216,7 @@ INTRODUCTION = """\
 | Python | {python} | `tests/sdk/python` |
 | JavaScript | {js} | `tests/sdk/js` |
 | Go | {go} | `tests/sdk/go` |
-| Terraform's exchanges | none: the requests that the provider sends | `tests/sdk/python/test_terraform.py` |
+| Terraform's exchanges | none: the requests that the provider sends | `tests/sdk/python/test_terraform*.py` |
 
 The clients differ on the wire (a body with GET and DELETE, `True` for `true`, `null` for what is left out, `/32` after an address), so each makes every call
 that it offers. This page is written by `tests/sdk/table.py` from the suites' sources; `scripts/test-sdk` fails when they disagree or when a
@@ -289,6 +318,13 @@ def page():
         cells.append(cell(covering(js, rf"vpn\.{camel(in_js)}\b"), bad, f"JavaScript: {call}") if in_js else "not in the SDK")
         cells.append(cell(covering(go, rf"vpn\.{words.title().replace(' ', '')}\("), bad, f"Go: {call}"))
         text += f"| {call} | {' | '.join(cells)} |\n"
+    text += "\n## InterLink: every call\n\n| Call | Python | JavaScript | Go |\n|---|---|---|---|\n"
+    for call, words in LINK_CALLS:
+        snake, pascal = words.replace(" ", "_"), words.title().replace(" ", "")
+        cells = [cell(covering(python, rf"links\.{snake}(_all)?\b"), bad, f"Python: {call}")]
+        cells.append(cell(covering(js, rf"links\.{camel(words)}\b"), bad, f"JavaScript: {call}"))
+        cells.append(cell(covering(go, rf"links\.{pascal}\("), bad, f"Go: {call}"))
+        text += f"| {call} | {' | '.join(cells)} |\n"
     text += "\n## Networks, addresses, secrets, projects\n\n| Call | Python | JavaScript | Go |\n|---|---|---|---|\n"
     offered, refused = around()
     for call in offered:
@@ -313,7 +349,7 @@ def page():
         text += f"| {status} `{kind}` | {' | '.join(cells)} |\n"
     text += (
         "\nWhat the clients have no class for comes as their generic error, which keeps status and body"
-        " (`already_exists` and `too_many_requests` in Go, `not_implemented` everywhere). `resource_expired` (410) is an answer of InterLink only.\n"
+        " (`already_exists` and `too_many_requests` in Go, `not_implemented` everywhere). `resource_expired` (410) is answered nowhere.\n"
     )
     return text, bad
 
