@@ -87,7 +87,7 @@ impl From<Partner> for PartnerOfferDocument {
 documents! {
 /// What a port is on its node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct AttachmentDocument {
+pub struct PortAttachmentDocument {
     /// The interface of the kinds `vlan` and `interface`.
     #[serde(skip_serializing_if = "Option::is_none")]
     interface: Option<String>,
@@ -102,7 +102,7 @@ pub struct AttachmentDocument {
 }
 }
 
-impl From<PortAttachment> for AttachmentDocument {
+impl From<PortAttachment> for PortAttachmentDocument {
     fn from(attachment: PortAttachment) -> Self {
         match attachment {
             PortAttachment::Vlan { interface } => {
@@ -122,7 +122,7 @@ documents! {
 /// A port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PortDocument {
-    attachment: AttachmentDocument,
+    attachment: PortAttachmentDocument,
     /// Megabits per second that its links may have together.
     capacity_mbps: u64,
     /// Where it carries self-hosted links.
