@@ -17,6 +17,7 @@ use hyper_util::service::TowerToHyperService;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
@@ -57,6 +58,8 @@ struct Bounds {
     idle: Duration,
     /// After which a connection that was told to end is cut.
     linger: Duration,
+    /// How often the certificate's files are looked at.
+    certificate: Duration,
 }
 
 const BOUNDS: Bounds = Bounds {
@@ -64,6 +67,7 @@ const BOUNDS: Bounds = Bounds {
     of_network: crate::feed::MAX_STREAMS as usize,
     idle: Duration::from_secs(60),
     linger: Duration::from_secs(10),
+    certificate: Duration::from_secs(60),
 };
 
 /// Where a request comes from.
@@ -92,7 +96,12 @@ async fn serve_within(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let guests = Guests::new(bounds.connections, bounds.of_network);
-    let acceptor = tls.map(|tls| TlsAcceptor::from(tls.0));
+    let acceptor = tls.as_ref().map(|tls| TlsAcceptor::from(Arc::clone(&tls.config)));
+    // Ends with this function.
+    let mut helpers = JoinSet::new();
+    if let Some(tls) = tls {
+        helpers.spawn(tls.follow_files(bounds.certificate));
+    }
     let (ending, closing) = Closing::new();
     // Every connection holds the one end until it is over.
     let (open, mut all_closed) = mpsc::channel::<()>(1);
@@ -267,7 +276,7 @@ mod tests {
 
     #[tokio::test]
     async fn connections_that_ask_for_nothing_keep_nobody_out() {
-        let bounds = Bounds { connections: 8, of_network: 4, idle: PATIENCE * 10, linger: PATIENCE };
+        let bounds = Bounds { connections: 8, of_network: 4, idle: PATIENCE * 10, linger: PATIENCE, ..BOUNDS };
         let address = start(bounds, None, Duration::ZERO).await;
         let mut silent = Vec::new();
         for _ in 0..5 {
@@ -288,7 +297,9 @@ mod tests {
 
     async fn http2(certificate: &std::path::Path, address: SocketAddr) -> TlsStream<TcpStream> {
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(certificate).expect("a certificate")).expect("an authority");
+        for certificate in CertificateDer::pem_file_iter(certificate).expect("a file") {
+            roots.add(certificate.expect("a certificate")).expect("an authority");
+        }
         let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()
             .expect("versions")
@@ -333,5 +344,45 @@ mod tests {
         let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
         stream.write_all(preface).await.expect("a socket that writes");
         is_closed(&mut stream).await;
+    }
+
+    #[tokio::test]
+    async fn a_renewed_certificate_is_used_and_a_broken_one_is_not() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (tls, certificate, _) = TlsConfig::self_signed(directory.path(), &[]).expect("TLS");
+        let bounds = Bounds { certificate: Duration::from_millis(20), ..BOUNDS };
+        let address = start(bounds, Some(tls), Duration::ZERO).await;
+        let presented = async |trusted: &std::path::Path| {
+            let stream = http2(trusted, address).await;
+            stream.get_ref().1.peer_certificates().expect("some")[0].as_ref().to_vec()
+        };
+        let (elsewhere, other) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("another"));
+        let (_, renewed, _) = TlsConfig::self_signed(elsewhere.path(), &[]).expect("TLS");
+        TlsConfig::self_signed(other.path(), &[]).expect("TLS");
+        let old = presented(&certificate).await;
+        // A client that trusts both, since nobody knows which it will get.
+        let both = directory.path().join("both.pem");
+        let texts = [&certificate, &renewed].map(|path| std::fs::read_to_string(path).expect("a file"));
+        std::fs::write(&both, texts.concat()).expect("a file");
+        // Halfway: the certificate is new, the key is not.
+        std::fs::copy(&renewed, &certificate).expect("a copy");
+        for _ in 0..20 {
+            assert_eq!(presented(&both).await, old);
+            tokio::time::sleep(bounds.certificate).await;
+        }
+        std::fs::copy(elsewhere.path().join("tls-key.pem"), directory.path().join("tls-key.pem")).expect("a copy");
+        let until_new = async {
+            while presented(&both).await == old {
+                tokio::time::sleep(bounds.certificate).await;
+            }
+        };
+        timeout(PATIENCE, until_new).await.expect("the new one in time");
+        // And broken again: what works stays.
+        let new = presented(&both).await;
+        std::fs::remove_file(directory.path().join("tls-key.pem")).expect("removed");
+        for _ in 0..20 {
+            assert_eq!(presented(&both).await, new);
+            tokio::time::sleep(bounds.certificate).await;
+        }
     }
 }
