@@ -19,7 +19,8 @@ const DEFAULT: &str = r#"# Causeway. Every key can be overridden by the environm
 # Where the API listens. Loopback addresses are served in plain HTTP (a self-signed certificate would break the SDKs), all others over TLS.
 listen = "127.0.0.1:8080"
 
-# The server's certificate chain and its key, PEM files. Both empty: beyond loopback a self-signed certificate is made in this directory.
+# The server's certificate chain and its key, PEM files; renewed ones are used within a minute, without a restart.
+# Both empty: beyond loopback a self-signed certificate is made in this directory.
 tls_certificate = ""
 tls_key = ""
 
