@@ -20,6 +20,7 @@ pub mod status;
 pub mod suite;
 pub mod time;
 pub mod view;
+pub mod watch;
 
 pub use error::Error;
 pub use id::*;

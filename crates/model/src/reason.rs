@@ -101,6 +101,16 @@ catalogue! {
     NoHealthyNode = "no_healthy_node", Platform, Operator, "the gateway's node is down and no other node of the zone can take over", "contact support";
     /// The controller cannot reach the node, which is known to forward.
     NodeKeepaliveFail = "node_keepalive_fail", Platform, Operator, "the controller hears too few keepalives from the node; forwarding goes on", "none for the tenant; the operator looks at the node and its log";
+    /// Enrolled or restarted, not yet judged.
+    NodeWaiting = "node_waiting", Platform, Nobody, "the node was enrolled or has restarted and was not judged yet", "none: it is up at its second keepalive; if none comes, start the node and look at its log";
+    /// The operator's own means say that its machine does not run.
+    MachineStopped = "machine_stopped", Platform, Operator, "the node's machine does not run", "start the machine";
+    /// The node's own check found a service dead.
+    CriticalServiceDead = "critical_service_dead", Platform, Operator, "a service that the node cannot do without is dead", "look at the node's log; restart the node if the service does not come back";
+    /// Too few keepalives, and nobody vouches.
+    NodeSilent = "node_silent", Platform, Operator, "the controller hears too few keepalives from the node, and no other node vouches for it", "see whether the machine runs, whether the node's process does, and what filters TCP between the node and the controller's node listener";
+    /// The controller cannot reach the node's own listener.
+    UnreachableOn443 = "unreachable_on_443", Platform, Operator, "the node cannot be probed on TCP 443 of its management address", "admit the controllers in whatever filters TCP 443 on the way to the node";
     /// Nothing is known of the node at present.
     NodeUnreachable = "node_unreachable", Platform, Operator, "the gateway's node cannot be reached", "none for the tenant; the operator looks at the node and its log";
     /// The newer configuration is late.
