@@ -1,4 +1,4 @@
-//! The waits of links when the clock is set (ADR 0018).
+//! The waits of links when the clock is set (ADR 0019).
 //!
 //! Waits are stored as instants of the wall clock, so that they go on while the service does not run. Whoever sets the clock would
 //! shorten or lengthen them: therefore every look at the deadlines compares the clock with one that nobody sets, and moves the instants
