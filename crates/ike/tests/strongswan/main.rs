@@ -3,6 +3,7 @@
 //! `cargo test -p causeway-ike --test strongswan -- --ignored`
 
 mod interop;
+mod lists;
 mod packets;
 mod swan;
 
