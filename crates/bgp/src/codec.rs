@@ -99,6 +99,7 @@ impl Notification {
     pub(crate) const SHUTDOWN: u8 = note::cease_subcode::ADMINISTRATIVE_SHUTDOWN;
     pub(crate) const TOO_MANY_PREFIXES: u8 = note::cease_subcode::MAX_PREFIXES;
     pub(crate) const REJECTED: u8 = note::cease_subcode::CONNECTION_REJECTED;
+    pub(crate) const OUT_OF_RESOURCES: u8 = note::cease_subcode::OUT_OF_RESOURCES;
     pub(crate) const COLLISION: u8 = note::cease_subcode::CONNECTION_COLLISION_RESOLUTION;
 
     pub(crate) const fn new(code: u8, subcode: u8) -> Self {

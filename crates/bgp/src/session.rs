@@ -247,6 +247,17 @@ impl Session {
         }
     }
 
+    /// The caller gives a connection up because `unsent` octets wait for a peer that takes them more slowly than we have to say them. What
+    /// this asks to be sent may be left out.
+    pub fn handle_overflow(&mut self, now: Instant, kind: ConnKind, unsent: usize) {
+        let Some(connection) = &self.connections[kind.index()] else { return };
+        let fault = Fault::new(ReasonCode::BgpConnectionLost)
+            .with("state", connection.phase.as_str())
+            .with("cause", "the peer does not read fast enough what it is told")
+            .with("unsent", unsent.to_string());
+        self.close(now, kind, fault, Some(&Notification::new(Notification::CEASE, Notification::OUT_OF_RESOURCES)));
+    }
+
     // === timers ===
 
     /// The next time that [`Self::handle_timeout`] has something to do, and what for.
