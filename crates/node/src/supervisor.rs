@@ -617,9 +617,18 @@ impl Node {
     /// Routes came into place, or could not.
     fn tables_changed(&mut self) {
         let mut changed = false;
-        for router in self.routers.values_mut() {
+        let mut moved = BTreeSet::new();
+        for (vpc, router) in &mut self.routers {
+            let custom = router.custom_routes();
             changed |= router.settle();
+            if router.custom_routes() != custom {
+                moved.insert(*vpc);
+            }
         }
+        for (id, _) in self.gateways.iter().filter(|(_, entry)| moved.contains(&entry.desired.vpc)) {
+            self.push(*id);
+        }
+        self.unrouted.extend(moved);
         if self.routers.values().any(VpcRouter::has_failed) {
             self.retry_soon();
         }

@@ -26,7 +26,7 @@ pub(crate) type Hops = [Option<NextHop>; 2];
 /// Everything that a namespace's table shall hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wish<Id> {
-    /// The namespace's own routes, by destination: they beat what was learned for the same prefix.
+    /// The namespace's own routes, by destination: they beat what was learned for the same prefix, unless the kernel does not take them.
     pub(crate) own: BTreeMap<IpNet, RouteSpec>,
     /// What was learned: who leads there.
     pub(crate) learned: Arc<BTreeMap<IpNet, Vec<Id>>>,
@@ -44,17 +44,20 @@ impl<Id: Copy + Ord> Wish<Id> {
     /// The table, by destination.
     pub(crate) fn routes(&self) -> BTreeMap<IpNet, RouteSpec> {
         let mut routes = self.own.clone();
-        for (prefix, ways) in self.learned.iter().filter(|(prefix, _)| !self.own.contains_key(*prefix)) {
-            let hop = |id: &Id| {
-                let [ipv4, ipv6] = *self.hops.get(id)?;
-                if Family::of_net(prefix).is_ipv6() { ipv6 } else { ipv4 }
-            };
-            let hops: Vec<NextHop> = ways.iter().filter_map(hop).collect();
-            if !hops.is_empty() {
-                routes.insert(*prefix, RouteSpec::unicast(*prefix, hops));
-            }
+        for prefix in self.learned.keys().filter(|prefix| !self.own.contains_key(*prefix)) {
+            routes.extend(self.learned(prefix).map(|spec| (*prefix, spec)));
         }
         routes
+    }
+
+    /// What was learned for this prefix, if somebody who learned it carries anything.
+    fn learned(&self, prefix: &IpNet) -> Option<RouteSpec> {
+        let hop = |id: &Id| {
+            let [ipv4, ipv6] = *self.hops.get(id)?;
+            if Family::of_net(prefix).is_ipv6() { ipv6 } else { ipv4 }
+        };
+        let hops: Vec<NextHop> = self.learned.get(prefix)?.iter().filter_map(hop).collect();
+        (!hops.is_empty()).then(|| RouteSpec::unicast(*prefix, hops))
     }
 }
 
@@ -227,7 +230,9 @@ impl<Id: Copy + Ord + Send + Sync, T: Table> Task<Id, T> {
     async fn fulfil(&mut self, newest: &Numbered<Id>) -> Result<Option<Vec<(IpNet, String)>>, Error> {
         let mut read = newest.fresh > self.looked;
         self.looked = newest.fresh.max(self.looked);
-        let routes = newest.wish.routes();
+        let mut routes = newest.wish.routes();
+        // Own routes in whose places what was learned goes, with what the kernel said.
+        let mut refused = BTreeMap::new();
         for round in 0..ROUNDS {
             let last = round + 1 == ROUNDS;
             if read {
@@ -244,19 +249,28 @@ impl<Id: Copy + Ord + Send + Sync, T: Table> Task<Id, T> {
                 Change::Replace(spec) => Family::of_net(&spec.destination).is_ipv6(),
                 Change::Delete(spec) => routes.contains_key(&spec.destination),
             };
-            let mut again = own.iter().any(quirk);
+            let (mut again, others_again) = (own.iter().any(quirk), others.iter().any(quirk));
             for chunk in own.chunks(CHUNK) {
                 applied += self.table.carry_out(chunk.to_vec()).await?;
+            }
+            for (prefix, why) in applied.failed.iter().filter(|_| !applied.lost) {
+                if newest.wish.own.contains_key(prefix)
+                    && let Some(learned) = newest.wish.learned(prefix)
+                    && refused.insert(*prefix, why.clone()).is_none()
+                {
+                    routes.insert(*prefix, learned);
+                    again = true;
+                }
             }
             // What was refused by a table that had just been read is refused.
             let is_final = |applied: &Applied| applied.is_complete() || (read && !applied.lost);
             if is_final(&applied) && !again {
                 self.own = newest.wish.own.keys().copied().collect();
-                self.own_done(newest.number, trouble(&applied));
+                self.own_done(newest.number, trouble(&applied, &refused));
             } else {
                 self.own.extend(newest.wish.own.keys());
             }
-            again |= others.iter().any(quirk);
+            again |= others_again;
             let mut chunks = others.chunks(CHUNK).peekable();
             while let Some(chunk) = chunks.next() {
                 applied += self.table.carry_out(chunk.to_vec()).await?;
@@ -266,7 +280,7 @@ impl<Id: Copy + Ord + Send + Sync, T: Table> Task<Id, T> {
                 }
             }
             if last || (is_final(&applied) && !again) {
-                return Ok(Some(trouble(&applied)));
+                return Ok(Some(trouble(&applied, &refused)));
             }
             read = true;
         }
@@ -298,11 +312,12 @@ impl<Id: Copy + Ord + Send + Sync, T: Table> Task<Id, T> {
     }
 }
 
-/// What is not in place, and why.
-fn trouble(applied: &Applied) -> Vec<(IpNet, String)> {
+/// What is not in place, and why. `refused`: own routes in whose places others were tried.
+fn trouble(applied: &Applied, refused: &BTreeMap<IpNet, String>) -> Vec<(IpNet, String)> {
     let foreign = applied.foreign.iter();
     let foreign = foreign.map(|prefix| (*prefix, "somebody else's route is in its place".to_owned()));
-    applied.failed.iter().cloned().chain(foreign).collect()
+    let others = applied.failed.iter().cloned().chain(foreign).filter(|(prefix, _)| !refused.contains_key(prefix));
+    refused.iter().map(|(prefix, why)| (*prefix, why.clone())).chain(others).collect()
 }
 
 /// Routes that are not in place, for people: the first few of them.

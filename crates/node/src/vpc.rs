@@ -9,7 +9,7 @@
 
 pub(crate) mod custom;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,6 +86,8 @@ pub(crate) struct VpcRouter {
     networks: BTreeMap<PrivateNetworkId, Network>,
     gateways: BTreeMap<VpnGatewayId, GatewayLink>,
     custom: BTreeMap<IpNet, Custom>,
+    /// Those of them that the kernel does not take.
+    untaken: BTreeSet<IpNet>,
     learned: Arc<BTreeMap<IpNet, Vec<VpnGatewayId>>>,
     table: Installer<VpnGatewayId>,
     /// Whether addresses changed, which takes routes along.
@@ -141,6 +143,7 @@ impl VpcRouter {
                 networks: BTreeMap::new(),
                 gateways: BTreeMap::new(),
                 custom: BTreeMap::new(),
+                untaken: BTreeSet::new(),
                 learned: Arc::default(),
                 table: Installer::start(item, RouteTable::new(netlink.clone(), ROUTE_PROTOCOL, MAIN_TABLE), news),
                 netlink,
@@ -220,6 +223,9 @@ impl VpcRouter {
             return false;
         }
         let (troubles, applied) = (self.route_troubles(), self.applied);
+        let trouble = self.table.trouble();
+        let untaken = trouble.iter().map(|(prefix, _)| *prefix).filter(|prefix| self.custom.contains_key(prefix));
+        self.untaken = untaken.collect();
         if troubles.is_empty()
             && let Some(revision) = self.applying
         {
@@ -366,9 +372,10 @@ impl VpcRouter {
         }
     }
 
-    /// The custom routes in force.
+    /// The custom routes in force. What the kernel does not take stands in no learned route's way.
     pub(crate) fn custom_routes(&self) -> BTreeMap<IpNet, RouteId> {
-        self.custom.iter().map(|(destination, custom)| (*destination, custom.id)).collect()
+        let taken = self.custom.iter().filter(|(destination, _)| !self.untaken.contains(*destination));
+        taken.map(|(destination, custom)| (*destination, custom.id)).collect()
     }
 
     /// The revision of custom routes and access lists in force; 0 until one is.

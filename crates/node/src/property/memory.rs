@@ -20,6 +20,8 @@ use crate::vpc::router_wish;
 
 /// A change in so many fails.
 const ODDS: u64 = 40;
+/// A link by which the kernel takes no route.
+const REFUSED: u32 = 99;
 
 type Content = Arc<Mutex<BTreeMap<IpNet, RouteSpec>>>;
 
@@ -72,7 +74,9 @@ impl Table for Memory {
                 tokio::task::yield_now().await;
             }
             let destination = change.spec().destination;
-            let (fails, answered) = (self.chance(self.odds), !self.chance(self.odds));
+            let refused = !matches!(change, Change::Delete(_))
+                && shown(change.spec(), |dev| dev.to_string()).1.iter().any(|(_, dev)| *dev == REFUSED.to_string());
+            let (fails, answered) = (self.chance(self.odds) || refused, !self.chance(self.odds));
             if !fails {
                 let mut content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
                 match change.clone() {
@@ -287,4 +291,41 @@ async fn a_large_table_under_way_makes_room_for_what_is_newer() {
     table.wish(Wish { hops: BTreeMap::new(), ..table.newest.clone() }, false);
     table.settle().await;
     assert_eq!(size(&table), 1);
+}
+
+/// What the kernel does not take of the tenant's own routes stands in no learned one's way, and what it takes does.
+#[tokio::test]
+async fn what_was_learned_takes_the_place_of_an_own_route_that_is_refused() {
+    let via = |text: &str, dev: u32| causeway_linux::NextHop::onlink(text.parse().expect("an address"), dev);
+    let [shared, alone] = ["10.1.0.0/16", "10.2.0.0/16"].map(|text| text.parse::<IpNet>().expect("a prefix"));
+    let own = |dev: u32| -> BTreeMap<IpNet, RouteSpec> {
+        [shared, alone].map(|net| (net, RouteSpec::unicast(net, vec![via("10.0.0.9", dev)]))).into()
+    };
+    let learned = Arc::new(BTreeMap::from([(shared, vec![7])]));
+    let hops = BTreeMap::from([(7, [Some(via("169.254.0.2", 3)), None])]);
+    let mut table = Hung::<u32>::new(1, 0);
+    let done = async |table: &Hung<u32>| {
+        while !table.installer.is_done() {
+            tokio::task::yield_now().await;
+        }
+        let trouble: Vec<IpNet> = table.installer.trouble().iter().map(|(prefix, _)| *prefix).collect();
+        let ways = table.look(|dev| dev.to_string()).into_iter();
+        let ways: Vec<(IpNet, String)> =
+            ways.flat_map(|(net, ways)| ways.into_iter().map(move |way| (net, way.1))).collect();
+        (trouble, ways)
+    };
+    let refused = Wish { own: own(REFUSED), learned: Arc::clone(&learned), hops };
+    for fresh in [false, true] {
+        table.wish(refused.clone(), fresh);
+        let (trouble, ways) = done(&table).await;
+        assert_eq!(trouble, [shared, alone], "both are named");
+        assert_eq!(ways, [(shared, "3".to_owned())]);
+        assert!(table.installer.has_failed() && table.installer.own_is_done());
+    }
+    table.wish(Wish { own: own(4), ..refused.clone() }, false);
+    let four = "4".to_owned();
+    assert_eq!(done(&table).await, (vec![], vec![(shared, four.clone()), (alone, four)]));
+    // And back: what is there does not go before the other one is.
+    table.wish(refused, false);
+    assert_eq!(done(&table).await.1.first(), Some(&(shared, "3".to_owned())));
 }
