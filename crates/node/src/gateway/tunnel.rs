@@ -37,6 +37,8 @@ pub(super) struct Child {
     inbound_spi: u32,
     outbound: Outbound,
     suite: EspSuite,
+    /// What it carries.
+    families: Vec<Family>,
     facts: ChildFacts,
     seen: u64,
 }
@@ -111,11 +113,10 @@ impl Gateway {
             Event::IkeEstablished { peer, info } | Event::IkeRekeyed { peer, info } => self.ike_up(peer, info),
             Event::ChildInstalled { peer, child } => {
                 let first = child.rekeys == 0;
-                let families = child.families.clone();
                 let installed = self.install(peer, child);
                 self.tunnel_changed(peer.connection).await;
                 match installed {
-                    Ok(()) => self.note_narrowed(peer, &families),
+                    Ok(()) => self.note_narrowed(peer.connection),
                     Err(error) => {
                         tracing::error!(%error, connection = %peer.connection, "a Child SA could not be installed");
                         self.not_installed(peer, &error);
@@ -191,24 +192,20 @@ impl Gateway {
         }
     }
 
-    /// A Child SA that does not carry a family which is to be routed over it.
-    fn note_narrowed(&mut self, peer: PeerKey, families: &[Family]) {
-        let Some(connection) = self.connections.get(&peer.connection) else { return };
-        let routed = connection.desired.bgp.iter().filter(|bgp| bgp.policy.is_some()).map(BgpDesired::family);
-        let missing: Vec<String> =
-            routed.filter(|family| !families.contains(family)).map(|family| family.to_string()).collect();
-        if missing.is_empty() {
-            return;
-        }
-        let all = |families: &[Family]| {
-            let range = |family: &Family| if *family == Family::Ipv4 { "0.0.0.0/0" } else { "::/0" };
-            families.iter().map(range).collect::<Vec<_>>().join(", ")
-        };
-        let fault = Fault::new(ReasonCode::TsNarrowed)
-            .values(all(&Family::ALL), all(families))
-            .with("not_carried", missing.join(", "));
-        if let Some(facts) = self.tunnel(peer) {
-            facts.fault = Some(fault);
+    /// Says of each tunnel that is up which families it does not carry although they are to be routed over it, and takes back what is not so
+    /// any more. After a Child SA came, and after policies did.
+    pub(super) fn note_narrowed(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Connection { desired, tunnels, active, children, .. } = connection;
+        let routed = desired.bgp.iter().filter(|bgp| bgp.policy.is_some()).map(BgpDesired::family);
+        let routed: Vec<Family> = routed.collect();
+        for facts in tunnels.iter_mut().filter(|facts| facts.up) {
+            let child = active.get(&facts.family).and_then(|child| children.get(child));
+            let Some(child) = child else { continue };
+            // Another trouble of the tunnel says more than this one.
+            if facts.fault.as_ref().is_none_or(|fault| fault.code == ReasonCode::TsNarrowed) {
+                facts.fault = narrowed(&routed, &child.families);
+            }
         }
     }
 
@@ -245,6 +242,7 @@ impl Gateway {
             inbound_spi: child.inbound_spi,
             outbound,
             suite,
+            families: child.families,
             facts: ChildFacts { suite: child.suite_text, established_at: now, rekeys: child.rekeys },
             seen: 0,
         };
@@ -470,6 +468,21 @@ fn newest_child(connection: &Connection, facts: &TunnelFacts) -> Option<ChildFac
     children.max_by_key(|(id, _)| id.0).map(|(_, child)| child.facts.clone())
 }
 
+/// The trouble of a tunnel that carries `families` only, while `routed` are to be routed over it.
+fn narrowed(routed: &[Family], families: &[Family]) -> Option<Fault> {
+    let missing: Vec<String> =
+        routed.iter().filter(|family| !families.contains(family)).map(Family::to_string).collect();
+    if missing.is_empty() {
+        return None;
+    }
+    let all = |families: &[Family]| {
+        let range = |family: &Family| if *family == Family::Ipv4 { "0.0.0.0/0" } else { "::/0" };
+        families.iter().map(range).collect::<Vec<_>>().join(", ")
+    };
+    let fault = Fault::new(ReasonCode::TsNarrowed).values(all(&Family::ALL), all(families));
+    Some(fault.with("not_carried", missing.join(", ")))
+}
+
 fn note_child(facts: &mut TunnelFacts, child: Option<ChildFacts>, now: Timestamp) {
     let up = child.is_some();
     let renewed = up && facts.child != child;
@@ -500,6 +513,19 @@ mod tests {
         assert_eq!(best(&BTreeMap::from([(Family::Ipv4, v4)]), later, now), Some(v4), "better than nothing");
         assert_eq!(best(&BTreeMap::from([(Family::Ipv6, v6)]), now, now), Some(v6));
         assert_eq!(best(&BTreeMap::new(), now, now), None);
+    }
+
+    #[test]
+    fn a_tunnel_is_narrowed_only_by_what_is_to_be_routed_over_it() {
+        let (v4, v6) = (Family::Ipv4, Family::Ipv6);
+        for routed in [&[][..], &[v4]] {
+            assert_eq!(narrowed(routed, &[v4]), None, "{routed:?}");
+        }
+        assert_eq!(narrowed(&Family::ALL, &Family::ALL), None);
+        // A policy attached later makes it one.
+        let fault = narrowed(&[v4, v6], &[v4]).expect("IPv6 is missing");
+        assert_eq!((fault.code, fault.evidence["not_carried"].as_str()), (ReasonCode::TsNarrowed, "IPv6"));
+        assert_eq!((fault.ours.as_deref(), fault.theirs.as_deref()), (Some("0.0.0.0/0, ::/0"), Some("0.0.0.0/0")));
     }
 
     #[test]
