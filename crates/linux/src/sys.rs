@@ -122,6 +122,26 @@ pub(crate) fn hop_limits(socket: BorrowedFd<'_>, ipv6: bool, on: bool) -> io::Re
     set_option(socket, level, least, &taken)
 }
 
+/// Packets that the kernel has dropped at a socket.
+pub(crate) fn dropped(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    /// Of `linux/sock_diag.h`: the place of the drops among the figures, which are eight and this one.
+    const SK_MEMINFO_DROPS: usize = 8;
+    let mut figures = [0_u32; SK_MEMINFO_DROPS + 1];
+    let mut length =
+        libc::socklen_t::try_from(size_of_val(&figures)).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    // SAFETY: the kernel writes at most `length` octets to `figures` and the length to `length`; both live until the call returns.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            figures.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(figures[SK_MEMINFO_DROPS]) }
+}
+
 fn set_option<T>(socket: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
     let length = libc::socklen_t::try_from(size_of::<T>()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
     // SAFETY: the kernel reads `length` octets of `value`, which lives until the call returns.

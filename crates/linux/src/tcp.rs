@@ -1,6 +1,7 @@
 //! What a TCP socket asks of its peer below BGP: signatures (RFC 2385) and the hop limit of a neighbour (RFC 5082).
 //!
-//! What the kernel drops for one of these reasons is invisible to the socket; [`Refused`] counts it for the whole namespace.
+//! What the kernel drops for one of these reasons does not reach the program: [`Refused`] counts it by reason for the whole namespace,
+//! [`dropped`] counts it together with everything else for one socket.
 
 use std::io;
 use std::net::IpAddr;
@@ -40,6 +41,15 @@ pub fn can_sign() -> io::Result<()> {
 /// If the kernel refuses.
 pub fn only_neighbours(socket: &impl AsFd, ipv6: bool, on: bool) -> io::Result<()> {
     sys::hop_limits(socket.as_fd(), ipv6, on)
+}
+
+/// Segments and connections that the kernel dropped unseen at this socket since it exists, for whatever reason; on a listener also those of
+/// connections that it was to accept.
+///
+/// # Errors
+/// If the kernel does not tell.
+pub fn dropped(socket: &impl AsFd) -> io::Result<u32> {
+    sys::dropped(socket.as_fd())
 }
 
 /// Segments that the kernel dropped unseen since the namespace exists.
@@ -111,6 +121,11 @@ mod tests {
         }
         let later = Refused { wrong_signature: 5, hop_limit: 4, ..refused };
         assert_eq!(later.since(refused), Refused { wrong_signature: 2, ..Refused::default() });
+    }
+
+    #[test]
+    fn a_new_socket_has_dropped_nothing() {
+        assert_eq!(dropped(&sys::tcp_socket().expect("a socket")).expect("the kernel tells"), 0);
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod transport;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ use tokio::time::sleep_until;
 use transport::Drops;
 
 use crate::clock::wall_clock;
-pub use transport::{Guard, Listener, listen};
+pub use transport::{Guard, Listener, Watch, listen};
 
 /// BGP's port.
 pub(crate) const PORT: u16 = 179;
@@ -59,6 +60,8 @@ pub enum Command {
     Policy(Policy),
     /// The peer connected to our port.
     Incoming(TcpStream),
+    /// The listener that the peer connects to.
+    Listening(Watch),
     /// The device was seen using our inside address as its own.
     AddressesSwapped,
     /// Find out at once whether the peer still knows the session.
@@ -164,6 +167,9 @@ struct Conn {
     writer: Option<mpsc::UnboundedSender<Vec<u8>>>,
     /// Octets handed to the writer that TCP has not taken yet: a peer that never reads is found by them (RFC 9687).
     unsent: Arc<AtomicUsize>,
+    drops: Watch,
+    /// What `drops` looks at.
+    _socket: Option<Arc<OwnedFd>>,
     helper: AbortHandle,
 }
 
@@ -180,6 +186,7 @@ struct SessionTask {
     peer: IpAddr,
     guard: Guard,
     drops: Drops,
+    listener: Watch,
     namespace: Namespace,
     commands: mpsc::Receiver<Command>,
     updates: mpsc::Sender<SessionUpdate>,
@@ -216,6 +223,7 @@ impl SessionTask {
             session: Session::new(config, now),
             guard,
             drops: Drops::default(),
+            listener: Watch::default(),
             namespace,
             commands,
             updates,
@@ -243,7 +251,7 @@ impl SessionTask {
                     match command {
                         Some(Command::Enable(enabled)) => {
                             if enabled {
-                                self.drops.begin(&self.namespace);
+                                self.begin_drops();
                             }
                             self.session.set_enabled(now, enabled);
                         }
@@ -252,6 +260,8 @@ impl SessionTask {
                             self.touch();
                         }
                         Some(Command::Incoming(stream)) => self.accept(stream),
+                        Some(Command::Listening(watch)) if watch.is_of_the_same(&self.listener) => {}
+                        Some(Command::Listening(watch)) => self.listener = watch,
                         Some(Command::AddressesSwapped) => self.session.note_addresses_swapped(now),
                         Some(Command::Probe) => self.session.probe(),
                         Some(Command::Shutdown(text)) => {
@@ -267,14 +277,32 @@ impl SessionTask {
                 Some(input) = self.inputs.recv() => self.input(input),
                 () = sleep_until(timer.unwrap_or(far).into()) => {
                     self.note_unsent();
-                    if !self.session.is_up() {
-                        self.drops.look(&self.namespace);
-                    }
+                    self.look_for_drops();
                     self.session.handle_timeout(Instant::now());
                 }
                 () = sleep_until(self.publish_at.unwrap_or(far).into()), if self.publish_at.is_some() => self.publish(),
             }
         }
+    }
+
+    /// What the kernel dropped at our sockets before is not what the session is down for.
+    fn begin_drops(&mut self) {
+        self.saw_drops();
+        self.drops.begin(&self.namespace);
+    }
+
+    /// Before a socket goes, and now and then: while the session is down, what the kernel dropped may be why.
+    fn look_for_drops(&mut self) {
+        if !self.session.is_up() {
+            let ours = self.saw_drops();
+            self.drops.look(&self.namespace, ours);
+        }
+    }
+
+    /// Asks every socket, since each tells what is new only once.
+    fn saw_drops(&mut self) -> bool {
+        let connections = [&mut self.outgoing, &mut self.incoming].into_iter().flatten().map(|conn| &mut conn.drops);
+        connections.chain([&mut self.listener]).filter_map(|watch| watch.saw_drops().then_some(())).count() > 0
     }
 
     /// Tells the machine how much TCP has not taken.
@@ -293,7 +321,10 @@ impl SessionTask {
             while let Some(action) = self.session.poll_action() {
                 match action {
                     Action::Connect => self.connect(),
-                    Action::Close(kind) => *self.conn(kind) = None,
+                    Action::Close(kind) => {
+                        self.look_for_drops();
+                        *self.conn(kind) = None;
+                    }
                     Action::Send(kind, bytes) => self.send(kind, bytes),
                 }
             }
@@ -308,7 +339,7 @@ impl SessionTask {
                         self.facts.since = wall_clock();
                     }
                     if self.facts.up {
-                        self.drops.begin(&self.namespace);
+                        self.begin_drops();
                     }
                     self.facts.up = false;
                     self.facts.fault = Some(fault);
@@ -343,12 +374,13 @@ impl SessionTask {
                 self.session.handle_connected(now, ConnKind::Outgoing);
             }
             What::ConnectFailed(error) => {
+                self.look_for_drops();
                 self.outgoing = None;
-                self.drops.look(&self.namespace);
                 self.session.handle_connect_failed(now, error);
             }
             What::Bytes(bytes) => self.session.handle_bytes(now, input.kind, &bytes),
             What::Closed => {
+                self.look_for_drops();
                 *self.conn(input.kind) = None;
                 self.session.handle_closed(now, input.kind);
             }
@@ -358,14 +390,13 @@ impl SessionTask {
     fn connect(&mut self) {
         self.generation += 1;
         let generation = self.generation;
-        let (local, peer, namespace) = (self.local, self.peer, self.namespace.clone());
-        let guard = self.guard.clone();
+        let (local, peer) = (self.local, self.peer);
+        let made = self.namespace.run(|| transport::outgoing(local, peer, &self.guard));
+        let made = made.map_err(io::Error::other).and_then(|made| made);
+        let (socket, drops) = made.as_ref().ok().map(watched).unwrap_or_default();
         let inputs = self.inputs_tx.clone();
         let helper = tokio::spawn(async move {
-            let attempt = async {
-                let socket = namespace.run(|| transport::outgoing(local, peer, &guard)).map_err(io::Error::other)??;
-                socket.connect(SocketAddr::new(peer, PORT)).await
-            };
+            let attempt = async { made?.connect(SocketAddr::new(peer, PORT)).await };
             let what = match tokio::time::timeout(CONNECT_TIMEOUT, attempt).await {
                 Ok(Ok(stream)) => What::Connected(stream),
                 Ok(Err(error)) => What::ConnectFailed(connect_error(&error)),
@@ -374,7 +405,8 @@ impl SessionTask {
             let _ = inputs.send(Input { kind: ConnKind::Outgoing, generation, what }).await;
         });
         let unsent = Arc::default();
-        self.outgoing = Some(Conn { generation, writer: None, unsent, helper: helper.abort_handle() });
+        let helper = helper.abort_handle();
+        self.outgoing = Some(Conn { generation, writer: None, unsent, drops, _socket: socket, helper });
     }
 
     fn accept(&mut self, stream: TcpStream) {
@@ -399,6 +431,7 @@ impl SessionTask {
         let _ = stream.set_nodelay(true);
         self.generation += 1;
         let generation = self.generation;
+        let (socket, drops) = watched(&stream);
         let (mut read, mut write) = stream.into_split();
         let (writer, mut queue) = mpsc::unbounded_channel::<Vec<u8>>();
         let unsent = Arc::new(AtomicUsize::new(0));
@@ -430,14 +463,18 @@ impl SessionTask {
                 }
             }
         });
-        *self.conn(kind) = Some(Conn { generation, writer: Some(writer), unsent, helper: helper.abort_handle() });
+        let helper = helper.abort_handle();
+        *self.conn(kind) = Some(Conn { generation, writer: Some(writer), unsent, drops, _socket: socket, helper });
     }
 
     fn send(&mut self, kind: ConnKind, bytes: Vec<u8>) {
         let Some(conn) = self.conn(kind).as_ref() else { return };
         let Some(writer) = conn.writer.as_ref() else { return };
         let unsent = conn.unsent.fetch_add(bytes.len(), Ordering::Relaxed);
-        if unsent > UNSENT_MAX || writer.send(bytes).is_err() {
+        if unsent > UNSENT_MAX {
+            // With its connection it forgets what waits.
+            self.session.handle_overflow(Instant::now(), kind, unsent);
+        } else if writer.send(bytes).is_err() {
             *self.conn(kind) = None;
             self.session.handle_closed(Instant::now(), kind);
         }
@@ -487,6 +524,13 @@ impl SessionTask {
             self.touch();
         }
     }
+}
+
+/// A second hold on a socket, for as long as a connection is of interest, and what looks at it.
+fn watched(socket: &impl AsFd) -> (Option<Arc<OwnedFd>>, Watch) {
+    let socket = socket.as_fd().try_clone_to_owned().ok().map(Arc::new);
+    let watch = socket.as_ref().map(Watch::new).unwrap_or_default();
+    (socket, watch)
 }
 
 fn count(length: usize) -> u32 {

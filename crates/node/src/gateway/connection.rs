@@ -82,7 +82,10 @@ impl Gateway {
         self.apply_peers(&desired, peers).await;
         self.apply_mtu(id).await?;
         self.apply_sessions(&desired, locked).await;
-        self.apply_listeners(id)
+        self.note_narrowed(id);
+        self.apply_listeners(id)?;
+        self.show_listeners(id).await;
+        Ok(())
     }
 
     async fn make_connection(&mut self, desired: ConnectionDesired) -> Result<(), SetupError> {
@@ -219,6 +222,16 @@ impl Gateway {
             };
             session.handle.send(session::Command::Policy(policy)).await;
             session.handle.send(session::Command::Enable(up)).await;
+        }
+    }
+
+    /// Lets sessions see what the kernel drops where their peers connect.
+    async fn show_listeners(&self, id: ConnectionId) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        for session in connection.sessions.values() {
+            if let Some((listener, _)) = self.listeners.get(&session.config.local) {
+                session.handle.send(session::Command::Listening(listener.watch())).await;
+            }
         }
     }
 

@@ -2,7 +2,8 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Weak};
 
 use causeway_linux::Namespace;
 use causeway_linux::tcp::{self, Refused};
@@ -81,17 +82,17 @@ pub fn listen(local: IpAddr, peers: &[(IpAddr, &Guard)]) -> io::Result<(Listener
     let socket = stream(local)?;
     socket.set_reuse_address(true)?;
     socket.bind(&SocketAddr::new(local, PORT).into())?;
-    let mut listener = Listener { socket, local, signed: Vec::new(), gtsm: false };
+    let accepting = socket.try_clone()?;
+    let mut listener = Listener { socket: Arc::new(socket.into()), local, signed: Vec::new(), gtsm: false };
     listener.guard(peers)?;
-    listener.socket.listen(BACKLOG)?;
-    let accepting = listener.socket.try_clone()?.into();
-    Ok((listener, accepting))
+    accepting.listen(BACKLOG)?;
+    Ok((listener, accepting.into()))
 }
 
 /// A second hold on a listening socket, to change what it asks of whom.
 #[derive(Debug)]
 pub struct Listener {
-    socket: socket2::Socket,
+    socket: Arc<OwnedFd>,
     local: IpAddr,
     signed: Vec<(IpAddr, Psk)>,
     gtsm: bool,
@@ -107,23 +108,53 @@ impl Listener {
         let wanted: Vec<(IpAddr, Psk)> =
             peers.iter().filter_map(|(peer, guard)| Some((*peer, guard.md5.clone()?))).collect();
         for (peer, _) in self.signed.iter().filter(|(peer, _)| !wanted.iter().any(|(wanted, _)| wanted == peer)) {
-            tcp::sign(&self.socket, *peer, &[])?;
+            tcp::sign(&*self.socket, *peer, &[])?;
         }
         for (peer, key) in wanted.iter().filter(|wanted| !self.signed.contains(wanted)) {
-            tcp::sign(&self.socket, *peer, key.expose())?;
+            tcp::sign(&*self.socket, *peer, key.expose())?;
         }
         self.signed = wanted;
         let gtsm = !peers.is_empty() && peers.iter().all(|(_, guard)| guard.gtsm);
         if gtsm != self.gtsm {
-            tcp::only_neighbours(&self.socket, self.local.is_ipv6(), gtsm)?;
+            tcp::only_neighbours(&*self.socket, self.local.is_ipv6(), gtsm)?;
             self.gtsm = gtsm;
         }
         Ok(())
     }
+
+    /// For the session whose peer connects here.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        Watch::new(&self.socket)
+    }
 }
 
-/// What the kernel drops in the gateway's namespace while a session is down: the only trace of a wrong password or a hop limit, which to
-/// both ends look like silence.
+/// Sees what the kernel drops at a socket, and does not keep it open.
+#[derive(Clone, Debug, Default)]
+pub struct Watch {
+    socket: Weak<OwnedFd>,
+    /// What was counted before.
+    seen: u32,
+}
+
+impl Watch {
+    pub(super) fn new(socket: &Arc<OwnedFd>) -> Self {
+        Self { socket: Arc::downgrade(socket), seen: tcp::dropped(&**socket).unwrap_or(0) }
+    }
+
+    pub(super) fn is_of_the_same(&self, other: &Self) -> bool {
+        self.socket.ptr_eq(&other.socket)
+    }
+
+    /// Whether anything was dropped since it was asked last.
+    pub(super) fn saw_drops(&mut self) -> bool {
+        let dropped = self.socket.upgrade().and_then(|socket| tcp::dropped(&*socket).ok()).unwrap_or(self.seen);
+        std::mem::replace(&mut self.seen, dropped) != dropped
+    }
+}
+
+/// What the kernel drops of the peer's segments while a session is down: the only trace of a wrong password or a hop limit, which to both
+/// ends look like silence. Why it dropped something it says for the whole namespace only; whether it did, for each socket.
 #[derive(Debug, Default)]
 pub(super) struct Drops {
     /// The counters at the last look.
@@ -139,16 +170,21 @@ impl Drops {
         self.latest = Refused::default();
     }
 
-    /// An attempt ends, or another one begins.
-    pub(super) fn look(&mut self, namespace: &Namespace) {
-        let Ok(now) = Refused::of(namespace) else { return };
+    /// An attempt ends, or another one begins. `ours`: something was dropped at a socket of this session since the last look.
+    pub(super) fn look(&mut self, namespace: &Namespace, ours: bool) {
+        if let Ok(now) = Refused::of(namespace) {
+            self.note(now, ours);
+        }
+    }
+
+    fn note(&mut self, now: Refused, ours: bool) {
         let grown = now.since(self.before.replace(now).unwrap_or(now));
-        if grown != Refused::default() {
+        if ours && grown != Refused::default() {
             self.latest = grown;
         }
     }
 
-    /// Adds to the fault of a session that nobody answers what can be known of the reason. The kernel counts for the whole gateway, and
+    /// Adds to the fault of a session that nobody answers what can be known of the reason. The numbers are those of the whole gateway, and
     /// the evidence says so.
     pub(super) fn explain(&self, fault: Fault, guard: &Guard) -> Fault {
         // A listener of BIRD answers with hop limit 255 and speaks with 1 thereafter: then there is a connection without an OPEN.
@@ -233,6 +269,19 @@ mod tests {
             assert_eq!(error.item, "bgp.md5_secret_id");
         }
         guard(false, true).check().expect("asks nothing of the kernel that it could lack");
+    }
+
+    #[test]
+    fn what_was_dropped_at_sockets_of_others_is_not_ours() {
+        let refused = |wrong_signature| Refused { wrong_signature, ..Refused::default() };
+        let mut drops = Drops { before: Some(refused(3)), latest: Refused::default() };
+        drops.note(refused(5), false);
+        assert_eq!(drops.latest, Refused::default());
+        // Nor is it later, when a socket of ours drops something.
+        drops.note(refused(6), true);
+        assert_eq!(drops.latest, refused(1));
+        drops.note(refused(6), true);
+        assert_eq!(drops.latest, refused(1), "what dropped it then has no name");
     }
 
     #[test]

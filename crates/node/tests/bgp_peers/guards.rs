@@ -1,14 +1,15 @@
 //! Signatures (RFC 2385) and hop limits (RFC 5082).
 
 use causeway_linux::tcp;
-use causeway_model::{Family, Psk, ReasonCode};
-use causeway_node::session::Guard;
+use causeway_model::{Family, Fault, Psk, ReasonCode};
+use causeway_node::session::{Command as Order, Guard};
 
 use crate::daemons::{Device, Setup};
-use crate::site::{Site, everything_in};
+use crate::site::{FIRST, SECOND, Site, everything_in, run};
 
 crate::with_both! {
     signatures_and_hop_limits "guard";
+    the_password_of_one_session_is_not_the_cause_of_another "cause";
 }
 
 /// What one end asks of the other.
@@ -94,6 +95,37 @@ async fn signatures_and_hop_limits<D: Device>(name: &str) {
         }
         for speaker in speakers {
             speaker.end("the case is over").await;
+        }
+    }
+}
+
+/// Both sessions are signed and down. The device has another password on the first link, and nothing comes by the second one.
+async fn the_password_of_one_session_is_not_the_cause_of_another<D: Device>(name: &str) {
+    if !kernel_signs(name) {
+        return;
+    }
+    let mut site = Site::with(name, &[FIRST, SECOND]);
+    let theirs = format!("--net={}", site.theirs.path().display());
+    let rules = "add table inet cwnb; add chain inet cwnb in { type filter hook input priority 0; }; add rule inet cwnb in iifname e1 drop";
+    run(&["nsenter", &theirs, "nft", rules]);
+    let second = site.links.pop().expect("two links");
+    let _device = D::start(&site, &Setup { md5: Some("other"), ..Setup::default() });
+    site.links.push(second);
+    let guard = Guard { md5: Some(Psk::new(b"s3cret".to_vec())), gtsm: false };
+    let mut wrong = site.speaker_as(0, Family::Ipv4, guard.clone(), |_| {});
+    let mut silent = site.speaker_as(1, Family::Ipv4, guard, |_| {});
+    wrong.enable(everything_in()).await;
+    silent.enable(everything_in()).await;
+    let named = |fault: &Fault| fault.evidence.get("cause").is_some_and(|text| text.contains("another MD5 password"));
+    for _ in 0..3 {
+        wrong.fails("the password is named", named).await;
+        // An attempt of the other one has ended meanwhile, and another one has.
+        let update = silent.fails("nothing answers", |fault| fault.code == ReasonCode::BgpTimeout).await;
+        let fault = update.facts.fault.expect("the fault just seen");
+        assert!(!named(&fault) && !fault.evidence.keys().any(|key| key.starts_with("dropped_")), "{fault:?}");
+        for speaker in [&mut wrong, &mut silent] {
+            speaker.order(Order::Enable(false)).await;
+            speaker.enable(everything_in()).await;
         }
     }
 }

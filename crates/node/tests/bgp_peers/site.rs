@@ -163,7 +163,7 @@ impl Site {
                 }
             }
         });
-        Speaker { key, handle, policy: Policy::default(), updates: received, incoming, _listener: listener, accept }
+        Speaker { key, handle, policy: Policy::default(), updates: received, incoming, listener, accept }
     }
 
     /// What `ss` says of the established TCP connections of a namespace: received and unread octets, and the port of its end.
@@ -214,7 +214,7 @@ pub(crate) struct Speaker {
     policy: Policy,
     updates: mpsc::Receiver<SessionUpdate>,
     pub(crate) incoming: mpsc::Receiver<TcpStream>,
-    _listener: Listener,
+    listener: Listener,
     accept: JoinHandle<()>,
 }
 
@@ -226,6 +226,7 @@ impl Speaker {
     /// Sets the policy, and connects.
     pub(crate) async fn enable(&mut self, policy: Policy) {
         self.set_policy(policy).await;
+        self.order(Order::Listening(self.listener.watch())).await;
         self.order(Order::Enable(true)).await;
     }
 
