@@ -383,8 +383,13 @@ impl Controller {
         let mut unit = self.unit(caller, region).await?;
         let record = find_gateway(&mut unit, caller, Read, id).await?;
         unit.set_gateway_lock(id, reason.as_deref()).await?;
-        // Enforcing a lock is the node's business; nobody waits for it, so the gateway owes no acknowledgement.
-        unit.bump_node(record.node).await?;
+        if reason.is_some() && record.gateway.deleting_since.is_none() {
+            // A configuration of its own, so that its acknowledgement says that the lock is in force.
+            unit.bump_gateway(&record).await?;
+        } else {
+            // Nobody waits until a lock is lifted.
+            unit.bump_node(record.node).await?;
+        }
         unit.refresh(id).await?;
         let now = unit.now;
         let before = record.gateway;

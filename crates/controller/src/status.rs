@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use causeway_model::observed::{Refusal, TunnelFacts};
 use causeway_model::reason::Fault;
 use causeway_model::status::{
-    ConnectionStatus, ConnectionView, GatewayView, NodeState, NodeView, Placement, TunnelStatus, bgp_status,
+    ConnectionStatus, ConnectionView, GatewayView, LockOwed, NodeState, NodeView, Placement, TunnelStatus, bgp_status,
     connection_status, gateway_status, tunnel_status,
 };
 use causeway_model::view::{ConnectionStatuses, VpnGatewayView};
@@ -46,12 +46,35 @@ fn psk_unproven(record: &ConnectionRecord) -> bool {
     }
 }
 
+/// Whether everything that may carry the connection was authenticated with its current key at the last report: the device has moved on to it.
+pub(crate) fn psk_proven(record: &ConnectionRecord) -> bool {
+    let Some(observed) = &record.observed else { return false };
+    let tunnels = &observed.facts.tunnels;
+    observed.applied_revision == record.config_revision
+        && tunnels.len() == record.connection.tunnels.families().len()
+        && tunnels.iter().all(|tunnel| tunnel.up && tunnel.ike.as_ref().is_some_and(|ike| ike.psk == 0))
+}
+
+/// What a node owes of a lock that came with configuration `lock`, when `applied` is in force.
+fn lock_owed(lock: u64, applied: u64, refusal: Option<&Refusal>) -> Option<LockOwed> {
+    let refused = refusal.filter(|refusal| refusal.revision >= lock).cloned();
+    (applied < lock).then_some(LockOwed { refused })
+}
+
+fn gateway_lock_owed(record: &GatewayRecord) -> Option<LockOwed> {
+    let observed = record.observed.as_ref();
+    let applied = observed.map_or(0, |observed| observed.applied_revision);
+    lock_owed(record.lock_revision, applied, observed.and_then(|observed| observed.refusal.as_ref()))
+        .filter(|_| record.gateway.locked)
+}
+
 /// A gateway as its table sees it.
 pub(crate) fn gateway_view(record: &GatewayRecord, node: Option<&NodeRecord>, now: Timestamp) -> GatewayView {
     let observed = record.observed.as_ref();
     GatewayView {
         deleting: record.gateway.deleting_since.is_some(),
         locked: record.gateway.locked,
+        lock_owed: gateway_lock_owed(record),
         placement: node.map_or(Placement::NoNode, |node| Placement::Placed(node_view(node, now))),
         ever_acknowledged: observed.is_some_and(|observed| observed.ever_acknowledged),
         pending_for: record.pending_since.map(|since| now.seconds_since(since)),
@@ -78,6 +101,7 @@ impl Seen<'_> {
         let lost = NodeView { state: NodeState::Down, silent: true, waiting_overdue: false };
         with(&ConnectionView {
             locked: record.connection.locked || gateway.gateway.locked,
+            lock_owed: self.lock_owed(),
             gateway_acknowledged: gateway.observed.as_ref().is_some_and(|observed| observed.ever_acknowledged),
             gateway_deleting: gateway.gateway.deleting_since.is_some(),
             node: self.node.map_or(lost, |node| node_view(node, self.now)),
@@ -91,6 +115,19 @@ impl Seen<'_> {
             propagation: record.connection.route_propagation_enabled,
             psk_unproven: psk_unproven(record),
         })
+    }
+
+    /// What the node owes of the connection's lock and of its gateway's, if either stops the traffic alone: one that is in force is enough.
+    fn lock_owed(&self) -> Option<LockOwed> {
+        let record = self.connection;
+        let observed = record.observed.as_ref();
+        let applied = observed.map_or(0, |observed| observed.applied_revision);
+        let refusal = observed.and_then(|observed| observed.refusal.as_ref());
+        match (record.connection.locked, self.gateway.gateway.locked) {
+            (true, true) => lock_owed(record.lock_revision, applied, refusal).and(gateway_lock_owed(self.gateway)),
+            (true, false) => lock_owed(record.lock_revision, applied, refusal),
+            (false, _) => gateway_lock_owed(self.gateway),
+        }
     }
 
     /// For how long the node owes the connection's configuration, or that of its VPC's router (system.md §3), and its refusal. Until the

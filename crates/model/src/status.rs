@@ -184,6 +184,11 @@ impl NodeView {
     /// A node that is heard and judged well.
     pub const UP: Self = Self { state: NodeState::Up, silent: false, waiting_overdue: false };
 
+    /// Whether what it said last is what is the case.
+    const fn is_heard(self) -> bool {
+        !self.silent && matches!(self.state, NodeState::Up | NodeState::ConfigFail)
+    }
+
     const fn is_lost(self) -> bool {
         matches!(self.state, NodeState::Down) || (matches!(self.state, NodeState::Waiting) && self.waiting_overdue)
     }
@@ -200,6 +205,28 @@ pub enum Placement {
     NoCapacity,
 }
 
+/// A lock that no node has said to be in force (system.md §5).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LockOwed {
+    /// The node's refusal of it.
+    pub refused: Option<Refusal>,
+}
+
+/// Locked by support; and if the lock is not in force yet, what is in its way.
+fn locked(owed: Option<&LockOwed>, heard: bool) -> Fault {
+    let fault = Fault::new(ReasonCode::Locked);
+    match owed {
+        None => fault,
+        Some(LockOwed { refused: Some(refusal) }) => {
+            refusal_fault(ReasonCode::Locked, refusal).with("lock", "not yet enforced")
+        }
+        Some(LockOwed { refused: None }) => {
+            let node = if heard { "has not acknowledged it" } else { "is not heard" };
+            fault.with("lock", "not yet enforced").with("node", node)
+        }
+    }
+}
+
 /// A gateway as its table sees it.
 #[derive(Clone, Debug)]
 pub struct GatewayView {
@@ -207,6 +234,8 @@ pub struct GatewayView {
     pub deleting: bool,
     /// Locked by support.
     pub locked: bool,
+    /// The lock is not in force yet.
+    pub lock_owed: Option<LockOwed>,
     /// Its node.
     pub placement: Placement,
     /// Whether any configuration of it was ever acknowledged.
@@ -241,7 +270,8 @@ pub fn gateway_status(view: &GatewayView) -> (VpnGatewayStatus, Option<Fault>) {
         return (S::Deprovisioning, None);
     }
     if view.locked {
-        return (S::Locked, Some(ReasonCode::Locked.into()));
+        let heard = matches!(view.placement, Placement::Placed(node) if node.is_heard());
+        return (S::Locked, Some(locked(view.lock_owed.as_ref(), heard)));
     }
     let pending = view.pending_for.unwrap_or(0.0);
     if !view.ever_acknowledged {
@@ -283,6 +313,8 @@ pub fn gateway_status(view: &GatewayView) -> (VpnGatewayStatus, Option<Fault>) {
 pub struct ConnectionView<'a> {
     /// It or its gateway is locked.
     pub locked: bool,
+    /// That lock is not in force yet.
+    pub lock_owed: Option<LockOwed>,
     /// Whether its gateway was ever acknowledged.
     pub gateway_acknowledged: bool,
     /// Whether its gateway is being deleted.
@@ -314,7 +346,7 @@ pub struct ConnectionView<'a> {
 pub fn connection_status(view: &ConnectionView<'_>) -> (ConnectionStatus, Option<Fault>) {
     use ConnectionStatus as S;
     if view.locked {
-        return (S::Locked, Some(ReasonCode::Locked.into()));
+        return (S::Locked, Some(locked(view.lock_owed.as_ref(), view.node.is_heard())));
     }
     if !view.gateway_acknowledged || view.gateway_deleting {
         return (S::Down, Some(ReasonCode::GatewayNotReady.into()));

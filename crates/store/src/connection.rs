@@ -24,6 +24,8 @@ pub struct ConnectionRecord {
     pub connection: Connection,
     /// The newest configuration.
     pub config_revision: u64,
+    /// The one that the lock came with; means nothing of what is not locked.
+    pub lock_revision: u64,
     /// Since when the node owes its acknowledgement.
     pub pending_since: Option<Timestamp>,
     /// The stored copy of the status.
@@ -123,6 +125,7 @@ pub(crate) fn record(row: &SqliteRow) -> Result<ConnectionRecord> {
     Ok(ConnectionRecord {
         connection,
         config_revision: row.number("config_revision")?,
+        lock_revision: row.number("lock_revision")?,
         pending_since: row.opt_time("pending_since")?,
         status: row.word("status")?,
         observed: crate::fleet::connection_observed(row)?,
@@ -150,6 +153,7 @@ impl ConnectionRecord {
     pub fn new(connection: Connection) -> Self {
         Self {
             config_revision: 1,
+            lock_revision: 0,
             pending_since: Some(connection.meta.created_at),
             status: ConnectionStatus::Ready,
             observed: None,
@@ -473,17 +477,19 @@ impl Writer {
         Ok(())
     }
 
-    /// Locks a connection for a reason, or unlocks it.
+    /// Locks a connection for a reason, from the next configuration on, or unlocks it.
     ///
     /// # Errors
     /// If the database fails.
     pub async fn set_connection_lock(&mut self, id: ConnectionId, reason: Option<&str>) -> Result<()> {
-        sqlx::query("UPDATE connection SET locked = ?, lock_reason = ? WHERE id = ?")
-            .bind(reason.is_some())
-            .bind(reason)
-            .bind(blob(id.0))
-            .execute(self.connection())
-            .await?;
+        sqlx::query(
+            "UPDATE connection SET locked = ?, lock_reason = ?, lock_revision = config_revision + 1 WHERE id = ?",
+        )
+        .bind(reason.is_some())
+        .bind(reason)
+        .bind(blob(id.0))
+        .execute(self.connection())
+        .await?;
         Ok(())
     }
 

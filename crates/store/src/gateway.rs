@@ -23,6 +23,8 @@ pub struct GatewayRecord {
     pub node: Option<NodeId>,
     /// The newest configuration.
     pub config_revision: u64,
+    /// The one that the lock came with; means nothing of what is not locked.
+    pub lock_revision: u64,
     /// Since when the node owes its acknowledgement.
     pub pending_since: Option<Timestamp>,
     /// The node's revision that no longer names it.
@@ -82,6 +84,7 @@ pub(crate) fn record(row: &SqliteRow) -> Result<GatewayRecord> {
         },
         node: row.opt_id("node_id")?,
         config_revision: row.number("config_revision")?,
+        lock_revision: row.number("lock_revision")?,
         pending_since: row.opt_time("pending_since")?,
         deleting_revision: row.opt_number("deleting_revision")?,
         gone: row.opt_time("gone_at")?.is_some(),
@@ -291,17 +294,19 @@ impl Writer {
         Ok(())
     }
 
-    /// Locks a gateway for a reason, or unlocks it.
+    /// Locks a gateway for a reason, from the next configuration on, or unlocks it.
     ///
     /// # Errors
     /// If the database fails.
     pub async fn set_gateway_lock(&mut self, id: VpnGatewayId, reason: Option<&str>) -> Result<()> {
-        sqlx::query("UPDATE vpn_gateway SET locked = ?, lock_reason = ? WHERE id = ?")
-            .bind(reason.is_some())
-            .bind(reason)
-            .bind(blob(id.0))
-            .execute(self.connection())
-            .await?;
+        sqlx::query(
+            "UPDATE vpn_gateway SET locked = ?, lock_reason = ?, lock_revision = config_revision + 1 WHERE id = ?",
+        )
+        .bind(reason.is_some())
+        .bind(reason)
+        .bind(blob(id.0))
+        .execute(self.connection())
+        .await?;
         Ok(())
     }
 

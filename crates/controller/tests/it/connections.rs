@@ -408,7 +408,12 @@ async fn a_lock_stops_changes_and_reaches_the_node() {
     let locked = world.controller.set_vpn_gateway_locked(&support, REGION, gateway, Some("abuse".into())).await;
     assert_eq!(locked.expect("locked").status, VpnGatewayStatus::Locked);
     assert_eq!(status(&world, id).await.0, ConnectionStatus::Locked);
-    node.wait_for(|desired| desired.gateways[0].locked && desired.gateways[0].connections[0].locked).await;
+    node.acknowledge_until(|desired| desired.gateways[0].locked && desired.gateways[0].connections[0].locked).await;
+    until(&world.controller, async || {
+        let state = world.controller.gateway_state(&tenant, REGION, gateway).await.expect("there");
+        state.applied_revision == state.desired_revision
+    })
+    .await;
     let no = world.controller.set_route_propagation(&tenant, REGION, id, false).await.expect_err("locked");
     assert_eq!(kind(&no), "423 connection");
     let no =
@@ -423,6 +428,95 @@ async fn a_lock_stops_changes_and_reaches_the_node() {
     assert_eq!(locked.status, ConnectionStatus::Locked);
     let no = world.controller.delete_connection(&tenant, REGION, id).await.expect_err("locked");
     assert_eq!(kind(&no), "423 connection");
+}
+
+#[tokio::test]
+async fn a_lock_that_the_node_has_not_put_in_force_says_so() {
+    let world = World::new().await;
+    let (mut node, gateway, made) = world.connected().await;
+    let (controller, operator, id) = (&world.controller, &world.operator, made.connection.id);
+    let gateway = gateway.gateway.id;
+    let made_revision = node.wait_for(|_| true).await.gateways[0].connections[0].revision;
+    let evidence = async |name: &str| {
+        let of_gateway = controller.gateway_state(operator, REGION, gateway).await.expect("there").reason;
+        let of_connection = controller.connection_state(operator, REGION, id).await.expect("there").reason;
+        [of_gateway, of_connection].map(|reason| {
+            let reason = reason.filter(|reason| reason.code == ReasonCode::Locked)?;
+            Some(reason.evidence.get(name).cloned().unwrap_or_default())
+        })
+    };
+    let all = |text: &str| [Some(text.to_owned()), Some(text.to_owned())];
+    let reason = || Some("abuse".to_owned());
+    controller.set_vpn_gateway_locked(operator, REGION, gateway, reason()).await.expect("locked");
+    assert_eq!(evidence("lock").await, all("not yet enforced"));
+    assert_eq!(evidence("node").await, all("has not acknowledged it"));
+    // A report about the configuration before.
+    let desired = node.wait_for(|desired| desired.gateways[0].locked).await;
+    let mut report = crate::harness::acknowledgement(&desired, None);
+    report.gateways[0].applied -= 1;
+    report.gateways[0].refused = Some(causeway_model::observed::Refusal {
+        revision: desired.gateways[0].revision,
+        item: "packet filter".to_owned(),
+        error: "EPERM".to_owned(),
+    });
+    node.report(report).await;
+    until(controller, async || evidence("error").await == all("EPERM")).await;
+    assert_eq!(evidence("lock").await, all("not yet enforced"));
+    node.acknowledge_until(|desired| desired.gateways[0].locked).await;
+    until(controller, async || evidence("lock").await == all("")).await;
+    // A connection whose gateway is locked may have a lock of its own, and one in force is enough.
+    controller.set_connection_locked(operator, REGION, id, reason()).await.expect("locked");
+    assert_eq!(evidence("lock").await, all(""));
+    node.acknowledge_until(|desired| desired.gateways[0].connections[0].revision > made_revision).await;
+    controller.set_vpn_gateway_locked(operator, REGION, gateway, None).await.expect("unlocked");
+    until(controller, async || evidence("lock").await == [None, Some(String::new())]).await;
+    // What is in force stays so, whatever becomes of the node.
+    let number = node.id;
+    drop(node);
+    until(controller, async || {
+        let view = controller.vpn_gateway(operator, REGION, gateway).await.expect("there");
+        view.status == VpnGatewayStatus::Failed
+    })
+    .await;
+    assert_eq!(evidence("lock").await, [None, Some(String::new())]);
+    controller.set_connection_locked(operator, REGION, id, None).await.expect("unlocked");
+    controller.set_vpn_gateway_locked(operator, REGION, gateway, reason()).await.expect("locked");
+    assert_eq!(evidence("node").await, all("is not heard"));
+    let mut node = crate::harness::FakeNode::attach_as(controller, number).await;
+    node.acknowledge_until(|desired| desired.gateways[0].locked).await;
+    until(controller, async || evidence("lock").await == all("")).await;
+}
+
+/// The node cannot be told anything, so that nothing that it would have to know may change; a name it does not know.
+#[tokio::test]
+async fn names_and_tags_can_be_edited_while_the_node_cannot_be_told() {
+    let world = World::new().await;
+    let (node, _, made) = world.connected().await;
+    let (controller, operator, id) = (&world.controller, &world.operator, made.connection.id);
+    let store = causeway_store::Store::open(&world.directory.path().join("causeway.db")).await.expect("opens");
+    let mut writer = store.write().await.expect("a turn");
+    let state = causeway_model::status::NodeState::KeepaliveFail;
+    let now = causeway_controller::Clock::now(&causeway_controller::SystemClock);
+    writer.set_node_state(node.id, state, false, now).await.expect("set");
+    writer.commit().await.expect("written");
+    let rename = |name: &str| Rename { name: Some(name.to_owned()), tags: Some(vec!["edited".to_owned()]) };
+    let same = &made.connection;
+    let whole = ConnectionChange {
+        rename: rename("renamed"),
+        initiation_policy: Some(same.initiation_policy),
+        ikev2_ciphers: Some(same.ikev2_ciphers.clone()),
+        esp_ciphers: Some(same.esp_ciphers.clone()),
+        ..ConnectionChange::default()
+    };
+    let renamed = controller.update_connection(operator, REGION, id, whole).await.expect("renamed").connection;
+    assert_eq!((renamed.meta.name.as_str(), &renamed.meta.tags[..]), ("renamed", &["edited".to_owned()][..]));
+    let other = causeway_model::resource::InitiationPolicy::CustomerGateway;
+    let change =
+        ConnectionChange { rename: rename("no"), initiation_policy: Some(other), ..ConnectionChange::default() };
+    let refused = controller.update_connection(operator, REGION, id, change).await.expect_err("the node has to know");
+    assert_eq!(kind(&refused), "409 keepalive_fail");
+    let read = controller.connection(operator, REGION, id).await.expect("there").connection;
+    assert_eq!((read.meta.name.as_str(), read.initiation_policy), ("renamed", same.initiation_policy));
 }
 
 #[tokio::test]

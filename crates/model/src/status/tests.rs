@@ -69,6 +69,7 @@ fn gateway() -> GatewayView {
     GatewayView {
         deleting: false,
         locked: false,
+        lock_owed: None,
         placement: Placement::Placed(NodeView::UP),
         ever_acknowledged: true,
         pending_for: None,
@@ -317,6 +318,7 @@ fn every_row_of_the_connection_table() {
     for case in cases {
         let mut view = ConnectionView {
             locked: false,
+            lock_owed: None,
             gateway_acknowledged: true,
             gateway_deleting: false,
             node: NodeView::UP,
@@ -343,6 +345,7 @@ fn sessions_are_down_at_once_when_no_tunnel_is_up() {
     let expected = [Family::Ipv4];
     let view = ConnectionView {
         locked: false,
+        lock_owed: None,
         gateway_acknowledged: true,
         gateway_deleting: false,
         node: NodeView::UP,
@@ -358,4 +361,52 @@ fn sessions_are_down_at_once_when_no_tunnel_is_up() {
     };
     assert_eq!(bgp_status(&view, Family::Ipv4), BgpStatus::Down);
     assert_eq!(bgp_status(&view, Family::Ipv6), BgpStatus::Disabled);
+}
+
+#[test]
+fn a_lock_that_is_not_in_force_says_so_and_what_is_in_its_way() {
+    let refused = Some(LockOwed { refused: Some(refusal()) });
+    let owed = Some(LockOwed::default());
+    let silent = NodeView { silent: true, ..NodeView::UP };
+    let cases: [(Option<LockOwed>, NodeView, &[(&str, &str)]); 6] = [
+        (None, NodeView::UP, &[]),
+        (None, silent, &[]),
+        (owed.clone(), NodeView::UP, &[("lock", "not yet enforced"), ("node", "has not acknowledged it")]),
+        (owed.clone(), silent, &[("lock", "not yet enforced"), ("node", "is not heard")]),
+        (owed, node(NodeState::KeepaliveFail), &[("lock", "not yet enforced"), ("node", "is not heard")]),
+        (
+            refused,
+            NodeView::UP,
+            &[("error", "EEXIST"), ("item", "underlay address 192.0.2.1"), ("lock", "not yet enforced")],
+        ),
+    ];
+    for (lock_owed, node, expected) in cases {
+        let evidence = |fault: Option<Fault>| {
+            let fault = fault.expect("locked");
+            assert_eq!(fault.code, ReasonCode::Locked);
+            let evidence = fault.evidence.iter().map(|(name, text)| (name.clone(), text.clone()));
+            evidence.collect::<Vec<(String, String)>>()
+        };
+        let expected: Vec<_> = expected.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+        let view =
+            GatewayView { locked: true, lock_owed: lock_owed.clone(), placement: Placement::Placed(node), ..gateway() };
+        assert_eq!(evidence(gateway_status(&view).1), expected);
+        let view = ConnectionView {
+            locked: true,
+            lock_owed,
+            gateway_acknowledged: true,
+            gateway_deleting: false,
+            node,
+            ever_acknowledged: true,
+            pending_for: None,
+            refused: None,
+            expected: &[],
+            tunnels: &[],
+            ever_up: false,
+            sessions: &[],
+            propagation: true,
+            psk_unproven: false,
+        };
+        assert_eq!(evidence(connection_status(&view).1), expected);
+    }
 }
