@@ -125,11 +125,10 @@ impl Controller {
             writer.emit(now, "vpn_gateway", "deleted", &record.gateway.id.to_string()).await?;
         }
         for id in due.expired {
-            // Since it was looked at, a change of the key may have given it another one.
-            if writer.previous_key(id).await?.is_none_or(|key| key.until > now) {
+            // Since it was looked at, they may have been revoked.
+            if !writer.delete_previous_keys(id, Some(now)).await? {
                 continue;
             }
-            writer.delete_previous_key(id).await?;
             // What the earlier key authenticated goes on; the current one is proven beside it.
             writer.count_reauthentication(id).await?;
             writer.bump_connection(id, now).await?;

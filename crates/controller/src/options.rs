@@ -344,7 +344,7 @@ impl Controller {
         unit.finish_connection("reauthenticate", id, &changed(&json!({}), &json!({}))).await
     }
 
-    /// Ends the overlap window now: the earlier key is refused, and what it authenticated ends. Nothing happens without an earlier key.
+    /// Ends the overlap windows now: earlier keys are refused, and what they authenticated ends. Nothing happens without an earlier key.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Locked`], [`Error::TransientState`].
@@ -357,7 +357,7 @@ impl Controller {
         let mut unit = self.unit(caller, region).await?;
         let record = unit.changeable_connection(id).await?;
         if record.has_previous_key {
-            unit.delete_previous_key(id).await?;
+            unit.delete_previous_keys(id, None).await?;
             unit.count_revocation(id).await?;
             unit.bump_connections(&[id]).await?;
         }

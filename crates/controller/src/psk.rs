@@ -14,10 +14,13 @@ use zeroize::Zeroizing;
 use crate::access::referenced;
 use crate::audit::{and, changed};
 use crate::unit::Unit;
-use crate::{Controller, Result, key, secret};
+use crate::{Controller, Result, key, secret, status};
 
 /// Seconds for which the old key is accepted beside the new one.
 pub(crate) const OVERLAP: u32 = 24 * 3600;
+
+/// Earlier keys of a connection at most. Each costs the responder one more comparison, and the initiator one more attempt.
+const MAX_EARLIER: usize = 4;
 
 /// Octets of a tenant's own key at most: what every device's configuration can carry is far less.
 const MAX_KEY: usize = 1024;
@@ -46,17 +49,25 @@ impl Controller {
         let stored = reader.secret_version(connection.secret_id, connection.secret_revision).await?;
         let missing = || Error::Internal(format!("the key of connection {} is missing", connection.id));
         let mut keys = vec![Psk::new(self.open_version(&stored.ok_or_else(missing)?)?.to_vec())];
-        if let Some(previous) = reader.previous_key(connection.id).await?
-            && previous.until > self.now()
-        {
-            let opened = self.inner.kek.open(&previous_context(connection.id), &previous.data);
-            let opened = opened.map_err(|error| Error::Internal(error.to_string()))?;
-            keys.push(Psk::new(opened.slice().to_vec()));
+        for earlier in reader.previous_keys(connection.id).await? {
+            if earlier.until > self.now() {
+                let key = Psk::new(self.open_earlier(connection.id, &earlier)?.to_vec());
+                if !keys.contains(&key) {
+                    keys.push(key);
+                }
+            }
         }
         Ok(keys)
     }
 
-    /// Gives a connection a new random key: as the next revision of its secret, or in place of the current one.
+    fn open_earlier(&self, id: ConnectionId, key: &PreviousKey) -> Result<Zeroizing<Vec<u8>>> {
+        let opened = self.inner.kek.open(&previous_context(id), &key.data);
+        let opened = opened.map_err(|error| Error::Internal(error.to_string()))?;
+        Ok(Zeroizing::new(opened.slice().to_vec()))
+    }
+
+    /// Gives a connection a new random key: as the next revision of its secret, or in place of the current one, which gives it to every
+    /// connection with the same revision of the same secret.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Locked`], [`Error::TransientState`].
@@ -140,9 +151,31 @@ impl Unit<'_> {
             return Ok(());
         };
         let key: Zeroizing<Vec<u8>> = self.controller.open_version(&stored)?;
+        self.make_room(&record, &key).await?;
         let data = self.controller.inner.kek.seal(&previous_context(id), &key);
         let until = self.now.plus_seconds(record.psk_overlap.unwrap_or(OVERLAP).into());
-        Ok(self.set_previous_key(id, &PreviousKey { data, until }).await?)
+        Ok(self.add_previous_key(id, &data, until).await?)
+    }
+
+    /// Forgets earlier keys that the device cannot need once `key`, the current one, is kept too.
+    async fn make_room(&mut self, record: &ConnectionRecord, key: &[u8]) -> Result<()> {
+        let id = record.connection.id;
+        if status::psk_proven(record) {
+            self.delete_previous_keys(id, None).await?;
+            return Ok(());
+        }
+        let mut earlier = self.previous_keys(id).await?;
+        // It has been the current one before, and is the newest of the earlier ones now.
+        let same = |known: &mut PreviousKey| self.controller.open_earlier(id, known).is_ok_and(|known| *known == *key);
+        let mut forgotten: Vec<PreviousKey> = earlier.extract_if(.., same).collect();
+        // The oldest is what the device had before the first of these changes, the newest may be on their way to it.
+        while earlier.len() >= MAX_EARLIER {
+            forgotten.push(earlier.remove(earlier.len() - 2));
+        }
+        for key in &forgotten {
+            self.delete_previous_key(key).await?;
+        }
+        Ok(())
     }
 
     /// Gives `connection` the key that an update names, if it is another one, and says whether it is. A secret without a revision means

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use causeway_lab::{NewConnection, Scene, Stream, addresses, codes, eventually, summary};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const UNPROVEN: &str = "psk_change_unproven";
@@ -164,6 +164,76 @@ async fn a_device_that_never_changes_over_stays_until_the_key_is_revoked() -> Re
             scene.remove(&id).await?;
         }
         Ok(())
+    })
+    .await
+}
+
+/// Nobody has told the device of either change; the answer to the first may have been lost.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root, strongSwan and BIRD; `make test` runs it"]
+async fn a_device_is_let_in_with_the_key_from_before_several_changes() -> Result<()> {
+    Scene::play("keytwi", async |scene| {
+        for initiation in ["customer_gateway", "vpn_gateway"] {
+            let new = NewConnection { initiation, ..NewConnection::default() };
+            let id = scene.connect(&new, |text| text, None).await?;
+            scene.lab.device.load().await?;
+            active(scene, &id, None).await?;
+            scene.api.renew_key(&id, true).await?;
+            scene.api.renew_key(&id, false).await?;
+            let key = scene.api.renew_key(&id, true).await?;
+            let before = authenticated_at(&active(scene, &id, Some(UNPROVEN)).await?)?;
+            let again = async |reason: Option<&str>| {
+                scene.lab.device.swanctl(&["--terminate", "--ike", &tunnel(&id)]).await?;
+                if initiation == "customer_gateway" {
+                    scene.lab.device.swanctl(&["--initiate", "--child", &tunnel(&id)]).await?;
+                }
+                let state = active(scene, &id, reason).await.with_context(|| format!("started by {initiation}"))?;
+                scene.pings().await?;
+                authenticated_at(&state)
+            };
+            ensure!(again(Some(UNPROVEN)).await? != before, "nothing was authenticated");
+            scene.lab.device.change_key(&key).await?;
+            again(None).await?;
+            scene.remove(&id).await?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root, strongSwan and BIRD; `make test` runs it"]
+async fn the_windows_end_leaves_the_tunnel_and_refuses_the_old_key() -> Result<()> {
+    Scene::play("keyend", async |scene| {
+        let new = NewConnection { initiation: "customer_gateway", ..NewConnection::default() };
+        let id = scene.connect(&new, |text| text, None).await?;
+        scene.api.set_options(&id, &json!({"psk_overlap": 3})).await?;
+        scene.lab.device.load().await?;
+        let before = authenticated_at(&active(scene, &id, None).await?)?;
+        let revision = |state: &Value, name: &str| state.get(name).and_then(Value::as_u64).context("no revision");
+        let known = revision(&scene.api.state("connections", &id).await?, "desired_revision")?;
+        let key = scene.api.renew_key(&id, true).await?;
+        // The change is one revision, the end of the window the next.
+        eventually("the end of the window is in force", PATIENCE, || async {
+            let state = scene.api.state("connections", &id).await?;
+            let applied = revision(&state, "applied_revision")?;
+            ensure!(applied >= known + 2, "revision {applied} after {known}");
+            Ok(())
+        })
+        .await?;
+        ensure!(
+            authenticated_at(&active(scene, &id, Some(UNPROVEN)).await?)? == before,
+            "the window's end touched the tunnel"
+        );
+        scene.pings().await?;
+        scene.lab.device.swanctl(&["--terminate", "--ike", &tunnel(&id)]).await?;
+        let refused = scene.lab.device.swanctl(&["--initiate", "--child", &tunnel(&id)]).await;
+        ensure!(refused.is_err(), "the old key is accepted after its window");
+        scene.api.wait_reason(&id, "authentication_failed", PATIENCE).await?;
+        scene.lab.device.change_key(&key).await?;
+        scene.lab.device.swanctl(&["--initiate", "--child", &tunnel(&id)]).await?;
+        active(scene, &id, None).await?;
+        scene.pings().await
     })
     .await
 }

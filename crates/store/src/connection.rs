@@ -6,7 +6,7 @@ use causeway_model::command::{ConnectionFilter, ListQuery};
 use causeway_model::desired::Timers;
 use causeway_model::resource::{BgpSession, Connection};
 use causeway_model::status::ConnectionStatus;
-use causeway_model::{ConnectionId, CustomerGatewayId, Family, Timestamp, VpnGatewayId};
+use causeway_model::{ConnectionId, CustomerGatewayId, Family, Timestamp, VpcId, VpnGatewayId};
 use ipnet::IpNet;
 use sqlx::sqlite::SqliteRow;
 
@@ -57,9 +57,11 @@ pub struct Tunnel {
     pub identity: Option<String>,
 }
 
-/// The key before the last change, as an envelope.
+/// A key that a connection had, as an envelope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreviousKey {
+    /// Greater than that of any earlier one.
+    pub number: u64,
     /// The envelope.
     pub data: Vec<u8>,
     /// When it stops being accepted.
@@ -263,24 +265,44 @@ impl Reader {
         rows.iter().map(|row| row.address("unit")).collect()
     }
 
-    /// The key that is accepted beside the current one.
+    /// The interconnection subnets of the connections of all gateways in a VPC.
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn previous_key(&mut self, id: ConnectionId) -> Result<Option<PreviousKey>> {
-        let row = sqlx::query("SELECT * FROM previous_key WHERE connection_id = ?")
-            .bind(blob(id.0))
-            .fetch_optional(self.connection())
-            .await?;
-        row.map(|row| Ok(PreviousKey { data: row.bytes("data")?, until: row.time("until")? })).transpose()
+    pub async fn vpc_interconnections(&mut self, vpc: VpcId) -> Result<Vec<IpNet>> {
+        let rows = sqlx::query(
+            "SELECT bgp_session.private_ip AS subnet FROM private_network AS network \
+             JOIN vpn_gateway AS gateway ON gateway.private_network_id = network.id \
+             JOIN connection ON connection.vpn_gateway_id = gateway.id \
+             JOIN bgp_session ON bgp_session.connection_id = connection.id WHERE network.vpc_id = ? ORDER BY connection.seq, is_ipv6",
+        )
+        .bind(blob(vpc.0))
+        .fetch_all(self.connection())
+        .await?;
+        rows.iter().map(|row| row.parse("subnet").map(|subnet: IpNet| subnet.trunc())).collect()
     }
 
-    /// The connections whose previous key is past its time.
+    /// The keys that a connection had before the current one and that are not forgotten, the newest first.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn previous_keys(&mut self, id: ConnectionId) -> Result<Vec<PreviousKey>> {
+        let rows = sqlx::query("SELECT * FROM previous_key WHERE connection_id = ? ORDER BY number DESC")
+            .bind(blob(id.0))
+            .fetch_all(self.connection())
+            .await?;
+        let key = |row: &SqliteRow| {
+            Ok(PreviousKey { number: row.number("number")?, data: row.bytes("data")?, until: row.time("until")? })
+        };
+        rows.iter().map(key).collect()
+    }
+
+    /// The connections that have a previous key past its time.
     ///
     /// # Errors
     /// If the database fails.
     pub async fn expired_previous_keys(&mut self, now: Timestamp) -> Result<Vec<ConnectionId>> {
-        let rows = sqlx::query("SELECT connection_id FROM previous_key WHERE until <= ?")
+        let rows = sqlx::query("SELECT DISTINCT connection_id FROM previous_key WHERE until <= ?")
             .bind(now.0)
             .fetch_all(self.connection())
             .await?;
@@ -505,33 +527,43 @@ impl Writer {
         .await
     }
 
-    /// Keeps a key that is being replaced until its time is over.
+    /// Keeps a key that is being replaced, an envelope, until its time is over.
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn set_previous_key(&mut self, id: ConnectionId, key: &PreviousKey) -> Result<()> {
-        sqlx::query(
-            "INSERT INTO previous_key (connection_id, data, until) VALUES (?, ?, ?) \
-             ON CONFLICT (connection_id) DO UPDATE SET data = excluded.data, until = excluded.until",
-        )
-        .bind(blob(id.0))
-        .bind(&key.data)
-        .bind(key.until.0)
-        .execute(self.connection())
-        .await?;
-        Ok(())
-    }
-
-    /// Forgets the previous key.
-    ///
-    /// # Errors
-    /// If the database fails.
-    pub async fn delete_previous_key(&mut self, id: ConnectionId) -> Result<()> {
-        sqlx::query("DELETE FROM previous_key WHERE connection_id = ?")
+    pub async fn add_previous_key(&mut self, id: ConnectionId, data: &[u8], until: Timestamp) -> Result<()> {
+        sqlx::query("INSERT INTO previous_key (connection_id, data, until) VALUES (?, ?, ?)")
             .bind(blob(id.0))
+            .bind(data)
+            .bind(until.0)
             .execute(self.connection())
             .await?;
         Ok(())
+    }
+
+    /// Forgets one previous key.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn delete_previous_key(&mut self, key: &PreviousKey) -> Result<()> {
+        sqlx::query("DELETE FROM previous_key WHERE number = ?")
+            .bind(i64::try_from(key.number).unwrap_or(i64::MAX))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Forgets a connection's previous keys whose time is over at `now`, or all of them; whether there was one.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn delete_previous_keys(&mut self, id: ConnectionId, now: Option<Timestamp>) -> Result<bool> {
+        let done = sqlx::query("DELETE FROM previous_key WHERE connection_id = ? AND until <= ?")
+            .bind(blob(id.0))
+            .bind(now.map_or(i64::MAX, |now| now.0))
+            .execute(self.connection())
+            .await?;
+        Ok(done.rows_affected() > 0)
     }
 }
 

@@ -163,7 +163,7 @@ async fn a_renewed_key_is_accepted_beside_the_old_one_for_the_window() {
     assert_eq!(next.connection.secret_revision, 2);
     let latest =
         keys(&*node.acknowledge_until(|desired| desired.gateways[0].connections[0].psks[0].expose() != after[0]).await);
-    assert_eq!(latest[1], after[0]);
+    assert_eq!(latest[1..], [after[0].clone(), first], "the first is within its window still");
     let read = world.controller.access_secret_version(&world.operator, REGION, secret, RevisionRef::Number(2)).await;
     assert_eq!(*read.expect("readable").data, latest[0]);
     node.report_tunnels(true, true).await;
@@ -210,6 +210,65 @@ async fn a_changed_key_is_proven_by_what_the_node_says_was_used() {
         node.report(proved(&one, place)).await;
         until(&world.controller, async || status(&world, id).await == expected).await;
     }
+}
+
+fn accepted(desired: &NodeDesired) -> Vec<Vec<u8>> {
+    desired.gateways[0].connections[0].psks.iter().map(|psk| psk.expose().to_vec()).collect()
+}
+
+/// A change whose answer was lost is sent again, and nobody has told the device of any of them.
+#[tokio::test]
+async fn however_often_the_key_changes_the_one_that_the_device_has_is_accepted() {
+    let world = World::new().await;
+    let (mut node, _, made) = world.connected().await;
+    let (controller, operator, id) = (&world.controller, &world.operator, made.connection.id);
+    let at_first = accepted(&*node.wait_for(|_| true).await);
+    let [first] = &at_first[..] else { panic!("one key: {}", at_first.len()) };
+    let mut newest: Vec<Vec<u8>> = Vec::new();
+    for round in 0..7 {
+        controller.renew_psk(operator, REGION, id, round % 2 == 0).await.expect("renewed");
+        let is_new = |key: &Vec<u8>| key != first && !newest.contains(key);
+        let desired = node.wait_for(|desired| is_new(&accepted(desired)[0])).await;
+        newest.insert(0, accepted(&desired).remove(0));
+        let keys = accepted(&desired);
+        let kept = newest.len().min(4);
+        assert_eq!((&keys[..kept], &keys[kept..]), (&newest[..kept], &at_first[..]), "round {round}");
+        // The device has what it had before all this.
+        let place = u32::try_from(keys.len() - 1).expect("a few");
+        node.report(proved(&desired, place)).await;
+        let unproven = (ConnectionStatus::Active, Some(ReasonCode::PskChangeUnproven));
+        until(controller, async || status(&world, id).await == unproven).await;
+    }
+    // It has moved on to the newest: the next change keeps that, and nothing older.
+    let desired = node.wait_for(|_| true).await;
+    node.report(proved(&desired, 0)).await;
+    until(controller, async || status(&world, id).await == (ConnectionStatus::Active, None)).await;
+    controller.renew_psk(operator, REGION, id, true).await.expect("renewed");
+    let desired = node.wait_for(|desired| accepted(desired)[0] != newest[0]).await;
+    assert_eq!(accepted(&desired)[1..], newest[..1]);
+    assert!(!accepted(&desired).contains(first));
+    controller.revoke_previous_psk(operator, REGION, id).await.expect("revoked");
+    node.wait_for(|desired| accepted(desired).len() == 1).await;
+}
+
+#[tokio::test]
+async fn each_earlier_key_has_a_window_of_its_own() {
+    let world = World::new().await;
+    let (mut node, _, made) = world.connected().await;
+    let id = made.connection.id;
+    let first = accepted(&*node.wait_for(|_| true).await).remove(0);
+    let renew = async || world.controller.renew_psk(&world.operator, REGION, id, true).await.expect("renewed");
+    renew().await;
+    let second = accepted(&*node.wait_for(|desired| accepted(desired).len() == 2).await).remove(0);
+    world.pass(20 * 3600).await;
+    renew().await;
+    let all = accepted(&*node.wait_for(|desired| accepted(desired).len() == 3).await);
+    assert_eq!(all[1..], [second.clone(), first]);
+    world.pass(5 * 3600).await;
+    let left = accepted(&*node.wait_for(|desired| accepted(desired).len() == 2).await);
+    assert_eq!(left, [all[0].clone(), second]);
+    world.pass(20 * 3600).await;
+    assert_eq!(accepted(&*node.wait_for(|desired| accepted(desired).len() == 1).await), all[..1]);
 }
 
 #[tokio::test]
@@ -289,11 +348,7 @@ async fn an_update_changes_the_key_as_change_psk_does() {
     assert_eq!(add(b"the second").await, 2);
     assert_eq!(update(None, Some(2)).await, Ok((secret, 2)), "of the secret that it has");
     let both = [b"the second".to_vec(), b"the first".to_vec()];
-    let accepted = |desired: &NodeDesired| {
-        let keys = desired.gateways[0].connections[0].psks.iter();
-        keys.map(|key| key.expose().to_vec()).collect::<Vec<_>>() == both
-    };
-    node.wait_for(accepted).await;
+    node.wait_for(|desired| accepted(desired).starts_with(&both)).await;
     assert_eq!(update(Some(renewed.secret_id), None).await, Ok((renewed.secret_id, 2)), "the number is the same");
     controller
         .set_secret_version_enabled(operator, REGION, secret, RevisionRef::Number(1), false)
