@@ -165,17 +165,17 @@ impl Unit<'_> {
         Ok(self.private_network(id).await?.ok_or_else(missing)?.vpc_id)
     }
 
-    /// A free interconnection subnet, or the wished one if it is free.
+    /// A free interconnection subnet, or the wished one if it is free. `subnets`: those of the gateway's VPC.
     async fn interconnection(
         &mut self,
         gateway: &VpnGateway,
         customer: causeway_model::CustomerGatewayId,
         family: Family,
-        wished: Option<Pair>,
+        (wished, subnets): (Option<Pair>, &[IpNet]),
         errors: &mut ArgumentErrors,
     ) -> Result<Option<Pair>> {
         let taken = self.taken_interconnections(gateway.id, customer, family).await?;
-        self.free_interconnection(family, &taken, wished, errors)
+        self.free_interconnection(family, &taken, (wished, subnets), errors)
     }
 
     /// As [`Self::interconnection`], given what is taken.
@@ -183,7 +183,7 @@ impl Unit<'_> {
         &self,
         family: Family,
         taken: &[IpAddr],
-        wished: Option<Pair>,
+        (wished, subnets): (Option<Pair>, &[IpNet]),
         errors: &mut ArgumentErrors,
     ) -> Result<Option<Pair>> {
         if let Some(pair) = wished {
@@ -196,7 +196,7 @@ impl Unit<'_> {
             return Ok(None);
         }
         let stock = || Error::OutOfStock { resource: format!("{family} interconnection subnets") };
-        interconnect::allot(family, self.controller.inner.service.ula, taken).map(Some).ok_or_else(stock)
+        interconnect::allot(family, self.controller.inner.service.ula, taken, subnets).map(Some).ok_or_else(stock)
     }
 
     /// The session of a family as asked for; `None` with an error recorded if it cannot be.
@@ -218,17 +218,17 @@ impl Unit<'_> {
             }
         }
         let before = errors.len();
-        let wished = if wish.private_ip.is_some() || wish.peer_private_ip.is_some() {
+        let mut subnets = Vec::new();
+        // IPv4's are allotted from a range that no Private Network may have.
+        if family.is_ipv6() || wish.private_ip.is_some() || wish.peer_private_ip.is_some() {
             let vpc = self.vpc_of(gateway).await?;
-            let subnets = self.vpc_subnets(vpc).await?;
-            interconnect::chosen(family, wish, &subnets, errors)
-        } else {
-            None
-        };
+            subnets = self.vpc_subnets(vpc).await?;
+        }
+        let wished = interconnect::chosen(family, wish, &subnets, errors);
         if errors.len() > before {
             return Ok(None);
         }
-        let pair = self.free_interconnection(family, premises.taken(family), wished, errors)?;
+        let pair = self.free_interconnection(family, premises.taken(family), (wished, &subnets), errors)?;
         Ok(pair.map(|pair| BgpSession {
             private_ip: pair.ours,
             peer_private_ip: pair.theirs,
@@ -479,7 +479,9 @@ impl Controller {
                 let gateway = gateway_of(&mut unit, &record).await?.gateway;
                 let mut errors = ArgumentErrors::new();
                 let customer = connection.customer_gateway_id;
-                let pair = unit.interconnection(&gateway, customer, family, None, &mut errors).await?;
+                let vpc = unit.vpc_of(&gateway).await?;
+                let subnets = unit.vpc_subnets(vpc).await?;
+                let pair = unit.interconnection(&gateway, customer, family, (None, &subnets), &mut errors).await?;
                 let pair = pair.ok_or_else(|| Error::Internal("no interconnection subnet".to_owned()))?;
                 let session = BgpSession {
                     private_ip: pair.ours,

@@ -24,6 +24,11 @@ pub(crate) struct Pair {
     pub(crate) theirs: IpNet,
 }
 
+/// The service's own range, of which the IPv6 block is a part: no Private Network may have any of it.
+pub(crate) fn own_range(service_ula: [u8; 6]) -> IpNet {
+    IpNet::new_assert(block(Family::Ipv6, service_ula).addr(), 48)
+}
+
 /// The block that subnets of a family are allotted from.
 fn block(family: Family, service_ula: [u8; 6]) -> IpNet {
     match family {
@@ -36,8 +41,9 @@ fn block(family: Family, service_ula: [u8; 6]) -> IpNet {
     }
 }
 
-/// The lowest free subnet. `taken` has the first addresses of the pairs of addresses in use at either gateway, in order.
-pub(crate) fn allot(family: Family, service_ula: [u8; 6], taken: &[IpAddr]) -> Option<Pair> {
+/// The lowest free subnet. `taken` has the first addresses of the pairs of addresses in use at either gateway; what overlaps one of
+/// `vpc_subnets` is not free either.
+pub(crate) fn allot(family: Family, service_ula: [u8; 6], taken: &[IpAddr], vpc_subnets: &[IpNet]) -> Option<Pair> {
     let block = block(family, service_ula);
     let last = number(block.broadcast());
     let skip = IpNet::V4(METADATA);
@@ -47,13 +53,16 @@ pub(crate) fn allot(family: Family, service_ula: [u8; 6], taken: &[IpAddr]) -> O
     while candidate.checked_add(SIZE - 1)? <= last {
         let at = taken.partition_point(|used| *used < candidate);
         let used = taken.get(at).is_some_and(|used| *used < candidate + SIZE);
+        let mask = family.max_prefix_len() - 2;
+        let net = |host: u128| IpNet::new(address(candidate + host, &block)?, mask).ok();
         let reserved = family == Family::Ipv4 && skip.contains(&address(candidate, &block)?);
-        if !used && !reserved {
-            let mask = family.max_prefix_len() - 2;
-            let net = |host: u128| IpNet::new(address(candidate + host, &block)?, mask).ok();
-            return Some(Pair { ours: net(1)?, theirs: net(2)? });
+        let whole = net(0)?;
+        match vpc_subnets.iter().find(|subnet| overlap(subnet, &whole)) {
+            // Nothing within it is free; the subnet itself may be large.
+            Some(subnet) => candidate = number(subnet.broadcast()).max(candidate + SIZE - 1).checked_add(1)?,
+            None if used || reserved => candidate += SIZE,
+            None => return Some(Pair { ours: net(1)?, theirs: net(2)? }),
         }
-        candidate += SIZE;
     }
     None
 }
@@ -163,22 +172,42 @@ mod tests {
 
     #[test]
     fn the_lowest_free_subnet_is_allotted() {
-        assert_eq!(texts(allot(Family::Ipv4, ULA, &[])), both("169.254.0.1/30", "169.254.0.2/30"));
+        assert_eq!(texts(allot(Family::Ipv4, ULA, &[], &[])), both("169.254.0.1/30", "169.254.0.2/30"));
         // A /31 in the second half of the first /30 takes it too.
         let taken = ips(&["169.254.0.2", "169.254.0.8", "169.254.0.10"]);
-        assert_eq!(texts(allot(Family::Ipv4, ULA, &taken)), both("169.254.0.5/30", "169.254.0.6/30"));
+        assert_eq!(texts(allot(Family::Ipv4, ULA, &taken, &[])), both("169.254.0.5/30", "169.254.0.6/30"));
         assert_eq!(
-            texts(allot(Family::Ipv6, ULA, &ips(&["fd01:203:405::", "fd01:203:405::2"]))),
+            texts(allot(Family::Ipv6, ULA, &ips(&["fd01:203:405::", "fd01:203:405::2"]), &[])),
             both("fd01:203:405::5/126", "fd01:203:405::6/126")
         );
     }
 
     #[test]
+    fn what_overlaps_the_vpc_is_not_allotted() {
+        let net = |text: &str| text.parse::<IpNet>().expect("a prefix");
+        let own = "fd01:203:405::";
+        let subnets = [net("10.0.0.0/8"), net("fd01:203:405::/127"), net("fd01:203:405::100/120")];
+        assert_eq!(
+            texts(allot(Family::Ipv6, ULA, &[], &subnets)),
+            both("fd01:203:405::5/126", "fd01:203:405::6/126"),
+            "a subnet smaller than ours takes all of it"
+        );
+        let below: Vec<IpAddr> = (0..0x100).step_by(2).map(|at| format!("{own}{at:x}").parse().expect("one")).collect();
+        assert_eq!(
+            texts(allot(Family::Ipv6, ULA, &below, &subnets)),
+            both("fd01:203:405::201/126", "fd01:203:405::202/126")
+        );
+        assert_eq!(allot(Family::Ipv6, ULA, &[], &[net("fd01:203:405::/48")]), None);
+        assert_eq!(allot(Family::Ipv6, ULA, &[], &[net("::/0")]), None);
+        assert!(own_range(ULA).contains(&net("fd01:203:405::/64")) && own_range(ULA).prefix_len() == 48);
+    }
+
+    #[test]
     fn the_metadata_range_is_left_out_and_the_block_ends() {
         let until: Vec<IpAddr> = (0..169 * 256).step_by(2).map(|at| Ipv4Addr::from(0xa9fe_0000 + at).into()).collect();
-        assert_eq!(texts(allot(Family::Ipv4, ULA, &until)), both("169.254.170.1/30", "169.254.170.2/30"));
+        assert_eq!(texts(allot(Family::Ipv4, ULA, &until, &[])), both("169.254.170.1/30", "169.254.170.2/30"));
         let all: Vec<IpAddr> = (0..=0xffff).step_by(2).map(|at| Ipv4Addr::from(0xa9fe_0000_u32 + at).into()).collect();
-        assert_eq!(allot(Family::Ipv4, ULA, &all), None);
+        assert_eq!(allot(Family::Ipv4, ULA, &all, &[]), None);
     }
 
     #[test]

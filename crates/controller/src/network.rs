@@ -15,7 +15,7 @@ use crate::access::{checked, paging, referenced, scope};
 use crate::address::{free_ipv4_subnet, free_ipv6_subnet, overlap};
 use crate::audit::{changed, gone, made};
 use crate::quota::QuotaResource;
-use crate::{Controller, Result};
+use crate::{Controller, Result, interconnect};
 
 const VPC: &str = "vpc";
 const NETWORK: &str = "private_network";
@@ -76,6 +76,22 @@ fn check_routed(wished: &[IpNet], routed: &[IpNet]) -> Result<()> {
     for subnet in wished {
         if let Some(destination) = routed.iter().find(|destination| subnet.contains(*destination)) {
             let help = format!("{subnet} covers the custom route to {destination} of the same VPC; delete that first");
+            errors.push("subnets", Constraint, help);
+        }
+    }
+    errors.finish()
+}
+
+/// Refuses subnets that would have the addresses of BGP speakers in them: `own` is the range that interconnection subnets are allotted
+/// from, `inside` are those of the VPC's connections.
+fn check_inside(wished: &[IpNet], own: IpNet, inside: &[IpNet]) -> Result<()> {
+    let mut errors = ArgumentErrors::new();
+    for subnet in wished {
+        if overlap(&own, subnet) {
+            let help = format!("{subnet} overlaps {own}, the service's range for the inside of connections");
+            errors.push("subnets", Constraint, help);
+        } else if let Some(other) = inside.iter().find(|other| overlap(other, subnet)) {
+            let help = format!("{subnet} overlaps {other}, the inside of a connection of the same VPC");
             errors.push("subnets", Constraint, help);
         }
     }
@@ -189,9 +205,12 @@ impl Controller {
         check_subnets(&new.subnets, &of_vpc)?;
         let routed = unit.custom_destinations(vpc_id).await?;
         check_routed(&new.subnets, &routed)?;
+        let inside = unit.vpc_interconnections(vpc_id).await?;
+        check_inside(&new.subnets, interconnect::own_range(self.inner.service.ula), &inside)?;
         // Networks of one project do not overlap unless their owner wants it: two of its VPCs may be connected one day.
         let mut taken = unit.project_subnets(project.id).await?;
         taken.extend(&new.subnets);
+        taken.extend(&inside);
         // A subnet that is allotted takes no destination away from a route; one around it leaves room for subnets.
         let narrow =
             |destination: &&IpNet| destination.prefix_len() >= if destination.addr().is_ipv4() { 22 } else { 64 };

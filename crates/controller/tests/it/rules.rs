@@ -83,6 +83,46 @@ async fn private_networks() {
 }
 
 #[tokio::test]
+async fn private_networks_and_the_inside_of_connections_keep_apart() {
+    let world = World::new().await;
+    let (_node, gateway, made) = world.connected().await;
+    let (controller, operator) = (&world.controller, &world.operator);
+    let network =
+        controller.private_network(operator, REGION, gateway.gateway.private_network_id).await.expect("there");
+    let customer = world.customer(operator, 9).await;
+    let policy = world.policy(operator, true).await;
+    let pair = |ours: Option<&str>| NewBgp {
+        routing_policy_id: Some(policy.id),
+        private_ip: ours.map(net),
+        peer_private_ip: None,
+    };
+    let mut new = new_connection(&gateway, &customer, None);
+    new.bgp_ipv6 = Some(pair(Some("fd99:1::1/126")));
+    controller.create_connection(operator, REGION, new).await.expect("made");
+    let change = PolicyChange { connection: made.connection.id, family: Family::Ipv6, policy: policy.id };
+    let set = controller.set_routing_policy(operator, REGION, change).await.expect("set").connection;
+    let allotted = set.bgp_ipv6.expect("a subnet was allotted").private_ip;
+    let create = async |vpc_id, subnet: IpNet| {
+        let new = NewPrivateNetwork {
+            meta: meta("network"),
+            subnets: vec![subnet],
+            vpc_id: Some(vpc_id),
+            default_route_propagation_enabled: false,
+        };
+        controller.create_private_network(operator, REGION, new).await
+    };
+    let own = IpNet::new_assert(allotted.addr(), 48).trunc();
+    for subnet in [net("fd99:1::/64"), net("fd99:1::/124"), own, IpNet::new_assert(own.addr(), 64)] {
+        let error = create(network.vpc_id, subnet).await.expect_err(&subnet.to_string());
+        assert_eq!(kind(&error), "400 subnets", "{subnet}");
+    }
+    create(network.vpc_id, net("fd99:2::/64")).await.expect("beside them");
+    let other = controller.create_vpc(operator, REGION, NewVpc { meta: meta("other") }).await.expect("made").id;
+    create(other, net("fd99:1::/64")).await.expect("another VPC has no such connection");
+    assert_eq!(kind(&create(other, own).await.expect_err("connections come later")), "400 subnets");
+}
+
+#[tokio::test]
 async fn addresses() {
     let world = World::new().await;
     let network = world.network(&world.operator).await;
