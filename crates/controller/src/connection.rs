@@ -29,7 +29,7 @@ use crate::status::Seen;
 use crate::unit::{Unit, missing_project};
 use crate::{Controller, Result, status};
 
-const CONNECTION: &str = "connection";
+pub(crate) const CONNECTION: &str = "connection";
 
 /// Routes of a connection as its node last reported them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,8 +1,10 @@
 //! A connection's pre-shared key: which it is, and changing it without an outage (system.md §5).
 //!
 //! A changed key is accepted at once; the one before stays accepted for the overlap window, in an envelope of its own, so that it works
-//! whatever becomes of the secret that it came from. Whether the peer has used the new key already is not reported by nodes, so the
-//! change counts as unproven until the window ends.
+//! whatever becomes of the secret that it came from. A change that is sent twice, or made again before the device has followed, takes no
+//! key away within its window: the one that the device has is among them (docs/adr/0018-several-earlier-keys.md).
+
+use std::collections::BTreeSet;
 
 use causeway_model::command::NewMeta;
 use causeway_model::resource::{Caller, Connection, Secret, SecretVersionStatus};
@@ -13,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::access::referenced;
 use crate::audit::{and, changed};
+use crate::connection::CONNECTION;
 use crate::unit::Unit;
 use crate::{Controller, Result, key, secret, status};
 
@@ -70,7 +73,7 @@ impl Controller {
     /// connection with the same revision of the same secret.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Locked`], [`Error::TransientState`].
+    /// [`Error::NotFound`]; [`Error::Locked`] and [`Error::TransientState`], of any connection whose key that is.
     pub async fn renew_psk(
         &self,
         caller: &Caller,
@@ -83,8 +86,15 @@ impl Controller {
         let before = record.connection.clone();
         let (secret_id, revision) = (record.connection.secret_id, record.connection.secret_revision);
         let new = key::psk();
-        let users =
-            if generate_revision { vec![id] } else { unit.connections_with_secret(secret_id, Some(revision)).await? };
+        let (mut users, mut signers) = (vec![id], Vec::new());
+        if !generate_revision {
+            users = unit.connections_with_secret(secret_id, Some(revision)).await?;
+            signers = unit.connections_signing_with(secret_id, Some(revision)).await?;
+        }
+        // What cannot be changed cannot be changed through another connection either.
+        for other in users.iter().chain(&signers).filter(|other| **other != id) {
+            unit.changeable_connection(*other).await?;
+        }
         for user in &users {
             unit.keep_key(*user).await?;
         }
@@ -97,7 +107,6 @@ impl Controller {
         } else {
             let sealed = self.inner.kek.seal(&secret::context(secret_id, revision), &new);
             unit.set_secret_version_data(secret_id, revision, &sealed, now).await?;
-            let signers = unit.connections_signing_with(secret_id, Some(revision)).await?;
             unit.bump_connections(&signers).await?;
         }
         unit.touch(Kind::Secret, secret_id.0, now).await?;
@@ -106,8 +115,19 @@ impl Controller {
         }
         unit.bump_connections(&users).await?;
         let revision = record.connection.secret_revision.to_string();
+        // Their own histories say it too: their devices need the new key as well.
+        let others: BTreeSet<ConnectionId> = users.into_iter().chain(signers).filter(|other| *other != id).collect();
+        for other in &others {
+            let details = [("revision".to_owned(), revision.clone()), ("through".to_owned(), id.to_string())];
+            let project = Some(record.connection.meta.project_id);
+            unit.record(caller, project, now, "renew_psk", CONNECTION, &other.to_string(), &details.into()).await?;
+        }
         // A key in place of the current one changes nothing that may be written down.
-        let details = and(changed(&before, &record.connection), [("revision", revision)]);
+        let mut details = and(changed(&before, &record.connection), [("revision", revision)]);
+        if !others.is_empty() {
+            let others: Vec<String> = others.iter().map(ToString::to_string).collect();
+            details.push(("others", others.join(", ")));
+        }
         unit.finish_connection("renew_psk", id, &details).await
     }
 

@@ -71,7 +71,25 @@ pub(super) async fn renew(session: &mut Session<'_>, wanted: RenewPsk) -> Result
     let target = session.object(&CONNECTION, &text(&connection, "/id")).join("renew-psk");
     let body = json!({"generate_revision": !wanted.in_place});
     let answer = session.send(Method::POST, &target, &body).await?;
-    changed(session, &connection, wanted.wait, answer, "made a new pre-shared key for").await
+    changed(session, &connection, wanted.wait, answer, "made a new pre-shared key for").await?;
+    if wanted.in_place && session.is_table() {
+        name_others(session, &connection).await?;
+    }
+    Ok(())
+}
+
+/// Says which other connections have got the new key with this one: their devices need it too.
+async fn name_others(session: &mut Session<'_>, connection: &Value) -> Result<(), Failure> {
+    let key = |connection: &Value| (text(connection, "/secret_id"), text(connection, "/secret_revision"));
+    let all = session.list(&CONNECTION, &[]).await?;
+    let others =
+        all.iter().filter(|other| key(other) == key(connection) && text(other, "/id") != text(connection, "/id"));
+    let others: Vec<String> = others.map(label).collect();
+    if !others.is_empty() {
+        let text = format!("the new key is also that of {}: configure it on their devices too", others.join(", "));
+        session.console.warn(&printable(&text));
+    }
+    Ok(())
 }
 
 pub(super) async fn change(session: &mut Session<'_>, wanted: ChangePsk) -> Result<(), Failure> {
