@@ -20,7 +20,7 @@ use crate::access::Intent::{self, Read, Write};
 use crate::access::{checked, paging, referenced, scope};
 use crate::audit::{self, and, gone, made};
 use crate::customer::own_address;
-use crate::gateway::{GATEWAY, changeable, changeable_on, may_lock};
+use crate::gateway::{GATEWAY, changeable, changeable_on, may_lock, open};
 use crate::interconnect::{self, Pair};
 use crate::options::agree;
 use crate::psk::KeyFields;
@@ -123,14 +123,21 @@ const fn policy_field(family: Family) -> &'static str {
 impl Unit<'_> {
     /// A connection that the caller may change now.
     pub(crate) async fn changeable_connection(&mut self, id: ConnectionId) -> Result<ConnectionRecord> {
+        let (record, gateway) = self.open_connection(id).await?;
+        changeable(self, &gateway, CONNECTION, id).await?;
+        Ok(record)
+    }
+
+    /// A connection whose name and tags the caller may change now, whatever its node is like, and its gateway.
+    async fn open_connection(&mut self, id: ConnectionId) -> Result<(ConnectionRecord, GatewayRecord)> {
         let caller = self.caller;
         let record = find(self, caller, Write, id).await?;
         if record.connection.locked {
             return Err(Error::Locked { resource: CONNECTION, id: id.to_string() });
         }
         let gateway = gateway_of(self, &record).await?;
-        changeable(self, &gateway, CONNECTION, id).await?;
-        Ok(record)
+        open(&gateway, CONNECTION, id)?;
+        Ok((record, gateway))
     }
 
     /// Ends a use case on a connection and answers what has become of it.
@@ -392,7 +399,7 @@ impl Controller {
         change: ConnectionChange,
     ) -> Result<ConnectionStatuses> {
         let mut unit = self.unit(caller, region).await?;
-        let mut record = unit.changeable_connection(id).await?;
+        let (mut record, gateway) = unit.open_connection(id).await?;
         let old = record.connection.clone();
         let connection = &mut record.connection;
         connection.initiation_policy = change.initiation_policy.unwrap_or(connection.initiation_policy);
@@ -404,6 +411,9 @@ impl Controller {
         }
         unit.other_key(connection, change.secret_id, change.secret_revision).await?;
         let changed = *connection != old;
+        if changed {
+            changeable(&mut unit, &gateway, CONNECTION, id).await?;
+        }
         unit.rename(Kind::Connection, id.0, &mut connection.meta, change.rename).await?;
         if changed {
             let tunnels = unit.tunnels(id).await?;

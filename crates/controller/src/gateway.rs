@@ -32,7 +32,19 @@ fn in_use(help: impl Into<String>) -> Error {
     Error::PreconditionFailed { precondition: "resource_still_in_use", help: help.into() }
 }
 
-/// Refuses changes of what support has locked (423) and of what runs on a node that cannot take them (409, system.md §3).
+/// Refuses changes of what support has locked (423) or is being deleted (409): no name nor tag of it either.
+pub(crate) fn open(record: &GatewayRecord, resource: &'static str, id: impl ToString) -> Result<()> {
+    if record.gateway.locked {
+        return Err(Error::Locked { resource, id: id.to_string() });
+    }
+    if record.gateway.deleting_since.is_some() {
+        let current_state = "deprovisioning".to_owned();
+        return Err(Error::TransientState { resource: GATEWAY, id: record.gateway.id.to_string(), current_state });
+    }
+    Ok(())
+}
+
+/// Refuses what [`open`] refuses, and changes of what runs on a node that cannot take them (409, system.md §3).
 pub(crate) async fn changeable(
     reader: &mut Reader,
     record: &GatewayRecord,
@@ -50,13 +62,7 @@ pub(crate) fn changeable_on(
     resource: &'static str,
     id: impl ToString,
 ) -> Result<()> {
-    if record.gateway.locked {
-        return Err(Error::Locked { resource, id: id.to_string() });
-    }
-    if record.gateway.deleting_since.is_some() {
-        let current_state = "deprovisioning".to_owned();
-        return Err(Error::TransientState { resource: GATEWAY, id: record.gateway.id.to_string(), current_state });
-    }
+    open(record, resource, id.to_string())?;
     if node.is_some_and(|node| node.state == NodeState::KeepaliveFail) {
         let current_state = "keepalive_fail".to_owned();
         return Err(Error::TransientState { resource, id: id.to_string(), current_state });
