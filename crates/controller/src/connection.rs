@@ -507,11 +507,11 @@ impl Controller {
         unit.finish_change("set_routing_policy", &record.connection).await
     }
 
-    /// Takes its policy from the session of a family: the session ends, its subnet stays reserved.
+    /// Takes its policy from the session of a family: the session ends, its subnet stays reserved. Nothing happens where none is attached,
+    /// since a client may send the same again.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::InvalidArguments`] if another policy or none is attached, [`Error::Locked`],
-    /// [`Error::TransientState`].
+    /// [`Error::NotFound`], [`Error::InvalidArguments`] if another policy is attached, [`Error::Locked`], [`Error::TransientState`].
     pub async fn detach_routing_policy(
         &self,
         caller: &Caller,
@@ -521,19 +521,20 @@ impl Controller {
         let PolicyChange { connection: id, family, policy: policy_id } = change;
         let mut unit = self.unit(caller, region).await?;
         let record = unit.changeable_connection(id).await?;
-        unit.policy(record.connection.meta.project_id, policy_id).await?;
-        let attached = record.connection.bgp(family).and_then(|session| session.routing_policy_id);
-        if attached != Some(policy_id) {
-            let help = attached.map_or_else(
-                || format!("no policy is attached for {family}"),
-                |attached| format!("the policy attached for {family} is {attached}"),
-            );
-            return Err(Error::constraint(policy_field(family), help));
+        let policy = unit.policy(record.connection.meta.project_id, policy_id).await?;
+        if Family::from_is_ipv6(policy.is_ipv6) != family {
+            return Err(Error::constraint(policy_field(family), format!("this policy is not for {family}")));
         }
-        let now = unit.now;
-        unit.set_session_policy(id, family, None).await?;
-        unit.touch(Kind::Connection, id.0, now).await?;
-        unit.bump_connections(&[id]).await?;
+        if let Some(attached) = record.connection.bgp(family).and_then(|session| session.routing_policy_id) {
+            if attached != policy_id {
+                let help = format!("the policy attached for {family} is {attached}");
+                return Err(Error::constraint(policy_field(family), help));
+            }
+            let now = unit.now;
+            unit.set_session_policy(id, family, None).await?;
+            unit.touch(Kind::Connection, id.0, now).await?;
+            unit.bump_connections(&[id]).await?;
+        }
         unit.finish_change("detach_routing_policy", &record.connection).await
     }
 

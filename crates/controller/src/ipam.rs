@@ -303,7 +303,8 @@ impl Controller {
         }
     }
 
-    /// Attaches an address of a Private Network to something of the tenant's.
+    /// Attaches an address of a Private Network to something of the tenant's. What is attached already stays so, since a client may send the
+    /// same again.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::InvalidArguments`], [`Error::PreconditionFailed`] if something uses it.
@@ -313,19 +314,24 @@ impl Controller {
         if matches!(ip.source, IpSource::Zonal(_)) {
             return Err(Error::constraint("resource", NOT_PRIVATE));
         }
-        if let Some(user) = &ip.resource {
-            let help = format!("the address is attached to {} {}; detach it first, or move it", user.kind, user.id);
-            return Err(Error::PreconditionFailed { precondition: "resource_still_in_use", help });
+        let (now, resource, before) = (unit.now, custom(id, resource), ip.clone());
+        match &ip.resource {
+            Some(user) if *user == resource => {}
+            Some(user) => {
+                let help = format!("the address is attached to {} {}; detach it first, or move it", user.kind, user.id);
+                return Err(Error::PreconditionFailed { precondition: "resource_still_in_use", help });
+            }
+            None => {
+                unit.attach_ip(id, &resource, now).await?;
+                (ip.resource, ip.updated_at) = (Some(resource), now);
+            }
         }
-        let (now, resource) = (unit.now, custom(id, resource));
-        unit.attach_ip(id, &resource, now).await?;
-        let before = ip.clone();
-        (ip.resource, ip.updated_at) = (Some(resource), now);
         unit.finish("attach", IP, id, &changed(&before, &ip)).await?;
         Ok(ip)
     }
 
-    /// Detaches an address from the tenant's resource that `from` says, and attaches it to `to` in the same step.
+    /// Detaches an address from the tenant's resource that `from` says, and attaches it to `to` in the same step. Nothing happens where that
+    /// is so already, since a client may send the same again.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::InvalidArguments`] if `from` is not what uses it, [`Error::PreconditionFailed`] if a route leads through
@@ -340,34 +346,36 @@ impl Controller {
     ) -> Result<Ip> {
         let mut unit = self.unit(caller, region).await?;
         let mut ip = find_ip(&mut unit, caller, Write, id).await?;
-        match &ip.resource {
-            None => return Err(Error::constraint(field, "the address is attached to nothing")),
-            Some(user) if user.kind != CUSTOM => {
-                let help = format!("the address is attached to {} {}, which keeps it", user.kind, user.id);
-                return Err(Error::PreconditionFailed { precondition: "resource_still_in_use", help });
+        let action = if to.is_some() { "move" } else { "detach" };
+        let (now, before, wished) = (unit.now, ip.clone(), to.map(|to| custom(id, to)));
+        if ip.resource != wished {
+            held_by(&ip, field, &from)?;
+            match &wished {
+                Some(resource) => unit.attach_ip(id, resource, now).await?,
+                None => {
+                    unit.no_next_hop(id).await?;
+                    unit.detach_ip(id, now).await?;
+                }
             }
-            Some(user) if user.mac_address.as_ref() != Some(&from.mac_address) => {
-                let help = format!("the address is not attached to {}", from.mac_address);
-                return Err(Error::constraint(format!("{field}.mac_address"), help));
-            }
-            Some(_) => {}
+            (ip.resource, ip.updated_at) = (wished, now);
         }
-        let now = unit.now;
-        let (action, resource) = match to {
-            Some(to) => {
-                let resource = custom(id, to);
-                unit.attach_ip(id, &resource, now).await?;
-                ("move", Some(resource))
-            }
-            None => {
-                unit.no_next_hop(id).await?;
-                unit.detach_ip(id, now).await?;
-                ("detach", None)
-            }
-        };
-        let before = ip.clone();
-        (ip.resource, ip.updated_at) = (resource, now);
         unit.finish(action, IP, id, &changed(&before, &ip)).await?;
         Ok(ip)
+    }
+}
+
+/// Refuses to take an address away from anything but the tenant's resource that `from`, of `field` in the request, says.
+fn held_by(ip: &Ip, field: &str, from: &CustomResource) -> Result<()> {
+    match &ip.resource {
+        None => Err(Error::constraint(field, "the address is attached to nothing")),
+        Some(user) if user.kind != CUSTOM => {
+            let help = format!("the address is attached to {} {}, which keeps it", user.kind, user.id);
+            Err(Error::PreconditionFailed { precondition: "resource_still_in_use", help })
+        }
+        Some(user) if user.mac_address.as_ref() != Some(&from.mac_address) => {
+            let help = format!("the address is not attached to {}", from.mac_address);
+            Err(Error::constraint(format!("{field}.mac_address"), help))
+        }
+        Some(_) => Ok(()),
     }
 }

@@ -513,15 +513,18 @@ async fn addresses_are_attached_moved_and_detached() {
     assert_eq!(kind(&attach(ip.id, other).await.expect_err("in use")), "412 resource_still_in_use");
     assert_eq!(kind(&transfer(other, None).await.expect_err("not that one")), "400 from_resource.mac_address");
     world.route(to("10.9.0.0/16", network.vpc_id, Some(ip.id.0), None)).await.expect("made");
+    assert_eq!(attach(ip.id, MAC).await.expect("the answer was lost"), ip);
     let moved = transfer(MAC, Some(other)).await.expect("moved, since the route leads to the address all the same");
-    assert_eq!(moved.resource.expect("attached").mac_address.as_deref(), Some(other));
+    assert_eq!(moved.resource.as_ref().expect("attached").mac_address.as_deref(), Some(other));
+    assert_eq!(transfer(MAC, Some(other)).await.expect("the answer was lost"), moved);
     assert_eq!(kind(&transfer(other, None).await.expect_err("a route needs it")), "412 resource_still_in_use");
     let routes = world.routes(&list(), &RouteFilter { resource: Some(ip.id.0), ..RouteFilter::default() }).await;
     let id = routes[0].route.id.expect("a custom route");
     controller.delete_route(operator, REGION, id).await.expect("deleted");
     let loose = transfer(other, None).await.expect("detached");
     assert_eq!(loose.resource, None);
-    assert_eq!(kind(&transfer(other, None).await.expect_err("attached to nothing")), "400 from_resource");
+    assert_eq!(transfer(other, None).await.expect("the answer was lost").updated_at, loose.updated_at);
+    assert_eq!(kind(&transfer(other, Some(MAC)).await.expect_err("attached to nothing")), "400 from_resource");
     assert_eq!(attach(ip.id, MAC).await.expect("attached").resource.expect("attached").id, ip.id.0);
 
     let gateway = world.gateway(operator, &network).await;
