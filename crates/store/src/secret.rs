@@ -361,15 +361,15 @@ impl Writer {
         Ok(())
     }
 
-    /// Removes the secrets that were made for a connection, which has to be gone. One that another connection uses stays and is the
-    /// tenant's own from now on.
+    /// Removes the secrets that were made for a connection, which has to be gone. One that is protected or that another connection uses stays
+    /// and is the tenant's own from now on.
     ///
     /// # Errors
     /// If the database fails.
     pub async fn delete_owned_secrets(&mut self, connection: ConnectionId) -> Result<()> {
         for sql in [
             "UPDATE secret SET owner_connection = NULL WHERE owner_connection = ? \
-             AND EXISTS (SELECT 1 FROM connection WHERE secret_id = secret.id OR md5_secret_id = secret.id)",
+             AND (protected OR EXISTS (SELECT 1 FROM connection WHERE secret_id = secret.id OR md5_secret_id = secret.id))",
             "DELETE FROM tag WHERE owner IN (SELECT id FROM secret WHERE owner_connection = ?)",
             "DELETE FROM secret WHERE owner_connection = ?",
         ] {

@@ -16,3 +16,4 @@ mod retries;
 mod routing;
 mod rules;
 mod webhooks;
+mod secrets;
