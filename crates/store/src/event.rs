@@ -19,7 +19,7 @@ pub struct ObjectEvent {
     pub kind: String,
     /// The new status, `IPv4 up`, `IPv4 routes`, `IPv4 flapping`, or what was done.
     pub subject: String,
-    /// The access key of whoever did it.
+    /// The access key of whoever did it; `support` or `operator` for the operator's people.
     pub actor: Option<String>,
     /// Why.
     pub reason: Option<Reason>,

@@ -41,7 +41,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use causeway_model::resource::Caller;
+use causeway_model::resource::{Caller, Role};
 use causeway_model::{Error, ProjectId, Timestamp};
 use futures_util::TryStreamExt as _;
 use sqlx::sqlite::{
@@ -300,6 +300,18 @@ impl Reader {
     }
 }
 
+/// The detail of a change that its audit record alone has. An object's history is its tenant's to read; why support has locked it is not.
+const AUDIT_ONLY: &str = "reason";
+
+/// Whom the history of an object of `project` says to have changed it. Who of the operator's people it was, its audit record says.
+fn actor(caller: &Caller, project: Option<ProjectId>) -> &str {
+    match caller.role {
+        Role::Support => "support",
+        Role::Operator if project != Some(caller.project_id) => "operator",
+        _ => &caller.access_key,
+    }
+}
+
 /// The transaction that writes. Everything that a [`Reader`] does, it does too, and sees its own changes.
 pub struct Writer {
     reader: Reader,
@@ -386,8 +398,10 @@ impl Writer {
         // What is deleted at once has no history any more.
         let kept = matches!(resource, "vpn_gateway" | "link") || resource == "connection" && action != "delete";
         if kept && let Ok(id) = resource_id.parse() {
-            let actor = Some(caller.access_key.as_str());
-            self.insert_object_event(id, now, ("change", action), (actor, None), details).await?;
+            let actor = Some(actor(caller, project));
+            let mut told = details.clone();
+            told.retain(|name, _| name != AUDIT_ONLY);
+            self.insert_object_event(id, now, ("change", action), (actor, None), &told).await?;
         }
         self.emit(now, resource, action, resource_id).await
     }

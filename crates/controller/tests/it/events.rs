@@ -1,12 +1,12 @@
 //! The history of objects.
 
-use causeway_controller::{EventQuery, ObjectEvent};
+use causeway_controller::{AuditFilter, EventQuery, ObjectEvent};
 use causeway_model::observed::{IkeFacts, ReceivedRoute, RouteDecision};
 use causeway_model::resource::Role;
 use causeway_model::status::ConnectionStatus;
 use causeway_model::{Fault, ReasonCode, Timestamp};
 
-use crate::harness::{REGION, World, acknowledgement, kind, until};
+use crate::harness::{REGION, World, acknowledgement, kind, list, until};
 
 const ALL: EventQuery = EventQuery { after: None, before: None, limit: 200 };
 
@@ -62,8 +62,42 @@ async fn what_happened_is_told_newest_first_and_bounded() {
     let events = controller.connection_events(operator, REGION, id, &ALL).await.expect("listed");
     let locked = events.iter().find(|event| event.subject == "locked").expect("told");
     assert_eq!(locked.reason.as_ref().map(|reason| reason.code), Some(ReasonCode::Locked));
-    let change = events.iter().find(|event| event.subject == "lock").expect("told");
-    assert_eq!(change.details.get("reason").map(String::as_str), Some("abuse"));
+}
+
+/// What a tenant reads of a lock says neither why nor who of the operator's people it was; the audit trail says both.
+#[tokio::test]
+async fn a_locks_reason_and_author_are_in_the_audit_trail_only() {
+    const WHY: &str = "reported to the police";
+    let world = World::new().await;
+    let (_node, gateway, connection) = world.connected().await;
+    let controller = &world.controller;
+    let (gateway, id) = (gateway.gateway.id, connection.connection.id);
+    let tenant = world.caller(Role::Tenant, world.operator.project_id).await;
+    let support = world.caller(Role::Support, world.tenant().await.project_id).await;
+    let elsewhere = world.caller(Role::Operator, world.tenant().await.project_id).await;
+    for (author, shown) in [(&support, "support"), (&elsewhere, "operator")] {
+        for reason in [Some(WHY.to_owned()), None] {
+            controller.set_vpn_gateway_locked(author, REGION, gateway, reason.clone()).await.expect("done");
+            controller.set_connection_locked(author, REGION, id, reason).await.expect("done");
+        }
+        let of_connection = controller.connection_events(&tenant, REGION, id, &ALL).await.expect("listed");
+        let of_gateway = controller.vpn_gateway_events(&tenant, REGION, gateway, &ALL).await.expect("listed");
+        for events in [of_connection, of_gateway] {
+            for action in ["lock", "unlock"] {
+                let event = events.iter().find(|event| event.subject == action).expect("told");
+                assert_eq!(event.actor.as_deref(), Some(shown), "{action}");
+            }
+            let told = format!("{events:?}");
+            assert!(!told.contains(WHY) && !told.contains(&author.access_key), "{told}");
+        }
+        for object in [gateway.to_string(), id.to_string()] {
+            let filter =
+                AuditFilter { resource_id: Some(object), action: Some("lock".into()), ..AuditFilter::default() };
+            let records = controller.audit_records(&world.operator, &list(), &filter).await.expect("listed").items;
+            let record = records.iter().find(|record| record.access_key == author.access_key).expect("recorded");
+            assert_eq!(record.details["reason"], WHY);
+        }
+    }
 }
 
 fn received(prefix: &str) -> ReceivedRoute {

@@ -13,7 +13,7 @@ documents! {
 /// Something that happened to an object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EventDocument {
-    /// The access key of whoever did it; null: the platform, or the device.
+    /// The access key of whoever did it; `support` or `operator`: the operator's people; null: the platform, or the device.
     pub actor: Option<String>,
     /// When.
     pub at: Time,
