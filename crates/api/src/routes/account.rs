@@ -83,6 +83,7 @@ async fn api_key(call: Call) -> Answer {
         deletable: false,
         managed: false,
         creation_ip: "",
+        application_id: key.project_id,
     })
 }
 

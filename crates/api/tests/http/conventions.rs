@@ -232,6 +232,8 @@ async fn around_the_vpn() {
     assert_eq!(key["access_key"], service.access_key.as_str());
     assert_eq!(key["default_project_id"], service.project_id.as_str());
     assert!(key["secret_key"].is_null());
+    // One of `application_id` and `user_id` is there.
+    assert_eq!((key["application_id"].as_str(), key.get("user_id")), (Some(service.project_id.as_str()), None));
 }
 
 #[tokio::test]

@@ -53,6 +53,8 @@ pub struct ApiKeyDocument {
     pub managed: bool,
     /// Not kept, so empty.
     pub creation_ip: &'static str,
+    /// What the key belongs to. There are no applications of IAM's here: the id is that of the key's project.
+    pub application_id: ProjectId,
 }
 }
 
