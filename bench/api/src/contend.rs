@@ -173,7 +173,7 @@ impl Contender {
             32..34 => self.delete(Kind::Ip).await,
             34..36 => self.set_policy().await,
             36 => self.detach_policy().await,
-            37 => self.connection("renew key", "POST", "/renew-psk", &json!({})).await,
+            37 => self.renew().await,
             38 => self.rename().await,
             _ => self.connection("switch propagation", "POST", "/disable-route-propagation", &json!({})).await,
         }
@@ -296,6 +296,11 @@ impl Contender {
     async fn detach_policy(&mut self) -> Result<()> {
         let Some(policy) = self.any(Kind::Policy) else { return Ok(()) };
         self.connection("detach policy", "POST", "/detach-routing-policy", &json!({"routing_policy_v4": policy})).await
+    }
+
+    async fn renew(&mut self) -> Result<()> {
+        let body = json!({"generate_revision": self.dice.below(2) == 0});
+        self.connection("renew key", "POST", "/renew-psk", &body).await
     }
 
     async fn rename(&mut self) -> Result<()> {

@@ -45,7 +45,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const TESTS_MAY_USE: &[(&str, &[&str])] = &[
     ("ike", &["esp", "netsim"]),
     ("bgp", &["netsim"]),
-    ("api", &["crypto", "fleet", "store"]),
+    ("api", &["crypto", "fleet", "load", "store"]),
     ("lab", &["device", "model"]),
 ];
 

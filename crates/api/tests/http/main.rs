@@ -3,6 +3,7 @@
 mod around;
 mod audit;
 mod connections;
+mod contend;
 mod conventions;
 mod explanation;
 mod extension;

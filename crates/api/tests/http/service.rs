@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
-use causeway_api::{ApiConfig, RateLimits};
+use causeway_api::{ApiConfig, Rate, RateLimits};
 use causeway_controller::{Controller, Settings, ZoneSettings};
 use causeway_crypto::SystemEntropy;
 use causeway_crypto::envelope::Kek;
@@ -96,16 +96,25 @@ impl Service {
         Self::start_with(Duration::ZERO, RateLimits::default(), facts).await
     }
 
+    /// With public addresses for many gateways, and without limits on requests.
+    pub(crate) async fn start_roomy() -> Self {
+        let none = Rate { per_second: 0, burst: 0 };
+        let limits = RateLimits { per_key: none, per_address: none };
+        Self::start_over(["198.18.0.0/16", "2001:db8:0:1::/64"], Duration::ZERO, limits, idle).await
+    }
+
     async fn start_with(delay: Duration, limits: RateLimits, facts: Facts) -> Self {
+        Self::start_over(["192.0.2.0/28", "2001:db8:0:1::/64"], delay, limits, facts).await
+    }
+
+    async fn start_over(pools: [&str; 2], delay: Duration, limits: RateLimits, facts: Facts) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let store = Store::open(&directory.path().join("causeway.db")).await.expect("a store");
         let settings = Settings {
             region: "fr-par".to_owned(),
             zones: vec![ZoneSettings {
                 name: "fr-par-1".to_owned(),
-                public_pools: ["192.0.2.0/28", "2001:db8:0:1::/64"]
-                    .map(|pool| pool.parse().expect("a prefix"))
-                    .to_vec(),
+                public_pools: pools.map(|pool| pool.parse().expect("a prefix")).to_vec(),
             }],
             provider_asn: 12876,
             support_contact: None,
