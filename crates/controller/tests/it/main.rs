@@ -15,5 +15,5 @@ mod options;
 mod retries;
 mod routing;
 mod rules;
-mod webhooks;
 mod secrets;
+mod webhooks;
