@@ -2,7 +2,7 @@
 //!
 //! A changed key is accepted at once; the one before stays accepted for the overlap window, in an envelope of its own, so that it works
 //! whatever becomes of the secret that it came from. A change that is sent twice, or made again before the device has followed, takes no
-//! key away within its window: the one that the device has is among them (docs/adr/0018-several-earlier-keys.md).
+//! key away within its window: the one that the device has is among them (docs/adr/0020-several-earlier-keys.md).
 
 use std::collections::BTreeSet;
 
