@@ -23,6 +23,9 @@ use crate::datadir::DataDir;
 /// The node gets this long to close its tunnels in order.
 const NODE_PATIENCE: Duration = Duration::from_secs(15);
 
+/// Where the authorities are that this machine trusts, unless `SSL_CERT_FILE` names another file.
+const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
 /// The database's name in the data directory.
 const DATABASE: &str = "causeway.db";
 
@@ -66,9 +69,13 @@ pub(crate) async fn serve(
         causeway_api::router(controller.clone(), api_config),
         shutdown.clone().cancelled_owned(),
     ));
+    let notify = start_notify(&controller, environment);
     say(&format!("serving {url}; clients: . {}", environment_file.display()))?;
     let ended = until_ended(node, &shutdown).await;
     shutdown.cancel();
+    if let Some(notify) = notify {
+        notify.abort();
+    }
     let api = api.await.context("the API's task failed")?;
     controller.close().await;
     ended?;
@@ -118,6 +125,19 @@ async fn until_ended(node: Option<JoinHandle<anyhow::Result<()>>>, shutdown: &Ca
             }
         }
         result = &mut node => result.context("the node's task failed")?,
+    }
+}
+
+/// Sends what webhooks are told. Without certificate authorities nothing can be sent, and the rest works.
+fn start_notify(controller: &Controller, environment: &BTreeMap<String, String>) -> Option<JoinHandle<()>> {
+    let authorities = environment.get("SSL_CERT_FILE").filter(|path| !path.is_empty());
+    let authorities = Path::new(authorities.map_or(AUTHORITIES, String::as_str));
+    match causeway_notify::spawn(controller.clone(), authorities) {
+        Ok(task) => Some(task),
+        Err(error) => {
+            tracing::warn!(%error, "webhooks are not sent; install ca-certificates or set SSL_CERT_FILE, and start again");
+            None
+        }
     }
 }
 

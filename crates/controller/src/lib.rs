@@ -239,6 +239,12 @@ impl Controller {
         self.inner.store.close().await;
     }
 
+    /// What the control plane's clock says.
+    #[must_use]
+    pub fn time(&self) -> Timestamp {
+        self.now()
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.inner.clock.now()
     }

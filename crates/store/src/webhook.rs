@@ -125,14 +125,15 @@ impl Reader {
         Ok((rows.iter().map(delivery).collect::<Result<_>>()?, total))
     }
 
-    /// Deliveries that are to be tried now, the longest due first.
+    /// Deliveries that are to be tried now, of each webhook the oldest, the longest due first.
     ///
     /// # Errors
     /// If the database fails.
     pub async fn due_deliveries(&mut self, now: Timestamp, limit: u32) -> Result<Vec<DueDelivery>> {
         let rows = sqlx::query(
             "SELECT webhook_delivery.*, project_id, partner_id, url, events, secret, webhook.created_at AS webhook_created_at \
-             FROM webhook_delivery JOIN webhook ON webhook.id = webhook_id WHERE next_at <= ? ORDER BY next_at LIMIT ?",
+             FROM webhook_delivery JOIN webhook ON webhook.id = webhook_id WHERE webhook_delivery.seq IN ( \
+             SELECT min(seq) FROM webhook_delivery WHERE next_at <= ? GROUP BY webhook_id) ORDER BY next_at LIMIT ?",
         )
         .bind(now.0)
         .bind(limit)

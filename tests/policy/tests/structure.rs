@@ -32,12 +32,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // Services.
     ("controller", &["crypto", "device", "fleet", "model", "store"]),
     ("api", &["controller", "model", "wire"]),
+    ("notify", &["controller", "model"]),
     ("node", &["bgp", "crypto", "datapath", "esp", "fleet", "ike", "linux", "model", "tun"]),
     // Programs. The lab and the load know the product only from outside.
     ("lab", &[]),
     ("load", &[]),
     ("cli", &[]),
-    ("causeway", &["api", "cli", "controller", "crypto", "fleet", "lab", "model", "node", "store"]),
+    ("causeway", &["api", "cli", "controller", "crypto", "fleet", "lab", "model", "node", "notify", "store"]),
     ("policy", &[]),
 ];
 
@@ -46,6 +47,7 @@ const TESTS_MAY_USE: &[(&str, &[&str])] = &[
     ("ike", &["esp", "netsim"]),
     ("bgp", &["netsim"]),
     ("api", &["crypto", "fleet", "load", "store"]),
+    ("notify", &["crypto", "store"]),
     ("lab", &["device", "model"]),
 ];
 
