@@ -85,6 +85,7 @@ fn assemble(controller: Controller, config: ApiConfig) -> (Router, Vec<Operation
         .merge(routes::operator::routes())
         .merge(routes::options::routes())
         .merge(routes::partner::routes())
+        .merge(routes::webhook::routes())
         .merge(routes::routing::routes())
         .merge(routes::s2s::routes())
         .merge(routes::secret::routes())

@@ -120,7 +120,8 @@ impl Sender {
         // The very addresses that were judged are connected to: a second look at the name could say something else.
         let allowed: Vec<SocketAddr> =
             resolved.filter(|address| outgoing.rules.allow(address.ip())).take(ADDRESSES).collect();
-        let mut failure = "it resolves to no address that webhooks may lead to; an operator can allow its network".to_owned();
+        let mut failure =
+            "it resolves to no address that webhooks may lead to; an operator can allow its network".to_owned();
         for address in allowed {
             match TcpStream::connect(address).await {
                 Ok(socket) => return self.wrap(outgoing, socket).await.map_err(|error| format!("TLS: {error}")),

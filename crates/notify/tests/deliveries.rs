@@ -6,7 +6,9 @@ use std::time::Duration;
 use causeway_controller::{Controller, Settings, WebhookRules, ZoneSettings};
 use causeway_crypto::envelope::Kek;
 use causeway_crypto::hmac_sha256;
-use causeway_model::command::{ListQuery, NewPartner, NewPop, NewPort, NewWebhook, OrderField, PartnerFields, PopFields};
+use causeway_model::command::{
+    ListQuery, NewPartner, NewPop, NewPort, NewWebhook, OrderField, PartnerFields, PopFields,
+};
 use causeway_model::command::{NewLink, NewMeta};
 use causeway_model::resource::{Caller, LinkBandwidth, PortAttachment, PortOwner, WebhookDelivery};
 use causeway_model::{PartnerId, PopId, WebhookId};

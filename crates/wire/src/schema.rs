@@ -13,7 +13,7 @@ use causeway_model::status::{
 use causeway_model::suite::{DhGroup, Encryption, Integrity};
 use causeway_model::{
     ConnectionId, CustomerGatewayId, DedicatedConnectionId, Family, IpId, LinkId, NodeId, OrganizationId, PartnerId,
-    PopId, PortId, PrivateNetworkId, ProjectId, RoutingPolicyId, SecretId, SubnetId, VpcId, VpnGatewayId,
+    PopId, PortId, PrivateNetworkId, ProjectId, RoutingPolicyId, SecretId, SubnetId, VpcId, VpnGatewayId, WebhookId,
 };
 use ipnet::IpNet;
 use serde_json::{Map, Value, json};
@@ -139,7 +139,7 @@ macro_rules! schemas {
 
 schemas!(
     ConnectionId, CustomerGatewayId, DedicatedConnectionId, IpId, LinkId, NodeId, OrganizationId, PartnerId, PopId,
-    PortId, PrivateNetworkId, ProjectId, RoutingPolicyId, SecretId, SubnetId, VpcId, VpnGatewayId, Uuid => json!({"type": "string", "format": "uuid"})
+    PortId, PrivateNetworkId, ProjectId, RoutingPolicyId, SecretId, SubnetId, VpcId, VpnGatewayId, WebhookId, Uuid => json!({"type": "string", "format": "uuid"})
 );
 schemas!(String, &'static str, Zeroizing<String> => json!({"type": "string"}));
 schemas!(IpAddr => json!({"type": "string", "description": "An IP address."}));

@@ -16,6 +16,7 @@ pub(crate) mod secret;
 pub(crate) mod table;
 pub(crate) mod usage;
 pub(crate) mod vpc;
+pub(crate) mod webhook;
 
 use causeway_model::command::{ListQuery, Page};
 use causeway_wire::document::List;

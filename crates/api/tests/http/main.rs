@@ -8,6 +8,7 @@ mod conventions;
 mod explanation;
 mod extension;
 mod interlink;
+mod offer;
 mod openapi;
 mod operator;
 mod overload;

@@ -3,6 +3,7 @@
 pub(crate) mod acl;
 pub(crate) mod audit;
 pub(crate) mod catalogue;
+pub(crate) mod catalogue_file;
 pub(crate) mod connection;
 pub(crate) mod customer;
 pub(crate) mod events;
@@ -120,6 +121,8 @@ groups! {
     Port: interlink::PortAction,
     /// Bandwidths that links can be ordered with, and their prices; operators only
     LinkBandwidth: interlink::BandwidthAction,
+    /// InterLink's whole catalogue as one file; operators only
+    Catalogue: catalogue_file::Action,
     /// Audit records: who did what, and when; operators only
     Audit: audit::Action,
     /// Settings of the whole service; operators only

@@ -16,6 +16,7 @@ pub mod s2s;
 pub mod secret;
 pub mod usage;
 pub mod vpc;
+pub mod webhook;
 
 use causeway_model::Timestamp;
 use serde::ser::SerializeMap;

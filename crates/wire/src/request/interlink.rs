@@ -120,24 +120,7 @@ impl Body {
     /// # Errors
     /// Every invalid field.
     pub fn new_pop(&self) -> Result<NewPop, Error> {
-        self.read(|fields| {
-            let name = fields.required("name", fields.name(), "give a name of 1 to 255 characters").unwrap_or_default();
-            let text = |name: &str| fields.bounded_text(name, MAX_DESCRIPTION).unwrap_or_default();
-            let display_name = text("display_name");
-            NewPop {
-                id: fields.id("id"),
-                fields: PopFields {
-                    display_name: if display_name.is_empty() { name.clone() } else { display_name },
-                    city: text("city"),
-                    address: text("address"),
-                    hosting_provider_name: text("hosting_provider_name"),
-                    logo_url: text("logo_url"),
-                    link_bandwidths_mbps: sizes(fields).unwrap_or_default(),
-                    capacity_mbps: megabits(fields, "capacity_mbps"),
-                    name,
-                },
-            }
-        })
+        self.read(new_pop)
     }
 
     /// Update a PoP.
@@ -168,23 +151,7 @@ impl Body {
     /// # Errors
     /// Every invalid field.
     pub fn new_partner(&self) -> Result<NewPartner, Error> {
-        self.read(|fields| {
-            let name = fields.required("name", fields.name(), "give a name of 1 to 255 characters");
-            let asn = fields.required("asn", asn(fields), "give the AS number of the partner's end of links");
-            let text = |name: &str| fields.bounded_text(name, MAX_DESCRIPTION).unwrap_or_default();
-            NewPartner {
-                id: fields.id("id"),
-                fields: PartnerFields {
-                    name: name.unwrap_or_default(),
-                    contact_email: text("contact_email"),
-                    logo_url: text("logo_url"),
-                    portal_url: text("portal_url"),
-                    asn: asn.unwrap_or_default(),
-                    l3_connectivity: fields.boolean("l3_connectivity").unwrap_or(false),
-                    notify: fields.boolean("notify").unwrap_or(false),
-                },
-            }
-        })
+        self.read(new_partner)
     }
 
     /// Update a partner.
@@ -292,12 +259,49 @@ impl Body {
     }
 }
 
+pub(super) fn new_pop(fields: &Fields<'_>) -> NewPop {
+    let name = fields.required("name", fields.name(), "give a name of 1 to 255 characters").unwrap_or_default();
+    let text = |name: &str| fields.bounded_text(name, MAX_DESCRIPTION).unwrap_or_default();
+    let display_name = text("display_name");
+    NewPop {
+        id: fields.id("id"),
+        fields: PopFields {
+            display_name: if display_name.is_empty() { name.clone() } else { display_name },
+            city: text("city"),
+            address: text("address"),
+            hosting_provider_name: text("hosting_provider_name"),
+            logo_url: text("logo_url"),
+            link_bandwidths_mbps: sizes(fields).unwrap_or_default(),
+            capacity_mbps: megabits(fields, "capacity_mbps"),
+            name,
+        },
+    }
+}
+
+pub(super) fn new_partner(fields: &Fields<'_>) -> NewPartner {
+    let name = fields.required("name", fields.name(), "give a name of 1 to 255 characters");
+    let asn = fields.required("asn", asn(fields), "give the AS number of the partner's end of links");
+    let text = |name: &str| fields.bounded_text(name, MAX_DESCRIPTION).unwrap_or_default();
+    NewPartner {
+        id: fields.id("id"),
+        fields: PartnerFields {
+            name: name.unwrap_or_default(),
+            contact_email: text("contact_email"),
+            logo_url: text("logo_url"),
+            portal_url: text("portal_url"),
+            asn: asn.unwrap_or_default(),
+            l3_connectivity: fields.boolean("l3_connectivity").unwrap_or(false),
+            notify: fields.boolean("notify").unwrap_or(false),
+        },
+    }
+}
+
 /// Megabits per second that can be those of something.
-fn megabits(fields: &Fields<'_>, name: &str) -> Option<u64> {
+pub(super) fn megabits(fields: &Fields<'_>, name: &str) -> Option<u64> {
     fields.number(name, 1, MAX_BANDWIDTH).map(u64::from)
 }
 
-fn size(fields: &Fields<'_>) -> Option<u64> {
+pub(super) fn size(fields: &Fields<'_>) -> Option<u64> {
     megabits(fields, "bandwidth_mbps")
 }
 
@@ -341,7 +345,7 @@ fn vlan(fields: &Fields<'_>) -> Option<u32> {
     fields.number("vlan", VLANS.start.into(), VLANS.end.into())
 }
 
-fn vlan_range(fields: &Fields<'_>) -> Option<VlanRange> {
+pub(super) fn vlan_range(fields: &Fields<'_>) -> Option<VlanRange> {
     let range = fields.object("vlan_range")?;
     let end = |name: &str| {
         let vlan = range.number(name, VLANS.start.into(), VLANS.end.into());
@@ -371,7 +375,7 @@ fn owner(fields: &Fields<'_>) -> Option<PortOwner> {
 }
 
 /// What a port is on its node; `None` where nothing is said, or something wrong, which is recorded then.
-fn attachment(fields: &Fields<'_>) -> Option<PortAttachment> {
+pub(super) fn attachment(fields: &Fields<'_>) -> Option<PortAttachment> {
     const KINDS: [(&str, &str); 3] = [("vlan", "vlan"), ("interface", "interface"), ("vxlan", "vxlan")];
     let attachment = fields.object("attachment")?;
     let kind =
@@ -411,7 +415,7 @@ fn remote(fields: &Fields<'_>) -> Option<IpAddr> {
     address
 }
 
-fn state(fields: &Fields<'_>) -> Option<DedicatedConnectionStatus> {
+pub(super) fn state(fields: &Fields<'_>) -> Option<DedicatedConnectionStatus> {
     fields.word("status", STATES.iter().map(|state| (*state, state.as_str())))
 }
 

@@ -4,6 +4,7 @@
 //! Unknown fields are ignored.
 
 pub mod extension;
+mod filed;
 pub mod interlink;
 pub mod ipam;
 pub mod operator;
