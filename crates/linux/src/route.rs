@@ -36,25 +36,27 @@ pub struct NextHop {
     pub dev: u32,
     /// The router is on the link although no subnet says so.
     pub onlink: bool,
+    /// Share among several next hops, 1 to 256. A hop that a route names twice is one with both shares; that of an only hop is 1.
+    pub weight: u16,
 }
 
 impl NextHop {
     /// Straight out of a link.
     #[must_use]
     pub const fn dev(dev: u32) -> Self {
-        Self { via: None, dev, onlink: false }
+        Self { via: None, dev, onlink: false, weight: 1 }
     }
 
     /// By a router that a subnet of the link contains.
     #[must_use]
     pub const fn via(via: IpAddr, dev: u32) -> Self {
-        Self { via: Some(via), dev, onlink: false }
+        Self { via: Some(via), dev, onlink: false, weight: 1 }
     }
 
     /// By a router that is taken to be on the link.
     #[must_use]
     pub const fn onlink(via: IpAddr, dev: u32) -> Self {
-        Self { via: Some(via), dev, onlink: true }
+        Self { via: Some(via), dev, onlink: true, weight: 1 }
     }
 }
 
@@ -107,7 +109,16 @@ impl RouteSpec {
         let mut kind = self.kind.clone();
         if let RouteKind::Unicast { nexthops } = &mut kind {
             nexthops.sort_unstable();
-            nexthops.dedup();
+            nexthops.dedup_by(|later, kept| {
+                let same = (later.via, later.dev, later.onlink) == (kept.via, kept.dev, kept.onlink);
+                if same {
+                    kept.weight = kept.weight.saturating_add(later.weight);
+                }
+                same
+            });
+            if let [only] = nexthops.as_mut_slice() {
+                only.weight = 1;
+            }
             if nexthops.is_empty() {
                 return wrong("has no next hop");
             }
@@ -115,6 +126,9 @@ impl RouteSpec {
                 return wrong("has more than 256 next hops");
             }
             for hop in nexthops.iter() {
+                if !(1..=256).contains(&hop.weight) {
+                    return wrong("has a next hop whose weight is not 1 to 256");
+                }
                 match hop.via {
                     Some(IpAddr::V4(_)) if v6 => return wrong("an IPv6 route can't have an IPv4 router"),
                     None if hop.onlink => return wrong("`onlink` needs a router"),
@@ -299,6 +313,8 @@ fn message(protocol: u8, spec: &RouteSpec) -> RouteMessage {
                 let hops = nexthops.iter().map(|hop| {
                     let mut next = RouteNextHop::default();
                     next.interface_index = hop.dev;
+                    // The kernel counts from zero (rtnetlink(7), `rtnh_hops`).
+                    next.hops = u8::try_from(hop.weight.saturating_sub(1)).unwrap_or(u8::MAX);
                     next.flags.set(RouteNextHopFlags::Onlink, hop.onlink);
                     next.attributes.extend(hop.via.map(gateway));
                     next
@@ -329,7 +345,7 @@ fn pick(message: RouteNetlinkMessage) -> Option<Route> {
         pref_src: None,
         table: u32::from(message.header.table),
     };
-    let mut single = NextHop { via: None, dev: 0, onlink: message.header.flags.contains(RouteFlags::Onlink) };
+    let mut single = NextHop { onlink: message.header.flags.contains(RouteFlags::Onlink), ..NextHop::dev(0) };
     let mut several = Vec::new();
     for attribute in &message.attributes {
         match attribute {
@@ -345,6 +361,7 @@ fn pick(message: RouteNetlinkMessage) -> Option<Route> {
                     via: hop.attributes.iter().find_map(router),
                     dev: hop.interface_index,
                     onlink: hop.flags.contains(RouteNextHopFlags::Onlink),
+                    weight: u16::from(hop.hops) + 1,
                 }));
             }
             other => single.via = router(other).or(single.via),
@@ -400,7 +417,7 @@ mod tests {
             RouteSpec::unicast(v6, vec![]),
             RouteSpec::unicast(v6, vec![NextHop::via(ip("10.0.0.1"), 1)]),
             RouteSpec::unicast(v6, vec![NextHop::dev(1), NextHop::dev(2)]),
-            RouteSpec::unicast(v6, vec![NextHop { via: None, dev: 1, onlink: true }]),
+            RouteSpec::unicast(v6, vec![NextHop { onlink: true, ..NextHop::dev(1) }]),
             RouteSpec { pref_src: Some(ip("10.0.0.1")), ..RouteSpec::unreachable(v6) },
         ];
         for case in cases {

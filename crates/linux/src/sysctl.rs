@@ -1,6 +1,7 @@
 //! Kernel settings of a namespace.
 
 use std::fs;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use crate::error::{check_link_name, is_plain};
@@ -41,6 +42,19 @@ pub fn forwarding() -> Vec<Setting> {
         settings.extend(conf_settings(conf));
     }
     settings
+}
+
+/// Gives a namespace a seed of its own for spreading flows over equal routes. By default all namespaces of a machine share one: a gateway would
+/// hash alike what the VPC's router has sorted by the same hash already, and some of its tunnels would carry nothing. Kernels before 6.11 have
+/// no such setting; that is not an error.
+///
+/// # Errors
+/// The kernel's error.
+pub fn spread_independently(namespace: &Namespace, seed: NonZeroU32) -> Result<()> {
+    match apply(namespace, &[Setting::new("ipv4/fib_multipath_hash_seed", seed.to_string())]) {
+        Err(error) if error.is_not_found() => Ok(()),
+        result => result,
+    }
 }
 
 /// The settings of [`forwarding`] for one link: the kernel copies `default` when a link appears, but one that was there earlier has

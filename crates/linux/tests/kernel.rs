@@ -3,6 +3,7 @@
 mod common;
 
 use std::net::UdpSocket;
+use std::num::NonZeroU32;
 
 use causeway_linux::route::MAIN_TABLE;
 use causeway_linux::{
@@ -159,10 +160,13 @@ async fn routes_are_ours_alone_to_change() {
     room.sh("ip route add 10.50.0.0/16 via 10.0.0.50");
     room.sh("ip route add 10.51.0.0/16 via 10.0.0.50 proto bird");
     room.sh("ip -6 route add fd50::/16 via fd00::50");
-    let foreign = |routes: &[causeway_linux::Route]| -> Vec<_> {
-        routes.iter().filter(|route| route.protocol != ROUTE_PROTOCOL).cloned().collect()
+    // Those of link-local addresses come some time after the links.
+    let others = async || -> Vec<_> {
+        let all = room.net.routes(MAIN_TABLE).await.expect("routes");
+        all.into_iter().filter(|route| route.spec.destination != net("fe80::/64")).collect()
     };
-    let before = foreign(&room.net.routes(MAIN_TABLE).await.expect("routes"));
+    let before = others().await;
+    assert!(before.iter().all(|route| route.protocol != ROUTE_PROTOCOL));
 
     let desired = vec![
         RouteSpec::unicast(net("172.16.0.0/16"), vec![NextHop::via(ip("10.0.0.9"), d0)]),
@@ -231,7 +235,7 @@ async fn routes_are_ours_alone_to_change() {
 
     let applied = apply(&[]).await;
     assert_eq!(applied.deleted, desired.len() - 3);
-    assert_eq!(room.net.routes(MAIN_TABLE).await.expect("routes"), before);
+    assert_eq!(others().await, before);
 
     // Another table, which does not exist at first.
     assert_eq!(room.net.routes(4242).await.expect("none"), vec![]);
@@ -240,7 +244,7 @@ async fn routes_are_ours_alone_to_change() {
     assert_eq!(room.net.routes(4242).await.expect("one").len(), 1);
     room.net.delete_route(ROUTE_PROTOCOL, &elsewhere[0]).await.expect("delete");
     room.net.delete_route(ROUTE_PROTOCOL, &elsewhere[0]).await.expect("gone already");
-    assert_eq!(room.net.routes(MAIN_TABLE).await.expect("routes"), before);
+    assert_eq!(others().await, before);
 }
 
 #[tokio::test]
@@ -260,6 +264,69 @@ async fn thousands_of_routes_come_and_go() {
     assert_eq!(room.net.apply_routes(ROUTE_PROTOCOL, MAIN_TABLE, &desired).await.expect("apply"), Applied::default());
     let applied = room.net.apply_routes(ROUTE_PROTOCOL, MAIN_TABLE, &desired[..10]).await.expect("apply");
     assert_eq!(applied, Applied { deleted: 4990, ..Applied::default() });
+}
+
+/// A router with two gateways behind it, of which one has three equal ways and the other one.
+#[tokio::test]
+#[ignore = "needs root"]
+async fn equal_ways_behind_equal_ways_all_carry() {
+    const FLOWS: u16 = 4000;
+    let router = Room::new("er");
+    let wide = [net("10.9.0.0/16"), net("fd09::/32")];
+    let to = |hops: &[NextHop]| wide.map(|prefix| RouteSpec::unicast(prefix, hops.to_vec()));
+    let mut hops = Vec::new();
+    let mut tunnels = Vec::new();
+    for (number, count) in [(1, 3_u16), (2, 1)] {
+        let gateway = Room::new(&format!("eg{number}"));
+        let (near, far) = (format!("g{number}"), "vpc");
+        router.net.create_veth(&VethEnd::new(&near), &VethEnd::new(far).within(&gateway.ns)).await.expect("veth");
+        let index = router.up(&near, &["fe80::1/64"]).await;
+        gateway.up(far, &["fe80::2/64"]).await;
+        hops.push(NextHop { weight: count, ..NextHop::onlink(ip("fe80::2"), index) });
+        let mut ways = Vec::new();
+        for way in 0..count {
+            let name = format!("t{way}");
+            gateway.wire(&name).await;
+            gateway.sh(&format!("ip link set {name} arp off"));
+            let index = gateway.up(&name, &[]).await;
+            ways.push(NextHop::onlink(ip(&format!("fe80::{}", way + 9)), index));
+        }
+        gateway.net.apply_routes(ROUTE_PROTOCOL, MAIN_TABLE, &to(&ways)).await.expect("routes");
+        let seed = NonZeroU32::new(number).expect("not zero");
+        sysctl::spread_independently(&gateway.ns, seed).expect("the setting");
+        tunnels.push((gateway, count));
+    }
+    let both = to(&hops);
+    router.net.apply_routes(ROUTE_PROTOCOL, MAIN_TABLE, &both).await.expect("routes");
+    let again = router.net.apply_routes(ROUTE_PROTOCOL, MAIN_TABLE, &both).await.expect("routes");
+    assert_eq!(again, Applied::default(), "the kernel shows the shares as they were asked for");
+    router.up("lo", &["127.0.0.1/8", "10.0.0.1/32", "fd00::1/128"]).await;
+
+    for (from, destination) in [("10.0.0.1", "10.9.0.1"), ("fd00::1", "fd09::1")] {
+        let sent = |room: &Room, way: u16| -> u64 {
+            // The last line: bytes, packets and more.
+            let text = room.sh(&format!("ip -s link show t{way}"));
+            let packets = text.lines().last().and_then(|line| line.split_whitespace().nth(1));
+            packets.expect("a line of numbers").parse().expect("a number")
+        };
+        let counts = || -> Vec<u64> {
+            let all = tunnels.iter().flat_map(|(room, count)| (0..*count).map(move |way| sent(room, way)));
+            all.collect()
+        };
+        let before = counts();
+        let ports: Vec<u16> = (0..FLOWS).map(|flow| 20_000 + flow).collect();
+        let source = ip(from);
+        let target = ip(destination);
+        let flows = router.ns.run(move || {
+            for port in ports {
+                let socket = UdpSocket::bind((source, port)).expect("a port");
+                socket.send_to(b"x", (target, 9)).expect("sent");
+            }
+        });
+        flows.expect("the namespace");
+        let shares: Vec<u64> = counts().iter().zip(&before).map(|(now, before)| now - before).collect();
+        assert!(shares.iter().all(|share| *share > u64::from(FLOWS) / 8), "{destination}: {shares:?}");
+    }
 }
 
 /// host - (10.0.0.0/24) - router - gateway, whose 10.0.0.5 and fd00::5 the router answers for.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, UdpSocket};
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use causeway_linux::{AddressOptions, Link, Namespace, Netlink, sysctl};
 use causeway_model::Family;
 use ipnet::IpNet;
+use uuid::Uuid;
 
 use crate::error::SetupError;
 use crate::ownership::{Ledger, Thing};
@@ -135,6 +137,7 @@ impl Host {
         self.record(thing).map_err(SetupError::at(&item))?;
         let made = Namespace::create(name).and_then(|namespace| {
             sysctl::apply(&namespace, &sysctl::forwarding())?;
+            sysctl::spread_independently(&namespace, random_seed())?;
             Ok(namespace)
         });
         made.inspect_err(|_| self.remove_namespace(name)).map_err(SetupError::at(&item))
@@ -349,6 +352,12 @@ pub(crate) fn announce(namespace: Namespace, link: Link, addresses: Vec<IpAddr>)
             }
         }
     });
+}
+
+/// For [`sysctl::spread_independently`].
+fn random_seed() -> NonZeroU32 {
+    // The first 32 bits of a version 4 UUID are random (RFC 9562 §5.4).
+    NonZeroU32::new(Uuid::new_v4().as_fields().0).unwrap_or(NonZeroU32::MIN)
 }
 
 /// `address` as a /32 or /128.

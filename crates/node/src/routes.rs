@@ -31,7 +31,7 @@ pub(crate) struct Learned {
 /// What to install where. Shared, because it may be large.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Chosen {
-    /// In the VPC's router: prefix → gateways that share the load.
+    /// In the VPC's router: prefix → gateways that share the load, each as often as it has connections that do.
     pub(crate) router: Arc<BTreeMap<IpNet, Vec<VpnGatewayId>>>,
     /// In each gateway: prefix → its own connections that share the load.
     pub(crate) gateways: BTreeMap<VpnGatewayId, Arc<BTreeMap<IpNet, Vec<ConnectionId>>>>,
@@ -58,7 +58,7 @@ fn shared<T: Eq>(before: Option<&Arc<T>>, now: T) -> Arc<T> {
 /// What to install where.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tables {
-    /// In the VPC's router: prefix → gateways that share the load.
+    /// In the VPC's router: prefix → gateways that share the load, each as often as it has connections that do.
     pub(crate) router: BTreeMap<IpNet, Vec<VpnGatewayId>>,
     /// In each gateway: prefix → its own connections that share the load.
     pub(crate) gateways: BTreeMap<VpnGatewayId, BTreeMap<IpNet, Vec<ConnectionId>>>,
@@ -105,10 +105,7 @@ pub(crate) fn compute<'a>(
             .collect();
         let selection = select(&candidates);
         for route in selection.best.iter().filter_map(|index| routes.get(*index)) {
-            let hops = tables.router.entry(prefix).or_default();
-            if !hops.contains(&route.gateway) {
-                hops.push(route.gateway);
-            }
+            tables.router.entry(prefix).or_default().push(route.gateway);
             tables.decisions.insert((route.connection, prefix), RouteDecision::Installed);
             tables.gateways.entry(route.gateway).or_default().entry(prefix).or_default().push(route.connection);
         }
@@ -171,7 +168,7 @@ mod tests {
             learned(g2, c3, "10.9.0.0/16", 50),
         ];
         let tables = compute(&routes, &[], &BTreeMap::new());
-        assert_eq!(tables.router[&net], vec![g1]);
+        assert_eq!(tables.router[&net], vec![g1, g1], "a share for each of its connections");
         assert_eq!(tables.gateways[&g1][&net].len(), 2);
         assert_eq!(tables.gateways[&g2][&net], vec![c3]);
         assert_eq!(tables.decisions[&(c1, net)], RouteDecision::Installed);

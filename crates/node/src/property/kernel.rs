@@ -10,12 +10,13 @@ use causeway_linux::filter::{AclFilter, AclTable};
 use causeway_linux::route::MAIN_TABLE;
 use causeway_linux::{AddressOptions, Namespace, Netlink, ROUTE_PROTOCOL, RouteTable, VethEnd, sysctl};
 use causeway_model::desired::VpcDesired;
-use causeway_model::{ConnectionId, RouteId};
+use causeway_model::{ConnectionId, Family, RouteId};
 use ipnet::IpNet;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use tokio::sync::Notify;
 
+use super::device::inside;
 use super::world::{PRIVATE, Shown, World, nets, shown};
 use super::{Stage, events, run};
 use crate::host::{Host, host_net};
@@ -171,6 +172,12 @@ impl Stage for Machine {
                 *tunnel = netlink.index(link).await.expect("the link");
                 netlink.set_up(*tunnel, true).await.expect("up");
             }
+            // Without their own subnets, the kernel would look for the devices behind whatever wider prefix was learned.
+            let subnets = Family::ALL.map(|family| {
+                let (ours, _) = inside(family, u8::try_from(number).expect("one of four"));
+                IpNet::new_assert(ours, if family.is_ipv6() { 126 } else { 30 })
+            });
+            netlink.apply_addresses(*tunnel, &subnets, options).await.expect("addresses");
         }
         let held = RouteTable::new(netlink.clone(), ROUTE_PROTOCOL, MAIN_TABLE);
         let installer = Installer::start(format!("gateway {gateway}"), held, Arc::<Notify>::default());

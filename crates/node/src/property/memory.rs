@@ -139,7 +139,7 @@ impl<Id: Copy + Ord + Send + Sync + std::fmt::Debug + 'static> Hung<Id> {
     /// The link with this index is gone, and what led by it.
     fn lose(&self, index: u32) {
         let by =
-            |spec: &RouteSpec| shown(spec, |dev| dev.to_string()).1.iter().any(|(_, dev)| *dev == index.to_string());
+            |spec: &RouteSpec| shown(spec, |dev| dev.to_string()).1.keys().any(|(_, dev)| *dev == index.to_string());
         self.content.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, spec| !by(spec));
     }
 

@@ -15,8 +15,10 @@ use super::device::{Attributes, Device, OURS, inside};
 use crate::gateway::VpcRoutes;
 use crate::routes::Learned;
 
-/// Where packets go: routers, and the names of links.
-pub(crate) type Ways = BTreeSet<(Option<IpAddr>, String)>;
+/// A router, and the name of the link to it.
+pub(crate) type Way = (Option<IpAddr>, String);
+/// Where packets go, and with what share.
+pub(crate) type Ways = BTreeMap<Way, u16>;
 /// A table as far as it is ours.
 pub(crate) type Shown = BTreeMap<IpNet, Ways>;
 
@@ -300,28 +302,28 @@ impl World {
             for address in PRIVATE[gateway] {
                 let host = net(address).addr();
                 let length = if host.is_ipv6() { 128 } else { 32 };
-                shown.insert(IpNet::new_assert(host, length), [to(gateway)].into());
+                shown.insert(IpNet::new_assert(host, length), ways([to(gateway)]));
             }
         }
         for route in self.custom.keys().filter(|route| **route < POSSIBLE) {
             let (destination, network, hop) = CUSTOM[*route];
             let way = (hop.map(|hop| hop.parse().expect("an address")), format!("p-{network}"));
-            shown.insert(net(destination), [way].into());
+            shown.insert(net(destination), ways([way]));
         }
         for prefix in PREFIXES.map(net) {
             let candidates = self.candidates(&prefix);
             let Some(best) = candidates.iter().map(|(_, rank)| *rank).min() else { continue };
             let winners = candidates.iter().filter(|(_, rank)| *rank == best);
-            shown.entry(prefix).or_insert_with(|| winners.map(|(number, _)| to(GATEWAY_OF[*number])).collect());
+            shown.entry(prefix).or_insert_with(|| ways(winners.map(|(number, _)| to(GATEWAY_OF[*number]))));
         }
         shown
     }
 
     /// A gateway's table.
     pub(crate) fn gateway(&self, gateway: usize) -> Shown {
-        let router: (Option<IpAddr>, String) = (Some("fe80::1".parse().expect("an address")), "vpc0".to_owned());
+        let router: Way = (Some("fe80::1".parse().expect("an address")), "vpc0".to_owned());
         let own = self.subnets().into_iter().chain(self.custom_in_force());
-        let mut shown: Shown = own.map(|net| (net, [router.clone()].into())).collect();
+        let mut shown: Shown = own.map(|net| (net, ways([router.clone()]))).collect();
         for prefix in PREFIXES.map(net) {
             let candidates = self.candidates(&prefix);
             let all = candidates.iter().map(|(_, rank)| *rank).min();
@@ -329,9 +331,9 @@ impl World {
             // Those of ours that are best of all, else the best of ours.
             let best = all.filter(|best| mine().any(|(_, rank)| rank == best)).or(mine().map(|(_, rank)| *rank).min());
             let winners = mine().filter(|(number, rank)| Some(*rank) == best && self.connections[*number].up);
-            let ways: Ways = winners.map(|(number, _)| way_into(*number, Family::of_net(&prefix))).collect();
-            if !ways.is_empty() {
-                shown.entry(prefix).or_insert(ways);
+            let found = ways(winners.map(|(number, _)| way_into(*number, Family::of_net(&prefix))));
+            if !found.is_empty() {
+                shown.entry(prefix).or_insert(found);
             }
         }
         shown
@@ -350,8 +352,20 @@ impl Connection {
     }
 }
 
+/// Ways as often as something leads there; an only one has no share.
+fn ways(found: impl IntoIterator<Item = Way>) -> Ways {
+    let mut ways = Ways::new();
+    for way in found {
+        *ways.entry(way).or_default() += 1;
+    }
+    if ways.len() == 1 {
+        ways.values_mut().for_each(|share| *share = 1);
+    }
+    ways
+}
+
 /// The way into a connection's tunnel.
-pub(crate) fn way_into(connection: usize, family: Family) -> (Option<IpAddr>, String) {
+pub(crate) fn way_into(connection: usize, family: Family) -> Way {
     let number = u8::try_from(connection).expect("one of four");
     (Some(inside(family, number).1), format!("cw-{connection}"))
 }
@@ -359,7 +373,8 @@ pub(crate) fn way_into(connection: usize, family: Family) -> (Option<IpAddr>, St
 /// A route as it is compared.
 pub(crate) fn shown(spec: &RouteSpec, name: impl Fn(u32) -> String) -> (IpNet, Ways) {
     let RouteKind::Unicast { nexthops } = &spec.kind else { panic!("{spec:?} forwards nothing") };
-    (spec.destination, nexthops.iter().map(|hop| (hop.via, name(hop.dev))).collect())
+    let hops = nexthops.iter().flat_map(|hop| (0..hop.weight).map(|_| (hop.via, name(hop.dev))));
+    (spec.destination, ways(hops))
 }
 
 /// An access list: some of six rules, by the bits of `which`.

