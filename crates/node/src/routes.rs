@@ -9,6 +9,8 @@ use causeway_model::observed::RouteDecision;
 use causeway_model::{ConnectionId, Family, RouteId, VpnGatewayId};
 use ipnet::IpNet;
 
+use crate::table::Learnt;
+
 /// A route that passed its connection's policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Learned {
@@ -32,9 +34,9 @@ pub(crate) struct Learned {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Chosen {
     /// In the VPC's router: prefix → gateways that share the load, each as often as it has connections that do.
-    pub(crate) router: Arc<BTreeMap<IpNet, Vec<VpnGatewayId>>>,
-    /// In each gateway: prefix → its own connections that share the load.
-    pub(crate) gateways: BTreeMap<VpnGatewayId, Arc<BTreeMap<IpNet, Vec<ConnectionId>>>>,
+    pub(crate) router: Arc<Learnt<VpnGatewayId>>,
+    /// In each gateway: prefix → its own connections that share the load, and those that come next.
+    pub(crate) gateways: BTreeMap<VpnGatewayId, Arc<Learnt<ConnectionId>>>,
     /// What became of each route.
     pub(crate) decisions: Arc<BTreeMap<(ConnectionId, IpNet), RouteDecision>>,
 }
@@ -59,9 +61,9 @@ fn shared<T: Eq>(before: Option<&Arc<T>>, now: T) -> Arc<T> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tables {
     /// In the VPC's router: prefix → gateways that share the load, each as often as it has connections that do.
-    pub(crate) router: BTreeMap<IpNet, Vec<VpnGatewayId>>,
-    /// In each gateway: prefix → its own connections that share the load.
-    pub(crate) gateways: BTreeMap<VpnGatewayId, BTreeMap<IpNet, Vec<ConnectionId>>>,
+    pub(crate) router: Learnt<VpnGatewayId>,
+    /// In each gateway: prefix → its own connections that share the load, and those that come next.
+    pub(crate) gateways: BTreeMap<VpnGatewayId, Learnt<ConnectionId>>,
     /// What became of each route.
     pub(crate) decisions: BTreeMap<(ConnectionId, IpNet), RouteDecision>,
 }
@@ -105,39 +107,39 @@ pub(crate) fn compute<'a>(
             .collect();
         let selection = select(&candidates);
         for route in selection.best.iter().filter_map(|index| routes.get(*index)) {
-            tables.router.entry(prefix).or_default().push(route.gateway);
+            tables.router.entry(prefix).or_default().best.push(route.gateway);
             tables.decisions.insert((route.connection, prefix), RouteDecision::Installed);
-            tables.gateways.entry(route.gateway).or_default().entry(prefix).or_default().push(route.connection);
+            tables.gateways.entry(route.gateway).or_default().entry(prefix).or_default().best.push(route.connection);
         }
         for lost in &selection.beaten {
             let (Some(loser), Some(winner)) = (routes.get(lost.index), routes.get(lost.by)) else { continue };
             let by = format!("connection {}: {lost}", winner.connection);
             tables.decisions.insert((loser.connection, prefix), RouteDecision::Beaten { by });
         }
-        install_own_best(&mut tables, prefix, &routes, &candidates);
+        install_own(&mut tables, prefix, &routes, &candidates);
     }
     tables
 }
 
-/// A gateway none of whose routes won still knows the way by its own best, for packets that reach it while tables change.
-fn install_own_best(tables: &mut Tables, prefix: IpNet, routes: &[&Learned], candidates: &[Candidate]) {
+/// A gateway none of whose routes won still knows the way by its own best, for packets that reach it while tables change. And each knows who of
+/// its own comes next, so that the loss of the best waits for nobody's choice.
+fn install_own(tables: &mut Tables, prefix: IpNet, routes: &[&Learned], candidates: &[Candidate]) {
     let mut by_gateway: BTreeMap<VpnGatewayId, Vec<usize>> = BTreeMap::new();
     for (index, route) in routes.iter().enumerate() {
         by_gateway.entry(route.gateway).or_default().push(index);
     }
-    for (gateway, indices) in by_gateway {
-        let table = tables.gateways.entry(gateway).or_default();
-        if table.contains_key(&prefix) {
-            continue;
+    for (gateway, mut indices) in by_gateway {
+        let leaders = tables.gateways.entry(gateway).or_default().entry(prefix).or_default();
+        let connection = |index: &usize| routes.get(*index).map(|route| route.connection);
+        let best_of = |indices: &[usize]| -> Vec<ConnectionId> {
+            let own: Vec<Candidate> = indices.iter().filter_map(|index| candidates.get(*index).copied()).collect();
+            select(&own).best.iter().filter_map(|index| indices.get(*index).and_then(connection)).collect()
+        };
+        if leaders.best.is_empty() {
+            leaders.best = best_of(&indices);
         }
-        let own: Vec<Candidate> = indices.iter().filter_map(|index| candidates.get(*index).copied()).collect();
-        let hops = select(&own)
-            .best
-            .iter()
-            .filter_map(|index| indices.get(*index).and_then(|index| routes.get(*index)))
-            .map(|route| route.connection)
-            .collect();
-        table.insert(prefix, hops);
+        indices.retain(|index| connection(index).is_some_and(|connection| !leaders.best.contains(&connection)));
+        leaders.spare = best_of(&indices);
     }
 }
 
@@ -168,12 +170,38 @@ mod tests {
             learned(g2, c3, "10.9.0.0/16", 50),
         ];
         let tables = compute(&routes, &[], &BTreeMap::new());
-        assert_eq!(tables.router[&net], vec![g1, g1], "a share for each of its connections");
-        assert_eq!(tables.gateways[&g1][&net].len(), 2);
-        assert_eq!(tables.gateways[&g2][&net], vec![c3]);
+        assert_eq!(tables.router[&net].best, vec![g1, g1], "a share for each of its connections");
+        assert_eq!((tables.gateways[&g1][&net].best.len(), tables.gateways[&g1][&net].spare.len()), (2, 0));
+        assert_eq!(tables.gateways[&g2][&net].best, vec![c3]);
         assert_eq!(tables.decisions[&(c1, net)], RouteDecision::Installed);
         let RouteDecision::Beaten { by } = &tables.decisions[&(c3, net)] else { panic!("c3 lost") };
         assert!(by.contains("preference 50 is lower than 90"), "{by}");
+    }
+
+    #[test]
+    fn who_comes_next_stands_ready() {
+        let gateway = VpnGatewayId::random();
+        let [c1, c2, c3, c4] = [(); 4].map(|()| ConnectionId::random());
+        let net: IpNet = "10.9.0.0/16".parse().expect("a prefix");
+        let routes = [(c1, 50), (c2, 200), (c3, 90), (c4, 90)]
+            .map(|(connection, preference)| learned(gateway, connection, "10.9.0.0/16", preference));
+        let tables = compute(&routes, &[], &BTreeMap::new());
+        let leaders = &tables.gateways[&gateway][&net];
+        assert_eq!((leaders.best.as_slice(), leaders.spare.as_slice()), (&[c2][..], &[c3, c4][..]));
+
+        let hop = |index| [Some(causeway_linux::NextHop::dev(index)), None];
+        let mut wish = crate::table::Wish {
+            learned: Arc::new(tables.gateways[&gateway].clone()),
+            hops: [(c1, hop(1)), (c2, hop(2)), (c3, hop(3)), (c4, hop(4))].into(),
+            ..Default::default()
+        };
+        let by = |wish: &crate::table::Wish<ConnectionId>| match &wish.routes()[&net].kind {
+            causeway_linux::RouteKind::Unicast { nexthops } => nexthops.iter().map(|hop| hop.dev).collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(by(&wish), [2]);
+        wish.hops.remove(&c2);
+        assert_eq!(by(&wish), [3, 4], "without a new choice");
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub struct NodeConfig {
 /// # Errors
 /// The host is not fit: no netlink, packet threads cannot start; or the controller's end is gone.
 pub async fn run(config: NodeConfig, end: NodeEnd, shutdown: CancellationToken) -> Result<(), SetupError> {
-    let host = Host::open(&config.state_dir, &config.underlay).await?;
+    let host = Arc::new(Host::open(&config.state_dir, &config.underlay).await?);
     let (datapath, ike) = Datapath::start(DatapathConfig::default()).map_err(SetupError::at("packet threads"))?;
     let Some(path_events) = datapath.events() else {
         return Err(SetupError {
@@ -91,6 +91,7 @@ pub async fn run(config: NodeConfig, end: NodeEnd, shutdown: CancellationToken) 
         directory,
         desired: Arc::new(NodeDesired::default()),
         routers: BTreeMap::new(),
+        settled: BTreeMap::new(),
         troubles: BTreeMap::new(),
         underlay_trouble: None,
         gateways: BTreeMap::new(),
@@ -107,8 +108,9 @@ pub async fn run(config: NodeConfig, end: NodeEnd, shutdown: CancellationToken) 
         retry_delay: RETRY_FIRST,
         troubled: now,
     };
-    let result = node.serve(hello, end, Inbox { reports, ended, choices }, &shutdown).await;
-    node.close().await;
+    let mut inbox = Inbox { reports, ended, choices };
+    let result = node.serve(hello, end, &mut inbox, &shutdown).await;
+    node.close(&mut inbox).await;
     dispatcher.abort();
     result
 }
@@ -133,11 +135,13 @@ struct Entry {
 }
 
 struct Node {
-    host: Host,
+    host: Arc<Host>,
     around: Surroundings,
     directory: Arc<Directory>,
     desired: Arc<NodeDesired>,
     routers: BTreeMap<VpcId, VpcRouter>,
+    /// What each router was last brought to, as far as all of it was put in place.
+    settled: BTreeMap<VpcId, VpcDesired>,
     /// What of each VPC's router is not in place.
     troubles: BTreeMap<VpcId, Vec<Trouble>>,
     underlay_trouble: Option<SetupError>,
@@ -166,7 +170,7 @@ impl Node {
         &mut self,
         hello: FromNode,
         mut end: NodeEnd,
-        mut inbox: Inbox,
+        inbox: &mut Inbox,
         shutdown: &CancellationToken,
     ) -> Result<(), SetupError> {
         let gone = || SetupError { item: "channel to the controller".to_owned(), error: "it is closed".to_owned() };
@@ -184,10 +188,10 @@ impl Node {
                     changed.map_err(|_| gone())?;
                     self.desired = Arc::clone(&end.desired.borrow_and_update());
                     self.retry_delay = RETRY_FIRST;
-                    self.reconcile().await;
+                    self.reconcile(inbox).await;
                 }
                 Some(report) = inbox.reports.recv() => self.gateway_report(report),
-                Some((id, incarnation)) = inbox.ended.recv() => self.gateway_ended(id, incarnation).await,
+                Some((id, incarnation)) = inbox.ended.recv() => self.gateway_ended(id, incarnation, inbox).await,
                 Some((vpc, chosen)) = inbox.choices.recv() => self.routes_chosen(vpc, chosen),
                 () = tables.notified() => self.tables_changed(),
                 counted = counting.next() => match counted {
@@ -197,13 +201,14 @@ impl Node {
                     }
                     None => counting.begin(&self.routers),
                 },
-                () = sleep_until(self.routes_at.into()), if !self.unrouted.is_subset(&self.choosing) => self.choose_routes(),
+                () = sleep_until(self.routes_at.into()), if self.may_choose() => self.choose_routes(),
                 () = sleep_until(self.report_at.unwrap_or(now + far).into()), if self.report_at.is_some() => {
                     let report = self.report();
                     self.say(&end, FromNode::Report(report)).map_err(|()| gone())?;
                 }
                 () = sleep_until(self.retry_at.unwrap_or(now + far).into()), if self.retry_at.is_some() => {
-                    self.reconcile().await;
+                    self.distrust();
+                    self.reconcile(inbox).await;
                 }
                 _ = keepalive.tick() => {
                     if let Some(dead) = self.around.datapath.heartbeats().iter().find(|beat| !beat.running) {
@@ -213,7 +218,8 @@ impl Node {
                     }
                     self.watch_underlay().await;
                     if self.retry_at.is_none() && !self.is_attached().await {
-                        self.reconcile().await;
+                        self.distrust();
+                        self.reconcile(inbox).await;
                     }
                     self.say(&end, FromNode::Keepalive).map_err(|()| gone())?;
                 }
@@ -238,8 +244,34 @@ impl Node {
         Ok(())
     }
 
+    /// Waits for `work`, and meanwhile has what gateways report followed by routes: nobody's change-over waits for somebody else's configuration.
+    async fn meanwhile<T>(&mut self, inbox: &mut Inbox, work: impl Future<Output = T>) -> T {
+        let tables = Arc::clone(&self.tables);
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                Some(report) = inbox.reports.recv() => self.gateway_report(report),
+                Some((vpc, chosen)) = inbox.choices.recv() => self.routes_chosen(vpc, chosen),
+                () = tables.notified() => self.tables_changed(),
+                () = sleep_until(self.routes_at.into()), if self.may_choose() => self.choose_routes(),
+                done = &mut work => return done,
+            }
+        }
+    }
+
+    /// Whether there is a VPC whose routes have to be chosen, and can be.
+    fn may_choose(&self) -> bool {
+        self.unrouted.iter().any(|vpc| !self.choosing.contains(vpc) && self.routers.contains_key(vpc))
+    }
+
+    /// The kernel may not hold what was put there: the next look is at everything, not only at what is to change.
+    fn distrust(&mut self) {
+        self.settled.clear();
+    }
+
     /// By level: whatever was skipped, the newest desired state is what counts.
-    async fn reconcile(&mut self) {
+    async fn reconcile(&mut self, inbox: &mut Inbox) {
         self.retry_at = None;
         let desired = Arc::clone(&self.desired);
         self.watch_underlay().await;
@@ -249,20 +281,21 @@ impl Node {
         };
         let gone: Vec<VpnGatewayId> =
             self.gateways.iter().filter(|(id, entry)| !stays(id, entry)).map(|(id, _)| *id).collect();
-        self.stop_gateways(&gone).await;
+        self.stop_gateways(&gone, inbox).await;
         for id in gone {
             self.gateways.remove(&id);
         }
         for vpc in &desired.vpcs {
-            self.apply_router(vpc).await;
+            self.apply_router(vpc, inbox).await;
         }
         for gateway in &desired.gateways {
-            self.apply_gateway(gateway).await;
+            self.apply_gateway(gateway, inbox).await;
         }
         let surplus: Vec<VpcId> =
             self.routers.keys().copied().filter(|id| !desired.vpcs.iter().any(|vpc| vpc.id == *id)).collect();
         for id in surplus {
             self.chosen.remove(&id);
+            self.settled.remove(&id);
             if let Some(router) = self.routers.remove(&id) {
                 router.remove(&self.host).await;
             }
@@ -272,6 +305,7 @@ impl Node {
             self.retry_soon();
         }
         self.unrouted.extend(self.routers.keys());
+        self.unrouted.retain(|id| desired.vpcs.iter().any(|vpc| vpc.id == *id));
         self.touch();
     }
 
@@ -287,18 +321,37 @@ impl Node {
         bridges.chain(ports).chain(routers).chain(gateways).chain(addresses).collect()
     }
 
-    async fn apply_router(&mut self, vpc: &VpcDesired) {
-        if !self.routers.contains_key(&vpc.id) {
-            self.incarnations += 1;
-            match VpcRouter::create(&self.host, vpc.id, self.incarnations, Arc::clone(&self.tables)).await {
-                Ok(router) => drop(self.routers.insert(vpc.id, router)),
-                Err(error) => return self.router_trouble(vpc.id, vec![(Concern::Router, error)]),
+    async fn apply_router(&mut self, vpc: &VpcDesired, inbox: &mut Inbox) {
+        if self.settled.get(&vpc.id) == Some(vpc) {
+            return;
+        }
+        self.settled.remove(&vpc.id);
+        let host = Arc::clone(&self.host);
+        let router = match self.routers.remove(&vpc.id) {
+            Some(router) => router,
+            None => {
+                self.incarnations += 1;
+                let create = VpcRouter::create(&host, vpc.id, self.incarnations, Arc::clone(&self.tables));
+                match self.meanwhile(inbox, create).await {
+                    Ok(router) => router,
+                    Err(error) => return self.router_trouble(vpc.id, vec![(Concern::Router, error)]),
+                }
             }
+        };
+        let (router, troubles) = self
+            .meanwhile(inbox, async move {
+                let mut router = router;
+                let troubles = router.apply(&host, vpc).await;
+                (router, troubles)
+            })
+            .await;
+        if troubles.is_empty() {
+            self.settled.insert(vpc.id, vpc.clone());
         }
-        if let Some(router) = self.routers.get_mut(&vpc.id) {
-            let troubles = router.apply(&self.host, vpc).await;
-            self.router_trouble(vpc.id, troubles);
-        }
+        self.routers.insert(vpc.id, router);
+        // What was reported and chosen while it was away.
+        self.unrouted.insert(vpc.id);
+        self.router_trouble(vpc.id, troubles);
     }
 
     fn router_trouble(&mut self, vpc: VpcId, troubles: Vec<Trouble>) {
@@ -335,7 +388,7 @@ impl Node {
         self.troubles.get(&vpc).into_iter().flatten().chain(routes)
     }
 
-    async fn apply_gateway(&mut self, desired: &GatewayDesired) {
+    async fn apply_gateway(&mut self, desired: &GatewayDesired, inbox: &mut Inbox) {
         let entry = self.gateways.entry(desired.id).or_insert_with(|| Entry {
             desired: desired.clone(),
             handle: None,
@@ -350,15 +403,17 @@ impl Node {
             self.push(desired.id);
             return;
         }
-        if let Err(error) = self.start_gateway(desired).await {
+        let started = self.start_gateway(desired).await;
+        self.meanwhile(inbox, std::future::ready(())).await;
+        if let Err(error) = started {
             tracing::warn!(%error, gateway = %desired.id, revision = desired.revision, "gateway refused");
-            self.refuse_gateway(desired.id, &error).await;
+            self.refuse_gateway(desired.id, &error, inbox).await;
         }
     }
 
     /// Undoes what there is of a gateway, reports why, and tries again later.
-    async fn refuse_gateway(&mut self, id: VpnGatewayId, error: &SetupError) {
-        self.stop_gateways(&[id]).await;
+    async fn refuse_gateway(&mut self, id: VpnGatewayId, error: &SetupError, inbox: &mut Inbox) {
+        self.stop_gateways(&[id], inbox).await;
         if let Some(entry) = self.gateways.get_mut(&id) {
             entry.refused = Some(error.refusal(entry.desired.revision));
         }
@@ -424,7 +479,7 @@ impl Node {
     }
 
     /// Undoes [`Self::start_gateway`], however far it came, for several gateways at the same time.
-    async fn stop_gateways(&mut self, ids: &[VpnGatewayId]) {
+    async fn stop_gateways(&mut self, ids: &[VpnGatewayId], inbox: &mut Inbox) {
         let deadline = Instant::now() + STOP_PATIENCE;
         let mut stopping = Vec::new();
         for id in ids {
@@ -434,7 +489,7 @@ impl Node {
             }
         }
         for (id, handle) in stopping {
-            if !handle.ended(deadline).await {
+            if !self.meanwhile(inbox, handle.ended(deadline)).await {
                 tracing::warn!(gateway = %id, "the gateway did not close in time");
             }
         }
@@ -555,7 +610,7 @@ impl Node {
     }
 
     /// An actor is gone. If nobody stopped it, it is started again.
-    async fn gateway_ended(&mut self, id: VpnGatewayId, incarnation: u64) {
+    async fn gateway_ended(&mut self, id: VpnGatewayId, incarnation: u64, inbox: &mut Inbox) {
         let unexpected = self
             .gateways
             .get(&id)
@@ -565,7 +620,7 @@ impl Node {
             let (item, error) = ("gateway's task".to_owned(), "it ended unexpectedly and is started again".to_owned());
             let error = SetupError { item, error };
             tracing::error!(%error, gateway = %id, "a gateway is down");
-            self.refuse_gateway(id, &error).await;
+            self.refuse_gateway(id, &error, inbox).await;
         }
     }
 
@@ -576,7 +631,11 @@ impl Node {
         let ready: Vec<VpcId> = self.unrouted.difference(&self.choosing).copied().collect();
         for vpc in ready {
             self.unrouted.remove(&vpc);
-            let Some(router) = self.routers.get(&vpc) else { continue };
+            // While its configuration changes, it waits.
+            let Some(router) = self.routers.get(&vpc) else {
+                self.unrouted.insert(vpc);
+                continue;
+            };
             self.choosing.insert(vpc);
             let reports = self.gateways.values().filter_map(|entry| entry.report.as_ref());
             let learned: Vec<_> =
@@ -698,9 +757,9 @@ impl Node {
         }
     }
 
-    async fn close(&mut self) {
+    async fn close(&mut self, inbox: &mut Inbox) {
         let ids: Vec<VpnGatewayId> = self.gateways.keys().copied().collect();
-        self.stop_gateways(&ids).await;
+        self.stop_gateways(&ids, inbox).await;
         for (_, router) in std::mem::take(&mut self.routers) {
             router.remove(&self.host).await;
         }

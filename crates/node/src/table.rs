@@ -23,13 +23,31 @@ const NAMED: usize = 8;
 /// Ways to one who learned a route, for IPv4 and for IPv6; `None`: none at present.
 pub(crate) type Hops = [Option<NextHop>; 2];
 
+/// Who leads to what was learned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Leaders<Id> {
+    /// Those who share the load, each as often as it has shares.
+    pub(crate) best: Vec<Id>,
+    /// Those who take over where none of the best has a way: they need not be waited for.
+    pub(crate) spare: Vec<Id>,
+}
+
+impl<Id> Default for Leaders<Id> {
+    fn default() -> Self {
+        Self { best: Vec::new(), spare: Vec::new() }
+    }
+}
+
+/// What was learned, by prefix.
+pub(crate) type Learnt<Id> = BTreeMap<IpNet, Leaders<Id>>;
+
 /// Everything that a namespace's table shall hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wish<Id> {
     /// The namespace's own routes, by destination: they beat what was learned for the same prefix, unless the kernel does not take them.
     pub(crate) own: BTreeMap<IpNet, RouteSpec>,
     /// What was learned: who leads there.
-    pub(crate) learned: Arc<BTreeMap<IpNet, Vec<Id>>>,
+    pub(crate) learned: Arc<Learnt<Id>>,
     /// Ways to those. Who is not here carries nothing.
     pub(crate) hops: BTreeMap<Id, Hops>,
 }
@@ -56,7 +74,11 @@ impl<Id: Copy + Ord> Wish<Id> {
             let [ipv4, ipv6] = *self.hops.get(id)?;
             if Family::of_net(prefix).is_ipv6() { ipv6 } else { ipv4 }
         };
-        let hops: Vec<NextHop> = self.learned.get(prefix)?.iter().filter_map(hop).collect();
+        let leaders = self.learned.get(prefix)?;
+        let mut hops: Vec<NextHop> = leaders.best.iter().filter_map(hop).collect();
+        if hops.is_empty() {
+            hops.extend(leaders.spare.iter().filter_map(hop));
+        }
         (!hops.is_empty()).then(|| RouteSpec::unicast(*prefix, hops))
     }
 }

@@ -27,7 +27,7 @@ use tokio::sync::Notify;
 
 use crate::error::SetupError;
 use crate::host::{Bridge, Host, announce, host_net};
-use crate::table::{Installer, Wish};
+use crate::table::{Installer, Learnt, Wish};
 use custom::{Attached, Custom};
 
 /// The router's end of a gateway's pair.
@@ -88,7 +88,7 @@ pub(crate) struct VpcRouter {
     custom: BTreeMap<IpNet, Custom>,
     /// Those of them that the kernel does not take.
     untaken: BTreeSet<IpNet>,
-    learned: Arc<BTreeMap<IpNet, Vec<VpnGatewayId>>>,
+    learned: Arc<Learnt<VpnGatewayId>>,
     table: Installer<VpnGatewayId>,
     /// Whether addresses changed, which takes routes along.
     disturbed: bool,
@@ -365,7 +365,7 @@ impl VpcRouter {
     }
 
     /// Has installed what the gateways learned.
-    pub(crate) fn set_learned(&mut self, learned: Arc<BTreeMap<IpNet, Vec<VpnGatewayId>>>) {
+    pub(crate) fn set_learned(&mut self, learned: Arc<Learnt<VpnGatewayId>>) {
         if !Arc::ptr_eq(&self.learned, &learned) {
             self.learned = learned;
             self.wish_routes(false);
@@ -477,7 +477,7 @@ impl VpcRouter {
 pub(crate) fn router_wish<'a>(
     gateways: impl Iterator<Item = (VpnGatewayId, u32, &'a [IpAddr])>,
     custom: &BTreeMap<IpNet, Custom>,
-    learned: Arc<BTreeMap<IpNet, Vec<VpnGatewayId>>>,
+    learned: Arc<Learnt<VpnGatewayId>>,
 ) -> Wish<VpnGatewayId> {
     let mut wish = Wish { learned, ..Wish::default() };
     for (id, index, addresses) in gateways {

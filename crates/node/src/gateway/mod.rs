@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use crate::dispatch::{self, Word};
 use crate::error::SetupError;
 use crate::session::{Listener, SessionUpdate};
-use crate::table::Installer;
+use crate::table::{Installer, Learnt};
 use connection::Connection;
 #[cfg(test)]
 pub(crate) use kernel::own_routes;
@@ -76,7 +76,7 @@ pub(crate) struct Wanted {
     /// MTU of the underlay, octets.
     pub(crate) underlay_mtu: u32,
     /// Learned routes to install.
-    pub(crate) routes: Arc<BTreeMap<IpNet, Vec<ConnectionId>>>,
+    pub(crate) routes: Arc<Learnt<ConnectionId>>,
     /// What became of each learned route.
     pub(crate) decisions: Arc<Decisions>,
 }
@@ -141,7 +141,7 @@ pub(crate) struct Gateway {
     around: Surroundings,
     ike: Endpoint,
     connections: BTreeMap<ConnectionId, Connection>,
-    routes: Arc<BTreeMap<IpNet, Vec<ConnectionId>>>,
+    routes: Arc<Learnt<ConnectionId>>,
     decisions: Arc<Decisions>,
     table: Installer<ConnectionId>,
     /// Notified when routes came into place, or could not.

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use super::world::{PRIVATE, SUBNETS, Shown, World, nets, shown};
 use super::{Stage, events, run};
 use crate::routes::Chosen;
-use crate::table::{Installer, Table, Wish};
+use crate::table::{Installer, Leaders, Learnt, Table, Wish};
 use crate::vpc::custom::{self, Attached, Custom};
 use crate::vpc::router_wish;
 
@@ -75,7 +75,7 @@ impl Table for Memory {
             }
             let destination = change.spec().destination;
             let refused = !matches!(change, Change::Delete(_))
-                && shown(change.spec(), |dev| dev.to_string()).1.iter().any(|(_, dev)| *dev == REFUSED.to_string());
+                && shown(change.spec(), |dev| dev.to_string()).1.keys().any(|(_, dev)| *dev == REFUSED.to_string());
             let (fails, answered) = (self.chance(self.odds) || refused, !self.chance(self.odds));
             if !fails {
                 let mut content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
@@ -152,7 +152,7 @@ impl<Id: Copy + Ord + Send + Sync + std::fmt::Debug + 'static> Hung<Id> {
 struct Stand {
     router: Hung<VpnGatewayId>,
     custom: BTreeMap<IpNet, Custom>,
-    learned: Arc<BTreeMap<IpNet, Vec<VpnGatewayId>>>,
+    learned: Arc<Learnt<VpnGatewayId>>,
     attached: BTreeMap<VpnGatewayId, (u32, Vec<IpAddr>)>,
     gateways: [Option<Hung<ConnectionId>>; 2],
     networks: BTreeMap<PrivateNetworkId, (u32, Vec<IpNet>)>,
@@ -257,9 +257,9 @@ proptest! {
     }
 }
 
-fn many(count: u32, way: u32) -> Arc<BTreeMap<IpNet, Vec<u32>>> {
+fn many(count: u32, way: u32) -> Arc<Learnt<u32>> {
     let prefix = |number: u32| IpNet::new_assert(IpAddr::from((0x0b00_0000 + (number << 8)).to_be_bytes()), 24);
-    Arc::new((0..count).map(|number| (prefix(number), vec![way])).collect())
+    Arc::new((0..count).map(|number| (prefix(number), Leaders { best: vec![way], spare: Vec::new() })).collect())
 }
 
 /// The newest wish is what comes into being, its own routes before anything else, and what nobody wants any more is not finished first.
@@ -301,7 +301,7 @@ async fn what_was_learned_takes_the_place_of_an_own_route_that_is_refused() {
     let own = |dev: u32| -> BTreeMap<IpNet, RouteSpec> {
         [shared, alone].map(|net| (net, RouteSpec::unicast(net, vec![via("10.0.0.9", dev)]))).into()
     };
-    let learned = Arc::new(BTreeMap::from([(shared, vec![7])]));
+    let learned = Arc::new(BTreeMap::from([(shared, Leaders { best: vec![7], spare: Vec::new() })]));
     let hops = BTreeMap::from([(7, [Some(via("169.254.0.2", 3)), None])]);
     let mut table = Hung::<u32>::new(1, 0);
     let done = async |table: &Hung<u32>| {
@@ -311,7 +311,7 @@ async fn what_was_learned_takes_the_place_of_an_own_route_that_is_refused() {
         let trouble: Vec<IpNet> = table.installer.trouble().iter().map(|(prefix, _)| *prefix).collect();
         let ways = table.look(|dev| dev.to_string()).into_iter();
         let ways: Vec<(IpNet, String)> =
-            ways.flat_map(|(net, ways)| ways.into_iter().map(move |way| (net, way.1))).collect();
+            ways.flat_map(|(net, ways)| ways.into_keys().map(move |way| (net, way.1))).collect();
         (trouble, ways)
     };
     let refused = Wish { own: own(REFUSED), learned: Arc::clone(&learned), hops };

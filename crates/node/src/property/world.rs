@@ -326,12 +326,14 @@ impl World {
         let mut shown: Shown = own.map(|net| (net, ways([router.clone()]))).collect();
         for prefix in PREFIXES.map(net) {
             let candidates = self.candidates(&prefix);
-            let all = candidates.iter().map(|(_, rank)| *rank).min();
             let mine = || candidates.iter().filter(|(number, _)| GATEWAY_OF[*number] == gateway);
-            // Those of ours that are best of all, else the best of ours.
-            let best = all.filter(|best| mine().any(|(_, rank)| rank == best)).or(mine().map(|(_, rank)| *rank).min());
-            let winners = mine().filter(|(number, rank)| Some(*rank) == best && self.connections[*number].up);
-            let found = ways(winners.map(|(number, _)| way_into(*number, Family::of_net(&prefix))));
+            // The best of ours, which may be the best of all; while none of those carries, whoever of ours comes next.
+            let ranks: BTreeSet<_> = mine().map(|(_, rank)| *rank).collect();
+            let by_rank = ranks.into_iter().take(2).map(|rank| {
+                let carrying = mine().filter(|(number, of)| *of == rank && self.connections[*number].up);
+                ways(carrying.map(|(number, _)| way_into(*number, Family::of_net(&prefix))))
+            });
+            let found = by_rank.into_iter().find(|ways| !ways.is_empty()).unwrap_or_default();
             if !found.is_empty() {
                 shown.entry(prefix).or_insert(found);
             }
