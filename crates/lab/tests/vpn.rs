@@ -189,7 +189,16 @@ async fn only_the_policys_packets_pass() -> Result<()> {
         for target in ["192.0.2.253", "192.0.2.254", "198.51.100.1"] {
             ensure!(scene.lab.office.ping(target, None, 0.7).await.is_err(), "{target} answers through the tunnel");
         }
-        Ok(())
+        // And the tenant can see what was dropped, and why.
+        eventually("drops of the packet filter", PATIENCE, || async {
+            let state = scene.api.state("connections", &id).await?;
+            let dropped = |reason: &str| state.pointer(&format!("/tunnels/0/drops/{reason}")).and_then(Value::as_u64);
+            for (reason, least) in [("source_policy", 6), ("source_vpc", 1), ("destination", 1)] {
+                ensure!(dropped(reason).is_some_and(|packets| packets >= least), "{reason}: {}", state["tunnels"]);
+            }
+            Ok(())
+        })
+        .await
     })
 }
 

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 pub use acl::{AclFilter, AclReader, AclTable};
-pub use apply::{apply, read_counters, remove};
+pub use apply::{apply, read_counters, read_link_drops, remove};
 pub use gateway::{ConnectionFilter, GatewayFilter};
 pub use router::{NetworkFilter, RouterFilter};
 
@@ -35,10 +35,18 @@ pub struct Count {
 /// Counters by name. The name of a counter of drops starts with `drop_`.
 pub type Counters = BTreeMap<String, Count>;
 
+/// Dropped packets: link → reason → how many.
+pub type LinkDrops = BTreeMap<String, BTreeMap<String, u64>>;
+
+/// The name of a counter of what `reason` says for one link alone.
+fn of_link(reason: &str, link: &str) -> String {
+    format!("{reason}.{link}")
+}
+
 /// Something that renders to the content of the namespace's table.
 pub trait Ruleset {
-    /// The names of its counters.
-    fn counters(&self) -> &'static [&'static str];
+    /// The names of its counters: a reason, or [`of_link`] where it is counted for one link.
+    fn counters(&self) -> Vec<String>;
 
     /// The chains: what stands in the table beside the counters.
     ///
@@ -54,7 +62,7 @@ pub trait Ruleset {
         // Adding the table first makes its deletion succeed the first time too.
         let mut text = format!("table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{\n");
         for name in self.counters() {
-            let count = carried.get(*name).copied().unwrap_or_default();
+            let count = carried.get(&name).copied().unwrap_or_default();
             let _ = writeln!(text, "\tcounter {name} {{ packets {} bytes {} }}", count.packets, count.bytes);
         }
         text.push_str(&self.chains()?);

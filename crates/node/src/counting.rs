@@ -1,30 +1,59 @@
-//! Reads the counters of access lists, one VPC after the other beside everything else, so that however many there are, and however long
-//! their lists, it takes a small part of one processor.
+//! Reads the counters of packet filters, those of one router or gateway after the other beside everything else, so that however many there are,
+//! and however long their lists, it takes a small part of one processor.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::time::{Duration, Instant};
 
-use causeway_linux::filter::Counters;
-use causeway_model::VpcId;
+use causeway_linux::Namespace;
+use causeway_linux::filter::{AclReader, Counters, LinkDrops, read_link_drops};
+use causeway_model::{VpcId, VpnGatewayId};
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
-use crate::vpc::{VpcRouter, in_time};
+use crate::vpc::in_time;
 
-/// Each VPC's counters are read this often,
+/// Everybody's counters are read this often,
 const ROUND: Duration = Duration::from_secs(5);
 /// but after each reading there is a pause of so many times what it took.
 const REST: u32 = 10;
 
+/// Whose counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Whose {
+    /// The access lists of a VPC's router.
+    Router(VpcId),
+    /// What a gateway's filter drops.
+    Gateway(VpnGatewayId),
+}
+
+/// How to read them.
+pub(crate) enum Reader {
+    /// Of access lists.
+    Lists(AclReader),
+    /// Of the filter in this namespace.
+    Filter(String),
+}
+
 /// What was read.
+pub(crate) enum Read {
+    /// Of access lists.
+    Lists(Counters),
+    /// What a filter dropped so far.
+    Drops(LinkDrops),
+}
+
+/// Something to read: which run of the router or the gateway's actor it is of, and how.
+pub(crate) type Source = (u64, Reader);
+
+/// What came of a reading.
 pub(crate) struct Counted {
-    /// Of which VPC.
-    pub(crate) vpc: VpcId,
-    /// Of which of its routers: see [`VpcRouter::incarnation`].
+    /// Of whom.
+    pub(crate) whose: Whose,
+    /// Of which of its runs.
     pub(crate) incarnation: u64,
     /// `None` if it could not be read.
-    pub(crate) counters: Option<Counters>,
+    pub(crate) read: Option<Read>,
     took: Duration,
 }
 
@@ -34,7 +63,7 @@ pub(crate) struct Counting {
     reader: mpsc::Sender<Counted>,
     /// Whether a reading is under way.
     busy: bool,
-    last: Option<VpcId>,
+    last: Option<Whose>,
     next_at: Instant,
 }
 
@@ -55,30 +84,36 @@ impl Counting {
         None
     }
 
-    /// Notes how long a reading took of one of `routers`.
-    pub(crate) fn rest(&mut self, counted: &Counted, routers: usize) {
-        let share = ROUND / u32::try_from(routers.max(1)).unwrap_or(u32::MAX);
+    /// Notes how long a reading took of one of so many.
+    pub(crate) fn rest(&mut self, counted: &Counted, sources: usize) {
+        let share = ROUND / u32::try_from(sources.max(1)).unwrap_or(u32::MAX);
         self.next_at = Instant::now() + share.max(counted.took * REST);
     }
 
-    /// Begins to read the next one of `routers`.
-    pub(crate) fn begin(&mut self, routers: &BTreeMap<VpcId, VpcRouter>) {
+    /// Begins to read the next one of `sources`.
+    pub(crate) fn begin(&mut self, mut sources: BTreeMap<Whose, Source>) {
         let after = self.last.map_or(Bound::Unbounded, Bound::Excluded);
-        let next = routers.range((after, Bound::Unbounded)).next().or_else(|| routers.first_key_value());
-        let Some((vpc, router)) = next else {
+        let next = sources.range((after, Bound::Unbounded)).next().or_else(|| sources.first_key_value());
+        let Some(whose) = next.map(|(whose, _)| *whose) else {
             self.next_at = Instant::now() + ROUND;
             return;
         };
-        self.last = Some(*vpc);
+        let Some((incarnation, source)) = sources.remove(&whose) else { return };
+        self.last = Some(whose);
         self.busy = true;
-        let (vpc, incarnation) = (*vpc, router.incarnation());
-        let (reader, results) = (router.acl_reader(), self.reader.clone());
+        let results = self.reader.clone();
         tokio::spawn(async move {
             let begun = Instant::now();
-            let read = in_time("counters of access lists", reader.read()).await;
-            let counters = read.inspect_err(|error| tracing::debug!(%error, %vpc, "cannot count")).ok();
+            let read = match source {
+                Reader::Lists(lists) => in_time("counters of access lists", lists.read()).await.map(Read::Lists),
+                Reader::Filter(namespace) => {
+                    let drops = async { read_link_drops(&Namespace::open(&namespace)?).await };
+                    in_time("counters of a packet filter", drops).await.map(Read::Drops)
+                }
+            };
+            let read = read.inspect_err(|error| tracing::debug!(%error, ?whose, "cannot count")).ok();
             // Fails only if the node is gone.
-            let _ = results.send(Counted { vpc, incarnation, counters, took: begun.elapsed() }).await;
+            let _ = results.send(Counted { whose, incarnation, read, took: begun.elapsed() }).await;
         });
     }
 }

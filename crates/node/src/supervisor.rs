@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use causeway_datapath::{Datapath, DatapathConfig};
 use causeway_fleet::{FromNode, NodeEnd, PROTOCOL};
+use causeway_linux::filter::LinkDrops;
 use causeway_model::desired::{GatewayDesired, NodeDesired, VpcDesired};
-use causeway_model::observed::{AclCounters, GatewayFacts, NodeReport, Refusal, VpcFacts};
+use causeway_model::observed::Refusal;
 use causeway_model::{NodeId, VpcId, VpnGatewayId};
 use ipnet::IpNet;
 use tokio::sync::{Notify, mpsc};
@@ -17,7 +18,7 @@ use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::counting::{Counted, Counting};
+use crate::counting::Counting;
 use crate::dispatch::Directory;
 use crate::error::SetupError;
 use crate::gateway::{
@@ -27,6 +28,8 @@ use crate::host::Host;
 use crate::ownership::Thing;
 use crate::routes::{self, Chosen};
 use crate::vpc::{Concern, Trouble, VpcRouter};
+
+mod report;
 
 /// Gateways that stop together get this long to close in order.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
@@ -130,6 +133,8 @@ struct Entry {
     bound: BTreeSet<IpAddr>,
     refused: Option<Refusal>,
     report: Option<GatewayReport>,
+    /// What its packet filter dropped, as it was read last.
+    drops: LinkDrops,
     /// The newest revision that was in force with its router's routes in place.
     acknowledged: u64,
 }
@@ -196,10 +201,10 @@ impl Node {
                 () = tables.notified() => self.tables_changed(),
                 counted = counting.next() => match counted {
                     Some(counted) => {
-                        counting.rest(&counted, self.routers.len());
+                        counting.rest(&counted, self.routers.len() + self.gateways.len());
                         self.counted(counted);
                     }
-                    None => counting.begin(&self.routers),
+                    None => counting.begin(self.countable()),
                 },
                 () = sleep_until(self.routes_at.into()), if self.may_choose() => self.choose_routes(),
                 () = sleep_until(self.report_at.unwrap_or(now + far).into()), if self.report_at.is_some() => {
@@ -396,6 +401,7 @@ impl Node {
             bound: BTreeSet::new(),
             refused: None,
             report: None,
+            drops: LinkDrops::new(),
             acknowledged: 0,
         });
         entry.desired = desired.clone();
@@ -497,6 +503,7 @@ impl Node {
             let Some(entry) = self.gateways.get_mut(id) else { continue };
             self.directory.remove(*id);
             entry.report = None;
+            entry.drops.clear();
             for address in std::mem::take(&mut entry.bound) {
                 if let Err(error) = self.around.datapath.unbind(address) {
                     tracing::warn!(%error, "cannot close the sockets of a public address");
@@ -524,15 +531,6 @@ impl Node {
         let Ok(links) = self.host.netlink().links().await else { return true };
         let links = links.iter().map(|link| (link.name.as_str(), link)).collect();
         self.routers.values().all(|router| router.is_attached(&links))
-    }
-
-    fn counted(&mut self, counted: Counted) {
-        let router = self.routers.get_mut(&counted.vpc).filter(|router| router.incarnation() == counted.incarnation);
-        if let (Some(router), Some(counters)) = (router, counted.counters)
-            && router.acl_counted(counters)
-        {
-            self.touch_within(COUNTER_DELAY);
-        }
     }
 
     /// What the gateways of a VPC have to know of it.
@@ -694,53 +692,6 @@ impl Node {
         let applied = |entry: &Entry| entry.report.as_ref().map_or(0, |report| report.gateway.applied);
         if changed || self.gateways.values().any(|entry| entry.acknowledged != applied(entry)) {
             self.touch();
-        }
-    }
-
-    fn report(&mut self) -> NodeReport {
-        let mut report = NodeReport { revision: self.desired.revision, ..NodeReport::default() };
-        for entry in self.gateways.values_mut() {
-            let settled = self.routers.get(&entry.desired.vpc).is_some_and(VpcRouter::is_settled);
-            let applied = entry.report.as_ref().map_or(0, |report| report.gateway.applied);
-            if settled || applied < entry.acknowledged {
-                entry.acknowledged = applied;
-            }
-        }
-        for (id, entry) in &self.gateways {
-            let mut facts = GatewayFacts { id: *id, applied: 0, refused: entry.refused.clone() };
-            if let Some(gateway) = &entry.report {
-                facts = GatewayFacts { applied: entry.acknowledged, ..gateway.gateway.clone() };
-                report.connections.extend(gateway.connections.iter().cloned());
-            }
-            if facts.refused.is_none() {
-                facts.refused = self.trouble(&entry.desired).map(|error| error.refusal(entry.desired.revision));
-            }
-            report.gateways.push(facts);
-        }
-        report.vpcs = self.desired.vpcs.iter().map(|vpc| self.vpc_facts(vpc)).collect();
-        report
-    }
-
-    /// The first trouble stands for all: what it names comes before what follows from it.
-    fn vpc_facts(&self, vpc: &VpcDesired) -> VpcFacts {
-        let router = self.routers.get(&vpc.id);
-        let trouble = self.vpc_troubles(vpc.id).next();
-        VpcFacts {
-            id: vpc.id,
-            applied: router.map_or(0, VpcRouter::applied),
-            refused: trouble.map(|(_, error)| error.refusal(vpc.revision)),
-            acl: router.map_or_else(AclCounters::default, VpcRouter::acl_counters),
-        }
-    }
-
-    fn touch(&mut self) {
-        self.touch_within(REPORT_DELAY);
-    }
-
-    fn touch_within(&mut self, delay: Duration) {
-        let at = (self.reported + REPORT_INTERVAL).max(Instant::now() + delay);
-        if self.report_at.is_none_or(|other| at < other) {
-            self.report_at = Some(at);
         }
     }
 

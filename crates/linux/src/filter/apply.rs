@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 
-use super::{Count, Counters, Ruleset, TABLE};
+use super::{Count, Counters, LinkDrops, Ruleset, TABLE};
 use crate::{Error, Namespace, Result};
 
 /// Replaces the table in `namespace` by `ruleset` in one transaction: every packet meets either the old rules or the new. Counters of the same
@@ -30,12 +30,36 @@ pub async fn remove(namespace: &Namespace) -> Result<()> {
     load(namespace, format!("table inet {TABLE}\ndelete table inet {TABLE}\n")).await
 }
 
-/// The packets that each named counter of the table has seen; empty while there is no table.
+/// The packets that each named counter of the table has seen, those of all links together; empty while there is no table.
 ///
 /// # Errors
 /// As [`apply`].
 pub async fn read_counters(namespace: &Namespace) -> Result<BTreeMap<String, u64>> {
-    Ok(counts(namespace, TABLE).await?.into_iter().map(|(name, count)| (name, count.packets)).collect())
+    let mut total = BTreeMap::new();
+    for (name, count) in counts(namespace, TABLE).await? {
+        let reason = name.split_once('.').map_or(name.as_str(), |(reason, _)| reason);
+        *total.entry(reason.to_owned()).or_default() += count.packets;
+    }
+    Ok(total)
+}
+
+/// The packets that were dropped on the way from and to each link, by reason, as far as they are counted for single links; reasons without
+/// `drop_`, and none that never occurred.
+///
+/// # Errors
+/// As [`apply`].
+pub async fn read_link_drops(namespace: &Namespace) -> Result<LinkDrops> {
+    Ok(link_drops(counts(namespace, TABLE).await?))
+}
+
+fn link_drops(counts: Counters) -> LinkDrops {
+    let mut drops = LinkDrops::new();
+    for (name, count) in counts.into_iter().filter(|(_, count)| count.packets > 0) {
+        if let Some((reason, link)) = name.strip_prefix("drop_").and_then(|name| name.split_once('.')) {
+            drops.entry(link.to_owned()).or_default().insert(reason.to_owned(), count.packets);
+        }
+    }
+    drops
 }
 
 /// Hands `text` to `nft`, as one transaction.
@@ -131,6 +155,21 @@ async fn finish(mut child: Child, input: String) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn drops_are_told_apart_by_link() {
+        let count = |packets| Count { packets, bytes: 0 };
+        let counts = [
+            ("drop_source_policy.cw-1", count(3)),
+            ("drop_source_vpc.cw-1", count(1)),
+            ("drop_source_policy.cw-2", count(0)),
+            ("drop_redirect", count(4)),
+            ("forwarded_in", count(5)),
+        ];
+        let drops = link_drops(counts.map(|(name, count)| (name.to_owned(), count)).into());
+        let one = [("source_policy".to_owned(), 3), ("source_vpc".to_owned(), 1)];
+        assert_eq!(drops, LinkDrops::from([("cw-1".to_owned(), one.into())]));
+    }
 
     #[tokio::test]
     async fn a_program_ends_with_whoever_waits_for_it() {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::nets::Nets;
-use super::{Chains, ERRORS_V4, ERRORS_V6, Ruleset, counted};
+use super::{Chains, ERRORS_V4, ERRORS_V6, Ruleset, counted, of_link};
 use crate::Result;
 use crate::error::check_link_name;
 
@@ -49,6 +49,35 @@ pub struct ConnectionFilter {
 const MARTIANS: &str = "ip saddr { 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/3 }";
 const MARTIANS_V6: &str = "ip6 saddr { ::/127, ::ffff:0.0.0.0/96, fe80::/10, ff00::/8 }";
 
+/// What is counted for the gateway as a whole.
+const COUNTERS: [&str; 9] = [
+    "forwarded_in",
+    "forwarded_out",
+    "errors_in",
+    "errors_out",
+    "drop_forward_other",
+    "drop_input_tunnel",
+    "drop_input_vpc",
+    "drop_input_other",
+    "drop_redirect",
+];
+
+/// What is counted for each connection: nothing may pass; and of packets from the customer, a source inside the VPC, in an interconnection subnet,
+/// that cannot be, or that `prefix_filter_in` does not list, a destination that the VPC does not have or `prefix_filter_out` does not list, another
+/// tunnel, the gateway itself; and of packets to the customer, a source or destination that no filter lists.
+const DROPS: [&str; 10] = [
+    "drop_closed",
+    "drop_source_vpc",
+    "drop_source_interconnection",
+    "drop_source_martian",
+    "drop_source_policy",
+    "drop_destination",
+    "drop_tunnel_to_tunnel",
+    "drop_input_tunnel",
+    "drop_out_source",
+    "drop_out_destination",
+];
+
 impl GatewayFilter {
     /// What a connection's whitelist may open.
     fn reachable(&self) -> Nets {
@@ -57,6 +86,11 @@ impl GatewayFilter {
 }
 
 impl ConnectionFilter {
+    /// Drops, and counts it for this connection.
+    fn dropped(&self, reason: &str) -> String {
+        counted(&of_link(reason, &self.tun), "drop")
+    }
+
     const fn is_open(&self, gateway: &GatewayFilter) -> bool {
         self.propagate && !self.locked && !gateway.locked
     }
@@ -65,17 +99,17 @@ impl ConnectionFilter {
     fn guard(&self, gateway: &GatewayFilter, vpc: &Nets) -> Vec<String> {
         if !self.is_open(gateway) {
             let mut rules = self.inside_pairs("return");
-            rules.push(counted("drop_closed", "drop"));
+            rules.push(self.dropped("drop_closed"));
             return rules;
         }
         let mut rules: Vec<_> =
             self.inside.iter().map(|(_, peer)| format!("{} saddr {} return", protocol(peer), peer.addr())).collect();
-        rules.extend(vpc.inside("saddr", &counted("drop_source_vpc", "drop")));
+        rules.extend(vpc.inside("saddr", &self.dropped("drop_source_vpc")));
         // Our own inside addresses are among them, too: the peer's packets have left this chain.
         let inside = gateway.connections.iter().flat_map(|connection| &connection.inside).map(|(local, _)| local);
-        rules.extend(Nets::new(inside).inside("saddr", &counted("drop_source_interconnection", "drop")));
+        rules.extend(Nets::new(inside).inside("saddr", &self.dropped("drop_source_interconnection")));
         for martians in [MARTIANS, MARTIANS_V6] {
-            rules.push(format!("{martians} {}", counted("drop_source_martian", "drop")));
+            rules.push(format!("{martians} {}", self.dropped("drop_source_martian")));
         }
         rules
     }
@@ -83,16 +117,16 @@ impl ConnectionFilter {
     fn inbound(&self, gateway: &GatewayFilter, vpc: &Nets) -> Vec<String> {
         let mut rules = Vec::new();
         if !self.is_open(gateway) {
-            rules.push(counted("drop_closed", "drop"));
+            rules.push(self.dropped("drop_closed"));
             return rules;
         }
-        rules.push(format!("oifname != \"{}\" {}", gateway.vpc_link, counted("drop_tunnel_to_tunnel", "drop")));
+        rules.push(format!("oifname != \"{}\" {}", gateway.vpc_link, self.dropped("drop_tunnel_to_tunnel")));
         let reachable = vpc.intersection(&Nets::new(&self.announce_out));
-        rules.extend(reachable.outside("daddr", &counted("drop_destination", "drop")));
+        rules.extend(reachable.outside("daddr", &self.dropped("drop_destination")));
         // Routers on the way report with addresses that no policy lists, the peer with its inside address.
         rules.extend(vpc.quoted_source(&counted("errors_in", "accept")));
-        rules.push(format!("ip saddr 169.254.0.0/16 {}", counted("drop_source_martian", "drop")));
-        rules.extend(Nets::new(&self.accept_in).outside("saddr", &counted("drop_source_policy", "drop")));
+        rules.push(format!("ip saddr 169.254.0.0/16 {}", self.dropped("drop_source_martian")));
+        rules.extend(Nets::new(&self.accept_in).outside("saddr", &self.dropped("drop_source_policy")));
         rules.extend(self.clamp());
         rules.push(counted("forwarded_in", "accept"));
         rules
@@ -101,14 +135,14 @@ impl ConnectionFilter {
     fn outbound(&self, gateway: &GatewayFilter, vpc: &Nets) -> Vec<String> {
         let mut rules = Vec::new();
         if !self.is_open(gateway) {
-            rules.push(counted("drop_closed", "drop"));
+            rules.push(self.dropped("drop_closed"));
             return rules;
         }
         let announced = vpc.intersection(&Nets::new(&self.announce_out));
-        rules.extend(Nets::new(&self.accept_in).outside("daddr", &counted("drop_out_destination", "drop")));
+        rules.extend(Nets::new(&self.accept_in).outside("daddr", &self.dropped("drop_out_destination")));
         // The VPC's router reports with whatever address it has towards the gateway.
         rules.extend(vpc.quoted_destination(&counted("errors_out", "accept")));
-        rules.extend(announced.outside("saddr", &counted("drop_out_source", "drop")));
+        rules.extend(announced.outside("saddr", &self.dropped("drop_out_source")));
         rules.extend(self.clamp());
         rules.push(counted("forwarded_out", "accept"));
         rules
@@ -116,7 +150,7 @@ impl ConnectionFilter {
 
     fn input(&self) -> Vec<String> {
         let mut rules = self.inside_pairs("goto input_peer");
-        rules.push(counted("drop_input_tunnel", "drop"));
+        rules.push(self.dropped("drop_input_tunnel"));
         rules
     }
 
@@ -154,27 +188,10 @@ fn protocol(net: &IpNet) -> &'static str {
 }
 
 impl Ruleset for GatewayFilter {
-    fn counters(&self) -> &'static [&'static str] {
-        &[
-            "forwarded_in",
-            "forwarded_out",
-            "errors_in",
-            "errors_out",
-            "drop_closed",
-            "drop_source_vpc",
-            "drop_source_interconnection",
-            "drop_source_martian",
-            "drop_source_policy",
-            "drop_destination",
-            "drop_tunnel_to_tunnel",
-            "drop_out_source",
-            "drop_out_destination",
-            "drop_forward_other",
-            "drop_input_tunnel",
-            "drop_input_vpc",
-            "drop_input_other",
-            "drop_redirect",
-        ]
+    fn counters(&self) -> Vec<String> {
+        let links = self.connections.iter().map(|connection| &connection.tun);
+        let of_links = links.flat_map(|tun| DROPS.map(|reason| of_link(reason, tun)));
+        COUNTERS.iter().map(|name| (*name).to_owned()).chain(of_links).collect()
     }
 
     fn chains(&self) -> Result<String> {

@@ -26,8 +26,10 @@ pub struct NetworkFilter {
 }
 
 impl Ruleset for RouterFilter {
-    fn counters(&self) -> &'static [&'static str] {
-        &["drop_source_network", "drop_source_martian", "drop_gateway_to_gateway", "drop_input_router", "drop_redirect"]
+    fn counters(&self) -> Vec<String> {
+        ["drop_source_network", "drop_source_martian", "drop_gateway_to_gateway", "drop_input_router", "drop_redirect"]
+            .map(str::to_owned)
+            .into()
     }
 
     fn chains(&self) -> Result<String> {

@@ -262,7 +262,10 @@ mod tests {
         );
         let shown = RouteSpec {
             metric: Some(0),
-            ..RouteSpec::unicast(net("10.1.0.0/16"), vec![NextHop::dev(2), NextHop::via(ip("10.0.0.9"), 3)])
+            ..RouteSpec::unicast(
+                net("10.1.0.0/16"),
+                vec![NextHop::dev(2), NextHop { weight: 2, ..NextHop::via(ip("10.0.0.9"), 3) }],
+            )
         };
         let asked_v6 = RouteSpec::unicast(net("fd00:1::/48"), vec![NextHop::onlink(ip("fd00::2"), 3)]);
         let shown_v6 = RouteSpec { metric: Some(1024), ..asked_v6.clone() };

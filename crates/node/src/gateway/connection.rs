@@ -60,7 +60,7 @@ impl Connection {
 }
 
 /// The TUN device of a connection.
-pub(super) fn tun_name(id: ConnectionId) -> String {
+pub(crate) fn tun_name(id: ConnectionId) -> String {
     format!("cw-{}", id.short())
 }
 

@@ -120,7 +120,7 @@ impl Gateway {
     }
 
     /// The tunnels with their counters. Packets that were dropped because no tunnel could take them count for the first. What the
-    /// packet filter drops is counted for the gateway as a whole and belongs to no single tunnel, so it is not here.
+    /// packet filter drops is added by the node, which reads the filters' counters one after the other.
     fn tunnel_facts(&self, id: ConnectionId, connection: &Connection) -> Vec<TunnelFacts> {
         let datapath = &self.around.datapath;
         let mut all = connection.tunnels.clone();

@@ -171,7 +171,11 @@ pub struct TunnelDocument {
     /// Inner octets.
     bytes: InOut,
     child: Option<ChildDocument>,
-    /// Packets and messages by the reason for which they were dropped.
+    /// Packets and messages by the reason for which they were dropped: by the tunnel (`auth`, `replay`, `no_sa`, `shaped` and others) or, for all
+    /// tunnels of a connection together, by the gateway's packet filter: from the customer `source_policy` (`prefix_filter_in` does not list the
+    /// source), `source_vpc`, `source_interconnection` and `source_martian` (forged), `destination` (not in the VPC, or `prefix_filter_out` does not
+    /// list it), `tunnel_to_tunnel`, `input_tunnel` (for the gateway itself); to the customer `out_source` and `out_destination`; either way `closed`
+    /// (no propagation, or locked).
     drops: BTreeMap<String, u64>,
     family: Family,
     ike: Option<IkeDocument>,

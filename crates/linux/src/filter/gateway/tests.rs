@@ -39,7 +39,7 @@ fn gateway() -> GatewayFilter {
 fn the_ruleset() {
     let mut filter = gateway();
     filter.connections[1].propagate = false;
-    let carried = Counters::from([("drop_closed".to_owned(), Count { packets: 3, bytes: 252 })]);
+    let carried = Counters::from([("drop_closed.tun-b".to_owned(), Count { packets: 3, bytes: 252 })]);
     assert_eq!(filter.render(&carried).expect("good names"), include_str!("../gateway.nft"));
 }
 
@@ -58,7 +58,7 @@ fn locked_is_closed() {
         let vpc = Nets::new(&filter.vpc_subnets);
         [connection.inbound(filter, &vpc), connection.outbound(filter, &vpc)]
             .iter()
-            .all(|rules| rules == &["counter name drop_closed drop"])
+            .all(|rules| rules == &[format!("counter name drop_closed.{} drop", connection.tun)])
     };
     let mut filter = gateway();
     assert!(!closed(&filter, 0));
@@ -76,7 +76,10 @@ fn without_a_policy_nothing_passes() {
     let vpc = Nets::new(&filter.vpc_subnets);
     let rules = filter.connections[0].inbound(&filter, &vpc);
     for family in ["ipv4", "ipv6"] {
-        assert!(rules.contains(&format!("meta nfproto {family} counter name drop_destination drop")), "{rules:?}");
+        assert!(
+            rules.contains(&format!("meta nfproto {family} counter name drop_destination.tun-a drop")),
+            "{rules:?}"
+        );
     }
 }
 
@@ -85,10 +88,16 @@ fn custom_routes_are_reachable_inside_the_whitelist_and_no_reason_to_distrust_a_
     let filter = GatewayFilter { vpc_routes: nets(&["10.9.0.0/16", "172.30.0.0/16"]), ..gateway() };
     let text = filter.render(&Counters::new()).expect("good names");
     let plain = gateway().render(&Counters::new()).expect("good names");
-    assert!(text.contains("ip daddr != { 10.0.0.0/24, 10.9.0.0/16 } counter name drop_destination drop"), "{text}");
-    assert!(text.contains("ip saddr != { 10.0.0.0/24, 10.9.0.0/16 } counter name drop_out_source drop"), "{text}");
+    assert!(
+        text.contains("ip daddr != { 10.0.0.0/24, 10.9.0.0/16 } counter name drop_destination.tun-a drop"),
+        "{text}"
+    );
+    assert!(
+        text.contains("ip saddr != { 10.0.0.0/24, 10.9.0.0/16 } counter name drop_out_source.tun-a drop"),
+        "{text}"
+    );
     let guards = |text: &str| {
-        text.lines().filter(|line| line.contains("drop_source_vpc drop")).map(str::to_owned).collect::<Vec<_>>()
+        text.lines().filter(|line| line.contains("drop_source_vpc.")).map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(guards(&text), guards(&plain));
 }

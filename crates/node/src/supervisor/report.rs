@@ -1,0 +1,99 @@
+//! What the node says of itself: facts of its gateways and routers, and what was counted in the kernel.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use causeway_model::desired::VpcDesired;
+use causeway_model::observed::{AclCounters, GatewayFacts, NodeReport, VpcFacts};
+
+use super::{COUNTER_DELAY, Entry, Node, REPORT_DELAY, REPORT_INTERVAL};
+use crate::counting::{Counted, Read, Reader, Source, Whose};
+use crate::gateway::tun_name;
+use crate::vpc::VpcRouter;
+
+impl Node {
+    /// Everything that is counted in the kernel.
+    pub(super) fn countable(&self) -> BTreeMap<Whose, Source> {
+        let lists = |router: &VpcRouter| (router.incarnation(), Reader::Lists(router.acl_reader()));
+        let routers = self.routers.iter().map(|(id, router)| (Whose::Router(*id), lists(router)));
+        let gateways = self.gateways.iter().filter_map(|(id, entry)| {
+            let reader = Reader::Filter(entry.namespace.clone());
+            Some((Whose::Gateway(*id), (entry.handle.as_ref()?.incarnation, reader)))
+        });
+        routers.chain(gateways).collect()
+    }
+
+    pub(super) fn counted(&mut self, counted: Counted) {
+        let changed = match (counted.whose, counted.read) {
+            (Whose::Router(id), Some(Read::Lists(counters))) => {
+                let router = self.routers.get_mut(&id).filter(|router| router.incarnation() == counted.incarnation);
+                router.is_some_and(|router| router.acl_counted(counters))
+            }
+            (Whose::Gateway(id), Some(Read::Drops(drops))) => {
+                let current = |entry: &&mut Entry| {
+                    entry.handle.as_ref().is_some_and(|handle| handle.incarnation == counted.incarnation)
+                };
+                let entry = self.gateways.get_mut(&id).filter(current).filter(|entry| entry.drops != drops);
+                entry.map(|entry| entry.drops = drops).is_some()
+            }
+            _ => false,
+        };
+        if changed {
+            self.touch_within(COUNTER_DELAY);
+        }
+    }
+
+    pub(super) fn report(&mut self) -> NodeReport {
+        let mut report = NodeReport { revision: self.desired.revision, ..NodeReport::default() };
+        for entry in self.gateways.values_mut() {
+            let settled = self.routers.get(&entry.desired.vpc).is_some_and(VpcRouter::is_settled);
+            let applied = entry.report.as_ref().map_or(0, |report| report.gateway.applied);
+            if settled || applied < entry.acknowledged {
+                entry.acknowledged = applied;
+            }
+        }
+        for (id, entry) in &self.gateways {
+            let mut facts = GatewayFacts { id: *id, applied: 0, refused: entry.refused.clone() };
+            if let Some(gateway) = &entry.report {
+                facts = GatewayFacts { applied: entry.acknowledged, ..gateway.gateway.clone() };
+                report.connections.extend(gateway.connections.iter().cloned().map(|mut connection| {
+                    let dropped = entry.drops.get(&tun_name(connection.id)).into_iter().flatten();
+                    // One packet filter for all tunnels of a connection: it counts with the first.
+                    if let Some(tunnel) = connection.tunnels.first_mut() {
+                        tunnel.counters.drops.extend(dropped.map(|(reason, packets)| (reason.clone(), *packets)));
+                    }
+                    connection
+                }));
+            }
+            if facts.refused.is_none() {
+                facts.refused = self.trouble(&entry.desired).map(|error| error.refusal(entry.desired.revision));
+            }
+            report.gateways.push(facts);
+        }
+        report.vpcs = self.desired.vpcs.iter().map(|vpc| self.vpc_facts(vpc)).collect();
+        report
+    }
+
+    /// The first trouble stands for all: what it names comes before what follows from it.
+    fn vpc_facts(&self, vpc: &VpcDesired) -> VpcFacts {
+        let router = self.routers.get(&vpc.id);
+        let trouble = self.vpc_troubles(vpc.id).next();
+        VpcFacts {
+            id: vpc.id,
+            applied: router.map_or(0, VpcRouter::applied),
+            refused: trouble.map(|(_, error)| error.refusal(vpc.revision)),
+            acl: router.map_or_else(AclCounters::default, VpcRouter::acl_counters),
+        }
+    }
+
+    pub(super) fn touch(&mut self) {
+        self.touch_within(REPORT_DELAY);
+    }
+
+    pub(super) fn touch_within(&mut self, delay: Duration) {
+        let at = (self.reported + REPORT_INTERVAL).max(Instant::now() + delay);
+        if self.report_at.is_none_or(|other| at < other) {
+            self.report_at = Some(at);
+        }
+    }
+}
