@@ -1,10 +1,13 @@
 //! The audit trail over every call that changes something: who, what, before and after, and never a secret.
 
+mod links;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::operator::call_as;
 use crate::service::{Answer, Service};
 
 const REGION: &str = "fr-par";
@@ -55,17 +58,27 @@ impl Trail {
         }
         let answer = self.service.call(method, &path, &body.to_string()).await;
         assert!(answer.status.is_success(), "{method} {path}: {}", answer.text);
-        self.recorded(says, &format!("{method} {path}"), &answer).await;
+        self.recorded(says, &format!("{method} {path}"), &answer, &self.service.access_key).await;
         if answer.text.is_empty() { Value::Null } else { answer.json() }
     }
 
-    async fn recorded(&self, says: Says, call: &str, answer: &Answer) {
+    /// What a partner does with a link.
+    async fn partner(&mut self, key: &Value, link: &str, verb: &str, body: Value) {
+        let links = "/causeway/v1/partner/links";
+        self.made.insert(format!("POST {links}/{{id}}/{verb}"));
+        let path = format!("{links}/{link}/{verb}");
+        let answer = call_as(&self.service, text(key, "secret_key"), "POST", &path, &body).await;
+        assert!(answer.status.is_success(), "{path}: {}", answer.text);
+        self.recorded(Says::Changed(&["life"]), &path, &answer, text(key, "access_key")).await;
+    }
+
+    async fn recorded(&self, says: Says, call: &str, answer: &Answer, access_key: &str) {
         let request = answer.headers["x-request-id"].to_str().expect("a text");
         let path = format!("{OPERATOR}/audit-records?request_id={request}");
         let list = self.service.get(&path).await.ok();
         assert_eq!(list["total_count"], 1, "{call}: {list}");
         let record = &list["audit_records"][0];
-        assert_eq!(record["access_key"], self.service.access_key.as_str(), "{call}");
+        assert_eq!(record["access_key"], access_key, "{call}");
         let (before, after) = (&record["before"], &record["after"]);
         match says {
             Says::Made => assert!(before.is_null() && !keys(after).is_empty(), "{call}: {record}"),
@@ -289,6 +302,8 @@ async fn every_change_is_recorded_with_before_and_after_and_without_secrets() {
     t.call(Gone, "DELETE", &one_network, &[text(&spare, "id")], json!({})).await;
     let spare = t.service.post(&format!("{VPC}/vpcs").replace("{region}", REGION), &json!({"name": "x"})).await.ok();
     t.call(Gone, "DELETE", &path, &[text(&spare, "id")], json!({})).await;
+
+    links::links(t).await;
 
     let document = trail.get("/openapi.json").await;
     let paths = document["paths"].as_object().expect("paths");
