@@ -119,7 +119,8 @@ async fn a_file_is_applied_whole_or_not_at_all() {
         edit(&mut file);
         file
     };
-    let cases: [(fn(&mut CatalogueFile), &str); 7] = [
+    type Spoil = fn(&mut CatalogueFile);
+    let cases: [(Spoil, &str); 7] = [
         (|file| file.ports.iter_mut().flatten().for_each(|port| port.pop = "TH3".into()), "400 port[eth1].pop"),
         (|file| file.ports.iter_mut().flatten().for_each(|port| port.partner = None), "400 port[eth1].partner"),
         (

@@ -368,7 +368,8 @@ fn a_lock_that_is_not_in_force_says_so_and_what_is_in_its_way() {
     let refused = Some(LockOwed { refused: Some(refusal()) });
     let owed = Some(LockOwed::default());
     let silent = NodeView { silent: true, ..NodeView::UP };
-    let cases: [(Option<LockOwed>, NodeView, &[(&str, &str)]); 6] = [
+    type Case<'a> = (Option<LockOwed>, NodeView, &'a [(&'a str, &'a str)]);
+    let cases: [Case<'_>; 6] = [
         (None, NodeView::UP, &[]),
         (None, silent, &[]),
         (owed.clone(), NodeView::UP, &[("lock", "not yet enforced"), ("node", "has not acknowledged it")]),
