@@ -14,6 +14,11 @@ use zeroize::Zeroizing;
 
 use crate::config::Config;
 
+/// The key that secrets are encrypted under.
+const MASTER_KEY: &str = "master.key";
+/// The one that replaces it, while that is being done.
+const NEXT_KEY: &str = "master.key.next";
+
 /// The directory, held by this process alone.
 pub(crate) struct DataDir {
     path: PathBuf,
@@ -58,7 +63,7 @@ impl DataDir {
     /// # Errors
     /// The file is readable by others, damaged, or missing beside a database that needs it.
     pub(crate) fn master_key(&self, database: &Path) -> anyhow::Result<Kek> {
-        let path = self.path.join("master.key");
+        let path = self.path.join(MASTER_KEY);
         if !path.exists() {
             if database.exists() {
                 bail!(
@@ -70,20 +75,61 @@ impl DataDir {
             write_private(&path, kek.expose())?;
             return Ok(kek);
         }
-        let mode = std::fs::metadata(&path)?.permissions().mode();
-        if mode & 0o077 != 0 {
+        read_key(&path)
+    }
+
+    /// The key of the database, which says that its secrets are encrypted under `wanted` (`None`: the key never changed). That is `kek`,
+    /// or the next one where a change of the key was interrupted after it was committed; an uncommitted next one is thrown away.
+    ///
+    /// # Errors
+    /// None of the files holds the key, or they cannot be read or written.
+    pub(crate) fn settled_key(&self, kek: Kek, wanted: Option<u32>) -> anyhow::Result<Kek> {
+        let (path, next_path) = (self.path.join(MASTER_KEY), self.path.join(NEXT_KEY));
+        let mut current = kek;
+        if next_path.exists() {
+            let next = read_key(&next_path)?;
+            if wanted == Some(next.id()) {
+                self.adopt_next_key()?;
+                current = next;
+            } else {
+                std::fs::remove_file(&next_path).with_context(|| format!("cannot remove {}", next_path.display()))?;
+            }
+        }
+        if let Some(wanted) = wanted.filter(|wanted| *wanted != current.id()) {
             bail!(
-                "{} can be read by others (mode {:o}); run: chmod 600 {}",
-                path.display(),
-                mode & 0o777,
+                "{} is not the key ({wanted:08x}) that the database's secrets are encrypted under; restore both from the same backup",
                 path.display()
             );
         }
-        let mut bytes = Zeroizing::new(Vec::new());
-        File::open(&path)?.read_to_end(&mut bytes)?;
-        let key: [u8; 32] =
-            bytes.as_slice().try_into().with_context(|| format!("{} must have exactly 32 octets", path.display()))?;
-        Ok(Kek::new(key))
+        Ok(current)
+    }
+
+    /// Makes the key that is to replace the current one, in a file of its own.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) fn next_key(&self) -> anyhow::Result<Kek> {
+        let kek = Kek::generate(&mut SystemEntropy::new());
+        write_private(&self.path.join(NEXT_KEY), kek.expose())?;
+        self.sync()?;
+        Ok(kek)
+    }
+
+    /// Puts the next key in the place of the current one.
+    ///
+    /// # Errors
+    /// The file cannot be renamed.
+    pub(crate) fn adopt_next_key(&self) -> anyhow::Result<()> {
+        let path = self.path.join(MASTER_KEY);
+        std::fs::rename(self.path.join(NEXT_KEY), &path)
+            .with_context(|| format!("cannot replace {}", path.display()))?;
+        self.sync()
+    }
+
+    /// Makes what files the directory has durable.
+    fn sync(&self) -> anyhow::Result<()> {
+        let synced = File::open(&self.path).and_then(|directory| directory.sync_all());
+        synced.with_context(|| format!("cannot write {}", self.path.display()))
     }
 
     /// The node's id, the same after every restart.
@@ -140,6 +186,19 @@ impl DataDir {
         }
         Ok(path)
     }
+}
+
+/// The 32 octets of a key file that nobody else can read.
+fn read_key(path: &Path) -> anyhow::Result<Kek> {
+    let mode = std::fs::metadata(path)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        bail!("{} can be read by others (mode {:o}); run: chmod 600 {}", path.display(), mode & 0o777, path.display());
+    }
+    let mut bytes = Zeroizing::new(Vec::new());
+    File::open(path)?.read_to_end(&mut bytes)?;
+    let key: [u8; 32] =
+        bytes.as_slice().try_into().with_context(|| format!("{} must have exactly 32 octets", path.display()))?;
+    Ok(Kek::new(key))
 }
 
 /// Writes a file that only its owner can read, whole or not at all.

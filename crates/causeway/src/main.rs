@@ -43,6 +43,12 @@ enum Command {
         #[arg(value_name = "DIR")]
         dir: PathBuf,
     },
+    /// Encrypt the secrets under a new master key, which replaces DIR/master.key; the service must be stopped
+    RotateKey {
+        /// The data directory
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
     /// Build a VPN between network namespaces on this machine, with a real strongSwan + BIRD device (root only)
     Lab {
         #[command(subcommand)]
@@ -91,6 +97,7 @@ fn main() -> ExitCode {
         Command::Serve { data, listen } => runtime.block_on(serve::serve(&data, listen, &environment())),
         Command::Check { dir } => check(&dir),
         Command::OperatorKey { dir } => runtime.block_on(serve::operator_key(&dir, &environment())),
+        Command::RotateKey { dir } => runtime.block_on(serve::rotate_key(&dir)),
         Command::Lab { command } => runtime.block_on(lab(command)),
         Command::Resource(command) => return runtime.block_on(causeway_cli::run(command)),
     };

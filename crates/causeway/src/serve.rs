@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use causeway_api::{ApiConfig, TlsConfig};
 use causeway_controller::{Controller, Settings, ZoneSettings};
+use causeway_crypto::Kek;
 use causeway_node::NodeConfig;
 use causeway_store::Store;
 use ipnet::IpNet;
@@ -51,8 +52,7 @@ pub(crate) async fn serve(
     let address = listener.local_addr()?;
 
     let database = data.path().join(DATABASE);
-    let kek = data.master_key(&database)?;
-    let store = Store::open(&database).await.with_context(|| format!("database {}", database.display()))?;
+    let (store, kek) = open(&data, &database).await?;
     let controller = Controller::open(store, settings(&config), kek).await.context("cannot start the controller")?;
     let bootstrap = controller.bootstrap().await.context("cannot make the operator's key")?;
     let tls = tls(&config, &data)?;
@@ -92,14 +92,40 @@ pub(crate) async fn operator_key(dir: &Path, environment: &BTreeMap<String, Stri
     let database = data.path().join(DATABASE);
     anyhow::ensure!(database.exists(), "{} holds no database; start the service there first", data.path().display());
     let config = config::load(data.path(), environment)?;
-    let kek = data.master_key(&database)?;
-    let store = Store::open(&database).await.with_context(|| format!("database {}", database.display()))?;
+    let (store, kek) = open(&data, &database).await?;
     let controller = Controller::open(store, settings(&config), kek).await.context("cannot open the database")?;
     let key = controller.recover_operator_key().await.context("cannot make a key")?;
     let url = url(config.listen, config.transport() != Transport::Plain);
     let path = data.write_environment(&url, &config, Some(&key))?;
     controller.close().await;
     say(&format!("wrote a new operator key to {}; earlier keys stay valid", path.display()))
+}
+
+/// Encrypts every secret under a new key while the service is stopped.
+///
+/// # Errors
+/// The data directory is in use, was never started, or cannot be written. The old key stays in use then.
+pub(crate) async fn rotate_key(dir: &Path) -> anyhow::Result<()> {
+    let data = DataDir::open(dir)?;
+    let database = data.path().join(DATABASE);
+    anyhow::ensure!(database.exists(), "{} holds no database; start the service there first", data.path().display());
+    let (store, kek) = open(&data, &database).await?;
+    // Both files are there while it is not known which of them the database needs.
+    let next = data.next_key()?;
+    let count = causeway_controller::rotate_master_key(&store, &kek, &next).await.context("the key was not changed")?;
+    store.close().await;
+    data.adopt_next_key()?;
+    say(&format!(
+        "{count} secrets are encrypted under a new master key; back up the data directory again: earlier backups need the earlier key"
+    ))
+}
+
+/// The database and the key of its secrets.
+async fn open(data: &DataDir, database: &Path) -> anyhow::Result<(Store, Kek)> {
+    let kek = data.master_key(database)?;
+    let store = Store::open(database).await.with_context(|| format!("database {}", database.display()))?;
+    let wanted = causeway_controller::master_key_id(&store).await.context("cannot read the database")?;
+    Ok((store, data.settled_key(kek, wanted)?))
 }
 
 /// Waits for a signal, or for the node to fail; then lets the node close.

@@ -41,7 +41,8 @@ impl KeyFields {
     pub(crate) const UPDATE: Self = Self { id: "secret_id", revision: "secret_revision" };
 }
 
-fn previous_context(id: ConnectionId) -> String {
+/// What an envelope of an earlier key is bound to.
+pub(crate) fn previous_context(id: ConnectionId) -> String {
     format!("previous_key|data|{id}")
 }
 

@@ -199,7 +199,7 @@ fn owner_of(caller: &Caller, action: &str) -> Result<WebhookOwner> {
     }
 }
 
-fn context(id: WebhookId) -> String {
+pub(crate) fn context(id: WebhookId) -> String {
     format!("webhook {id}")
 }
 

@@ -71,6 +71,13 @@ impl Kek {
         u32::from_be_bytes([a, b, c, d])
     }
 
+    /// What every envelope that this key wraps begins with; public.
+    #[must_use]
+    pub fn mark(&self) -> [u8; 1 + KEK_ID_LEN] {
+        let [a, b, c, d] = self.id().to_be_bytes();
+        [VERSION, a, b, c, d]
+    }
+
     /// The envelope of `plaintext`, which [`Self::open`] opens with the same `context` only.
     ///
     /// # Panics
@@ -118,8 +125,7 @@ impl Kek {
 
     fn wrap(&self, context: &str, data_key: &[u8; KEY_LEN], entropy: &mut dyn Entropy) -> Vec<u8> {
         let mut out = Vec::with_capacity(1 + KEK_ID_LEN + WRAPPED_LEN);
-        out.push(VERSION);
-        out.extend_from_slice(&self.id().to_be_bytes());
+        out.extend_from_slice(&self.mark());
         encrypt(&self.0, &self.key_aad(context), data_key, entropy, &mut out);
         out
     }

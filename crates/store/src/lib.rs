@@ -13,6 +13,7 @@ mod callers;
 mod catalog;
 mod connection;
 mod customer;
+mod envelope;
 mod event;
 mod flap;
 mod fleet;
@@ -51,6 +52,7 @@ use sqlx::{ConnectOptions as _, Either, Executor as _, Sqlite, Transaction};
 
 pub use audit::AuditFilter;
 pub use connection::{ConnectionRecord, PreviousKey, Tunnel};
+pub use envelope::EnvelopeOf;
 pub use event::ObjectEvent;
 pub use flap::{EventText, Flap, Topic};
 pub use fleet::{ConnectionObserved, GatewayObserved, NodeRecord};

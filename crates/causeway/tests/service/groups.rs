@@ -9,7 +9,7 @@ const DRIVEN: &str = concat!(
     include_str!("vpn.rs")
 );
 /// What is no resource command has tests elsewhere.
-const OTHERS: [&str; 5] = ["serve", "check", "operator-key", "lab", "help"];
+const OTHERS: [&str; 6] = ["serve", "check", "operator-key", "rotate-key", "lab", "help"];
 
 /// The commands in a help.
 fn commands(words: &[&str]) -> Vec<String> {

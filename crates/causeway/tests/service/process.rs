@@ -38,6 +38,55 @@ fn a_data_directory_is_made_checked_and_kept() {
 }
 
 #[test]
+fn the_master_key_is_replaced_and_an_interrupted_change_is_settled() {
+    let mut service = Service::start(Place::Here);
+    let data = service.data().to_str().expect("UTF-8").to_owned();
+    let directory = service.data().to_owned();
+    let file = |name: &str| directory.join(name);
+    let (key, next, aside) = (file("master.key"), file("master.key.next"), file("aside"));
+    service.file("text", "what is kept");
+    let text = file("text").to_str().expect("UTF-8").to_owned();
+    service.ok(&["secret", "create", "s", "--data-file", &text]);
+    let kept = |service: &Service| service.ok(&["secret", "access", "s"]);
+    assert!(kept(&service).contains("what is kept"));
+    service.fails(&["rotate-key", &data], 1, "in use by another causeway process");
+    assert_eq!(service.terminate().code(), Some(0));
+
+    let first = std::fs::read(&key).expect("a key");
+    assert!(service.ok(&["rotate-key", &data]).contains("new master key"));
+    let second = std::fs::read(&key).expect("a key");
+    assert!(second != first && second.len() == 32 && !next.exists());
+    assert_eq!(std::fs::metadata(&key).expect("a file").permissions().mode() & 0o777, 0o600);
+    service.start_again();
+    assert!(kept(&service).contains("what is kept"));
+    assert_eq!(service.terminate().code(), Some(0));
+
+    // Killed before the commit: the next key is of no use. (`copy` keeps the mode.)
+    std::fs::copy(&key, &next).expect("a copy");
+    std::fs::write(&next, [7; 32]).expect("another key");
+    service.start_again();
+    assert!(kept(&service).contains("what is kept") && !next.exists());
+    assert_eq!(service.terminate().code(), Some(0));
+
+    // Killed between the commit and the change of the files.
+    service.ok(&["rotate-key", &data]);
+    std::fs::rename(&key, &next).expect("renamed");
+    std::fs::copy(&next, &key).expect("a copy");
+    std::fs::write(&key, &second).expect("the key before");
+    service.start_again();
+    assert!(kept(&service).contains("what is kept") && !next.exists());
+    assert_eq!(service.terminate().code(), Some(0));
+
+    // A backup of the wrong time.
+    std::fs::copy(&key, &aside).expect("a copy");
+    std::fs::write(&key, &first).expect("the first key");
+    service.fails(&["operator-key", &data], 1, "restore both from the same backup");
+    std::fs::rename(&aside, &key).expect("renamed");
+    service.start_again();
+    assert!(kept(&service).contains("what is kept"));
+}
+
+#[test]
 fn followers_outlive_a_restart() {
     let mut service = Service::start(Place::Here);
     service.ok(&["vpc", "create", "v"]);

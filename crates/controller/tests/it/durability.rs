@@ -4,11 +4,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use causeway_model::command::{ConnectionFilter, IpFilter, VpnGatewayFilter};
+use causeway_controller::{Controller, master_key_id, rotate_master_key};
+use causeway_crypto::Kek;
+use causeway_model::Error;
+use causeway_model::command::{ConnectionFilter, IpFilter, NewWebhook, RevisionRef, VpnGatewayFilter};
 use causeway_model::status::{ConnectionStatus, VpnGatewayStatus};
 use causeway_store::Store;
 
-use crate::harness::{FakeNode, REGION, World, list, new_connection, new_customer, new_gateway, open, until};
+use crate::harness::{
+    FakeNode, KEK, REGION, World, list, new_connection, new_customer, new_gateway, open, settings, until,
+};
 
 /// Rounds of each task.
 const ROUNDS: u8 = 4;
@@ -100,9 +105,8 @@ async fn a_restart_loses_nothing() {
     let (mut node, gateway, made) = world.connected().await;
     node.report_tunnels(true, true).await;
     let id = made.connection.id;
-    let status = async |controller: &causeway_controller::Controller| {
-        controller.connection(&world.operator, REGION, id).await.expect("there").status
-    };
+    let status =
+        async |controller: &Controller| controller.connection(&world.operator, REGION, id).await.expect("there").status;
     until(&world.controller, async || status(&world.controller).await == ConnectionStatus::Active).await;
     let before = world.controller.connection(&world.operator, REGION, id).await.expect("there");
     let node_id = node.id;
@@ -174,4 +178,36 @@ async fn every_change_leaves_an_audit_record_and_an_event() {
     world.controller.delete_private_network(&world.operator, REGION, network.id).await.expect("deleted");
     let after = store.read().await.expect("reads").newest_event().await.expect("reads");
     assert_eq!(after, before + 1);
+}
+
+#[tokio::test]
+async fn every_envelope_is_wrapped_by_the_new_key_or_none() {
+    let world = World::new().await;
+    let (_, _, made) = world.connected().await;
+    let id = made.connection.id;
+    world.controller.renew_psk(&world.operator, REGION, id, true).await.expect("renewed");
+    let hook = NewWebhook { url: "https://hooks.example.net/in".to_owned(), events: Vec::new() };
+    world.controller.create_webhook(&world.operator, hook).await.expect("made");
+    let (secret, revision) = (made.connection.secret_id, RevisionRef::Number(2));
+    let before = world.controller.access_secret_version(&world.operator, REGION, secret, revision).await.expect("read");
+    world.controller.close().await;
+    let path = world.directory.path().join("causeway.db");
+    let (old, new) = (Kek::new(KEK), Kek::new([9; 32]));
+    let store = Store::open(&path).await.expect("opens");
+    let wrong = rotate_master_key(&store, &Kek::new([8; 32]), &new).await.expect_err("another key");
+    assert!(matches!(wrong, Error::Internal(_)), "{wrong:?}");
+    assert_eq!(master_key_id(&store).await, Ok(None), "nothing has changed");
+    // Two versions, the key that is accepted beside, and the webhook's.
+    assert_eq!(rotate_master_key(&store, &old, &new).await, Ok(4));
+    assert_eq!(master_key_id(&store).await, Ok(Some(new.id())));
+    let mut reader = store.read().await.expect("a reader");
+    assert_eq!(reader.tables_with_octets(&old.mark()).await.expect("read"), Vec::<String>::new());
+    assert_eq!(
+        reader.tables_with_octets(&new.mark()).await.expect("read"),
+        ["previous_key", "secret_version", "webhook"]
+    );
+    drop(reader);
+    let controller = Controller::open(store, settings(), new).await.expect("opens");
+    let after = controller.access_secret_version(&world.operator, REGION, secret, revision).await.expect("read");
+    assert_eq!(*after.data, *before.data);
 }

@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 pub(crate) const REGION: &str = "fr-par";
 pub(crate) const ZONE: &str = "fr-par-1";
-const KEK: [u8; 32] = [7; 32];
+pub(crate) const KEK: [u8; 32] = [7; 32];
 
 /// The machine's clock plus what the test adds.
 #[derive(Default)]
