@@ -175,16 +175,17 @@ pub(crate) async fn owed(
     Ok((observed, applied, fault))
 }
 
-/// Why the newest revision is not in force.
+/// Why the newest revision is not in force as a whole.
 fn fault(config: &VpcConfig, applied: u64, observed: &[VpcObserved], has_nodes: bool, now: Timestamp) -> Option<Fault> {
-    if applied >= config.revision {
+    let mut refusals = observed.iter().filter_map(|observed| observed.refusal.as_ref());
+    // A part that is refused alone, as an attachment, does not keep the rest from being in force.
+    let refusal = refusals.find(|refusal| refusal.revision == config.revision);
+    if applied >= config.revision && refusal.is_none() {
         return None;
     }
     if !has_nodes {
         return Some(ReasonCode::NoNode.into());
     }
-    let mut refusals = observed.iter().filter_map(|observed| observed.refusal.as_ref());
-    let refusal = refusals.find(|refusal| refusal.revision == config.revision);
     Some(owed_fault(config.pending_since.map_or(0.0, |since| now.seconds_since(since)), refusal))
 }
 

@@ -291,7 +291,7 @@ async fn connection_facts(
     let pending = owed(record.config_revision, observed.applied_revision, record.pending_since, now);
     let changed = old != Some(&observed);
     if changed {
-        event::note_facts(writer, old.map(|old| &old.facts), &observed.facts, now).await?;
+        event::note_facts(writer, record, old.map(|old| &old.facts), &observed.facts, now).await?;
         writer.set_connection_observed(id, &ConnectionObserved { observed_at: now, ..observed }).await?;
     }
     if pending != record.pending_since {

@@ -9,12 +9,11 @@ use causeway_model::command::{
 use causeway_model::desired::{PolicyDesired, TunnelDesired};
 use causeway_model::error::ArgumentErrors;
 use causeway_model::error::ArgumentReason::{Constraint, Unknown};
-use causeway_model::observed::ReceivedRoute;
+use causeway_model::observed::SessionFacts;
 use causeway_model::resource::{BgpSession, Caller, Connection, CustomerGateway, RoutingPolicy, Tunnels, VpnGateway};
 use causeway_model::view::{ConnectionState, ConnectionStatuses};
-use causeway_model::{ConnectionId, Error, Family, ProjectId, RoutingPolicyId, Timestamp, VpcId};
+use causeway_model::{ConnectionId, Error, Family, ProjectId, ReasonCode, RoutingPolicyId, VpcId};
 use causeway_store::{ConnectionRecord, GatewayRecord, Kind, Neighbour, Premises, Reader, Tunnel};
-use ipnet::IpNet;
 
 use crate::access::Intent::{self, Read, Write};
 use crate::access::{checked, paging, referenced, scope};
@@ -30,17 +29,6 @@ use crate::unit::{Unit, missing_project};
 use crate::{Controller, Result, status};
 
 pub(crate) const CONNECTION: &str = "connection";
-
-/// Routes of a connection as its node last reported them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ConnectionRoutes {
-    /// Received from the customer, each with what became of it.
-    pub received: Vec<ReceivedRoute>,
-    /// Announced to the customer.
-    pub announced: Vec<IpNet>,
-    /// When; `None`: never.
-    pub observed_at: Option<Timestamp>,
-}
 
 pub(crate) async fn find(
     reader: &mut Reader,
@@ -559,7 +547,16 @@ impl Controller {
         let statuses = seen.statuses();
         let reason = seen.fault().map(|fault| fault.explain(since.or(record.pending_since)));
         let facts = record.observed.as_ref().map(|observed| observed.facts.clone());
-        let (tunnels, bgp_sessions) = facts.map(|facts| (facts.tunnels, facts.sessions)).unwrap_or_default();
+        let (tunnels, mut bgp_sessions) = facts.map(|facts| (facts.tunnels, facts.sessions)).unwrap_or_default();
+        for family in Family::ALL {
+            // A node has no session without a policy.
+            if status::has_no_policy(&record, family) && bgp_sessions.iter().all(|session| session.family != family) {
+                let fault = Some(ReasonCode::BgpDisabled.into());
+                bgp_sessions
+                    .push(SessionFacts { fault, ..SessionFacts::new(family, record.connection.meta.updated_at) });
+            }
+        }
+        bgp_sessions.sort_by_key(|session| session.family);
         Ok(ConnectionState {
             status: statuses.status,
             reason,
@@ -570,21 +567,6 @@ impl Controller {
             tunnels,
             bgp_sessions,
         })
-    }
-
-    /// The routes of a connection in both directions.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`].
-    pub async fn connection_routes(&self, caller: &Caller, region: &str, id: ConnectionId) -> Result<ConnectionRoutes> {
-        self.in_region(region)?;
-        let mut reader = self.read().await?;
-        let record = find(&mut reader, caller, Read, id).await?;
-        Ok(record.observed.map_or_else(ConnectionRoutes::default, |observed| ConnectionRoutes {
-            received: observed.facts.received,
-            announced: observed.facts.announced,
-            observed_at: Some(observed.observed_at),
-        }))
     }
 
     /// The configuration of the customer's device, in one of [`FORMATS`] (`None`: the first). The key is not in it.

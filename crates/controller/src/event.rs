@@ -6,13 +6,14 @@ use causeway_model::observed::{ConnectionFacts, ReceivedRoute, RouteDecision, Se
 use causeway_model::reason::{Fault, ReasonCode};
 use causeway_model::resource::Caller;
 use causeway_model::{ConnectionId, Error, Family, Timestamp, VpnGatewayId};
-use causeway_store::{EventText, ObjectEvent, Writer};
+use causeway_store::{ConnectionRecord, EventText, ObjectEvent, Writer};
 use ipnet::IpNet;
 
 use crate::access::Intent::Read;
 use crate::connection::find;
 use crate::flap::{self, Change};
 use crate::gateway::find_gateway;
+use crate::status::has_no_policy;
 use crate::{Controller, Result};
 
 /// Events that are kept of an object, and shown at once, at most.
@@ -80,6 +81,7 @@ impl Controller {
 /// routes do follows from them.
 pub(crate) async fn note_facts(
     writer: &mut Writer,
+    record: &ConnectionRecord,
     old: Option<&ConnectionFacts>,
     new: &ConnectionFacts,
     now: Timestamp,
@@ -97,6 +99,20 @@ pub(crate) async fn note_facts(
             && session.up
         {
             changes.extend(route_change(session, &old.received, &new.received));
+        }
+    }
+    // A session without a policy, or of a connection that is locked, is not reported any more.
+    for before in old.into_iter().flat_map(|old| &old.sessions).filter(|before| before.up) {
+        if new.sessions.iter().all(|session| session.family != before.family) {
+            let fault = if record.connection.locked {
+                Some(ReasonCode::Locked.into())
+            } else if has_no_policy(record, before.family) {
+                Some(ReasonCode::BgpDisabled.into())
+            } else {
+                None
+            };
+            let gone = SessionFacts { up: false, since: now, fault, ..before.clone() };
+            changes.extend(session_change(&gone, Some(before)));
         }
     }
     for change in changes {
@@ -139,7 +155,7 @@ fn tunnel_change(tunnel: &TunnelFacts, before: Option<&TunnelFacts>) -> Option<C
         up_or_down(tunnel.family, tunnel.up)
     };
     let text = EventText { subject, fault: tunnel.fault.clone(), details };
-    Some(Change { kind: "tunnel", topic: tunnel.family.to_string(), text, weight: 1.0 })
+    Some(Change { kind: "tunnel", topic: tunnel.family.to_string(), text, weight: 1.0, may_wait: false })
 }
 
 /// A session that came, went with what it had counted, or met something.
@@ -160,7 +176,7 @@ fn session_change(session: &SessionFacts, before: Option<&SessionFacts>) -> Opti
     }
     let subject = up_or_down(session.family, session.up);
     let text = EventText { subject, fault: session.fault.clone(), details };
-    Some(Change { kind: "session", topic: session.family.to_string(), text, weight: 1.0 })
+    Some(Change { kind: "session", topic: session.family.to_string(), text, weight: 1.0, may_wait: false })
 }
 
 /// Routes of a session that stays: how many came, went, or are decided on otherwise, and some of them.
@@ -198,5 +214,5 @@ fn route_change(session: &SessionFacts, old: &[ReceivedRoute], new: &[ReceivedRo
     let weight = if went.is_empty() { 0.2 } else { 1.0 };
     let topic = format!("{} routes", session.family);
     let text = EventText { subject: topic.clone(), fault: None, details };
-    Some(Change { kind: "session", topic, text, weight })
+    Some(Change { kind: "session", topic, text, weight, may_wait: true })
 }

@@ -1,20 +1,56 @@
 //! Where prefixes and packets go in a VPC, and why: the store's objects and facts as [`causeway_model::explain`] takes them.
 
-use causeway_model::explain::{Explanation, Picture, Question, Way, explain};
-use causeway_model::observed::Refusal;
+use causeway_model::desired::PolicyDesired;
+use causeway_model::explain::{Explanation, Own, OwnRoute, Picture, Question, Way, explain, own_routes};
+use causeway_model::observed::{ReceivedRoute, Refusal};
 use causeway_model::reason::{Fault, ReasonCode};
 use causeway_model::resource::Caller;
 use causeway_model::status::{NodeState, owed_fault};
-use causeway_model::{Family, Timestamp, VpcId};
+use causeway_model::{ConnectionId, Family, RoutingPolicyId, Timestamp, VpcId};
 use causeway_store::{ConnectionRecord, GatewayRecord, NodeRecord, Reader};
 
 use crate::access::Intent::Read;
-use crate::connection::policy_desired;
-use crate::network::find_vpc;
+use crate::connection::{find, gateway_of, policy_desired};
+use crate::network::{find_network, find_vpc};
 use crate::status::node_of;
 use crate::{Controller, Result, acl};
 
+/// Routes of a connection as its node last reported them, and what decides about them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionRoutes {
+    /// Received from the customer, each with what became of it.
+    pub received: Vec<ReceivedRoute>,
+    /// The VPC's own prefixes, each with what became of it.
+    pub own: Vec<OwnRoute>,
+    /// The attached policies, at most one of each family.
+    pub policies: Vec<(Family, RoutingPolicyId, PolicyDesired)>,
+    /// The provider's AS number: the path of what is announced.
+    pub asn: u32,
+}
+
 impl Controller {
+    /// The routes of a connection in both directions.
+    ///
+    /// # Errors
+    /// [`causeway_model::Error::NotFound`].
+    pub async fn connection_routes(&self, caller: &Caller, region: &str, id: ConnectionId) -> Result<ConnectionRoutes> {
+        self.in_region(region)?;
+        let mut reader = self.read().await?;
+        let record = find(&mut reader, caller, Read, id).await?;
+        let gateway = gateway_of(&mut reader, &record).await?;
+        let vpc = find_network(&mut reader, caller, Read, gateway.gateway.private_network_id).await?.vpc_id;
+        let custom = reader.custom_routes(self.region()).await?.remove(&vpc).unwrap_or_default();
+        let own = Own {
+            subnets: reader.vpc_subnets(vpc).await?,
+            custom: custom.into_iter().map(|route| route.destination).collect(),
+            announce_custom: reader.vpc_config(vpc).await?.announce_custom_routes,
+        };
+        let announced = record.observed.as_ref().map(|observed| observed.facts.announced.clone()).unwrap_or_default();
+        let way = way(&mut reader, record, gateway.gateway.locked).await?;
+        let own = own_routes(&way, &own, &announced);
+        Ok(ConnectionRoutes { received: way.received, own, policies: way.policies, asn: gateway.gateway.asn })
+    }
+
     /// Explains where a prefix or a packet goes in a VPC, and why.
     ///
     /// # Errors

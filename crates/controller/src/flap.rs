@@ -17,6 +17,8 @@ const CALM: f64 = 2.0;
 const MOST: f64 = 12.0;
 /// Seconds in which a penalty halves.
 const HALF_LIFE: f64 = 120.0;
+/// Seconds of rest after which the last change of anything but routes is told: that a tunnel is down must not wait until it is calm.
+const QUIET: i64 = 30;
 /// Topics that are looked at in one tick.
 const BATCH: u32 = 1000;
 
@@ -31,6 +33,8 @@ pub(crate) struct Change {
     pub(crate) text: EventText,
     /// What it adds to the penalty.
     pub(crate) weight: f64,
+    /// Whether the last word may wait until all is calm: routes, which are many and have no reason of their own.
+    pub(crate) may_wait: bool,
 }
 
 /// The penalty after `seconds` in which nothing happened.
@@ -59,6 +63,7 @@ fn after(known: Option<&Flap>, now: Timestamp, change: &Change) -> (Flap, Option
         None => (None, Some(change.text.clone())),
     };
     let calm_at = now.plus_seconds(seconds_to_calm(penalty));
+    let calm_at = if untold.is_some() && !change.may_wait { calm_at.min(now.plus_seconds(QUIET)) } else { calm_at };
     (Flap { penalty, at: now, untold, last: change.text.clone(), calm_at }, told)
 }
 
@@ -100,7 +105,7 @@ mod tests {
 
     fn change(subject: &str) -> Change {
         let text = EventText { subject: subject.to_owned(), ..EventText::default() };
-        Change { kind: "session", topic: "IPv4".to_owned(), text, weight: 1.0 }
+        Change { kind: "session", topic: "IPv4".to_owned(), text, weight: 1.0, may_wait: false }
     }
 
     /// What is told of changes every `pause` seconds.
@@ -138,5 +143,19 @@ mod tests {
         assert_eq!(flap.untold, Some(1000 - 6));
         // A clock that goes back does not make it worse.
         assert!(after(Some(&flap), Timestamp(-1_000_000), &change("IPv4 up")).0.penalty <= MOST);
+    }
+
+    #[test]
+    fn an_outage_is_told_half_a_minute_after_the_last_change_and_routes_when_they_are_calm() {
+        let flood = |may_wait: bool| {
+            let mut known = None;
+            for second in 0..60 {
+                let now = Timestamp(0).plus_seconds(second);
+                known = Some(after(known.as_ref(), now, &Change { may_wait, ..change("IPv4 down") }).0);
+            }
+            known.expect("a flap").calm_at
+        };
+        assert_eq!(flood(false), Timestamp(0).plus_seconds(59 + QUIET));
+        assert!(flood(true) > Timestamp(0).plus_seconds(59 + 4 * QUIET));
     }
 }

@@ -68,6 +68,11 @@ fn gateway_lock_owed(record: &GatewayRecord) -> Option<LockOwed> {
         .filter(|_| record.gateway.locked)
 }
 
+/// Whether no routing policy of `family` is attached.
+pub(crate) fn has_no_policy(record: &ConnectionRecord, family: Family) -> bool {
+    record.connection.bgp(family).is_none_or(|session| session.routing_policy_id.is_none())
+}
+
 /// A gateway as its table sees it.
 pub(crate) fn gateway_view(record: &GatewayRecord, node: Option<&NodeRecord>, now: Timestamp) -> GatewayView {
     let observed = record.observed.as_ref();
@@ -317,8 +322,13 @@ async fn write_copies(
             if [status, connection.status].contains(&ConnectionStatus::Locked) {
                 writer.add_object_event(id.0, now, "status", &text).await?;
             } else {
-                flap::tell(writer, id.0, now, Change { kind: "status", topic: String::new(), text, weight: 1.0 })
-                    .await?;
+                flap::tell(
+                    writer,
+                    id.0,
+                    now,
+                    Change { kind: "status", topic: String::new(), text, weight: 1.0, may_wait: false },
+                )
+                .await?;
             }
             writer.set_connection_status(id, status).await?;
             writer.emit(now, "connection", status.as_str(), &id.to_string()).await?;

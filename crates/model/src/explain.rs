@@ -446,8 +446,10 @@ fn describe(candidate: &Candidate) -> String {
     }
 }
 
+mod own;
 mod packet;
 
+pub use own::{Own, OwnDecision, OwnRoute, own_routes};
 pub use packet::explain_packet;
 
 #[cfg(test)]

@@ -18,6 +18,8 @@ mod ownership;
 #[cfg(test)]
 mod property;
 mod routes;
+#[cfg(test)]
+mod rules;
 pub mod session;
 mod supervisor;
 mod table;

@@ -182,3 +182,33 @@ fn every_rule_of_traffic_has_tests() -> Result<()> {
     }
     all_right(broken)
 }
+
+/// The cases of a table of rules: number and promise, in their order.
+fn promises(file: &str) -> Result<Vec<(u32, String)>> {
+    let source = std::fs::read_to_string(root().join(file)).with_context(|| file.to_owned())?;
+    let (_, rest) = source.split_once("const CASES: &[Case] = &[").with_context(|| format!("{file} has no cases"))?;
+    let (cases, _) = rest.split_once("\n];\n").with_context(|| format!("{file} has no end of the cases"))?;
+    let case = |text: &str| -> Result<(u32, String)> {
+        let (number, rest) = text.split_once(',').context("a number")?;
+        let promise = rest.split('"').nth(1).context("a promise")?;
+        Ok((number.trim().parse().with_context(|| number.to_owned())?, promise.to_owned()))
+    };
+    cases.split("\n    rule(").skip(1).map(case).collect()
+}
+
+#[test]
+fn every_rule_of_traffic_is_promise_by_promise_a_case_of_the_tables() -> Result<()> {
+    let mut cases = promises("crates/node/src/rules.rs")?;
+    cases.extend(promises("crates/node/tests/two_nodes/traffic.rs")?);
+    let numbers: BTreeSet<u32> = cases.iter().map(|(number, _)| *number).collect();
+    ensure!(numbers == RULES.collect(), "there are cases of the rules {numbers:?}");
+    let rows: Vec<(u32, String)> = table(&document()?, "The rules of traffic, promise by promise")?
+        .into_iter()
+        .map(|row| match row.as_slice() {
+            [number, promise] => Ok((number.parse()?, promise.clone())),
+            _ => bail!("not two cells: {row:?}"),
+        })
+        .collect::<Result<_>>()?;
+    ensure!(rows == cases, "docs/reasons.md has other promises than the tables:\n{rows:#?}\n{cases:#?}");
+    Ok(())
+}

@@ -1,13 +1,17 @@
 //! The extension API (wire-ext.md).
 
 use causeway_controller::DEVICE_FORMATS;
+use causeway_model::command::Page;
+use causeway_model::desired::PolicyDesired;
 use causeway_model::error::{ArgumentError, ArgumentReason};
+use causeway_model::explain::OwnRoute;
+use causeway_model::net::whitelist_entry;
 use causeway_model::observed::ReceivedRoute;
-use causeway_model::{ConnectionId, Error, VpnGatewayId};
+use causeway_model::{ConnectionId, Error, Family, VpnGatewayId};
 use causeway_wire::document::List;
 use causeway_wire::document::extension::{
     AnnouncedRouteDocument, ConnectionStateDocument, DeviceFormatDocument, GatewayStateDocument, ReceivedRouteDocument,
-    decision_word,
+    decision_word, own_decision_word,
 };
 use causeway_wire::document::s2s::{ConnectionDocument, VpnGatewayDocument};
 
@@ -69,13 +73,19 @@ async fn connection_routes(call: Call) -> Answer {
     let routes = call.controller.connection_routes(&call.caller, &call.region, id).await?;
     if received {
         let shown = |route: &ReceivedRoute| filter.admits(&route.prefix, decision_word(&route.decision));
-        let routes = window(routes.received.into_iter().filter(shown).collect(), &page);
-        json(&list::<_, ReceivedRouteDocument>("routes", routes))
+        let Page { items, total } = window(routes.received.into_iter().filter(shown).collect(), &page);
+        let judged = items.into_iter().map(|route| {
+            let policy = routes.policies.iter().find(|(family, _, _)| *family == Family::of_net(&route.prefix));
+            let entry = |lists: &PolicyDesired| whitelist_entry(&lists.prefix_filter_in, &route.prefix).copied();
+            let policy = policy.map(|(_, id, lists)| (*id, entry(lists)));
+            ReceivedRouteDocument::new(route, policy)
+        });
+        json(&list::<_, ReceivedRouteDocument>("routes", Page { items: judged.collect(), total }))
     } else {
-        let mut routes = routes.announced;
-        routes.retain(|prefix| filter.within.is_none() || filter.admits(prefix, "installed"));
-        let routes = window(routes, &page);
-        json(&list::<_, AnnouncedRouteDocument>("routes", routes))
+        let shown = |route: &OwnRoute| filter.admits(&route.prefix, own_decision_word(route.decision));
+        let Page { items, total } = window(routes.own.into_iter().filter(shown).collect(), &page);
+        let items = items.into_iter().map(|route| AnnouncedRouteDocument::new(route, routes.asn)).collect();
+        json(&list::<_, AnnouncedRouteDocument>("routes", Page { items, total }))
     }
 }
 

@@ -108,7 +108,17 @@ async fn ten_thousand_routes_come_in_pages_and_by_decision() {
     let within = service.get(&format!("{path}?prefix=10.9.1.0/24")).await.ok();
     assert_eq!(within["total_count"], 230);
     let announced = service.get(&format!("{path}?direction=announced")).await.ok();
-    assert_eq!(announced, json!({"routes": [{"decision": "announced", "prefix": "10.0.0.0/24"}], "total_count": 1}));
+    let subnet = announced["routes"].as_array().expect("routes").first().expect("the subnet").clone();
+    let policy = &filtered["routes"][0]["routing_policy_id"];
+    assert!(policy.is_string() && filtered["routes"][0]["filter_entry"].is_null());
+    assert_eq!(
+        (&subnet["prefix"], &subnet["decision"], &subnet["origin"], &subnet["filter_entry"]),
+        (&json!("10.0.0.0/24"), &json!("announced"), &json!("local"), &json!("10.0.0.0/24"))
+    );
+    assert_eq!((&subnet["as_path"], &subnet["routing_policy_id"]), (&json!([12876]), policy));
+    assert_eq!(first["routes"][0]["filter_entry"], "10.9.0.0/16");
+    let only = service.get(&format!("{path}?direction=announced&decision=announced")).await.ok();
+    assert_eq!(only["total_count"], 1);
     for (query, argument) in [("direction=both", "direction"), ("page_size=0", "page_size"), ("decision=x", "decision")]
     {
         assert_eq!(service.get(&format!("{path}?{query}")).await.arguments()[0].0, argument);

@@ -1,10 +1,11 @@
 //! The history of objects.
 
 use causeway_controller::{AuditFilter, EventQuery, ObjectEvent};
+use causeway_model::command::PolicyChange;
 use causeway_model::observed::{IkeFacts, ReceivedRoute, RouteDecision};
 use causeway_model::resource::Role;
 use causeway_model::status::ConnectionStatus;
-use causeway_model::{Fault, ReasonCode, Timestamp};
+use causeway_model::{Family, Fault, ReasonCode, Timestamp};
 
 use crate::harness::{REGION, World, acknowledgement, kind, list, until};
 
@@ -243,4 +244,27 @@ async fn the_history_has_both_values_what_was_agreed_and_the_root_first() {
         reason.is_some_and(|reason| reason.evidence.get("theirs").is_some_and(|theirs| theirs == "branch.example.com"))
     });
     assert_eq!(branch.count(), 1);
+}
+
+#[tokio::test]
+async fn a_detached_policy_ends_its_session_in_the_history_and_in_the_state() {
+    let world = World::new().await;
+    let (mut node, _, connection) = world.connected().await;
+    let (controller, operator) = (&world.controller, &world.operator);
+    let id = connection.connection.id;
+    node.report_tunnels(true, true).await;
+    let state = async || controller.connection_state(operator, REGION, id).await.expect("there");
+    until(controller, async || state().await.bgp_sessions.iter().any(|session| session.up)).await;
+    let policy = connection.connection.bgp_ipv4.as_ref().and_then(|bgp| bgp.routing_policy_id).expect("a policy");
+    let change = PolicyChange { connection: id, family: Family::Ipv4, policy };
+    controller.detach_routing_policy(operator, REGION, change).await.expect("detached");
+    node.wait_for(|desired| desired.gateways[0].connections[0].bgp.iter().all(|bgp| bgp.policy.is_none())).await;
+    node.report_tunnels(true, true).await;
+    until(controller, async || state().await.bgp_sessions.iter().all(|session| !session.up)).await;
+    let shown = state().await.bgp_sessions;
+    let session = shown.iter().find(|session| session.family == Family::Ipv4).expect("it is shown");
+    assert_eq!(session.fault.as_ref().map(|fault| fault.code), Some(ReasonCode::BgpDisabled));
+    let events = controller.connection_events(operator, REGION, id, &ALL).await.expect("listed");
+    let down = events.iter().find(|event| event.kind == "session" && event.subject == "IPv4 down").expect("told");
+    assert_eq!(down.reason.as_ref().map(|reason| reason.code), Some(ReasonCode::BgpDisabled));
 }

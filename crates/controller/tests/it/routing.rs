@@ -434,6 +434,20 @@ async fn lists_are_owed_by_the_node_until_it_says_so() {
     assert_eq!((state.acl_ipv4.rules, state.acl_ipv4.default), (Some(vec![counter]), Some(counter)));
     assert_eq!(state.acl_ipv6.rules, Some(Vec::new()));
 
+    // What is refused alone does not keep the rest from being in force, and is told all the same.
+    let of_vpc = report.vpcs.iter_mut().find(|facts| facts.id == vpc).expect("the VPC");
+    let (item, error) = ("bridge or interface lan9".to_owned(), "there is none".to_owned());
+    of_vpc.refused = Some(Refusal { revision: 1, item, error });
+    node.report(report.clone()).await;
+    until(controller, async || reason().await == Some(ReasonCode::ConfigRefused)).await;
+    let state = controller.vpc_state(operator, REGION, vpc).await.expect("there");
+    assert_eq!(state.applied_revision, 1);
+    assert_eq!(state.reason.expect("a reason").evidence["item"], "bridge or interface lan9");
+    let of_vpc = report.vpcs.iter_mut().find(|facts| facts.id == vpc).expect("the VPC");
+    of_vpc.refused = None;
+    node.report(report.clone()).await;
+    until(controller, async || reason().await.is_none()).await;
+
     // The same list again is no change.
     controller.set_vpc_acl(operator, REGION, vpc, Family::Ipv4, acl).await.expect("set");
     assert_eq!(controller.vpc_state(operator, REGION, vpc).await.expect("there").desired_revision, 1);

@@ -514,3 +514,56 @@ fn what_the_node_owes_to_the_answer_is_said_and_nothing_else() {
     picture.caveats.clear();
     assert_eq!(explain_packet(&picture, &packet("10.20.0.5", "172.16.0.5")).caveats, []);
 }
+
+#[test]
+fn every_prefix_of_the_vpcs_own_is_announced_or_says_why_not() {
+    use OwnDecision::{Announced, Filtered, Withheld};
+    let own = Own {
+        subnets: vec![net("172.16.0.0/24"), net("172.32.0.0/24"), net("fd00:1::/64")],
+        custom: vec![net("172.17.0.0/16"), net("172.16.0.0/24")],
+        announce_custom: true,
+    };
+    type Change = fn(&mut Way, &mut Own);
+    let subnet = net("172.16.0.0/24");
+    let cases: [(&str, Change, &str, OwnDecision); 9] = [
+        ("within an entry", |_, _| {}, "172.16.0.0/24", Announced),
+        ("outside every entry", |_, _| {}, "172.32.0.0/24", Filtered("not_in_prefix_filter_out")),
+        ("no policy of its family", |_, _| {}, "fd00:1::/64", Filtered("no_policy")),
+        ("a custom route", |_, _| {}, "172.17.0.0/16", Withheld("config_pending")),
+        (
+            "custom routes are kept back",
+            |_, own| own.announce_custom = false,
+            "172.17.0.0/16",
+            Filtered("custom_routes_propagation_disabled"),
+        ),
+        ("propagation is off", |way, _| way.propagation = false, "172.17.0.0/16", Filtered("propagation_disabled")),
+        ("no session", |way, _| way.sessions_up.clear(), "172.17.0.0/16", Withheld("session_down")),
+        ("locked", |way, _| way.locked = true, "172.17.0.0/16", Withheld("locked")),
+        (
+            "a part of what the entry lists",
+            |way, _| way.policies[0].2.prefix_filter_out = vec![net("172.17.0.0/17")],
+            "172.17.0.0/16",
+            Filtered("not_in_prefix_filter_out"),
+        ),
+    ];
+    for (what, change, prefix, decision) in cases {
+        let (mut way, mut own) = (way(0), own.clone());
+        change(&mut way, &mut own);
+        let routes = own_routes(&way, &own, &[subnet]);
+        let found = routes.iter().find(|route| route.prefix == net(prefix)).expect("it is listed");
+        assert_eq!(found.decision, decision, "{what}");
+    }
+    let routes = own_routes(&way(0), &own, &[subnet, net("10.1.0.0/16")]);
+    let shown: Vec<_> = routes.iter().map(|route| (route.prefix.to_string(), route.origin)).collect();
+    let expected = [
+        ("10.1.0.0/16", None),
+        ("172.16.0.0/24", Some("local")),
+        ("172.17.0.0/16", Some("custom")),
+        ("172.32.0.0/24", Some("local")),
+        ("fd00:1::/64", Some("local")),
+    ];
+    assert_eq!(shown, expected.map(|(prefix, origin)| (prefix.to_owned(), origin)));
+    assert_eq!(routes[1].policy, Some((id(0x70), Some(net("172.16.0.0/12")))));
+    assert_eq!(routes[1].next_hop, Some(address("169.254.0.0")));
+    assert_eq!((routes[3].policy, routes[3].next_hop), (Some((id(0x70), None)), None));
+}

@@ -12,7 +12,7 @@ use causeway_model::{ConnectionId, Family, Psk};
 use ipnet::IpNet;
 
 use super::tunnel::{Child, assumed_mtu, new_tunnel_facts};
-use super::{Gateway, Incoming};
+use super::{Gateway, Incoming, VpcRoutes};
 use crate::error::SetupError;
 use crate::session::{self, Guard, SessionHandle, SessionKey, SessionUpdate};
 
@@ -62,6 +62,23 @@ impl Connection {
 /// The TUN device of a connection.
 pub(crate) fn tun_name(id: ConnectionId) -> String {
     format!("cw-{}", id.short())
+}
+
+/// What a session may accept and announce: what its routing policy lists, and of the VPC's own routes.
+pub(crate) fn session_policy(
+    propagate: bool,
+    lists: &PolicyDesired,
+    vpc: &VpcRoutes,
+    interconnections: Vec<IpNet>,
+) -> Policy {
+    Policy {
+        propagate,
+        accept: lists.prefix_filter_in.clone(),
+        announce: lists.prefix_filter_out.clone(),
+        local_subnets: vpc.subnets.clone(),
+        custom_routes: if vpc.announce_custom { vpc.custom.clone() } else { Vec::new() },
+        interconnections,
+    }
 }
 
 impl Gateway {
@@ -200,9 +217,7 @@ impl Gateway {
     async fn apply_sessions(&mut self, desired: &ConnectionDesired, locked: bool) {
         for family in Family::ALL {
             let Some((filters, config)) = self.wanted_session(desired, family, locked) else { continue };
-            let local_subnets = self.vpc.subnets.clone();
-            let interconnections = self.interconnections();
-            let custom_routes = if self.vpc.announce_custom { self.vpc.custom.clone() } else { Vec::new() };
+            let policy = session_policy(desired.propagate, filters, &self.vpc, self.interconnections());
             let Some(connection) = self.connections.get_mut(&desired.id) else { return };
             let up = connection.sending.is_some();
             let session = connection.sessions.entry(family).or_insert_with(|| {
@@ -212,14 +227,6 @@ impl Gateway {
                 let handle = SessionHandle::start(key, config, guard.clone(), namespace, updates);
                 Bgp { config, guard, handle, update: None }
             });
-            let policy = Policy {
-                propagate: desired.propagate,
-                accept: filters.prefix_filter_in.clone(),
-                announce: filters.prefix_filter_out.clone(),
-                local_subnets,
-                custom_routes,
-                interconnections,
-            };
             session.handle.send(session::Command::Policy(policy)).await;
             session.handle.send(session::Command::Enable(up)).await;
         }

@@ -36,6 +36,8 @@ use crate::table::{Installer, Learnt};
 use connection::Connection;
 pub(crate) use connection::tun_name;
 #[cfg(test)]
+pub(crate) use connection::session_policy;
+#[cfg(test)]
 pub(crate) use kernel::own_routes;
 pub(crate) use report::GatewayReport;
 

@@ -46,6 +46,7 @@ impl Attributes {
 /// Our session of one family, and the device at its other end.
 pub(crate) struct Device {
     family: Family,
+    restarts: bool,
     now: Instant,
     session: Session,
 }
@@ -53,6 +54,15 @@ pub(crate) struct Device {
 impl Device {
     /// A session that is up, without policy.
     pub(crate) fn new(family: Family, connection: u8) -> Self {
+        Self::with(family, connection, false)
+    }
+
+    /// The same with a device that restarts gracefully (RFC 4724).
+    pub(crate) fn restarting(family: Family, connection: u8) -> Self {
+        Self::with(family, connection, true)
+    }
+
+    fn with(family: Family, connection: u8, restarts: bool) -> Self {
         let (local, peer) = inside(family, connection);
         let config = SessionConfig {
             family,
@@ -66,7 +76,7 @@ impl Device {
             max_prefixes: 100,
         };
         let now = Instant::now();
-        let mut device = Self { family, now, session: Session::new(config, now) };
+        let mut device = Self { family, restarts, now, session: Session::new(config, now) };
         device.set_tunnel(true);
         device
     }
@@ -79,9 +89,12 @@ impl Device {
         self.session.set_enabled(self.now, up);
         if up {
             self.session.handle_connected(self.now, ConnKind::Incoming);
-            let capability =
-                [&[1, 4, 0, if self.family.is_ipv6() { 2 } else { 1 }, 0, 1, 65, 4][..], &THEIRS.to_be_bytes()];
-            let capabilities = capability.concat();
+            let family = if self.family.is_ipv6() { 2 } else { 1 };
+            let mut capabilities = [&[1, 4, 0, family, 0, 1, 65, 4][..], &THEIRS.to_be_bytes()].concat();
+            if self.restarts {
+                // For two minutes at most, and its forwarding goes on meanwhile.
+                capabilities.extend([64, 6, 0, 120, 0, family, 1, 0x80]);
+            }
             let length = u8::try_from(capabilities.len()).expect("a few octets");
             let asn = u16::try_from(THEIRS).expect("two octets").to_be_bytes();
             let open = [&[4][..], &asn, &[0, 0, 10, 0, 0, 2, length + 2, 2, length], &capabilities].concat();
@@ -92,10 +105,26 @@ impl Device {
         self.drain();
     }
 
+    /// The TCP connection is closed.
+    pub(crate) fn lose_connection(&mut self) {
+        self.session.handle_closed(self.now, ConnKind::Incoming);
+        self.drain();
+    }
+
     /// What our side may accept.
     pub(crate) fn set_policy(&mut self, accept: &[IpNet], propagate: bool) {
-        self.session.set_policy(self.now, Policy { propagate, accept: accept.to_vec(), ..Policy::default() });
+        self.set(Policy { propagate, accept: accept.to_vec(), ..Policy::default() });
+    }
+
+    /// What our side may do.
+    pub(crate) fn set(&mut self, policy: Policy) {
+        self.session.set_policy(self.now, policy);
         self.drain();
+    }
+
+    /// Our side.
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
     }
 
     pub(crate) fn announce(&mut self, prefix: IpNet, attributes: Attributes) {

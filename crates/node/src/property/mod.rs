@@ -2,10 +2,10 @@
 //! devices made of octets, the choice among them, and the tasks that install it; once with tables in memory that fail and forget, once in
 //! namespaces of the kernel with the real router.
 
-mod device;
+pub(crate) mod device;
 mod kernel;
 mod memory;
-mod world;
+pub(crate) mod world;
 
 use std::sync::Arc;
 

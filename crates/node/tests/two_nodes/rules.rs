@@ -24,16 +24,16 @@ const A: [&str; 2] = ["10.1.0.10", "fd00:1::10"];
 const B: [&str; 2] = ["10.2.0.10", "fd00:2::10"];
 const C: [&str; 2] = ["10.1.1.10", "fd00:11::10"];
 
-fn net(text: &str) -> IpNet {
+pub(crate) fn net(text: &str) -> IpNet {
     text.parse().expect("a prefix")
 }
 
-fn ip(text: &str) -> IpAddr {
+pub(crate) fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
 
 /// The second Private Network, on what is named `lan0`.
-fn second(side: &mut Side) -> PrivateNetworkId {
+pub(crate) fn second(side: &mut Side) -> PrivateNetworkId {
     let id = PrivateNetworkId::random();
     let network =
         NetworkDesired { id, subnets: vec![net("10.1.1.0/24"), net("fd00:11::/64")], bridge: Some("lan0".to_owned()) };
@@ -42,7 +42,7 @@ fn second(side: &mut Side) -> PrivateNetworkId {
 }
 
 /// Host c on the bridge `lan0`.
-fn connect(machine: &Namespace, name: &str) -> Room {
+pub(crate) fn connect(machine: &Namespace, name: &str) -> Room {
     let room = Room::new(name);
     let (host, path) = (&room.0, room.0.path().display().to_string());
     sh(machine, &format!("ip link add host-c type veth peer name eth0 netns {path}"));
@@ -55,7 +55,7 @@ fn connect(machine: &Namespace, name: &str) -> Room {
     room
 }
 
-fn pings(from: &Namespace, to: &str) -> bool {
+pub(crate) fn pings(from: &Namespace, to: &str) -> bool {
     within(from, &format!("ping -n -c 1 -W 1 {to}")).is_some()
 }
 

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use causeway_model::explain::{OwnDecision, OwnRoute};
 use causeway_model::observed::{ChildFacts, IkeFacts, ReceivedRoute, RouteDecision, SessionFacts, TunnelFacts};
 use causeway_model::reason::{Layer, Reason, ReasonCode, Turn};
 use causeway_model::resource::AuditRecord;
 use causeway_model::status::{ConnectionStatus, VpnGatewayStatus};
 use causeway_model::view::{ConnectionState, GatewayState};
-use causeway_model::{Family, NodeId, ProjectId};
+use causeway_model::{Family, NodeId, ProjectId, RoutingPolicyId};
 use ipnet::IpNet;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -264,6 +265,7 @@ pub struct SessionDocument {
     /// Prefixes.
     received: u32,
     since: Time,
+    /// `up`, `down`, or `disabled`: no routing policy of this family is attached.
     status: &'static str,
     /// UPDATE messages.
     updates: InOut,
@@ -277,10 +279,14 @@ impl From<SessionFacts> for SessionDocument {
             announced: session.announced,
             family: session.family,
             flaps: session.flaps,
-            reason: session.fault.map(|fault| fault.explain(Some(session.since)).into()),
+            reason: session.fault.as_ref().map(|fault| fault.explain(Some(session.since)).into()),
             received: session.received,
             since: session.since.into(),
-            status: up_or_down(session.up),
+            status: if session.fault.as_ref().is_some_and(|fault| fault.code == ReasonCode::BgpDisabled) {
+                "disabled"
+            } else {
+                up_or_down(session.up)
+            },
             updates: InOut { r#in: session.updates_in, out: session.updates_out },
         }
     }
@@ -296,9 +302,13 @@ pub struct ReceivedRouteDocument {
     decision: &'static str,
     /// By which entry or rule it was filtered, by which route it was beaten, because of what it is withheld.
     detail: Option<String>,
+    /// The entry of the policy's `prefix_filter_in` that admits it.
+    filter_entry: Option<IpNet>,
     med: Option<u32>,
     next_hop: IpAddr,
     prefix: IpNet,
+    /// The policy of its family.
+    routing_policy_id: Option<RoutingPolicyId>,
 }
 }
 
@@ -313,8 +323,10 @@ pub const fn decision_word(decision: &RouteDecision) -> &'static str {
     }
 }
 
-impl From<ReceivedRoute> for ReceivedRouteDocument {
-    fn from(route: ReceivedRoute) -> Self {
+impl ReceivedRouteDocument {
+    /// A route with the policy of its family, and the entry that admits it.
+    #[must_use]
+    pub fn new(route: ReceivedRoute, policy: Option<(RoutingPolicyId, Option<IpNet>)>) -> Self {
         let decision = decision_word(&route.decision);
         let detail = match route.decision {
             RouteDecision::Installed => None,
@@ -326,25 +338,65 @@ impl From<ReceivedRoute> for ReceivedRouteDocument {
             communities: route.communities,
             decision,
             detail,
+            filter_entry: policy.and_then(|(_, entry)| entry),
             med: route.med,
             next_hop: route.next_hop,
             prefix: route.prefix,
+            routing_policy_id: policy.map(|(id, _)| id),
         }
     }
 }
 
 documents! {
-/// A prefix that is announced to the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// A prefix of the VPC's own, and whether it is announced to the device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AnnouncedRouteDocument {
+    /// As the device is told; null for what is not announced.
+    as_path: Option<Vec<u32>>,
+    /// `announced`, `filtered` or `withheld`.
     decision: &'static str,
+    /// By which rule it is filtered (`no_policy`, `propagation_disabled`, `custom_routes_propagation_disabled`, `not_in_prefix_filter_out`),
+    /// because of what it is withheld (`locked`, `session_down`, `config_pending`).
+    detail: Option<&'static str>,
+    /// The entry of the policy's `prefix_filter_out` that admits it.
+    filter_entry: Option<IpNet>,
+    /// As the device is told; null for what is not announced.
+    next_hop: Option<IpAddr>,
+    /// `local` (a subnet) or `custom` (a custom route's destination); null for what is neither any more.
+    origin: Option<&'static str>,
     prefix: IpNet,
+    /// The policy of its family.
+    routing_policy_id: Option<RoutingPolicyId>,
 }
 }
 
-impl From<IpNet> for AnnouncedRouteDocument {
-    fn from(prefix: IpNet) -> Self {
-        Self { decision: "announced", prefix }
+/// The word for what became of a prefix of the VPC's own.
+#[must_use]
+pub const fn own_decision_word(decision: OwnDecision) -> &'static str {
+    match decision {
+        OwnDecision::Announced => "announced",
+        OwnDecision::Filtered(_) => "filtered",
+        OwnDecision::Withheld(_) => "withheld",
+    }
+}
+
+impl AnnouncedRouteDocument {
+    /// The document, with the provider's AS number.
+    #[must_use]
+    pub fn new(route: OwnRoute, asn: u32) -> Self {
+        Self {
+            as_path: (route.decision == OwnDecision::Announced).then(|| vec![asn]),
+            decision: own_decision_word(route.decision),
+            detail: match route.decision {
+                OwnDecision::Announced => None,
+                OwnDecision::Filtered(why) | OwnDecision::Withheld(why) => Some(why),
+            },
+            filter_entry: route.policy.and_then(|(_, entry)| entry),
+            next_hop: route.next_hop,
+            origin: route.origin,
+            prefix: route.prefix,
+            routing_policy_id: route.policy.map(|(id, _)| id),
+        }
     }
 }
 
@@ -488,10 +540,10 @@ mod tests {
             communities: Vec::new(),
             decision: RouteDecision::Filtered { by: "not_in_prefix_filter_in".to_owned() },
         };
-        let json = serde_json::to_string(&ReceivedRouteDocument::from(route)).expect("JSON");
+        let json = serde_json::to_string(&ReceivedRouteDocument::new(route, None)).expect("JSON");
         assert_eq!(
             json,
-            r#"{"as_path":[65000],"communities":[],"decision":"filtered","detail":"not_in_prefix_filter_in","med":null,"next_hop":"169.254.0.2","prefix":"10.9.0.0/24"}"#
+            r#"{"as_path":[65000],"communities":[],"decision":"filtered","detail":"not_in_prefix_filter_in","filter_entry":null,"med":null,"next_hop":"169.254.0.2","prefix":"10.9.0.0/24","routing_policy_id":null}"#
         );
     }
 }

@@ -24,8 +24,13 @@ pub struct ReceivedRouteFilter {
     pub within: Option<IpNet>,
 }
 
-const DECISIONS: [(&str, &str); 4] =
-    [("installed", "installed"), ("beaten", "beaten"), ("filtered", "filtered"), ("withheld", "withheld")];
+const DECISIONS: [(&str, &str); 5] = [
+    ("installed", "installed"),
+    ("beaten", "beaten"),
+    ("filtered", "filtered"),
+    ("withheld", "withheld"),
+    ("announced", "announced"),
+];
 
 impl ReceivedRouteFilter {
     /// Whether a route of this prefix, of which this became, is shown.

@@ -209,7 +209,7 @@ pub(super) struct Changes {
 pub(super) enum Direction {
     /// What the device announces, and what became of it
     Received,
-    /// What is announced to the device
+    /// The VPC's own prefixes, and whether they are announced to the device
     Announced,
 }
 

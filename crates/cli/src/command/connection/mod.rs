@@ -58,6 +58,9 @@ const RECEIVED: &[Column] = &[
 const ANNOUNCED: &[Column] = &[
     Column { title: "PREFIX", cell: |route| text(route, "/prefix") },
     Column { title: "DECISION", cell: |route| text(route, "/decision") },
+    Column { title: "DETAIL", cell: |route| text(route, "/detail") },
+    Column { title: "FROM", cell: |route| text(route, "/origin") },
+    Column { title: "NEXT HOP", cell: |route| text(route, "/next_hop") },
 ];
 
 const FORMATS: &[Column] = &[
