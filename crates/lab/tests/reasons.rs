@@ -459,6 +459,17 @@ async fn causes_of_bgp() -> Result<()> {
                 ..case("the session is shut down with a word", &[R::BgpPeerShutdown], "limited_connectivity")
             },
             Case {
+                options: Some(r#"{"bgp":{"hold_time":9}}"#),
+                change: |text| text.replace("hold time 9;", "hold time 60; min hold time 30;"),
+                evidence: Some(("notification", "2/6")),
+                ..case("the device wants a longer hold time", &[R::BgpHoldTimeRefused], "down")
+            },
+            Case {
+                then: Some("sed -i '/^protocol bgp gateway_ipv4 {/,/^}/d' /etc/bird/bird.conf; birdc configure"),
+                evidence: Some(("notification", "6/3")),
+                ..case("the neighbour is taken out of the device's configuration", &[R::BgpPeerRejected], "limited_connectivity")
+            },
+            Case {
                 change: |text| {
                     let start = "    export filter to_gateway_ipv4;";
                     text.replace(start, &format!("    import limit 0 action disable;\n{start}"))
