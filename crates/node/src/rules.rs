@@ -32,7 +32,7 @@ const fn rule(rule: u8, promise: &'static str, holds: fn()) -> Case {
 
 const CASES: &[Case] = &[
     rule(1, "without a routing policy nothing is accepted or announced", || {
-        let mut site = Site::new(Policy::default());
+        let mut site = Site::without_policy();
         site.hears("10.9.0.0/16");
         assert_eq!((site.accepted(), site.announced()), (vec![], vec![]));
         assert_eq!(site.verdict("10.9.0.0/16"), Verdict::Filtered("no_policy"));
@@ -43,7 +43,7 @@ const CASES: &[Case] = &[
         assert_eq!((site.accepted(), site.announced()), (vec![], vec![]));
         assert_eq!(site.verdict("10.9.0.0/16"), Verdict::Filtered("propagation_disabled"));
         site.set(open());
-        assert_eq!((site.accepted().len(), site.announced().len()), (1, 2), "it is propagation that decides");
+        assert_eq!((site.accepted().len(), site.announced().len()), (1, 3), "it is propagation that decides");
     }),
     rule(1, "the BGP session itself comes up regardless", || {
         for policy in [Policy::default(), Policy { propagate: false, ..open() }] {
@@ -130,7 +130,7 @@ const CASES: &[Case] = &[
         site.ipv4.lose_connection();
         assert!(!site.ipv4.session().is_up());
         assert_eq!(installed(&tables(&[&site])), ["10.9.0.0/16"], "the device is restarting");
-        site.ipv4.set_tunnel(false);
+        site.ipv4.cut();
         assert_eq!(installed(&tables(&[&site])), [""; 0]);
     }),
     rule(3, "a learned route equal to or inside one of the VPC's subnets is withheld (`overlaps_local`)", || {
@@ -146,10 +146,10 @@ const CASES: &[Case] = &[
         }
         // A subnet that came after the announcement.
         let mut site = Site::new(open());
-        site.hears("10.1.0.128/25");
-        let tables = compute(&site.learned(), &local, &BTreeMap::new());
-        let because = "overlaps_local 10.1.0.0/24".to_owned();
-        assert_eq!(tables.decisions[&(site.id, net("10.1.0.128/25"))], RouteDecision::Withheld { because });
+        site.hears("10.7.0.128/25");
+        let tables = compute(&site.learned(), &nets(&["10.7.0.0/24"]), &BTreeMap::new());
+        let because = "overlaps_local 10.7.0.0/24".to_owned();
+        assert_eq!(tables.decisions[&(site.id, net("10.7.0.128/25"))], RouteDecision::Withheld { because });
     }),
     rule(3, "for the same prefix local beats custom, custom beats learned", || {
         let mut site = Site::new(open());
@@ -229,12 +229,12 @@ const CASES: &[Case] = &[
         assert_eq!(said, ["10.8.0.0/16", "10.9.0.0/16"]);
     }),
     rule(5, "accepted or filtered (by which rule)", || {
-        let mut site = Site::new(Policy { interconnections: nets(&["169.254.9.0/30"]), ..open() });
+        let mut site = Site::new(Policy { interconnections: nets(&["fd99:9::/126"]), ..open() });
         site.hears("10.9.0.0/16");
         site.hears("127.0.0.0/8");
-        site.hears("169.254.9.0/30");
+        site.hears("fd99:9::/126");
         assert_eq!(site.verdict("10.9.0.0/16").decision(), RouteDecision::Installed);
-        for (prefix, by) in [("127.0.0.0/8", "martian"), ("169.254.9.0/30", "interconnection_subnet")] {
+        for (prefix, by) in [("127.0.0.0/8", "martian"), ("fd99:9::/126", "interconnection_subnet")] {
             assert_eq!(site.verdict(prefix).decision(), RouteDecision::Filtered { by: by.to_owned() });
         }
     }),
@@ -305,9 +305,13 @@ struct Site {
 }
 
 impl Site {
-    fn new(policy: Policy) -> Self {
+    fn without_policy() -> Self {
         let [ipv4, ipv6] = Family::ALL.map(|family| Device::new(family, 0));
-        let mut site = Self { id: ConnectionId::random(), gateway: VpnGatewayId::random(), ipv4, ipv6 };
+        Self { id: ConnectionId::random(), gateway: VpnGatewayId::random(), ipv4, ipv6 }
+    }
+
+    fn new(policy: Policy) -> Self {
+        let mut site = Self::without_policy();
         site.set(policy);
         site
     }

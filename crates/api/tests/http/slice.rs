@@ -221,10 +221,13 @@ async fn a_connection_with_its_key() {
     assert!(file.text.contains("169.254.0.2"));
     let answer = service.get(&format!("{extension}/device-configuration?format=telepathy")).await;
     assert_eq!(answer.arguments()[0].0, "format");
-    for direction in ["received", "announced"] {
-        let routes = service.get(&format!("{extension}/routes?direction={direction}")).await.ok();
-        assert_eq!(routes, json!({"routes": [], "total_count": 0}));
-    }
+    let received = service.get(&format!("{extension}/routes?direction=received")).await.ok();
+    assert_eq!(received, json!({"routes": [], "total_count": 0}));
+    let announced = service.get(&format!("{extension}/routes?direction=announced")).await.ok();
+    let own = announced["routes"].as_array().expect("routes");
+    let details: Vec<_> = own.iter().map(|route| (&route["decision"], &route["detail"])).collect();
+    let filtered = json!("filtered");
+    assert_eq!(details, [(&filtered, &json!("propagation_disabled")), (&filtered, &json!("no_policy"))]);
     assert_eq!(service.get(&format!("{extension}/routes?direction=up")).await.arguments()[0].0, "direction");
 
     assert_eq!(service.delete(&path).await.status, StatusCode::NO_CONTENT);

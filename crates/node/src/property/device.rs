@@ -105,6 +105,12 @@ impl Device {
         self.drain();
     }
 
+    /// The tunnel goes, whether the session is up or not.
+    pub(crate) fn cut(&mut self) {
+        self.session.set_enabled(self.now, false);
+        self.drain();
+    }
+
     /// The TCP connection is closed.
     pub(crate) fn lose_connection(&mut self) {
         self.session.handle_closed(self.now, ConnKind::Incoming);
