@@ -131,7 +131,13 @@ pub(super) async fn save(writer: &mut Writer, record: &mut LinkRecord, now: Time
     if before != status {
         let id = record.link.id;
         let text = EventText { subject: status.to_string(), fault, details: Default::default() };
-        flap::tell(writer, id.0, now, Change { kind: "status", topic: String::new(), text, weight: 1.0 }).await?;
+        flap::tell(
+            writer,
+            id.0,
+            now,
+            Change { kind: "status", topic: String::new(), text, weight: 1.0, may_wait: false },
+        )
+        .await?;
         writer.emit(now, LINK, status.as_str(), &id.to_string()).await?;
         if let Some(kind) = notice(before, status) {
             notify(writer, record, kind, now).await?;
