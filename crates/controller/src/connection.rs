@@ -14,6 +14,7 @@ use causeway_model::resource::{BgpSession, Caller, Connection, CustomerGateway, 
 use causeway_model::view::{ConnectionState, ConnectionStatuses};
 use causeway_model::{ConnectionId, Error, Family, ProjectId, ReasonCode, RoutingPolicyId, VpcId};
 use causeway_store::{ConnectionRecord, GatewayRecord, Kind, Neighbour, Premises, Reader, Tunnel};
+use ipnet::IpNet;
 
 use crate::access::Intent::{self, Read, Write};
 use crate::access::{checked, paging, referenced, scope};

@@ -34,9 +34,9 @@ use crate::error::SetupError;
 use crate::session::{Listener, SessionUpdate};
 use crate::table::{Installer, Learnt};
 use connection::Connection;
-pub(crate) use connection::tun_name;
 #[cfg(test)]
 pub(crate) use connection::session_policy;
+pub(crate) use connection::tun_name;
 #[cfg(test)]
 pub(crate) use kernel::own_routes;
 pub(crate) use report::GatewayReport;
