@@ -303,6 +303,13 @@ async fn every_change_is_recorded_with_before_and_after_and_without_secrets() {
     let spare = t.service.post(&format!("{VPC}/vpcs").replace("{region}", REGION), &json!({"name": "x"})).await.ok();
     t.call(Gone, "DELETE", &path, &[text(&spare, "id")], json!({})).await;
 
+    let hooks = format!("{EXTENSION}/webhooks");
+    let hook = t.call(Made, "POST", &hooks, &[], json!({"url": "https://hooks.example.net/"})).await;
+    hidden.push(text(&hook, "secret").to_owned());
+    t.call(Gone, "DELETE", &format!("{hooks}/{{id}}"), &[text(&hook, "id")], json!({})).await;
+    let rules = json!({"allow_http": true, "allowed_networks": ["10.0.0.0/8"]});
+    const RULES: &[&str] = &["allow_http", "allowed_networks"];
+    t.call(Changed(RULES), "PUT", &format!("{OPERATOR}/webhook-rules"), &[], rules).await;
     links::links(t).await;
 
     let document = trail.get("/openapi.json").await;

@@ -44,11 +44,11 @@ async fn the_sample_makes_the_catalogue_that_was_recorded() {
     assert_eq!((link["status"].as_str(), link["peer_bgp_config"]["asn"].as_u64()), (Some("requested"), Some(39801)));
 
     let mut changed = sample();
-    changed["partners"][0]["name"] = json!("France-IX");
+    changed["partners"][0]["contact_email"] = json!("links@franceix.net");
     let difference = &apply(&changed, "?dry_run=true").await.ok()["differences"][0];
     assert_eq!(
-        (difference["change"].as_str(), difference["before"]["name"].as_str()),
-        (Some("update"), Some("\"FranceIX\""))
+        (difference["change"].as_str(), difference["before"]["contact_email"].as_str()),
+        (Some("update"), Some("\"l2-support@franceix.net\""))
     );
     changed["ports"] = json!([]);
     apply(&changed, "").await.error(412, "precondition_failed");

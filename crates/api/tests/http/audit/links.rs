@@ -15,6 +15,8 @@ pub(super) async fn links(t: &mut Trail) {
     let size = format!("{OPERATOR}/link-bandwidths/{{bandwidth_mbps}}");
     t.call(Made, "PUT", &size, &["50"], json!({"price_per_hour": 1})).await;
     t.call(Changed(&["price_per_hour"]), "PUT", &size, &["50"], json!({"price_per_hour": 2})).await;
+    let file = json!({"link_bandwidths": [{"bandwidth_mbps": 50, "price_per_hour": 3}]});
+    filed(t, &file).await;
     t.call(Made, "PUT", &size, &["60"], json!({"price_per_hour": 1})).await;
     t.call(Gone, "DELETE", &size, &["60"], json!({})).await;
     let vlan = json!({"kind": "vlan", "interface": "eth1"});
@@ -70,6 +72,21 @@ pub(super) async fn links(t: &mut Trail) {
     t.call(Gone, "DELETE", &one, &[policy], json!({})).await;
     // A link has failed after 30 s at the earliest: the controller's tests repair one, in virtual time.
     t.made.insert(format!("POST {OPERATOR}/links/{{id}}/repair"));
+}
+
+/// Applies a catalogue that changes one object: a record of the file, and one of what it changed.
+async fn filed(t: &mut Trail, file: &Value) {
+    let path = format!("{OPERATOR}/catalogue");
+    let answer = t.service.post(&path, file).await;
+    let request = answer.headers["x-request-id"].to_str().expect("a text").to_owned();
+    answer.ok();
+    let list = t.get(&format!("{OPERATOR}/audit-records?request_id={request}")).await;
+    let records = list["audit_records"].as_array().expect("records");
+    let of = |resource: &str| records.iter().find(|record| record["resource"] == resource).expect("a record");
+    assert_eq!((records.len(), &of("catalogue")["details"]), (2, &json!({"differences": "1"})));
+    let changed = of("link_bandwidth");
+    assert_eq!((&changed["before"], &changed["after"]), (&json!({"price_per_hour": 2}), &json!({"price_per_hour": 3})));
+    t.made.insert(format!("POST {path}"));
 }
 
 /// Makes two of a kind, renames the first and deletes the second; the first one's id.
