@@ -2,6 +2,7 @@
 
 mod groups;
 mod harness;
+mod link;
 mod network;
 mod operator;
 mod process;
