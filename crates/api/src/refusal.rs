@@ -177,7 +177,10 @@ mod tests {
         let text = String::from_utf8(refusal(bare.as_bytes()).expect("a refusal")).expect("UTF-8");
         let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
         assert!(head.starts_with("HTTP/1.1 414 URI Too Long\r\nconnection: close\r\ndate: now\r\n"), "{head}");
-        assert!(head.ends_with(&format!("content-length: {}", body.len())) && !head.contains("content-length: 0\r"), "{head}");
+        assert!(
+            head.ends_with(&format!("content-length: {}", body.len())) && !head.contains("content-length: 0\r"),
+            "{head}"
+        );
         for ours in [
             "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
             "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",

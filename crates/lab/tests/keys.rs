@@ -182,18 +182,25 @@ async fn a_device_is_let_in_with_the_key_from_before_several_changes() -> Result
             scene.api.renew_key(&id, false).await?;
             let key = scene.api.renew_key(&id, true).await?;
             let before = authenticated_at(&active(scene, &id, Some(UNPROVEN)).await?)?;
-            let again = async |reason: Option<&str>| {
+            let again = async |reason: Option<&str>, before: &str| {
                 scene.lab.device.swanctl(&["--terminate", "--ike", &tunnel(&id)]).await?;
                 if initiation == "customer_gateway" {
                     scene.lab.device.swanctl(&["--initiate", "--child", &tunnel(&id)]).await?;
                 }
-                let state = active(scene, &id, reason).await.with_context(|| format!("started by {initiation}"))?;
+                eventually("another authentication", PATIENCE, || async {
+                    let state = scene.api.state("connections", &id).await?;
+                    ensure!(authenticated_at(&state)? != before, "{}", summary(&state));
+                    Ok(())
+                })
+                .await
+                .with_context(|| format!("started by {initiation}"))?;
+                let state = active(scene, &id, reason).await?;
                 scene.pings().await?;
                 authenticated_at(&state)
             };
-            ensure!(again(Some(UNPROVEN)).await? != before, "nothing was authenticated");
+            let then = again(Some(UNPROVEN), &before).await?;
             scene.lab.device.change_key(&key).await?;
-            again(None).await?;
+            again(None, &then).await?;
             scene.remove(&id).await?;
         }
         Ok(())

@@ -24,7 +24,10 @@ async fn the_official_python_sdk() {
     // What a client does that has sent too much is seen at a service of its own.
     let per_key = Rate { per_second: 1, burst: 5 };
     let limited = Service::start_limited(RateLimits { per_key, ..RateLimits::default() }).await;
+    // And what is on its way for long, at one whose node never answers.
+    let waiting = Service::start_with_node(Duration::from_secs(3600)).await;
     let ((url, serving), (limited_url, serving_limited)) = (listen(&service).await, listen(&limited).await);
+    let (waiting_url, serving_waiting) = listen(&waiting).await;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/sdk/python/run");
     let mut command = Command::new(script);
     // What `operator.env` has.
@@ -38,9 +41,14 @@ async fn the_official_python_sdk() {
         .env("SCW_DEFAULT_ZONE", "fr-par-1")
         .env("LIMITED_API_URL", limited_url)
         .env("LIMITED_ACCESS_KEY", &limited.access_key)
-        .env("LIMITED_SECRET_KEY", &limited.secret_key);
+        .env("LIMITED_SECRET_KEY", &limited.secret_key)
+        .env("NODELESS_API_URL", waiting_url)
+        .env("NODELESS_ACCESS_KEY", &waiting.access_key)
+        .env("NODELESS_SECRET_KEY", &waiting.secret_key)
+        .env("NODELESS_PROJECT_ID", &waiting.project_id);
     let status = tokio::task::spawn_blocking(move || command.status()).await.expect("no panic").expect("a shell");
     serving.abort();
     serving_limited.abort();
+    serving_waiting.abort();
     assert!(status.success(), "the SDK's tests failed: {status}");
 }
