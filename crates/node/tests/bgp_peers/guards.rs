@@ -1,10 +1,15 @@
 //! Signatures (RFC 2385) and hop limits (RFC 5082).
 
+use std::io::{Read as _, Write as _};
+use std::net::IpAddr;
+
 use causeway_linux::tcp;
 use causeway_model::{Family, Fault, Psk, ReasonCode};
-use causeway_node::session::{Command as Order, Guard};
+use causeway_node::session::{self, Command as Order, Guard};
+use tokio::net::TcpListener;
 
 use crate::daemons::{Device, Setup};
+use crate::hand::message;
 use crate::site::{FIRST, SECOND, Site, everything_in, run};
 
 crate::with_both! {
@@ -128,4 +133,46 @@ async fn the_password_of_one_session_is_not_the_cause_of_another<D: Device>(name
             speaker.enable(everything_in()).await;
         }
     }
+}
+
+/// What connected while the listener asked for nothing yet is asked by the session that gets it.
+#[tokio::test]
+#[ignore = "needs root and network namespaces"]
+async fn a_connection_from_before_the_password_is_held_to_it() {
+    if !kernel_signs("race") {
+        return;
+    }
+    let site = Site::new("race");
+    let (local, peer, _) = site.links[0][0];
+    let (local, peer): (IpAddr, IpAddr) = (local.parse().expect("an address"), peer.parse().expect("an address"));
+    let (listener, accepting) = site
+        .ours
+        .run(|| session::listen(local, &[(peer, &Guard::default())]))
+        .expect("the namespace")
+        .expect("a listener");
+    let accepting = TcpListener::from_std(accepting).expect("a listener");
+    let mut stream = site
+        .theirs
+        .run(|| std::net::TcpStream::connect((local, 179)))
+        .expect("the namespace")
+        .expect("connected before there is a password");
+    let (accepted, _) = accepting.accept().await.expect("accepted");
+    drop((listener, accepting));
+    let guard = Guard { md5: Some(Psk::new(b"s3cret".to_vec())), gtsm: false };
+    let mut speaker = site.speaker(Family::Ipv4, guard);
+    speaker.enable(everything_in()).await;
+    speaker.order(Order::Incoming(accepted)).await;
+    // It has the connection once it has answered to what came after it; the first answer may be an older one.
+    for _ in 0..2 {
+        speaker.snapshot().await;
+    }
+    // A peer that would bring the session up if it were heard: AS 65001, hold time 90 s, IPv4 unicast, 4-octet AS numbers.
+    let open = [4, 0xfd, 0xe9, 0, 90, 192, 168, 7, 1, 14, 2, 12, 1, 4, 0, 1, 0, 1, 65, 4, 0, 0, 0xfd, 0xe9];
+    stream.write_all(&[message(1, &open), message(4, &[])].concat()).expect("sent");
+    let unsigned = |fault: &Fault| fault.evidence.get("cause").is_some_and(|text| text.contains("does not sign"));
+    let update = speaker.fails("what it says unsigned is dropped", unsigned).await;
+    assert!(!update.facts.up && update.facts.flaps == 0, "{:?}", update.facts);
+    stream.set_nonblocking(true).expect("an option");
+    let heard = stream.read(&mut [0; 64]);
+    assert!(heard.is_err(), "it hears nothing that is not signed with its key: {heard:?}");
 }

@@ -16,7 +16,7 @@ use crate::site::{Site, Speaker, both_ways, net};
 /// So many that neither side's kernel can hold the UPDATEs for a peer that does not read.
 const MANY: u32 = 200_000;
 
-fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn message(kind: u8, body: &[u8]) -> Vec<u8> {
     let length = u16::try_from(19 + body.len()).expect("short enough");
     [&[0xff; 16][..], &length.to_be_bytes(), &[kind], body].concat()
 }
@@ -80,4 +80,22 @@ async fn a_peer_that_never_reads_is_given_up() {
     assert_eq!(fault.evidence["timer"], "send_hold", "{fault:?}");
     assert!(fault.evidence["unsent"].parse::<u64>().expect("octets") > 0);
     assert_eq!(update.announced, []);
+}
+
+/// Edits pile up faster than a peer takes them, long before its time is over.
+#[tokio::test]
+#[ignore = "needs root and network namespaces"]
+async fn a_peer_that_is_told_more_than_it_takes_is_given_up_for_that() {
+    let (_site, mut speaker, _mute) = mute("full", 240, 600).await;
+    let all = many();
+    // Each edit is most of two megabytes.
+    for round in 0..100 {
+        let some = if round % 2 == 0 { Vec::new() } else { all.clone() };
+        speaker.set_policy(Policy { local_subnets: some, ..both_ways(&[]) }).await;
+    }
+    let update = speaker.until("given up", |update| !update.facts.up && update.facts.flaps == 1).await;
+    let fault = update.facts.fault.expect("a fault");
+    assert_eq!(fault.code, ReasonCode::BgpConnectionLost, "{fault:?}");
+    assert!(fault.evidence["cause"].contains("does not read fast enough"), "{fault:?}");
+    assert!(fault.evidence["unsent"].parse::<u64>().expect("octets") > 32 << 20, "{fault:?}");
 }
