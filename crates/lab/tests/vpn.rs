@@ -193,7 +193,7 @@ async fn only_the_policys_packets_pass() -> Result<()> {
         eventually("drops of the packet filter", PATIENCE, || async {
             let state = scene.api.state("connections", &id).await?;
             let dropped = |reason: &str| state.pointer(&format!("/tunnels/0/drops/{reason}")).and_then(Value::as_u64);
-            for (reason, least) in [("source_policy", 6), ("source_vpc", 1), ("destination", 1)] {
+            for (reason, least) in [("source_policy", 6), ("source_vpc", 1), ("source_martian", 1)] {
                 ensure!(dropped(reason).is_some_and(|packets| packets >= least), "{reason}: {}", state["tunnels"]);
             }
             Ok(())
