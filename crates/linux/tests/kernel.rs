@@ -160,12 +160,16 @@ async fn routes_are_ours_alone_to_change() {
     room.sh("ip route add 10.50.0.0/16 via 10.0.0.50");
     room.sh("ip route add 10.51.0.0/16 via 10.0.0.50 proto bird");
     room.sh("ip -6 route add fd50::/16 via fd00::50");
-    // Those of link-local addresses come some time after the links.
-    let others = async || -> Vec<_> {
+    // Those of link-local addresses come some time after the links, one for each of the four ends.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let before = loop {
         let all = room.net.routes(MAIN_TABLE).await.expect("routes");
-        all.into_iter().filter(|route| route.spec.destination != net("fe80::/64")).collect()
+        if all.iter().filter(|route| route.spec.destination == net("fe80::/64")).count() == 4 {
+            break all;
+        }
+        assert!(std::time::Instant::now() < deadline, "{all:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     };
-    let before = others().await;
     assert!(before.iter().all(|route| route.protocol != ROUTE_PROTOCOL));
 
     let desired = vec![
@@ -235,7 +239,7 @@ async fn routes_are_ours_alone_to_change() {
 
     let applied = apply(&[]).await;
     assert_eq!(applied.deleted, desired.len() - 3);
-    assert_eq!(others().await, before);
+    assert_eq!(room.net.routes(MAIN_TABLE).await.expect("routes"), before);
 
     // Another table, which does not exist at first.
     assert_eq!(room.net.routes(4242).await.expect("none"), vec![]);
@@ -244,7 +248,7 @@ async fn routes_are_ours_alone_to_change() {
     assert_eq!(room.net.routes(4242).await.expect("one").len(), 1);
     room.net.delete_route(ROUTE_PROTOCOL, &elsewhere[0]).await.expect("delete");
     room.net.delete_route(ROUTE_PROTOCOL, &elsewhere[0]).await.expect("gone already");
-    assert_eq!(others().await, before);
+    assert_eq!(room.net.routes(MAIN_TABLE).await.expect("routes"), before);
 }
 
 #[tokio::test]
