@@ -41,6 +41,8 @@ pub(crate) struct Setup {
     /// Seconds; a keepalive each third of it.
     pub(crate) hold_time: u16,
     pub(crate) graceful: bool,
+    /// It waits for us to connect.
+    pub(crate) passive: bool,
     /// Prefixes accepted from us at most.
     pub(crate) limit: Option<u32>,
     pub(crate) routes: Vec<Announced>,
@@ -58,6 +60,7 @@ impl Default for Setup {
             router_id: "192.168.7.1",
             hold_time: 90,
             graceful: false,
+            passive: false,
             limit: None,
             routes: DEVICE_ROUTES.into_iter().map(Announced::plain).collect(),
         }
@@ -165,6 +168,9 @@ impl Bird {
                 }
                 if setup.gtsm {
                     options.push_str("ttl security on; ");
+                }
+                if setup.passive {
+                    options.push_str("passive on; ");
                 }
                 if setup.graceful {
                     options.push_str("graceful restart on; graceful restart time 60; ");
@@ -368,6 +374,9 @@ impl Frr {
                 " neighbor {neighbor} remote-as {}\n neighbor {neighbor} timers connect 2\n neighbor {neighbor} advertisement-interval 0\n",
                 setup.expects,
             );
+            if setup.passive {
+                let _ = writeln!(text, " neighbor {neighbor} passive");
+            }
             if let Some(password) = setup.md5 {
                 let _ = writeln!(text, " neighbor {neighbor} password {password}");
             }

@@ -234,10 +234,10 @@ async fn our_limit<D: Device>(name: &str) {
     // More than are remembered beyond the limit, so that the device has to be asked for the rest once there is room.
     const FAR_TOO_MANY: u32 = LIMIT + 1200;
     let site = Site::new(name);
-    let mut device = D::start(&site, &Setup { routes: numbered(LIMIT + 2), ..Setup::default() });
+    // Only we connect: where both do, FRR may begin a session twice (docs/known-issues.md), and here none may end.
+    let mut device = D::start(&site, &Setup { routes: numbered(LIMIT + 2), passive: true, ..Setup::default() });
     let mut speakers =
         Family::ALL.map(|family| site.speaker_as(0, family, Guard::default(), |config| config.max_prefixes = LIMIT));
-    let mut flaps = Vec::new();
     for speaker in &mut speakers {
         speaker.enable(everything_in()).await;
         let update = speaker.fails("too many", |fault| fault.ours.as_deref() == Some("3")).await;
@@ -249,13 +249,11 @@ async fn our_limit<D: Device>(name: &str) {
         let fault = update.facts.fault.clone().expect("the fault just seen");
         assert_eq!((fault.code, fault.theirs.as_deref()), (ReasonCode::MaxPrefixesExceeded, Some("5")), "{fault:?}");
         assert!(update.facts.up);
-        // FRR may begin a session twice (docs/known-issues.md); what counts is that the limit ends none.
-        flaps.push(update.facts.flaps);
         assert_eq!(update.accepted().count(), 3);
         let refused = causeway_bgp::Verdict::Filtered("max_prefixes");
         assert_eq!(update.received.iter().filter(|(_, verdict)| *verdict == refused).count(), 2);
     }
-    device.announce(&site, &Setup { routes: numbered(FAR_TOO_MANY), ..Setup::default() });
+    device.announce(&site, &Setup { routes: numbered(FAR_TOO_MANY), passive: true, ..Setup::default() });
     let mut left = Vec::new();
     for speaker in &mut speakers {
         let update = speaker
@@ -274,13 +272,17 @@ async fn our_limit<D: Device>(name: &str) {
     }
     device.announce(
         &site,
-        &Setup { routes: left.iter().map(|prefix| Announced::plain(prefix)).collect(), ..Setup::default() },
+        &Setup {
+            routes: left.iter().map(|prefix| Announced::plain(prefix)).collect(),
+            passive: true,
+            ..Setup::default()
+        },
     );
     let left: Vec<&str> = left.iter().map(String::as_str).collect();
-    for (speaker, flaps) in speakers.iter_mut().zip(flaps) {
+    for speaker in &mut speakers {
         speaker.accepts("room again", &left).await;
         let facts = speaker.snapshot().await.facts;
-        assert_eq!((facts.up, facts.fault, facts.flaps), (true, None, flaps));
+        assert_eq!((facts.up, facts.fault, facts.flaps), (true, None, 0));
     }
 }
 
