@@ -1,6 +1,6 @@
 //! InterLinks: orders, their capacity, what tenants, partners and support do with them, and what time does.
 
-use causeway_controller::{EventQuery, KeyRequest, PartnerAction, UsageQuery};
+use causeway_controller::{AuditFilter, EventQuery, KeyRequest, PartnerAction, UsageQuery};
 use causeway_model::command::{
     DedicatedConnectionChange, LinkChange, LinkFilter, LinkKindFilter, LinkPolicyChange, ListQuery, NewVpc,
     PartnerFilter, PartnerLinkFilter, PopChange, PopFilter, PortChange, Rename,
@@ -174,6 +174,15 @@ async fn refusal_expiry_and_failure_end_an_order() {
     world.pass(5 * DAY).await;
     let repaired = c.repair_link(&world.operator, REGION, failed).await.expect("repaired");
     assert_eq!(repaired.status, LinkStatus::Requested);
+    let filter = AuditFilter {
+        resource_id: Some(failed.to_string()),
+        action: Some("repair".to_owned()),
+        ..AuditFilter::default()
+    };
+    let records = c.audit_records(&world.operator, &list(), &filter).await.expect("listed").items;
+    let [record] = records.as_slice() else { panic!("one repair succeeded: {records:?}") };
+    assert_eq!(record.access_key, world.operator.access_key);
+    assert_ne!(record.details["before"], record.details["after"]);
     world.pass(10 * DAY - 5).await;
     assert_eq!(status(&world, failed).await, LinkStatus::Requested, "the ten days start again");
     let error = c.repair_link(&world.operator, REGION, failed).await.expect_err("it has not failed");

@@ -70,7 +70,7 @@ pub(super) async fn links(t: &mut Trail) {
     t.partner(&key, id, "refuse", json!({"reason": "full"})).await;
     t.call(Gone, "DELETE", L, &[id], json!({})).await;
     t.call(Gone, "DELETE", &one, &[policy], json!({})).await;
-    // A link has failed after 30 s at the earliest: the controller's tests repair one, in virtual time.
+    // A link has failed after 30 s at the earliest: the controller's tests repair one, in virtual time, and look at its record.
     t.made.insert(format!("POST {OPERATOR}/links/{{id}}/repair"));
 }
 
