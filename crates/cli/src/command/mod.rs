@@ -255,6 +255,15 @@ pub(crate) fn label(object: &Value) -> String {
     if name.is_empty() { id } else { format!("{name} ({id})") }
 }
 
+/// A field that is true or false, for people.
+pub(crate) fn on_off(object: &Value, field: &str) -> &'static str {
+    match object.get(field).and_then(Value::as_bool) {
+        Some(true) => "on",
+        Some(false) => "off",
+        None => "",
+    }
+}
+
 /// Prints the objects that the filters leave; `nouns` is what they are called.
 pub(crate) async fn list(
     session: &mut Session<'_>,

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::on_off;
+use super::{PROPAGATION, on_off};
 use crate::command::customer::addresses;
 use crate::command::gateway::GATEWAY;
 use crate::command::policy::prefixes;
@@ -74,7 +74,7 @@ fn steps(
             "       not yet: no routing policy is attached; causeway connection set-policy {name} POLICY"
         ));
     }
-    if on_off(connection) == "off" {
+    if on_off(connection, PROPAGATION) == "off" {
         lines.push("  5. Let routes be exchanged, so that traffic flows:".to_owned());
         lines.push(format!("       causeway connection enable-route-propagation {name}"));
     }

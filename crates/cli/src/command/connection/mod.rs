@@ -13,7 +13,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::events::Events;
-use super::{Object, Objects, delete, edits, label, optional_id};
+use super::{Object, Objects, delete, edits, label, on_off, optional_id};
 use crate::failure::Failure;
 use crate::output::{Column, align, inline};
 use crate::session::{Api, Kind, Session, set, set_some, text};
@@ -41,7 +41,7 @@ const COLUMNS: &[Column] = &[
     Column { title: "TUNNEL", cell: |connection| text(connection, "/tunnel_status") },
     Column { title: "BGP4", cell: |connection| text(connection, "/bgp_status_ipv4") },
     Column { title: "BGP6", cell: |connection| text(connection, "/bgp_status_ipv6") },
-    Column { title: "ROUTES", cell: |connection| on_off(connection).to_owned() },
+    Column { title: "ROUTES", cell: |connection| on_off(connection, PROPAGATION).to_owned() },
     Column { title: "REASON", cell: |connection| text(connection, "/reason") },
 ];
 
@@ -63,18 +63,12 @@ const ANNOUNCED: &[Column] = &[
     Column { title: "NEXT HOP", cell: |route| text(route, "/next_hop") },
 ];
 
+/// The field of a connection that says whether routes are exchanged.
+const PROPAGATION: &str = "route_propagation_enabled";
 const FORMATS: &[Column] = &[
     Column { title: "FORMAT", cell: |format| text(format, "/name") },
     Column { title: "FOR", cell: |format| text(format, "/description") },
 ];
-
-fn on_off(connection: &Value) -> &'static str {
-    match connection.get("route_propagation_enabled").and_then(Value::as_bool) {
-        Some(true) => "on",
-        Some(false) => "off",
-        None => "",
-    }
-}
 
 /// What can be done with connections.
 #[derive(Subcommand)]

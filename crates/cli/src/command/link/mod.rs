@@ -11,7 +11,7 @@ use super::gateway::set_locked;
 use super::interlink::{DEDICATED, PARTNER, POP, megabits};
 use super::policy::{LINK_POLICY, is_ipv6};
 use super::vpc::VPC;
-use super::{Object, edits, label, optional_id};
+use super::{Object, edits, label, on_off, optional_id};
 use crate::failure::Failure;
 use crate::output::{Column, align};
 use crate::session::{Api, Kind, Session, set, set_some, text};
@@ -31,20 +31,12 @@ const COLUMNS: &[Column] = &[
     Column { title: "VLAN", cell: |link| text(link, "/vlan") },
     Column { title: "BGP4", cell: |link| text(link, "/bgp_v4_status") },
     Column { title: "BGP6", cell: |link| text(link, "/bgp_v6_status") },
-    Column { title: "ROUTES", cell: |link| on_off(link).to_owned() },
+    Column { title: "ROUTES", cell: |link| on_off(link, "enable_route_propagation").to_owned() },
     Column { title: "REASON", cell: |link| text(link, "/reason") },
 ];
 
 fn kind(link: &Value) -> &'static str {
     if link.get("self").is_some() { "self-hosted" } else { "hosted" }
-}
-
-fn on_off(link: &Value) -> &'static str {
-    match link.get("enable_route_propagation").and_then(Value::as_bool) {
-        Some(true) => "on",
-        Some(false) => "off",
-        None => "",
-    }
 }
 
 /// What can be done with links.
