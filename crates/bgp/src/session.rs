@@ -175,7 +175,8 @@ impl Session {
 
     /// TCP is established. A second incoming connection replaces the first, whose socket the caller drops: a peer that connects
     /// again has given the first one up (RFC 4271 §6.8 leaves that to us where the first is Established). It replaces our own
-    /// connection too if the session over that one is older than a collision can be and graceful restart is negotiated.
+    /// connection too if the session over that one is older than a collision can be, graceful restart is negotiated, and no routes
+    /// wait for the End-of-RIB of a restart.
     pub fn handle_connected(&mut self, now: Instant, kind: ConnKind) {
         if kind == ConnKind::Outgoing {
             if self.connecting.take().is_none() {

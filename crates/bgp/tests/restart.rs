@@ -368,6 +368,58 @@ fn a_new_connection_of_a_restarted_peer_takes_the_place_of_ours() {
     turned_away(outgoing(&open_restart(&[restart(0, 30, &[])])), Duration::from_secs(10));
 }
 
+/// Up again over our own connection after a restart of the peer, with a route that waits for the End-of-RIB, and taking a second
+/// connection of the peer after `wait`.
+fn taken_late(wait: Duration) -> Peer {
+    let mut peer = outgoing(&graceful(F));
+    peer.session.handle_closed(peer.now, ConnKind::Outgoing);
+    peer.session.handle_timeout(peer.now + Duration::from_secs(1));
+    peer.drain();
+    peer.session.handle_connected(peer.now, ConnKind::Outgoing);
+    peer.session.handle_bytes(peer.now, ConnKind::Outgoing, &[graceful(F), keepalive()].concat());
+    peer.drain();
+    assert!(peer.session.is_up());
+    assert_eq!((peer.prefixes(), peer.session.stale_count()), (vec!["11.0.0.0/8".to_owned()], 1));
+    peer.now += wait;
+    peer.session.handle_connected(peer.now, ConnKind::Incoming);
+    assert_eq!(peer.session.poll_action(), Some(Action::Send(ConnKind::Outgoing, keepalive())));
+    assert_eq!(peer.session.poll_action(), Some(Action::Close(ConnKind::Incoming)));
+    assert_eq!(peer.session.poll_action(), None);
+    assert_eq!((peer.session.is_up(), peer.session.flaps()), (true, 1));
+    assert_eq!(peer.prefixes(), ["11.0.0.0/8"]);
+    peer
+}
+
+#[test]
+fn a_connection_that_is_taken_late_is_no_second_restart_while_routes_wait_for_the_end_of_rib() {
+    for wait in [0, 1999, 2000, 30_000] {
+        let mut peer = taken_late(Duration::from_millis(wait));
+        let octets = [update(&[], &plain(), &[8, 11]), end_of_rib()].concat();
+        peer.session.handle_bytes(peer.now, ConnKind::Outgoing, &octets);
+        peer.drain();
+        assert_eq!((peer.prefixes(), peer.session.stale_count()), (vec!["11.0.0.0/8".to_owned()], 0));
+        // The restart is over, so that the next connection is of the next one.
+        peer.now += Duration::from_secs(2);
+        peer.session.handle_connected(peer.now, ConnKind::Incoming);
+        assert_eq!(peer.session.poll_action(), Some(Action::Close(ConnKind::Outgoing)));
+        assert_eq!((peer.session.state(), peer.session.flaps()), (State::OpenSent, 2));
+        assert_eq!((peer.prefixes(), peer.session.stale_count()), (vec!["11.0.0.0/8".to_owned()], 1));
+    }
+}
+
+#[test]
+fn a_peer_that_did_restart_twice_says_so_and_leaves_nothing_of_the_first_time() {
+    let mut peer = taken_late(Duration::from_secs(5));
+    // What it answers the KEEPALIVE with.
+    peer.session.handle_closed(peer.now, ConnKind::Outgoing);
+    peer.drain();
+    assert_eq!((peer.session.is_up(), peer.session.flaps()), (false, 2));
+    assert!(peer.prefixes().is_empty());
+    peer.back(&graceful(F));
+    peer.bytes(&[update(&[], &plain(), &[8, 12]), end_of_rib()].concat());
+    assert_eq!(peer.prefixes(), ["12.0.0.0/8"]);
+}
+
 #[test]
 fn a_second_connection_of_the_peer_keeps_the_routes_of_the_first() {
     let mut peer = holding(&graceful(F));

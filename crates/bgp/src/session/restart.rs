@@ -82,10 +82,14 @@ impl Session {
 
     /// A connection of the peer while the session is up over our own: a peer that restarts gracefully has lost that one, so the new
     /// one takes its place at once (RFC 4724 §5, events 16 and 17).
+    ///
+    /// Not while routes of the session before wait for its End-of-RIB: a connection that was made in a collision may be taken
+    /// arbitrarily late by a busy process, and as a second restart in a row it would cost those routes (RFC 4724 §4.2). A peer
+    /// that did restart again answers the KEEPALIVE which it gets instead with a reset, and is then taken back.
     pub(super) fn give_way(&mut self, now: Instant) {
         let up = ConnKind::Outgoing;
         let settled = now.saturating_duration_since(self.since) >= COLLISION_WINDOW;
-        if self.up == Some(up) && settled && !self.restart_time(up).is_zero() {
+        if self.up == Some(up) && settled && self.stale.is_none() && !self.restart_time(up).is_zero() {
             self.lost(now, up, "replaced by a new connection of the peer");
             self.actions.push_back(Action::Close(up));
         }
