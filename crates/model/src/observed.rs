@@ -191,12 +191,12 @@ pub struct SessionFacts {
     pub accepted: u32,
     /// Prefixes announced.
     pub announced: u32,
-    /// Times it left Established.
+    /// Times it left Established, since the gateway runs.
     pub flaps: u32,
-    /// UPDATE messages received, of all its lives.
+    /// UPDATE messages received, since the gateway runs.
     #[serde(default)]
     pub updates_in: u64,
-    /// UPDATE messages sent, of all its lives.
+    /// UPDATE messages sent, since the gateway runs.
     #[serde(default)]
     pub updates_out: u64,
 }

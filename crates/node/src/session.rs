@@ -1,5 +1,6 @@
 //! One task per BGP session: it owns the sans-IO machine, its clock and its at most two TCP connections.
 
+mod totals;
 mod transport;
 
 use std::io;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use causeway_bgp::{Action, ConnKind, ConnectError, Counters, Event, Policy, Route, Session, SessionConfig, Verdict};
+use causeway_bgp::{Action, ConnKind, ConnectError, Event, Policy, Route, Session, SessionConfig, Verdict};
 use causeway_linux::Namespace;
 use causeway_model::observed::SessionFacts;
 use causeway_model::{ConnectionId, Family, Fault, Timestamp};
@@ -22,6 +23,7 @@ use tokio::time::sleep_until;
 use transport::Drops;
 
 use crate::clock::wall_clock;
+pub use totals::Totals;
 pub use transport::{Guard, Listener, Watch, listen};
 
 /// BGP's port.
@@ -97,17 +99,18 @@ pub struct SessionHandle {
 }
 
 impl SessionHandle {
-    /// Starts the task. Its sockets live in `namespace`, and ask of the peer what `guard` says.
+    /// Starts the task. Its sockets live in `namespace`, and ask of the peer what `guard` says. It goes on counting from `totals`.
     #[must_use]
     pub fn start(
         key: SessionKey,
         config: SessionConfig,
         guard: Guard,
+        totals: Totals,
         namespace: Namespace,
         updates: mpsc::Sender<SessionUpdate>,
     ) -> Self {
         let (commands, commands_rx) = mpsc::channel(16);
-        let task = SessionTask::new(key, config, guard, namespace, commands_rx, updates);
+        let task = SessionTask::new(key, config, guard, totals, namespace, commands_rx, updates);
         let task = tokio::spawn(task.run()).abort_handle();
         Self { commands, task }
     }
@@ -185,6 +188,7 @@ struct SessionTask {
     local: IpAddr,
     peer: IpAddr,
     guard: Guard,
+    totals: Totals,
     drops: Drops,
     listener: Watch,
     namespace: Namespace,
@@ -209,6 +213,7 @@ impl SessionTask {
         key: SessionKey,
         config: SessionConfig,
         guard: Guard,
+        totals: Totals,
         namespace: Namespace,
         commands: mpsc::Receiver<Command>,
         updates: mpsc::Sender<SessionUpdate>,
@@ -222,6 +227,7 @@ impl SessionTask {
             peer: config.peer,
             session: Session::new(config, now),
             guard,
+            totals: totals.next(),
             drops: Drops::default(),
             listener: Watch::default(),
             namespace,
@@ -348,9 +354,7 @@ impl SessionTask {
             }
             self.touch();
         }
-        let Counters { updates_in, updates_out, .. } = self.session.counters();
-        let counted = (updates_in, updates_out) != (self.facts.updates_in, self.facts.updates_out);
-        if counted || self.fault() != self.facts.fault {
+        if self.totals.note(&self.session) || self.fault() != self.facts.fault {
             self.touch();
         }
     }
@@ -513,10 +517,7 @@ impl SessionTask {
         self.facts.received = count(received.len());
         self.facts.accepted = self.session.accepted_count();
         self.facts.announced = count(announced.len());
-        self.facts.flaps = self.session.flaps();
-        let counters = self.session.counters();
-        self.facts.updates_in = counters.updates_in;
-        self.facts.updates_out = counters.updates_out;
+        self.totals.tell(&mut self.facts);
         let update = SessionUpdate { key: self.key, facts: self.facts.clone(), received, announced };
         self.snapshot = self.published.elapsed();
         // Never waits: the gateway may be waiting for this task at this moment.

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use causeway_bgp::{Policy, SEND_HOLD, SessionConfig};
 use causeway_model::{ConnectionId, Family};
-use causeway_node::session::{self, Command as Order, Guard, Listener, SessionHandle, SessionKey, SessionUpdate};
+use causeway_node::session::{
+    self, Command as Order, Guard, Listener, SessionHandle, SessionKey, SessionUpdate, Totals,
+};
 use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -95,7 +97,8 @@ impl Speaker {
                     }
                 });
                 let key = SessionKey { connection: ConnectionId::random(), family: Family::Ipv4 };
-                let handle = SessionHandle::start(key, config, Guard::default(), namespace.clone(), tx);
+                let handle =
+                    SessionHandle::start(key, config, Guard::default(), Totals::default(), namespace.clone(), tx);
                 Ok(Self::Ours { handle, updates, incoming, _listener: listener })
             }
             "bird" => {

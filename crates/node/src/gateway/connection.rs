@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use super::tunnel::{Child, assumed_mtu, new_tunnel_facts};
 use super::{Gateway, Incoming, VpcRoutes};
 use crate::error::SetupError;
-use crate::session::{self, Guard, SessionHandle, SessionKey, SessionUpdate};
+use crate::session::{self, Guard, SessionHandle, SessionKey, SessionUpdate, Totals};
 
 /// One BGP session and its last snapshot.
 pub(super) struct Bgp {
@@ -48,6 +48,8 @@ pub(super) struct Connection {
     /// From when on the IPv4 tunnel is preferred to the IPv6 one.
     pub(super) ipv4_steady_at: Instant,
     pub(super) sessions: BTreeMap<Family, Bgp>,
+    /// What all sessions of each family have counted.
+    totals: BTreeMap<Family, Totals>,
     /// The revision in force; 0 until one is.
     pub(super) applied: u64,
 }
@@ -127,6 +129,7 @@ impl Gateway {
             sending: None,
             ipv4_steady_at: Instant::now(),
             sessions: BTreeMap::new(),
+            totals: BTreeMap::new(),
             applied: 0,
         };
         self.connections.insert(id, connection);
@@ -220,11 +223,12 @@ impl Gateway {
             let policy = session_policy(desired.propagate, filters, &self.vpc, self.interconnections());
             let Some(connection) = self.connections.get_mut(&desired.id) else { return };
             let up = connection.sending.is_some();
+            let totals = connection.totals.entry(family).or_default();
             let session = connection.sessions.entry(family).or_insert_with(|| {
                 let key = SessionKey { connection: desired.id, family };
                 let guard = guard(desired);
                 let (namespace, updates) = (self.namespace.clone(), self.updates_tx.clone());
-                let handle = SessionHandle::start(key, config, guard.clone(), namespace, updates);
+                let handle = SessionHandle::start(key, config, guard.clone(), totals.clone(), namespace, updates);
                 Bgp { config, guard, handle, update: None }
             });
             session.handle.send(session::Command::Policy(policy)).await;

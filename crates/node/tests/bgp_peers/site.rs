@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use causeway_bgp::{Policy, SessionConfig, Verdict};
 use causeway_linux::Namespace;
 use causeway_model::{ConnectionId, Family, Fault};
-use causeway_node::session::{self, Command as Order, Guard, Listener, SessionHandle, SessionKey, SessionUpdate};
+use causeway_node::session::{
+    self, Command as Order, Guard, Listener, SessionHandle, SessionKey, SessionUpdate, Totals,
+};
 use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -155,7 +157,7 @@ impl Site {
         let (updates, received) = mpsc::channel(64);
         let (streams, incoming) = mpsc::channel(16);
         let key = SessionKey { connection: ConnectionId::random(), family };
-        let handle = SessionHandle::start(key, config, guard, self.ours.clone(), updates);
+        let handle = SessionHandle::start(key, config, guard, Totals::default(), self.ours.clone(), updates);
         let accept = tokio::spawn(async move {
             while let Ok((stream, _)) = accepting.accept().await {
                 if streams.send(stream).await.is_err() {

@@ -302,6 +302,11 @@ fn causes(side: &Side) -> Vec<Option<String>> {
 fn sessions_can_be_signed_and_guarded_and_live_in_the_smallest_subnets() {
     let mut world = World::new("sign", Outside::Ipv4);
     world.wait_up();
+    let counted = |side: &Side| -> Vec<(u32, u64, u64)> {
+        let sessions = side.connection().expect("facts").sessions;
+        sessions.iter().map(|session| (session.flaps, session.updates_in, session.updates_out)).collect()
+    };
+    let before = counted(&world.a);
     let key = |text: &str| Some(serde_json::from_value(serde_json::json!(text.as_bytes())).expect("a key"));
     for (number, side) in [&mut world.a, &mut world.b].into_iter().enumerate() {
         side.edit_connection(|connection| {
@@ -316,6 +321,10 @@ fn sessions_can_be_signed_and_guarded_and_live_in_the_smallest_subnets() {
     world.a.wait_applied();
     world.b.wait_applied();
     world.wait_flow();
+    // New sessions, whose counters are the connection's all the same.
+    for (old, new) in before.into_iter().zip(counted(&world.a)) {
+        assert!(new.0 > old.0 && new.1 > old.1 && new.2 > old.2, "{old:?} {new:?}");
+    }
     let gateway = Namespace::open(&world.a.gateway_namespace()).expect("the gateway");
     let capture = sh(&gateway, "timeout 60 tcpdump -n -v -c 1 -i any tcp port 179 and dst host 169.254.0.0");
     assert!(capture.contains("ttl 255") && capture.contains("md5"), "{capture}");
