@@ -6,7 +6,7 @@ use causeway_model::{Fault, Reason, Timestamp};
 use uuid::Uuid;
 
 use crate::row::{RowExt, blob, to_json};
-use crate::{EventText, Reader, Result, Writer};
+use crate::{EventText, Reader, Result, Topic, Writer};
 
 /// Something that happened to an object.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,7 +17,7 @@ pub struct ObjectEvent {
     pub at: Timestamp,
     /// `status`, `tunnel`, `session` or `change`.
     pub kind: String,
-    /// The new status, `IPv4 up`, `IPv4 routes`, `IPv4 flapping`, or what was done.
+    /// The new status, `IPv4 up`, `IPv4 routes`, `IPv4 routes flapping`, or what was done.
     pub subject: String,
     /// The access key of whoever did it; `support` or `operator` for the operator's people.
     pub actor: Option<String>,
@@ -77,7 +77,34 @@ impl Writer {
     /// If the database fails.
     pub async fn add_object_event(&mut self, object: Uuid, at: Timestamp, kind: &str, text: &EventText) -> Result<()> {
         let of = (None, text.fault.as_ref());
-        self.insert_object_event(object, at, (kind, &text.subject), of, &text.details).await
+        self.insert_object_event(object, at, (kind, &text.subject), of, &text.details, None).await
+    }
+
+    /// Adds the last change of a topic, in the place of the one added like this before, if there is one.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn fold_object_event(&mut self, topic: &Topic, at: Timestamp, text: &EventText) -> Result<()> {
+        self.of_folded("DELETE FROM object_event WHERE object_id = ? AND kind = ? AND folds = ?", topic).await?;
+        let of = (None, text.fault.as_ref());
+        let said = (topic.kind.as_str(), text.subject.as_str());
+        self.insert_object_event(topic.object, at, said, of, &text.details, Some(&topic.name)).await
+    }
+
+    /// The last change of a topic stays, whatever comes after it.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn settle_object_event(&mut self, topic: &Topic) -> Result<()> {
+        let sql = "UPDATE object_event SET folds = NULL WHERE object_id = ? AND kind = ? AND folds = ?";
+        self.of_folded(sql, topic).await
+    }
+
+    async fn of_folded(&mut self, sql: &str, topic: &Topic) -> Result<()> {
+        self.change(sql, |values| {
+            values.push_bind(blob(topic.object)).push_bind(topic.kind.clone()).push_bind(topic.name.clone());
+        })
+        .await
     }
 
     pub(crate) async fn insert_object_event(
@@ -87,8 +114,9 @@ impl Writer {
         (kind, subject): (&str, &str),
         (actor, fault): (Option<&str>, Option<&Fault>),
         details: &BTreeMap<String, String>,
+        folds: Option<&str>,
     ) -> Result<()> {
-        let sql = "INSERT INTO object_event (object_id, at, kind, subject, actor, fault, details) VALUES (?, ?, ?, ?, ?, ?, ?)";
+        let sql = "INSERT INTO object_event (object_id, at, kind, subject, actor, fault, details, folds) VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
         self.change(sql, |values| {
             values
                 .push_bind(blob(object))
@@ -97,7 +125,8 @@ impl Writer {
                 .push_bind(subject)
                 .push_bind(actor)
                 .push_bind(fault.map(to_json))
-                .push_bind(to_json(details));
+                .push_bind(to_json(details))
+                .push_bind(folds);
         })
         .await
     }

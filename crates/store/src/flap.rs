@@ -30,11 +30,13 @@ pub struct Flap {
     pub penalty: f64,
     /// When it changed last.
     pub at: Timestamp,
-    /// Changes that were not told, if some are not.
+    /// While it is restless, the changes that the history does not have.
     pub untold: Option<u32>,
     /// What the last change said.
     pub last: EventText,
-    /// When it counts as calm if nothing more happens.
+    /// Whether the history has the last change.
+    pub told: bool,
+    /// When it is calm, and once it is, when it is forgotten, if nothing more happens.
     pub calm_at: Timestamp,
 }
 
@@ -55,12 +57,13 @@ fn flap(row: &sqlx::sqlite::SqliteRow) -> Result<Flap> {
         at: row.time("at")?,
         untold: row.opt_number("untold")?,
         last: row.json("last")?,
+        told: row.flag("told")?,
         calm_at: row.time("calm_at")?,
     })
 }
 
 impl Reader {
-    /// How restless a topic is; `None`: it is calm.
+    /// How restless a topic is; `None`: it has been calm for long.
     ///
     /// # Errors
     /// If the database fails.
@@ -74,12 +77,12 @@ impl Reader {
         row.as_ref().map(flap).transpose()
     }
 
-    /// Up to `limit` topics that have become calm.
+    /// Up to `limit` restless topics that have become calm.
     ///
     /// # Errors
     /// If the database fails.
     pub async fn calmed(&mut self, now: Timestamp, limit: u32) -> Result<Vec<(Topic, Flap)>> {
-        let rows = sqlx::query("SELECT * FROM flap WHERE calm_at <= ? ORDER BY calm_at LIMIT ?")
+        let rows = sqlx::query("SELECT * FROM flap WHERE calm_at <= ? AND untold IS NOT NULL ORDER BY calm_at LIMIT ?")
             .bind(now.0)
             .bind(limit)
             .fetch_all(self.connection())
@@ -91,6 +94,15 @@ impl Reader {
             })
             .collect()
     }
+
+    /// Whether a topic has become calm, or can be forgotten.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn has_calmed(&mut self, now: Timestamp) -> Result<bool> {
+        let row = sqlx::query("SELECT 1 FROM flap WHERE calm_at <= ? LIMIT 1");
+        Ok(row.bind(now.0).fetch_optional(self.connection()).await?.is_some())
+    }
 }
 
 impl Writer {
@@ -99,9 +111,10 @@ impl Writer {
     /// # Errors
     /// If the database fails.
     pub async fn set_flap(&mut self, topic: &Topic, flap: &Flap) -> Result<()> {
-        let sql = "INSERT INTO flap (object_id, kind, topic, penalty, at, untold, last, calm_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?) \
+        let sql = "INSERT INTO flap (object_id, kind, topic, penalty, at, untold, last, told, calm_at) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) \
              ON CONFLICT (object_id, kind, topic) DO UPDATE SET penalty = excluded.penalty, at = excluded.at, untold = excluded.untold, \
-             last = excluded.last, calm_at = excluded.calm_at";
+             last = excluded.last, told = excluded.told, calm_at = excluded.calm_at";
         self.change(sql, |values| {
             values
                 .push_bind(blob(topic.object))
@@ -111,22 +124,22 @@ impl Writer {
                 .push_bind(flap.at.0)
                 .push_bind(flap.untold)
                 .push_bind(to_json(&flap.last))
+                .push_bind(flap.told)
                 .push_bind(flap.calm_at.0);
         })
         .await
     }
 
-    /// Forgets a topic that is calm.
+    /// Forgets up to `limit` topics that have been calm for long.
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn delete_flap(&mut self, topic: &Topic) -> Result<()> {
-        sqlx::query("DELETE FROM flap WHERE object_id = ? AND kind = ? AND topic = ?")
-            .bind(blob(topic.object))
-            .bind(&topic.kind)
-            .bind(&topic.name)
-            .execute(self.connection())
-            .await?;
-        Ok(())
+    pub async fn forget_flaps(&mut self, now: Timestamp, limit: u32) -> Result<()> {
+        let sql = "DELETE FROM flap WHERE (object_id, kind, topic) IN \
+             (SELECT object_id, kind, topic FROM flap WHERE calm_at <= ? AND untold IS NULL ORDER BY calm_at LIMIT ?)";
+        self.change(sql, |values| {
+            values.push_bind(now.0).push_bind(limit);
+        })
+        .await
     }
 }

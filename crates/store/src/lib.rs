@@ -403,7 +403,7 @@ impl Writer {
             let actor = Some(actor(caller, project));
             let mut told = details.clone();
             told.retain(|name, _| name != AUDIT_ONLY);
-            self.insert_object_event(id, now, ("change", action), (actor, None), &told).await?;
+            self.insert_object_event(id, now, ("change", action), (actor, None), &told, None).await?;
         }
         self.emit(now, resource, action, resource_id).await
     }

@@ -165,6 +165,68 @@ async fn routes_that_flap_are_told_once_and_again_when_they_are_calm() {
     assert_eq!(of_routes().await.len(), calm.len() + 1);
 }
 
+/// A tunnel that goes up and down all the time does not fill the history, and its last outage is in it at once, with what it stands for.
+#[tokio::test]
+async fn an_outage_is_told_at_once_however_restless_the_connection_is() {
+    let world = World::new().await;
+    let (mut node, _, connection) = world.connected().await;
+    let (controller, operator) = (&world.controller, &world.operator);
+    let id = connection.connection.id;
+    let desired = node.wait_for(|_| true).await;
+    let events = async || -> Vec<ObjectEvent> {
+        let events = controller.connection_events(operator, REGION, id, &ALL).await.expect("listed");
+        events.into_iter().rev().collect()
+    };
+    let last = async |kind: &str| events().await.into_iter().rfind(|event| event.kind == kind);
+    let report = async |fault: Option<ReasonCode>| {
+        let up = fault.is_none();
+        let mut report = acknowledgement(&desired, Some((up, up)));
+        for facts in &mut report.connections {
+            for tunnel in &mut facts.tunnels {
+                tunnel.fault = fault.map(Fault::from);
+            }
+        }
+        node.report(report).await;
+        let words = if up { ["IPv4 up", "IPv4 up", "active"] } else { ["IPv4 down", "IPv4 down", "down"] };
+        until(controller, async || {
+            for (kind, word) in ["tunnel", "session", "status"].into_iter().zip(words) {
+                let event = last(kind).await;
+                let tells = event.is_some_and(|event| {
+                    event.subject == word && (kind != "tunnel" || event.reason.map(|reason| reason.code) == fault)
+                });
+                if !tells {
+                    return false;
+                }
+            }
+            true
+        })
+        .await;
+    };
+    report(None).await;
+    for _ in 0..30 {
+        report(Some(ReasonCode::DpdTimeout)).await;
+        report(None).await;
+    }
+    report(Some(ReasonCode::PeerDeletedSa)).await;
+    let all = events().await;
+    assert!(all.len() < 40, "{} of 180 changes are kept", all.len());
+    assert_eq!(all.first().map(|event| event.subject.as_str()), Some("create"), "what came before is still there");
+    let of_tunnel: Vec<&ObjectEvent> = all.iter().filter(|event| event.kind == "tunnel").collect();
+    let outage = of_tunnel.last().expect("told");
+    let untold: usize = outage.details["changes_not_told"].parse().expect("a number");
+    assert_eq!(of_tunnel.len() + untold, 62);
+    let reasons = outage.details["reasons_not_told"].strip_prefix("dpd_timeout ").expect("the reason");
+    assert!(reasons.parse::<u32>().expect("a count") > 20, "{reasons}");
+
+    // When it is calm it stays, and the next change is told beside it.
+    world.pass(60).await;
+    world.pass(600).await;
+    report(None).await;
+    let later = events().await;
+    let position = later.iter().position(|event| event.sequence == outage.sequence).expect("still there");
+    assert!(later[position + 1..].iter().any(|event| event.kind == "tunnel" && event.subject == "IPv4 up"));
+}
+
 #[tokio::test]
 async fn the_history_has_both_values_what_was_agreed_and_the_root_first() {
     let world = World::new().await;

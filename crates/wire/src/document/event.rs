@@ -17,7 +17,7 @@ pub struct EventDocument {
     pub actor: Option<String>,
     /// When.
     pub at: Time,
-    /// More of it.
+    /// More of it. `changes_not_told` counts the changes before this one that it stands for, `reasons_not_told` how often each was the reason of them.
     pub details: BTreeMap<String, String>,
     /// `status`, `tunnel`, `session` or `change`.
     pub kind: String,
@@ -25,7 +25,7 @@ pub struct EventDocument {
     pub reason: Option<ReasonDocument>,
     /// Grows with every event of the service; gaps mean nothing.
     pub sequence: u64,
-    /// The new status, `IPv4 up`, `IPv4 routes`, or what was done; `IPv4 flapping` of what changes too often to be told each time.
+    /// The new status, `IPv4 up`, `IPv4 routes`, or what was done; `IPv4 routes flapping` of routes that change too often to be told each time.
     pub subject: String,
 }
 }
