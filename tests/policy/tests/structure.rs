@@ -40,6 +40,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("cli", &[]),
     ("causeway", &["api", "cli", "controller", "crypto", "fleet", "lab", "model", "node", "notify", "store"]),
     ("policy", &[]),
+    ("fuzz", &["bgp", "crypto", "ike", "model"]),
 ];
 
 /// What tests may use in addition.

@@ -1,0 +1,4 @@
+//! See `causeway_fuzz::bgp_session`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| causeway_fuzz::bgp_session(octets));
