@@ -12,7 +12,9 @@ use causeway_model::error::ArgumentReason::{Constraint, Unknown};
 use causeway_model::observed::SessionFacts;
 use causeway_model::resource::{BgpSession, Caller, Connection, CustomerGateway, RoutingPolicy, Tunnels, VpnGateway};
 use causeway_model::view::{ConnectionState, ConnectionStatuses};
-use causeway_model::{ConnectionId, Error, Family, ProjectId, ReasonCode, RoutingPolicyId, VpcId};
+use causeway_model::{
+    ConnectionId, CustomerGatewayId, Error, Family, ProjectId, ReasonCode, RoutingPolicyId, VpcId, VpnGatewayId,
+};
 use causeway_store::{ConnectionRecord, GatewayRecord, Kind, Neighbour, Premises, Reader, Tunnel};
 use ipnet::IpNet;
 
@@ -21,7 +23,7 @@ use crate::access::{checked, paging, referenced, scope};
 use crate::audit::{self, and, gone, made};
 use crate::customer::own_address;
 use crate::gateway::{GATEWAY, changeable, changeable_on, may_lock, open};
-use crate::interconnect::{self, Pair};
+use crate::interconnect::{self, Pair, Taken};
 use crate::options::agree;
 use crate::psk::KeyFields;
 use crate::quota::{self, QuotaResource};
@@ -161,29 +163,24 @@ impl Unit<'_> {
         Ok(self.private_network(id).await?.ok_or_else(missing)?.vpc_id)
     }
 
-    /// A free interconnection subnet, or the wished one if it is free. `subnets`: those of the gateway's VPC.
+    /// A free interconnection subnet, or the wished one if it is free. `subnets`: those of the gateway's VPC; `known`: what is taken, if that
+    /// is known.
     async fn interconnection(
         &mut self,
-        gateway: &VpnGateway,
-        customer: causeway_model::CustomerGatewayId,
+        (gateway, customer): (VpnGatewayId, CustomerGatewayId),
         family: Family,
         (wished, subnets): (Option<Pair>, &[IpNet]),
+        known: Option<Taken<'_>>,
         errors: &mut ArgumentErrors,
     ) -> Result<Option<Pair>> {
-        let taken = self.taken_interconnections(gateway.id, customer, family).await?;
-        self.free_interconnection(family, &taken, (wished, subnets), errors)
-    }
-
-    /// As [`Self::interconnection`], given what is taken.
-    fn free_interconnection(
-        &self,
-        family: Family,
-        taken: &[IpAddr],
-        (wished, subnets): (Option<Pair>, &[IpNet]),
-        errors: &mut ArgumentErrors,
-    ) -> Result<Option<Pair>> {
+        let ula = self.controller.inner.service.ula;
+        let stock = || Error::OutOfStock { resource: format!("{family} interconnection subnets") };
+        if let (Some(known), None) = (known, &wished) {
+            return interconnect::allot(family, ula, known, subnets).map(Some).ok_or_else(stock);
+        }
+        let taken = self.taken_interconnections(gateway, customer, family).await?;
         if let Some(pair) = wished {
-            if interconnect::is_free(&pair, taken) {
+            if interconnect::is_free(&pair, &taken) {
                 return Ok(Some(pair));
             }
             let field = format!("bgp_config_{}.private_ip", if family.is_ipv6() { "ipv6" } else { "ipv4" });
@@ -191,15 +188,14 @@ impl Unit<'_> {
             errors.push(field, Constraint, help);
             return Ok(None);
         }
-        let stock = || Error::OutOfStock { resource: format!("{family} interconnection subnets") };
-        interconnect::allot(family, self.controller.inner.service.ula, taken, subnets).map(Some).ok_or_else(stock)
+        interconnect::allot(family, ula, Taken::Pairs(&taken), subnets).map(Some).ok_or_else(stock)
     }
 
     /// The session of a family as asked for; `None` with an error recorded if it cannot be.
     async fn session(
         &mut self,
         project: ProjectId,
-        gateway: &VpnGateway,
+        (gateway, customer): (&VpnGateway, CustomerGatewayId),
         premises: &Premises,
         family: Family,
         wish: &NewBgp,
@@ -224,7 +220,9 @@ impl Unit<'_> {
         if errors.len() > before {
             return Ok(None);
         }
-        let pair = self.free_interconnection(family, premises.taken(family), (wished, &subnets), errors)?;
+        let known = Taken::without_gaps(family, self.controller.inner.service.ula, premises.taken(family));
+        let between = (gateway.id, customer);
+        let pair = self.interconnection(between, family, (wished, &subnets), known, errors).await?;
         Ok(pair.map(|pair| BgpSession {
             private_ip: pair.ours,
             peer_private_ip: pair.theirs,
@@ -272,7 +270,8 @@ impl Controller {
         let wishes = [(Family::Ipv4, &new.bgp_ipv4), (Family::Ipv6, &new.bgp_ipv6)];
         for ((family, wish), session) in wishes.into_iter().zip(&mut sessions) {
             if let Some(wish) = wish {
-                *session = unit.session(project.id, gateway, &premises, family, wish, &mut errors).await?;
+                *session =
+                    unit.session(project.id, (gateway, customer.id), &premises, family, wish, &mut errors).await?;
             }
         }
         errors.finish()?;
@@ -480,7 +479,8 @@ impl Controller {
                 let customer = connection.customer_gateway_id;
                 let vpc = unit.vpc_of(&gateway).await?;
                 let subnets = unit.vpc_subnets(vpc).await?;
-                let pair = unit.interconnection(&gateway, customer, family, (None, &subnets), &mut errors).await?;
+                let between = (gateway.id, customer);
+                let pair = unit.interconnection(between, family, (None, &subnets), None, &mut errors).await?;
                 let pair = pair.ok_or_else(|| Error::Internal("no interconnection subnet".to_owned()))?;
                 let session = BgpSession {
                     private_ip: pair.ours,

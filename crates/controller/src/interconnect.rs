@@ -6,6 +6,7 @@ use causeway_model::Family;
 use causeway_model::command::NewBgp;
 use causeway_model::error::ArgumentErrors;
 use causeway_model::error::ArgumentReason::Constraint;
+use causeway_store::TakenUnits;
 use ipnet::{IpNet, Ipv4Net};
 
 use crate::address::{address, number, overlap};
@@ -41,18 +42,47 @@ fn block(family: Family, service_ula: [u8; 6]) -> IpNet {
     }
 }
 
-/// The lowest free subnet. `taken` has the first addresses of the pairs of addresses in use at either gateway; what overlaps one of
-/// `vpc_subnets` is not free either.
-pub(crate) fn allot(family: Family, service_ula: [u8; 6], taken: &[IpAddr], vpc_subnets: &[IpNet]) -> Option<Pair> {
+/// What is in use at either gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken<'a> {
+    /// The first addresses of the pairs of addresses.
+    Pairs(&'a [IpAddr]),
+    /// As many addresses from the beginning of the block on, without a gap.
+    Through(u128),
+}
+
+impl Taken<'_> {
+    /// What is known without a look at each pair: that there are no gaps. `None`: there may be some.
+    pub(crate) fn without_gaps(family: Family, service_ula: [u8; 6], gateways: [TakenUnits; 2]) -> Option<Self> {
+        let begin = number(block(family, service_ula).network());
+        let mut through = 0;
+        for TakenUnits { count, first, last } in gateways {
+            let (Some(first), Some(last)) = (first, last) else { continue };
+            let taken = u128::from(count) * 2;
+            if number(first) != begin || number(last) + 2 != begin + taken {
+                return None;
+            }
+            through = taken.max(through);
+        }
+        Some(Self::Through(through))
+    }
+}
+
+/// The lowest free subnet. What overlaps one of `vpc_subnets` is not free either.
+pub(crate) fn allot(family: Family, service_ula: [u8; 6], taken: Taken<'_>, vpc_subnets: &[IpNet]) -> Option<Pair> {
     let block = block(family, service_ula);
     let last = number(block.broadcast());
     let skip = IpNet::V4(METADATA);
-    let mut taken: Vec<u128> = taken.iter().map(|address| number(*address)).collect();
-    taken.sort_unstable();
     let mut candidate = number(block.network());
+    let mut pairs = Vec::new();
+    match taken {
+        Taken::Pairs(taken) => pairs.extend(taken.iter().map(|address| number(*address))),
+        Taken::Through(count) => candidate = candidate.checked_add(count.div_ceil(SIZE) * SIZE)?,
+    }
+    pairs.sort_unstable();
     while candidate.checked_add(SIZE - 1)? <= last {
-        let at = taken.partition_point(|used| *used < candidate);
-        let used = taken.get(at).is_some_and(|used| *used < candidate + SIZE);
+        let at = pairs.partition_point(|used| *used < candidate);
+        let used = pairs.get(at).is_some_and(|used| *used < candidate + SIZE);
         let mask = family.max_prefix_len() - 2;
         let net = |host: u128| IpNet::new(address(candidate + host, &block)?, mask).ok();
         let reserved = family == Family::Ipv4 && skip.contains(&address(candidate, &block)?);
@@ -140,7 +170,7 @@ fn is_allowed(net: &IpNet) -> bool {
     }
 }
 
-/// Whether a chosen subnet is free. `taken` as in [`allot`].
+/// Whether a chosen subnet is free. `taken` has the first addresses of the pairs of addresses in use at either gateway.
 pub(crate) fn is_free(pair: &Pair, taken: &[IpAddr]) -> bool {
     // `taken` has one entry for each two addresses, and every subnet begins at such an entry's boundary.
     let (first, last) = (number(pair.ours.network()), number(pair.ours.broadcast()));
@@ -172,14 +202,46 @@ mod tests {
 
     #[test]
     fn the_lowest_free_subnet_is_allotted() {
-        assert_eq!(texts(allot(Family::Ipv4, ULA, &[], &[])), both("169.254.0.1/30", "169.254.0.2/30"));
+        assert_eq!(texts(allot(Family::Ipv4, ULA, Taken::Pairs(&[]), &[])), both("169.254.0.1/30", "169.254.0.2/30"));
         // A /31 in the second half of the first /30 takes it too.
         let taken = ips(&["169.254.0.2", "169.254.0.8", "169.254.0.10"]);
-        assert_eq!(texts(allot(Family::Ipv4, ULA, &taken, &[])), both("169.254.0.5/30", "169.254.0.6/30"));
         assert_eq!(
-            texts(allot(Family::Ipv6, ULA, &ips(&["fd01:203:405::", "fd01:203:405::2"]), &[])),
+            texts(allot(Family::Ipv4, ULA, Taken::Pairs(&taken), &[])),
+            both("169.254.0.5/30", "169.254.0.6/30")
+        );
+        assert_eq!(
+            texts(allot(Family::Ipv6, ULA, Taken::Pairs(&ips(&["fd01:203:405::", "fd01:203:405::2"])), &[])),
             both("fd01:203:405::5/126", "fd01:203:405::6/126")
         );
+    }
+
+    /// What is known without a look at each pair leads to the same subnet, and where it would not, it is not known.
+    #[test]
+    fn without_gaps_nothing_has_to_be_looked_at_in_full() {
+        let base = number(block(Family::Ipv4, ULA).network());
+        let ipv4 = |units: &[u32]| -> Vec<IpAddr> {
+            let block = block(Family::Ipv4, ULA);
+            units.iter().filter_map(|unit| address(base + u128::from(*unit) * 2, &block)).collect()
+        };
+        let units = |taken: &[IpAddr]| TakenUnits {
+            count: u64::try_from(taken.len()).expect("few"),
+            first: taken.iter().min().copied(),
+            last: taken.iter().max().copied(),
+        };
+        let many: Vec<u32> = (0..0x8000).collect();
+        let sets: [&[u32]; 8] = [&[], &[0], &[0, 1], &[0, 1, 2], &[1], &[0, 2], &[0, 1, 4, 5], &many];
+        let mut known = 0;
+        for ours in sets.map(ipv4) {
+            for theirs in sets.map(ipv4) {
+                let gateways = [units(&ours), units(&theirs)];
+                let both = [ours.as_slice(), theirs.as_slice()].concat();
+                let Some(without) = Taken::without_gaps(Family::Ipv4, ULA, gateways) else { continue };
+                known += 1;
+                let expected = allot(Family::Ipv4, ULA, Taken::Pairs(&both), &[]);
+                assert_eq!(allot(Family::Ipv4, ULA, without, &[]), expected, "{gateways:?}");
+            }
+        }
+        assert_eq!(known, 25, "of the five sets without a gap, each with each");
     }
 
     #[test]
@@ -188,26 +250,29 @@ mod tests {
         let own = "fd01:203:405::";
         let subnets = [net("10.0.0.0/8"), net("fd01:203:405::/127"), net("fd01:203:405::100/120")];
         assert_eq!(
-            texts(allot(Family::Ipv6, ULA, &[], &subnets)),
+            texts(allot(Family::Ipv6, ULA, Taken::Pairs(&[]), &subnets)),
             both("fd01:203:405::5/126", "fd01:203:405::6/126"),
             "a subnet smaller than ours takes all of it"
         );
         let below: Vec<IpAddr> = (0..0x100).step_by(2).map(|at| format!("{own}{at:x}").parse().expect("one")).collect();
         assert_eq!(
-            texts(allot(Family::Ipv6, ULA, &below, &subnets)),
+            texts(allot(Family::Ipv6, ULA, Taken::Pairs(&below), &subnets)),
             both("fd01:203:405::201/126", "fd01:203:405::202/126")
         );
-        assert_eq!(allot(Family::Ipv6, ULA, &[], &[net("fd01:203:405::/48")]), None);
-        assert_eq!(allot(Family::Ipv6, ULA, &[], &[net("::/0")]), None);
+        assert_eq!(allot(Family::Ipv6, ULA, Taken::Pairs(&[]), &[net("fd01:203:405::/48")]), None);
+        assert_eq!(allot(Family::Ipv6, ULA, Taken::Pairs(&[]), &[net("::/0")]), None);
         assert!(own_range(ULA).contains(&net("fd01:203:405::/64")) && own_range(ULA).prefix_len() == 48);
     }
 
     #[test]
     fn the_metadata_range_is_left_out_and_the_block_ends() {
         let until: Vec<IpAddr> = (0..169 * 256).step_by(2).map(|at| Ipv4Addr::from(0xa9fe_0000 + at).into()).collect();
-        assert_eq!(texts(allot(Family::Ipv4, ULA, &until, &[])), both("169.254.170.1/30", "169.254.170.2/30"));
+        assert_eq!(
+            texts(allot(Family::Ipv4, ULA, Taken::Pairs(&until), &[])),
+            both("169.254.170.1/30", "169.254.170.2/30")
+        );
         let all: Vec<IpAddr> = (0..=0xffff).step_by(2).map(|at| Ipv4Addr::from(0xa9fe_0000_u32 + at).into()).collect();
-        assert_eq!(allot(Family::Ipv4, ULA, &all, &[]), None);
+        assert_eq!(allot(Family::Ipv4, ULA, Taken::Pairs(&all), &[]), None);
     }
 
     #[test]

@@ -65,7 +65,7 @@ pub use operator::UsageRow;
 pub use options::BgpOptions;
 pub use organization::Organization;
 pub use owed::OwedMark;
-pub use premises::{Neighbour, Premises};
+pub use premises::{Neighbour, Premises, TakenUnits};
 pub use route::NextHopCandidate;
 pub use secret::{SecretRecord, StoredVersion};
 pub use vpc::{Attachment, VpcConfig, VpcObserved, VpcOwed};

@@ -48,16 +48,48 @@ pub struct Premises {
     pub quota: (Option<u64>, u64),
     /// Tunnels between the two gateways' addresses, of whatever identity and whosoever, oldest first.
     pub between: Vec<Neighbour>,
-    taken: [Vec<IpAddr>; 2],
+    taken: [[TakenUnits; 2]; 2],
+}
+
+/// What interconnection subnets of one family take at one gateway, in units of two addresses. Which ones they are is the dearest thing to
+/// know of a gateway with many connections, and mostly need not be known: they follow each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TakenUnits {
+    /// How many.
+    pub count: u64,
+    /// The first address of the lowest; `None`: there is none.
+    pub first: Option<IpAddr>,
+    /// The first address of the highest.
+    pub last: Option<IpAddr>,
 }
 
 impl Premises {
-    /// The first addresses of the units of two that interconnection subnets of a family take at either gateway, in no order.
+    /// What is taken of a family at the VPN gateway and at the customer gateway.
     #[must_use]
-    pub fn taken(&self, family: Family) -> &[IpAddr] {
-        let [ipv4, ipv6] = &self.taken;
+    pub const fn taken(&self, family: Family) -> [TakenUnits; 2] {
+        let [ipv4, ipv6] = self.taken;
         if family.is_ipv6() { ipv6 } else { ipv4 }
     }
+}
+
+/// Number, lowest and highest of the units that `$gateway` takes of a family, as columns that `$name` begins.
+macro_rules! taken {
+    ($column:literal, $gateway:literal, $is_ipv6:literal, $name:literal) => {
+        concat!(
+            taken!(@ "count(*)", $column, $gateway, $is_ipv6),
+            $name,
+            "_count, ",
+            taken!(@ "min(unit)", $column, $gateway, $is_ipv6),
+            $name,
+            "_first, ",
+            taken!(@ "max(unit)", $column, $gateway, $is_ipv6),
+            $name,
+            "_last"
+        )
+    };
+    (@ $what:literal, $column:literal, $gateway:literal, $is_ipv6:literal) => {
+        concat!("(SELECT ", $what, " FROM interconnection WHERE ", $column, " = ", $gateway, " AND is_ipv6 = ", $is_ipv6, ") AS ")
+    };
 }
 
 /// One statement after another, each with the ids that it names.
@@ -83,12 +115,15 @@ const STATEMENTS: &str = concat!(
      (SELECT address FROM customer_gateway JOIN ip ON address = customer_gateway.public_ipv4 \
      WHERE customer_gateway.id = customer AND ip.zone IS NOT NULL AND resource_kind = 'vpn_gateway') AS own_ipv4, \
      (SELECT address FROM customer_gateway JOIN ip ON address = customer_gateway.public_ipv6 \
-     WHERE customer_gateway.id = customer AND ip.zone IS NOT NULL AND resource_kind = 'vpn_gateway') AS own_ipv6, \
-     (SELECT group_concat(hex(unit), '') FROM interconnection WHERE vpn_gateway_id = gateway AND is_ipv6 = 0) AS gateway_ipv4, \
-     (SELECT group_concat(hex(unit), '') FROM interconnection WHERE vpn_gateway_id = gateway AND is_ipv6 = 1) AS gateway_ipv6, \
-     (SELECT group_concat(hex(unit), '') FROM interconnection WHERE customer_gateway_id = customer AND is_ipv6 = 0) AS customer_ipv4, \
-     (SELECT group_concat(hex(unit), '') FROM interconnection WHERE customer_gateway_id = customer AND is_ipv6 = 1) AS customer_ipv6 \
-     FROM wanted"
+     WHERE customer_gateway.id = customer AND ip.zone IS NOT NULL AND resource_kind = 'vpn_gateway') AS own_ipv6, ",
+    taken!("vpn_gateway_id", "gateway", "0", "gateway_ipv4"),
+    ", ",
+    taken!("vpn_gateway_id", "gateway", "1", "gateway_ipv6"),
+    ", ",
+    taken!("customer_gateway_id", "customer", "0", "customer_ipv4"),
+    ", ",
+    taken!("customer_gateway_id", "customer", "1", "customer_ipv6"),
+    " FROM wanted"
 );
 
 fn neighbour(row: &SqliteRow) -> Result<Neighbour> {
@@ -97,6 +132,10 @@ fn neighbour(row: &SqliteRow) -> Result<Neighbour> {
         tunnel: tunnel(row)?,
         ikev2_ciphers: row.json("ikev2_ciphers")?,
     })
+}
+
+fn taken(row: &SqliteRow, count: &'static str, first: &'static str, last: &'static str) -> Result<TakenUnits> {
+    Ok(TakenUnits { count: row.number(count)?, first: row.opt_address(first)?, last: row.opt_address(last)? })
 }
 
 impl Reader {
@@ -145,15 +184,16 @@ impl Reader {
             premises.allowed = row.opt_number("allowed")?;
             premises.own.extend(row.opt_address("own_ipv4")?);
             premises.own.extend(row.opt_address("own_ipv6")?);
-            let [ipv4, ipv6] = &mut premises.taken;
-            for (taken, family, columns) in [
-                (ipv4, Family::Ipv4, ["gateway_ipv4", "customer_ipv4"]),
-                (ipv6, Family::Ipv6, ["gateway_ipv6", "customer_ipv6"]),
-            ] {
-                for column in columns {
-                    taken.extend(row.addresses(column, family)?);
-                }
-            }
+            premises.taken = [
+                [
+                    taken(row, "gateway_ipv4_count", "gateway_ipv4_first", "gateway_ipv4_last")?,
+                    taken(row, "customer_ipv4_count", "customer_ipv4_first", "customer_ipv4_last")?,
+                ],
+                [
+                    taken(row, "gateway_ipv6_count", "gateway_ipv6_first", "gateway_ipv6_last")?,
+                    taken(row, "customer_ipv6_count", "customer_ipv6_first", "customer_ipv6_last")?,
+                ],
+            ];
         }
         Ok(premises)
     }

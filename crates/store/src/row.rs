@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use causeway_model::Timestamp;
 use causeway_model::resource::Meta;
-use causeway_model::{Family, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::Row;
@@ -128,24 +128,6 @@ pub(crate) trait RowExt {
     /// An address.
     fn address(&self, column: &'static str) -> Result<IpAddr> {
         self.opt_address(column)?.ok_or_else(|| corrupt(column, "is NULL"))
-    }
-
-    /// Addresses of a family in hexadecimal digits, one behind the other; NULL is none.
-    fn addresses(&self, column: &'static str, family: Family) -> Result<Vec<IpAddr>> {
-        let text = self.opt_text(column)?.unwrap_or_default();
-        let number = |digits: &[u8]| {
-            let digits = std::str::from_utf8(digits).map_err(|error| corrupt(column, error))?;
-            u128::from_str_radix(digits, 16).map_err(|error| corrupt(column, error))
-        };
-        let width = usize::from(family.max_prefix_len() / 4);
-        let address = |digits: &[u8]| {
-            Ok(match (family, number(digits)?) {
-                // Eight digits at most.
-                (Family::Ipv4, bits) => Ipv4Addr::from_bits(u32::try_from(bits).unwrap_or(u32::MAX)).into(),
-                (Family::Ipv6, bits) => Ipv6Addr::from_bits(bits).into(),
-            })
-        };
-        text.as_bytes().chunks(width).map(address).collect()
     }
 
     /// A value with a text form.
