@@ -4,6 +4,7 @@
 //! rows a transaction touched (its update hook), these are read again before the commit and entered right after it, before anybody is
 //! told that it is done. Whoever has got an answer finds his change in the next list, and no statement that changes a row can be forgotten.
 
+mod names;
 mod spec;
 mod table;
 #[cfg(test)]

@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 
 use causeway_model::command::{ListQuery, OrderField};
-use memchr::memmem::Finder;
 use uuid::Uuid;
 
+use super::names::Names;
 use super::spec::{Form, Spec};
 
 /// A value as filters compare it: ids as they are, texts of up to 15 octets in themselves, longer ones by a keyed hash of 120 bits.
@@ -107,24 +107,6 @@ enum Cells {
     Many(Vec<Box<[Key]>>),
 }
 
-#[derive(Debug, Default)]
-struct Name {
-    folded: Box<str>,
-    sort_from: usize,
-}
-
-impl Name {
-    /// The first octets, which decide most comparisons, and the whole.
-    fn order(&self) -> (u64, &str) {
-        let sort = self.folded.get(self.sort_from..).unwrap_or(&self.folded);
-        let mut first = [0; 8];
-        for (to, from) in first.iter_mut().zip(sort.bytes()) {
-            *to = from;
-        }
-        (u64::from_be_bytes(first), sort)
-    }
-}
-
 /// Whose objects, and which: what every list asks.
 #[derive(Debug)]
 pub(super) struct Wanted {
@@ -145,7 +127,7 @@ pub(super) struct Table {
     organization: Vec<Key>,
     created: Vec<i64>,
     updated: Vec<i64>,
-    names: Vec<Name>,
+    names: Names,
     tags: Vec<Box<[Key]>>,
     columns: Vec<Cells>,
     /// The words of the columns that lists are sorted by: few, since they are enumerations or the operator's.
@@ -165,7 +147,7 @@ impl Table {
             organization: Vec::new(),
             created: Vec::new(),
             updated: Vec::new(),
-            names: Vec::new(),
+            names: Names::default(),
             tags: Vec::new(),
             columns: spec.columns.iter().map(|column| cells(column.form)).collect(),
             words: HashMap::new(),
@@ -188,7 +170,7 @@ impl Table {
             None => {
                 let Some(slot) = self.slots.remove(&seq) else { return };
                 self.seq[slot] = 0;
-                self.names[slot] = Name::default();
+                self.names.set(slot, "", 0);
                 self.tags[slot] = Box::default();
                 self.free.push(slot);
             }
@@ -202,7 +184,7 @@ impl Table {
         }
         self.created.push(0);
         self.updated.push(0);
-        self.names.push(Name::default());
+        self.names.grow();
         self.tags.push(Box::default());
         for column in &mut self.columns {
             match column {
@@ -220,7 +202,7 @@ impl Table {
         self.organization[slot] = entry.organization;
         self.created[slot] = entry.created;
         self.updated[slot] = entry.updated;
-        self.names[slot] = Name { folded: entry.folded, sort_from: entry.sort_from };
+        self.names.set(slot, &entry.folded, entry.sort_from);
         self.tags[slot] = entry.tags;
         for (column, (cell, word)) in self.columns.iter_mut().zip(entry.cells) {
             match (column, cell) {
@@ -239,8 +221,14 @@ impl Table {
 
     /// The `seq`s of a page in its order, and how many objects match.
     pub(super) fn page(&self, keys: &Keys, wanted: &Wanted, list: &ListQuery, filters: &[Filter]) -> (Vec<i64>, usize) {
-        let mut found: Vec<usize> =
-            (0..self.seq.len()).filter(|slot| self.seq[*slot] != 0 && self.region[*slot] == wanted.region).collect();
+        // A search says first what else has to be looked at.
+        let name = list.name.as_ref().filter(|name| !name.is_empty() && self.spec.names.0 != "''");
+        let named = name.map(|name| self.names.containing(&name.to_lowercase()));
+        let shown = |slot: &usize| self.seq[*slot] != 0 && self.region[*slot] == wanted.region;
+        let mut found: Vec<usize> = match named {
+            Some(named) => named.into_iter().filter(shown).collect(),
+            None => (0..self.seq.len()).filter(shown).collect(),
+        };
         for project in &wanted.projects {
             found.retain(|slot| self.project[*slot] == *project);
         }
@@ -253,11 +241,6 @@ impl Table {
         if !list.tags.is_empty() {
             let any: HashSet<Key> = list.tags.iter().map(|tag| keys.text(tag)).collect();
             found.retain(|slot| self.tags[*slot].iter().any(|tag| any.contains(tag)));
-        }
-        if let Some(name) = list.name.as_ref().filter(|name| !name.is_empty() && self.spec.names.0 != "''") {
-            let name = name.to_lowercase();
-            let finder = Finder::new(&name);
-            found.retain(|slot| finder.find(self.names[*slot].folded.as_bytes()).is_some());
         }
         (self.sorted(&found, list), found.len())
     }
@@ -301,7 +284,7 @@ impl Table {
         match list.order {
             OrderField::UpdatedAt => by_time(&self.updated),
             OrderField::Name if self.spec.names.0 != "''" => {
-                paged(found.iter().map(|slot| (self.names[*slot].order(), self.seq[*slot])).collect(), list)
+                paged(found.iter().map(|slot| (self.names.order(*slot), self.seq[*slot])).collect(), list)
             }
             OrderField::Name
             | OrderField::CreatedAt
