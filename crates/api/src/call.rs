@@ -22,6 +22,7 @@ use zeroize::Zeroizing;
 use crate::App;
 use crate::answer::{Answer, Failure, json, too_many};
 use crate::feed::{Closing, Followers};
+use crate::guests::Asked;
 use crate::headers::RequestId;
 
 /// Octets of a body at most.
@@ -93,6 +94,9 @@ impl FromRequest<App> for Call {
         }
         let request_id = request.extensions().get::<RequestId>().map_or_else(Uuid::new_v4, |id| id.0);
         let caller = authenticate(app, request.headers(), request_id).await.map_err(Failure::into_response)?;
+        if let Some(asked) = request.extensions().get::<Asked>() {
+            asked.has_key();
+        }
         if let Err(exceeded) = app.limits.key(&caller.access_key, Instant::now()) {
             return Err(too_many(exceeded, "this API key has sent more requests than it may; wait and try again"));
         }

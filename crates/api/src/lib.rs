@@ -8,6 +8,7 @@ mod call;
 mod feed;
 mod guests;
 mod headers;
+mod last;
 mod limits;
 mod openapi;
 mod refusal;

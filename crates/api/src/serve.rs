@@ -22,7 +22,8 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
 use crate::feed::Closing;
-use crate::guests::{Guest, Guests, Last};
+use crate::guests::{Guest, Guests};
+use crate::last::Last;
 use crate::refusal::Refusing;
 use crate::tls::TlsConfig;
 
@@ -58,6 +59,8 @@ struct Bounds {
     idle: Duration,
     /// After which a connection that was told to end is cut.
     linger: Duration,
+    /// How long a piece of an answer may wait for the client. HTTP/2 has no time limit for that: TCP goes on, answered by pings.
+    stuck: Duration,
     /// How often the certificate's files are looked at.
     certificate: Duration,
 }
@@ -67,6 +70,7 @@ const BOUNDS: Bounds = Bounds {
     of_network: crate::feed::MAX_STREAMS as usize,
     idle: Duration::from_secs(60),
     linger: Duration::from_secs(10),
+    stuck: Duration::from_secs(30),
     certificate: Duration::from_secs(60),
 };
 
@@ -130,6 +134,7 @@ async fn serve_within(
             let guest = Arc::clone(&connection.guest);
             tokio::select! {
                 () = connection.run(stream, acceptor) => {}
+                () = guest.stuck(bounds.stuck) => tracing::debug!("a client did not take its answer"),
                 () = guest.displaced() => tracing::debug!("an idle connection made way for another"),
             }
             drop(open);
@@ -176,6 +181,7 @@ impl Connection {
             let under_way = host.ask();
             request.extensions_mut().insert(Peer(peer.ip()));
             request.extensions_mut().insert(end.clone());
+            request.extensions_mut().insert(under_way.asked());
             let answer = router.clone().oneshot(request);
             async move { answer.await.map(|answer: Response| answer.map(|body: Body| Last::new(body, under_way))) }
         });
@@ -268,6 +274,35 @@ mod tests {
         assert_eq!(&answer, b"HTTP/1.1 200 OK");
     }
 
+    /// The preface of HTTP/2, settings that let nothing be sent, and a request for `/` with an answer that has a body.
+    const WINDOW_OF_ZERO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\
+        \0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0\
+        \0\0\x03\x01\x05\0\0\0\x01\x82\x84\x87";
+
+    /// Reads frames of HTTP/2, acknowledging settings and pings as every client does, until the connection ends.
+    async fn only_answers_pings(stream: &mut (impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin)) {
+        let to_the_end = async {
+            let mut head = [0; 9];
+            while stream.read_exact(&mut head).await.is_ok() {
+                let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+                let mut payload = vec![0; length];
+                if stream.read_exact(&mut payload).await.is_err() {
+                    return;
+                }
+                let asks = head[4] & 1 == 0;
+                assert_ne!(head[3], 0, "nothing can be sent within a window of zero");
+                if asks && (head[3] == 4 || head[3] == 6) {
+                    let echo = if head[3] == 6 { payload } else { Vec::new() };
+                    let mut answer = vec![0, 0, echo.len() as u8, head[3], 1, 0, 0, 0, 0];
+                    answer.extend(echo);
+                    // It may have been cut meanwhile.
+                    let _ = stream.write_all(&answer).await;
+                }
+            }
+        };
+        timeout(PATIENCE, to_the_end).await.expect("closed in time");
+    }
+
     async fn is_closed(stream: &mut (impl tokio::io::AsyncRead + Unpin)) {
         let mut rest = Vec::new();
         // A reset is an end, too.
@@ -344,6 +379,36 @@ mod tests {
         let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
         stream.write_all(preface).await.expect("a socket that writes");
         is_closed(&mut stream).await;
+    }
+
+    #[tokio::test]
+    async fn http2_that_takes_no_answer_is_cut_and_makes_way() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (tls, certificate, _) = TlsConfig::self_signed(directory.path(), &[]).expect("TLS");
+        let bounds = Bounds { idle: PATIENCE * 10, stuck: Duration::from_millis(500), ..BOUNDS };
+        let address = start(bounds, Some(tls), Duration::ZERO).await;
+        let mut stream = http2(&certificate, address).await;
+        stream.write_all(WINDOW_OF_ZERO).await.expect("a socket that writes");
+        only_answers_pings(&mut stream).await;
+        // Where nobody is cut, the next ones come in all the same: strangers keep no place.
+        let (tls, certificate, _) = TlsConfig::self_signed(directory.path(), &[]).expect("TLS");
+        let bounds = Bounds { of_network: 2, stuck: PATIENCE * 10, ..bounds };
+        let address = start(bounds, Some(tls), Duration::ZERO).await;
+        let (mut first, mut second) = (http2(&certificate, address).await, http2(&certificate, address).await);
+        for stream in [&mut first, &mut second] {
+            stream.write_all(WINDOW_OF_ZERO).await.expect("a socket that writes");
+            // Settings, and the head of the answer.
+            let mut some = [0; 64];
+            timeout(PATIENCE, stream.read(&mut some)).await.expect("in time").expect("an answer");
+        }
+        let io = TokioIo::new(http2(&certificate, address).await);
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.expect("HTTP/2");
+        tokio::spawn(connection);
+        let request = Request::get("https://localhost/").body(Body::empty()).expect("a request");
+        let answer = timeout(PATIENCE, sender.send_request(request)).await.expect("in time").expect("an answer");
+        assert_eq!(answer.status(), 200);
+        only_answers_pings(&mut first).await;
     }
 
     #[tokio::test]
