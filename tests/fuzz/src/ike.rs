@@ -97,7 +97,8 @@ pub fn ike_datagrams(octets: &[u8]) {
     world.drain();
     for _ in 0..STEPS {
         let Some(choice) = input.next() else { break };
-        let chosen = if world.under_way.is_empty() { None } else { Some(usize::from(choice >> 3) % world.under_way.len()) };
+        let chosen =
+            if world.under_way.is_empty() { None } else { Some(usize::from(choice >> 3) % world.under_way.len()) };
         match (choice & 7, chosen) {
             // As it is; most of the time, so that runs get far.
             (0..=2, Some(chosen)) => {
