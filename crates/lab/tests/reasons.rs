@@ -91,6 +91,12 @@ fn other_family(text: &str) -> String {
     format!("{before}protocol bgp gateway_ipv4 {{{options}\n  ipv6 {{ import none; export none; }};{after}")
 }
 
+/// Transport mode, which is between the two public addresses.
+fn host_to_host(text: &str) -> String {
+    let local = replaced(text, "local_ts = ", "        local_ts = dynamic");
+    replaced(&local, "remote_ts = ", "        remote_ts = dynamic\n        mode = transport")
+}
+
 fn plural(document: &Value, pointer: &str) -> Vec<Value> {
     document.pointer(pointer).and_then(Value::as_array).cloned().unwrap_or_default()
 }
@@ -489,6 +495,51 @@ async fn causes_of_bgp() -> Result<()> {
     .await
 }
 
+/// Something on the way cuts every connection of BGP as soon as data flows on it.
+const CUT: &str = "nft 'add table inet hush; add chain inet hush in { type filter hook input priority 0; }; \
+    add chain inet hush out { type filter hook output priority 0; }; \
+    add rule inet hush in tcp sport 179 tcp flags & psh != 0 reject with tcp reset; \
+    add rule inet hush in tcp dport 179 tcp flags & psh != 0 reject with tcp reset; \
+    add rule inet hush out tcp sport 179 tcp flags & psh != 0 reject with tcp reset; \
+    add rule inet hush out tcp dport 179 tcp flags & psh != 0 reject with tcp reset'";
+
+/// One line of strongSwan's or BIRD's configuration, or one rule of a filter between them.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root, strongSwan and BIRD; `make test` runs it"]
+async fn causes_of_one_line() -> Result<()> {
+    use ReasonCode as R;
+    play(
+        "rsnone",
+        &[
+            Case {
+                change: |text| host_to_host(&text),
+                ours: Some("0.0.0.0/0,::/0"),
+                theirs: Some(addresses::SITE[0]),
+                ..case("transport mode", &[R::TransportMode], "ready")
+            },
+            Case {
+                change: |text| replaced(&text, "esp_proposals = ", "        ah_proposals = sha256"),
+                ours: Some("aes256gcm-curve25519"),
+                ..case("AH", &[R::AhOffered], "ready")
+            },
+            Case {
+                change: |text| {
+                    text.replace("{\n  description", "{\n  local role customer; require roles;\n  description")
+                },
+                theirs: Some("Role Mismatch"),
+                evidence: Some(("notification", "2/11")),
+                ..case("the device requires a role", &[R::BgpPeerNotification], "down")
+            },
+            Case {
+                then: Some(CUT),
+                evidence: Some(("cause", "closed by the peer")),
+                ..case("connections are cut", &[R::BgpConnectionLost], "down")
+            },
+        ],
+    )
+    .await
+}
+
 /// The answer of the command line.
 async fn explain(scene: &Scene, question: &str) -> Result<Value> {
     let command = format!("vpc explain-route {} {question} -o json", scene.site.vpc);
@@ -582,6 +633,16 @@ async fn causes_on_the_way_of_routes_and_packets() -> Result<()> {
         let detach = format!("{}/connections/{id}/detach-routing-policy", scene.api.prefix("s2s-vpn/v1alpha1"));
         for (key, policy) in [("routing_policy_v4", &scene.site.policies[0]), ("routing_policy_v6", &scene.site.policies[1])] {
             scene.api.must(Method::POST, &detach, Some(&json!({key: policy}))).await?;
+            let family = if key == "routing_policy_v4" { "ipv4" } else { "ipv6" };
+            eventually("the session without a policy", PATIENCE, || async {
+                let state = scene.api.state("connections", &id).await?;
+                let sessions = plural(&state, "/bgp_sessions");
+                let session = sessions.iter().find(|session| text(session, "/family") == Some(family));
+                let session = session.context("no session")?;
+                ensure!(text(session, "/reason/code") == Some(R::BgpDisabled.as_str()), "{session}");
+                Ok(())
+            })
+            .await?;
         }
         scene.api.wait_status("connections", &id, "down", PATIENCE).await?;
         scene.api.wait_reason(&id, R::NoRoutingPolicy.as_str(), PATIENCE).await?;
