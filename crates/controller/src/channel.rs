@@ -1,17 +1,19 @@
 //! Node sessions: desired state goes out whenever it is newer than what was sent, reports come in and become facts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use causeway_fleet::{ControllerEnd, FromNode, PROTOCOL};
 use causeway_model::observed::{ConnectionFacts, NodeReport, ReceivedRoute, RouteDecision};
 use causeway_model::status::NodeState;
-use causeway_model::{Error, NodeId, Timestamp, VpnGatewayId};
+use causeway_model::{ConnectionId, Error, NodeId, Timestamp, VpnGatewayId};
 use causeway_store::{ConnectionObserved, ConnectionRecord, GatewayObserved, GatewayRecord, Kind, Writer};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use crate::pace::{Known, Pace};
 use crate::{Controller, Result, event, status};
 
 /// The first message of a session.
@@ -57,18 +59,24 @@ impl Controller {
     async fn exchange(&self, node: NodeId, end: &mut ControllerEnd) {
         let mut changed = self.subscribe();
         let mut sent = 0;
+        let mut pace = Pace::default();
+        let mut known = Known::default();
         loop {
             changed.borrow_and_update();
             // A document that cannot be rendered now is tried again at the next change: the node runs on with the last good one.
-            match self.push(node, sent, end).await {
-                Ok(revision) => sent = revision,
-                Err(error) => tracing::error!(%node, %error, "the node's desired state could not be rendered"),
+            if let Some(begun) = pace.begin(Instant::now()) {
+                match self.push(node, sent, end).await {
+                    Ok(revision) => sent = revision,
+                    Err(error) => tracing::error!(%node, %error, "the node's desired state could not be rendered"),
+                }
+                pace.end(begun, Instant::now());
             }
             tokio::select! {
                 _ = changed.changed() => {}
+                () = pace.rest() => {}
                 message = end.reports.recv() => match message {
                     Some(FromNode::Report(report)) => {
-                        if let Err(error) = self.take_report(node, report).await {
+                        if let Err(error) = self.take_report(node, report, &mut known).await {
                             tracing::error!(%node, %error, "the node's report could not be stored");
                         }
                     }
@@ -87,7 +95,8 @@ impl Controller {
         if newest <= sent {
             return Ok(sent);
         }
-        let desired = self.render(node).await?;
+        let before = Arc::clone(&end.desired.borrow());
+        let desired = self.render(node, &before).await?;
         let revision = desired.revision;
         end.desired.send_replace(Arc::new(desired));
         Ok(revision)
@@ -148,7 +157,7 @@ impl Controller {
     }
 
     /// Turns a report into facts: acknowledgements, refusals, tunnels, sessions, and the end of gateways that were being deleted.
-    async fn take_report(&self, node: NodeId, report: NodeReport) -> Result<()> {
+    async fn take_report(&self, node: NodeId, report: NodeReport, known: &mut Known) -> Result<()> {
         let mut writer = self.inner.store.write().await?;
         let now = self.now();
         let before = writer.node(node).await?;
@@ -162,6 +171,7 @@ impl Controller {
         let gateways: BTreeMap<VpnGatewayId, _> = report.gateways.iter().map(|facts| (facts.id, facts)).collect();
         let connections: BTreeMap<_, _> = report.connections.iter().map(|facts| (facts.id, facts)).collect();
         let heard_again = before.is_none_or(|before| before.silent || before.state != state);
+        let mut seen = BTreeSet::new();
         for record in writer.gateways_of_node(node).await? {
             let id = record.gateway.id;
             let facts = gateways.get(&id);
@@ -172,10 +182,17 @@ impl Controller {
                 continue;
             }
             let (applied, refusal) = facts.map_or((0, None), |facts| (facts.applied, facts.refused.clone()));
-            let mut changed = gateway_facts(&mut writer, &record, applied, refusal, now).await?;
-            for connection in writer.connection_records(id).await? {
-                let facts = connections.get(&connection.connection.id).copied();
-                changed |= connection_facts(&mut writer, &connection, facts, now).await?;
+            let changed = gateway_facts(&mut writer, &record, applied, refusal, now).await?;
+            let ids = &record.gateway.connection_ids;
+            let told = |connection: &ConnectionId| connections.get(connection).copied();
+            let is_news = |connection: &&ConnectionId| heard_again || known.is_news(id, **connection, told(connection));
+            let news: BTreeSet<ConnectionId> = ids.iter().filter(is_news).copied().collect();
+            let mut new = Vec::new();
+            for connection in connections_of(&mut writer, id, ids.len(), &news).await? {
+                let facts = told(&connection.connection.id);
+                if connection_facts(&mut writer, &connection, facts, now).await? {
+                    new.push(connection.connection.id);
+                }
                 let received = facts.map_or(&[][..], |facts| &facts.received);
                 let known = connection.observed.as_ref().map_or(&[][..], |observed| &observed.facts.received);
                 if heard_again || received != known {
@@ -186,9 +203,16 @@ impl Controller {
             }
             if changed || heard_again {
                 status::refresh(&mut writer, id, now).await?;
+            } else if !new.is_empty() {
+                status::refresh_some(&mut writer, id, &new, now).await?;
             }
+            seen.insert(id);
         }
         writer.commit().await?;
+        *known = Known {
+            gateways: seen,
+            connections: report.connections.into_iter().map(|facts| (facts.id, facts)).collect(),
+        };
         self.announce();
         Ok(())
     }
@@ -206,6 +230,25 @@ async fn first_message(end: &mut ControllerEnd) -> Option<Hello> {
             None
         }
     }
+}
+
+/// Of the `count` connections of a gateway those in `wanted`: one by one, or all at once where they are many.
+async fn connections_of(
+    writer: &mut Writer,
+    gateway: VpnGatewayId,
+    count: usize,
+    wanted: &BTreeSet<ConnectionId>,
+) -> Result<Vec<ConnectionRecord>> {
+    let mut records = Vec::with_capacity(wanted.len());
+    if wanted.len() * 4 > count {
+        records = writer.connection_records(gateway).await?;
+        records.retain(|record| wanted.contains(&record.connection.id));
+    } else {
+        for id in wanted {
+            records.extend(writer.connection_by_id(*id).await?);
+        }
+    }
+    Ok(records)
 }
 
 /// Removes a gateway that its node has let go of, and frees its addresses.

@@ -27,6 +27,7 @@ mod link;
 mod network;
 mod options;
 mod organization;
+mod pace;
 mod psk;
 mod quota;
 mod render;

@@ -1,21 +1,39 @@
 //! The desired state of a node, rendered from the store. A pure reading: the same store gives the same document.
+//!
+//! A connection's revision grows with everything that its part of the document says, and a gateway's with its set of connections. So what has
+//! the revision that it had in the document before is taken from there, and no key is opened again.
 
 use std::collections::BTreeMap;
 
 use causeway_model::desired::{
     BgpDesired, ConnectionDesired, GatewayDesired, NetworkDesired, NodeDesired, TunnelDesired, VpcDesired,
 };
-use causeway_model::resource::InitiationPolicy;
+use causeway_model::resource::{InitiationPolicy, VpnGateway};
 use causeway_model::suite::Cipher;
-use causeway_model::{Error, Family, NodeId, PrivateNetworkId, VpcId};
+use causeway_model::{ConnectionId, Error, Family, NodeId, PrivateNetworkId, Psk, VpcId, VpnGatewayId};
 use causeway_store::{ConnectionRecord, GatewayRecord, Reader};
 
 use crate::connection::policy_desired;
 use crate::{Controller, Result, catalogue};
 
+/// Whether every key of a connection could be read: one that could not may be readable the next time.
+fn is_whole(connection: &ConnectionDesired) -> bool {
+    let is_read = |key: &Psk| !key.expose().is_empty();
+    !connection.psks.is_empty() && connection.psks.iter().chain(&connection.bgp_md5).all(is_read)
+}
+
+/// Whether the connections of a gateway are as they were in an earlier document. `connections` and `revisions`: how many there are now, and
+/// the sum of their revisions.
+fn is_current(before: &GatewayDesired, revision: u64, (connections, revisions): (u64, u64)) -> bool {
+    before.revision == revision
+        && u64::try_from(before.connections.len()) == Ok(connections)
+        && before.connections.iter().map(|connection| connection.revision).sum::<u64>() == revisions
+        && before.connections.iter().all(is_whole)
+}
+
 impl Controller {
-    /// Everything that a node shall run, at its newest revision.
-    pub(crate) async fn render(&self, node: NodeId) -> Result<NodeDesired> {
+    /// Everything that a node shall run, at its newest revision. `before`: an earlier document for the same node.
+    pub(crate) async fn render(&self, node: NodeId, before: &NodeDesired) -> Result<NodeDesired> {
         let mut reader = self.read().await?;
         let missing = || Error::Internal(format!("node {node} is not registered"));
         let revision = reader.node_revision(node).await?.ok_or_else(missing)?;
@@ -25,13 +43,19 @@ impl Controller {
         let attachments = reader.attachments().await?;
         let vpc_of: BTreeMap<PrivateNetworkId, VpcId> =
             networks.iter().map(|(vpc, network, _)| (*network, *vpc)).collect();
+        let before: BTreeMap<VpnGatewayId, &GatewayDesired> =
+            before.gateways.iter().map(|gateway| (gateway.id, gateway)).collect();
+        let revisions = reader.connection_revisions(node).await?;
         let mut gateways = Vec::new();
         for record in reader.gateways_of_node(node).await? {
             if record.gateway.deleting_since.is_none() && !record.gone {
                 let network = record.gateway.private_network_id;
                 let lost = || Error::Internal(format!("Private Network {network} is missing"));
                 let vpc = *vpc_of.get(&network).ok_or_else(lost)?;
-                gateways.push(self.render_gateway(&mut reader, &record, vpc).await?);
+                let id = record.gateway.id;
+                let before = before.get(&id).copied();
+                let revisions = revisions.get(&id).copied().unwrap_or_default();
+                gateways.push(self.render_gateway(&mut reader, &record, vpc, (before, revisions)).await?);
             }
         }
         let elsewhere = self.routed_elsewhere(&mut reader, node, &vpc_of).await?;
@@ -84,7 +108,13 @@ impl Controller {
         Ok(elsewhere)
     }
 
-    async fn render_gateway(&self, reader: &mut Reader, record: &GatewayRecord, vpc: VpcId) -> Result<GatewayDesired> {
+    async fn render_gateway(
+        &self,
+        reader: &mut Reader,
+        record: &GatewayRecord,
+        vpc: VpcId,
+        (before, revisions): (Option<&GatewayDesired>, (u64, u64)),
+    ) -> Result<GatewayDesired> {
         let gateway = &record.gateway;
         let (mut private_addresses, mut public_addresses) = (Vec::new(), Vec::new());
         for id in [gateway.ipam_private_ipv4_id, gateway.ipam_private_ipv6_id] {
@@ -93,10 +123,15 @@ impl Controller {
         for id in [gateway.public_ipv4_id, gateway.public_ipv6_id].into_iter().flatten() {
             public_addresses.extend(reader.ip(id).await?.map(|ip| ip.address.addr()));
         }
-        let mut connections = Vec::with_capacity(gateway.connection_ids.len());
-        for connection in reader.connection_records(gateway.id).await? {
-            connections.push(self.render_connection(reader, &connection, gateway.locked).await?);
-        }
+        // A gateway's lock is in each of its connections and in none of their revisions.
+        let before = before.filter(|before| before.locked == gateway.locked);
+        let connections = match before.filter(|before| is_current(before, record.config_revision, revisions)) {
+            Some(before) => before.connections.clone(),
+            None => {
+                let before = before.map_or(&[][..], |before| &before.connections);
+                self.render_connections(reader, gateway, before).await?
+            }
+        };
         let bandwidth = catalogue::gateway_type(reader, self.region(), &gateway.gateway_type).await?;
         Ok(GatewayDesired {
             id: gateway.id,
@@ -110,6 +145,27 @@ impl Controller {
             locked: gateway.locked,
             connections,
         })
+    }
+
+    async fn render_connections(
+        &self,
+        reader: &mut Reader,
+        gateway: &VpnGateway,
+        before: &[ConnectionDesired],
+    ) -> Result<Vec<ConnectionDesired>> {
+        let before: BTreeMap<(ConnectionId, u64), &ConnectionDesired> = before
+            .iter()
+            .filter(|connection| is_whole(connection))
+            .map(|connection| ((connection.id, connection.revision), connection))
+            .collect();
+        let mut connections = Vec::with_capacity(gateway.connection_ids.len());
+        for record in reader.connection_records(gateway.id).await? {
+            connections.push(match before.get(&(record.connection.id, record.config_revision)) {
+                Some(before) => (*before).clone(),
+                None => self.render_connection(reader, &record, gateway.locked).await?,
+            });
+        }
+        Ok(connections)
     }
 
     async fn render_connection(

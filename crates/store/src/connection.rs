@@ -1,12 +1,13 @@
 //! Connections with their sessions, interconnection subnets, tunnels and keys.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use causeway_model::command::{ConnectionFilter, ListQuery};
 use causeway_model::desired::Timers;
 use causeway_model::resource::{BgpSession, Connection};
 use causeway_model::status::ConnectionStatus;
-use causeway_model::{ConnectionId, CustomerGatewayId, Family, Timestamp, VpcId, VpnGatewayId};
+use causeway_model::{ConnectionId, CustomerGatewayId, Family, NodeId, Timestamp, VpcId, VpnGatewayId};
 use ipnet::IpNet;
 use sqlx::sqlite::SqliteRow;
 
@@ -215,6 +216,22 @@ impl Reader {
     pub async fn connection_records(&mut self, gateway: VpnGatewayId) -> Result<Vec<ConnectionRecord>> {
         let rows = self.rows(CONNECTION, "connection.vpn_gateway_id = ? ORDER BY connection.seq", gateway.0).await?;
         rows.iter().map(record).collect()
+    }
+
+    /// Of each VPN gateway of a node that has connections: how many, and the sum of their newest revisions. While a gateway has the same
+    /// connections, the sum grows with each change of one of them.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn connection_revisions(&mut self, node: NodeId) -> Result<BTreeMap<VpnGatewayId, (u64, u64)>> {
+        let rows = sqlx::query(
+            "SELECT gateway.id, count(*) AS connections, sum(connection.config_revision) AS revisions FROM vpn_gateway AS gateway \
+             CROSS JOIN connection ON connection.vpn_gateway_id = gateway.id WHERE gateway.node_id = ? GROUP BY gateway.id",
+        )
+        .bind(blob(node.0))
+        .fetch_all(self.connection())
+        .await?;
+        rows.iter().map(|row| Ok((row.id("id")?, (row.number("connections")?, row.number("revisions")?)))).collect()
     }
 
     /// The tunnels of a connection, IPv4 first.

@@ -309,6 +309,11 @@ impl FakeNode {
         node
     }
 
+    /// What it is told, whatever becomes of the node.
+    pub(crate) fn desired(&self) -> tokio::sync::watch::Receiver<Arc<NodeDesired>> {
+        self.end.desired.clone()
+    }
+
     /// The newest desired state that fulfils a condition; says nothing.
     pub(crate) async fn wait_for(&mut self, holds: impl Fn(&NodeDesired) -> bool) -> Arc<NodeDesired> {
         let wait = self.end.desired.wait_for(|desired| holds(desired));

@@ -12,6 +12,7 @@ mod links_clock;
 mod links_property;
 mod operator;
 mod options;
+mod rendering;
 mod retries;
 mod routing;
 mod rules;
