@@ -11,7 +11,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use causeway_linux::filter::{self, AclFilter, AclTable, ConnectionFilter, GatewayFilter, NetworkFilter, RouterFilter};
 use causeway_linux::route::MAIN_TABLE;
@@ -510,6 +510,126 @@ async fn no_packet_meets_half_an_access_list() {
     assert_eq!(receiving.join().expect("the receiver"), sent, "each datagram that either list admits arrived");
     assert!(sent > 40, "{sent} datagrams");
     assert!(closed.recv(&mut [0; 8]).is_err(), "what no list admits never passed");
+}
+
+/// An IPv6 datagram of UDP behind a destination options header of `options` octets, from fd01::10 to fd02::10, in two fragments of which the first
+/// has `first` octets.
+fn in_two(port: u16, options: u8, first: usize, identification: u32) -> [Vec<u8>; 2] {
+    let addresses =
+        ["fd01::10", "fd02::10"].map(|text| text.parse::<Ipv6Addr>().expect("an address").octets()).concat();
+    let length = 24_u16;
+    let mut udp = [[0x30, 0x39], port.to_be_bytes(), length.to_be_bytes(), [0, 0]].concat();
+    udp.extend(b"sixteen octets..");
+    let pseudo = [addresses.as_slice(), &[0, 0], &length.to_be_bytes(), &[0, 0, 0, 17], &udp].concat();
+    let sum = pseudo.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum::<u32>();
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    udp[6..8].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+    // PadN over all the rest (RFC 8200 §4.2).
+    let mut whole = vec![17, options / 8 - 1, 1, options - 4];
+    whole.resize(usize::from(options), 0);
+    whole.extend(udp);
+    let (head, tail) = whole.split_at(first);
+    [(head, 0_u16, 1_u16), (tail, first as u16, 0)].map(|(part, offset, more)| {
+        let payload = (8 + part.len() as u16).to_be_bytes();
+        [
+            &[0x60, 0, 0, 0, payload[0], payload[1], 44, 64],
+            addresses.as_slice(),
+            &[60, 0],
+            &(offset | more).to_be_bytes(),
+            &identification.to_be_bytes(),
+            part,
+        ]
+        .concat()
+    })
+}
+
+/// RFC 7112: what no port rule can see in the first fragment, it would not see in the second one either.
+#[tokio::test]
+#[ignore = "needs root"]
+async fn no_packet_hides_its_ports_from_a_list_behind_its_first_fragment() {
+    let (one, router, two) = (Room::new("fh1"), Room::new("fhr"), Room::new("fh2"));
+    for (number, room) in [(1, &one), (2, &two)] {
+        let port = format!("pn-{number}");
+        router.net.create_veth(&VethEnd::new(&port), &VethEnd::new("eth0").within(&room.ns)).await.expect("veth");
+        router.up(&port, &[&format!("fd0{number}::1/64")]).await;
+        room.up("eth0", &[&format!("fd0{number}::10/64")]).await;
+        room.sh(&format!("ip -6 route add default via fd0{number}::1"));
+    }
+    let forbidden = AclRule {
+        protocol: AclProtocol::Udp,
+        source: net("::/0"),
+        source_ports: PortRange::ALL,
+        destination: net("::/0"),
+        destination_ports: PortRange { low: 9, high: 9 },
+        action: AclAction::Drop,
+        description: None,
+    };
+    let ipv6 = Acl { default_action: AclAction::Accept, rules: vec![forbidden] };
+    let mut table = AclTable::create(router.ns.clone()).await.expect("a table");
+    table.apply(&AclFilter { ipv6, ..AclFilter::default() }).await.expect("a list");
+
+    let receive = |port: u16| {
+        let socket = two.ns.run(|| UdpSocket::bind(("fd02::10", port))).expect("run").expect("bind");
+        socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+        socket
+    };
+    let (open, closed) = (receive(7), receive(9));
+    let raw = |room: &Room| {
+        // Whoever asks for this protocol writes the IPv6 header, too (raw(7)).
+        let whole = Some(Protocol::from(255));
+        room.ns.run(|| Socket::new(Domain::IPV6, Type::RAW, whole)).expect("run").expect("a raw socket")
+    };
+    let (outside, inside) = (raw(&one), raw(&router));
+    let mut number = 0;
+    let mut send = |socket: &Socket, port: u16, options: u8, first: usize| {
+        number += 1;
+        let to = SockAddr::from(SocketAddr::new(ip("fd02::10"), 0));
+        for fragment in in_two(port, options, first, number) {
+            socket.send_to(&fragment, &to).expect("sent");
+        }
+    };
+    let arrived = |socket: &UdpSocket| socket.recv(&mut [0; 64]).expect("a datagram") == 16;
+    // A Linux host refuses such fragments itself, others do not: what counts is whether they come.
+    two.sh("nft add table ip6 seen");
+    two.sh("nft add counter ip6 seen first");
+    two.sh("nft add chain ip6 seen in { type filter hook prerouting priority raw ; }");
+    two.sh("nft add rule ip6 seen in frag frag-off 0 counter name first");
+    let counts = |room: &Room, counter: &str, expected: u64| {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let shown = room.sh(&format!("nft list counter {counter}"));
+            let count = shown.split_whitespace().skip_while(|word| *word != "packets").nth(1);
+            match count.and_then(|count| count.parse::<u64>().ok()).expect("a count") {
+                count if count == expected => return,
+                count => assert!(count < expected && Instant::now() < deadline, "{count} instead of {expected}"),
+            }
+        }
+    };
+
+    let (came, dropped) = ("ip6 seen first", "inet causeway_acl drop_header_chain");
+    // What the router sends itself meets no list: the transport header begins where the first fragment ends; another header does not end in
+    // it; the whole chain is there.
+    for (sent, (options, first)) in [(1, (8, 8)), (2, (16, 8)), (3, (8, 16))] {
+        send(&inside, 9, options, first);
+        counts(&two, came, sent);
+    }
+    assert!(arrived(&closed));
+    // With the whole chain in the first fragment, ports are seen.
+    send(&outside, 7, 8, 16);
+    assert!(arrived(&open));
+    send(&outside, 9, 8, 16);
+    counts(&router, dropped, 0);
+    for (sent, (options, first)) in [(1, (8, 8)), (2, (16, 8))] {
+        send(&outside, 9, options, first);
+        counts(&router, dropped, sent);
+    }
+    // What came after all those arrives, and they did not.
+    send(&outside, 7, 8, 16);
+    assert!(arrived(&open));
+    counts(&two, came, 5);
+    closed.set_nonblocking(true).expect("set");
+    assert!(closed.recv(&mut [0; 64]).is_err(), "a forbidden port was reached");
 }
 
 /// A destination-unreachable to `to` that quotes a packet from `quoted` to 172.16.0.10 or fd50::10.

@@ -3,11 +3,13 @@
 //! They live in a table of their own, so that a new list replaces the old one in one transaction and nothing else is touched. Each rule counts
 //! in a named counter, which outlives the rule: a rule that stands in the new list too goes on counting where it was.
 //!
-//! The lists are stateless: an answer needs a rule as much as the question did. Three things are not in a tenant's words:
+//! The lists are stateless: an answer needs a rule as much as the question did. Four things are not in a tenant's words:
 //!
 //! - What the router itself sends and receives, neighbour discovery included, does not cross it, so no list sees it.
 //! - Fragments after the first have no ports. A rule that accepts by ports accepts those of its addresses and protocol; one that drops by
 //!   ports leaves them alone, since without the first fragment nobody can put them together.
+//! - An IPv6 packet's first fragment that ends before its transport header does is dropped (RFC 7112 §5): no rule by protocol or ports could
+//!   tell what it is, and with the fragments behind it, which have no ports either, it would become what a rule forbids.
 //! - Where the default is to drop, ICMP errors that no rule matches pass if they quote a packet from or to the VPC: without them no path MTU
 //!   would be found (RFC 4890 §4.3.1). A rule that drops them is obeyed.
 
@@ -248,18 +250,25 @@ const fn default_counter(family: Family) -> &'static str {
     }
 }
 
+/// IPv6 fragments that are a packet's first without its whole chain of headers.
+const HEADLESS: &str = "drop_header_chain";
+
 /// ICMP errors that passed a list that drops what no rule matches.
 const ERRORS: &str = "icmp_errors";
 
 fn render(filter: &AclFilter, layout: &Layout, stale: &BTreeSet<String>) -> String {
     let mut text = format!("table inet {TABLE}\nflush table inet {TABLE}\ntable inet {TABLE} {{\n");
-    let fixed = [default_counter(Family::Ipv4), default_counter(Family::Ipv6), ERRORS].map(str::to_owned);
+    let fixed = [default_counter(Family::Ipv4), default_counter(Family::Ipv6), ERRORS, HEADLESS].map(str::to_owned);
     for name in fixed.into_iter().chain(layout.names()) {
         // One that is there already keeps its count.
         let _ = writeln!(text, "\tcounter {name} {{ packets 0 bytes 0 }}");
     }
     let mut chains = Chains::default();
-    let mut forward = vec!["type filter hook forward priority filter + 10; policy drop;".to_owned()];
+    chains.chain("first_fragments", &whole_headers());
+    let mut forward = vec![
+        "type filter hook forward priority filter + 10; policy drop;".to_owned(),
+        "frag frag-off 0 jump first_fragments".to_owned(),
+    ];
     for family in Family::ALL {
         let (list, serials) = (filter.list(family), layout.of(family));
         let (chain, later_fragment) = match family {
@@ -295,6 +304,17 @@ fn render(filter: &AclFilter, layout: &Layout, stale: &BTreeSet<String>) -> Stri
         let _ = writeln!(text, "delete counter inet {TABLE} {name}");
     }
     text
+}
+
+/// First fragments go on if the last octet of their transport header is there: that of TCP without options, and eight octets of any other
+/// protocol, which is what a fragment is counted in. Where the chain of headers before it is cut off, the kernel knows no protocol, and none of
+/// the rules matches that lets one go on.
+fn whole_headers() -> [String; 3] {
+    [
+        "meta l4proto tcp @th,152,8 >= 0 return".to_owned(),
+        "meta l4proto != tcp @th,56,8 >= 0 return".to_owned(),
+        counted(HEADLESS, "drop"),
+    ]
 }
 
 /// What becomes of a packet that no rule matched.
