@@ -1,7 +1,7 @@
 //! From the packet path to the gateways: a task beside the node's main one, so that a gateway goes on answering its peers while the
 //! node is busy with others' configuration. It never waits.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -28,13 +28,36 @@ pub(crate) struct Directory(RwLock<Entries>);
 
 #[derive(Default)]
 struct Entries {
-    gateways: HashMap<VpnGatewayId, mpsc::Sender<Word>>,
+    gateways: HashMap<VpnGatewayId, Known>,
     addresses: HashMap<IpAddr, VpnGatewayId>,
     connections: HashMap<ConnectionId, VpnGatewayId>,
 }
 
+struct Known {
+    words: mpsc::Sender<Word>,
+    addresses: BTreeSet<IpAddr>,
+    connections: BTreeSet<ConnectionId>,
+}
+
+impl Entries {
+    fn remove(&mut self, id: VpnGatewayId) {
+        let Some(known) = self.gateways.remove(&id) else { return };
+        // What went over to another one meanwhile is that one's.
+        for address in known.addresses {
+            if self.addresses.get(&address) == Some(&id) {
+                self.addresses.remove(&address);
+            }
+        }
+        for connection in known.connections {
+            if self.connections.get(&connection) == Some(&id) {
+                self.connections.remove(&connection);
+            }
+        }
+    }
+}
+
 impl Directory {
-    /// Enters a gateway, in place of what it had here before.
+    /// Enters a gateway, in place of what it had here before. There is no moment in which it is not here: events are not sent again.
     pub(crate) fn put(
         &self,
         id: VpnGatewayId,
@@ -42,19 +65,25 @@ impl Directory {
         connections: impl IntoIterator<Item = ConnectionId>,
         words: mpsc::Sender<Word>,
     ) {
-        self.remove(id);
+        let known =
+            Known { words, addresses: addresses.into_iter().collect(), connections: connections.into_iter().collect() };
+        let same = |before: &Known| {
+            before.words.same_channel(&known.words)
+                && (&before.addresses, &before.connections) == (&known.addresses, &known.connections)
+        };
+        if self.0.read().unwrap_or_else(PoisonError::into_inner).gateways.get(&id).is_some_and(same) {
+            return;
+        }
         let mut entries = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        entries.gateways.insert(id, words);
-        entries.addresses.extend(addresses.into_iter().map(|address| (address, id)));
-        entries.connections.extend(connections.into_iter().map(|connection| (connection, id)));
+        entries.remove(id);
+        entries.addresses.extend(known.addresses.iter().map(|address| (*address, id)));
+        entries.connections.extend(known.connections.iter().map(|connection| (*connection, id)));
+        entries.gateways.insert(id, known);
     }
 
     /// Forgets a gateway.
     pub(crate) fn remove(&self, id: VpnGatewayId) {
-        let mut entries = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        entries.gateways.remove(&id);
-        entries.addresses.retain(|_, owner| *owner != id);
-        entries.connections.retain(|_, owner| *owner != id);
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
 
     /// Hands over until the packet path is gone.
@@ -77,7 +106,7 @@ impl Directory {
         let entries = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let owner = entries.addresses.get(&datagram.local.ip()).and_then(|id| entries.gateways.get(id));
         // A full queue loses it, as the network might: IKE retransmits.
-        if let Some(words) = owner.filter(|words| words.capacity() > KEPT_FOR_EVENTS) {
+        if let Some(words) = owner.map(|known| &known.words).filter(|words| words.capacity() > KEPT_FOR_EVENTS) {
             let _ = words.try_send(Word::Ike(datagram));
         }
     }
@@ -93,7 +122,7 @@ impl Directory {
             PathEvent::Unreachable { local, .. } => (entries.addresses.get(local), QUEUE / 2),
         };
         let owner = id.and_then(|id| entries.gateways.get(id));
-        if let Some(words) = owner.filter(|words| words.capacity() > room) {
+        if let Some(words) = owner.map(|known| &known.words).filter(|words| words.capacity() > room) {
             let _ = words.try_send(Word::Path(event));
         }
     }
@@ -137,5 +166,44 @@ mod tests {
         directory.remove(other);
         directory.ike(datagram("192.0.2.2:500"));
         assert!(other_queue.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_gateway_is_never_away_while_it_is_entered_again() {
+        let directory = Arc::new(Directory::default());
+        let id = VpnGatewayId::random();
+        let [kept, other] = [(); 2].map(|()| ConnectionId::random());
+        let (words, mut queue) = mpsc::channel(QUEUE);
+        let enter = {
+            let directory = Arc::clone(&directory);
+            move |connections: &[ConnectionId]| {
+                directory.put(id, [IpAddr::from([192, 0, 2, 1])], connections.iter().copied(), words.clone());
+            }
+        };
+        enter(&[kept]);
+        let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let entering = std::thread::spawn(move || {
+            let mut times = 0_u32;
+            while !stopped.load(std::sync::atomic::Ordering::Relaxed) || times < 2 {
+                for connections in [&[kept][..], &[kept, other], &[kept, other]] {
+                    enter(connections);
+                }
+                times += 1;
+            }
+        });
+        for spi in 256..20_256 {
+            directory.path(PathEvent::FirstInbound { tunnel: kept, spi });
+            assert!(
+                matches!(queue.try_recv(), Ok(Word::Path(PathEvent::FirstInbound { spi: came, .. })) if came == spi)
+            );
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        entering.join().expect("it ends");
+        directory.path(PathEvent::FirstInbound { tunnel: other, spi: 256 });
+        assert!(queue.try_recv().is_ok());
+        directory.put(id, [], [kept], mpsc::channel(1).0);
+        directory.path(PathEvent::FirstInbound { tunnel: other, spi: 256 });
+        assert!(queue.try_recv().is_err(), "what it does not have any more does not lead to it");
     }
 }
