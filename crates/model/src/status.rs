@@ -354,7 +354,7 @@ pub fn connection_status(view: &ConnectionView<'_>) -> (ConnectionStatus, Option
     if view.node.is_lost() {
         return (S::Down, Some(ReasonCode::NodeUnreachable.into()));
     }
-    if view.node.state == NodeState::KeepaliveFail || view.node.silent {
+    if matches!(view.node.state, NodeState::KeepaliveFail | NodeState::Waiting) || view.node.silent {
         if view.tunnels.is_empty() && !view.ever_up {
             return (S::Ready, Some(ReasonCode::NodeUnreachable.into()));
         }

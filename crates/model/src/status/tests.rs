@@ -90,6 +90,13 @@ fn every_row_of_the_gateway_table() {
         ("1", GatewayView { deleting: true, locked: true, ..base.clone() }, S::Deprovisioning, None),
         ("2", GatewayView { locked: true, ever_acknowledged: false, ..base.clone() }, S::Locked, Some(R::Locked)),
         ("3", fresh.clone(), S::Provisioning, None),
+        ("3 to the last moment", GatewayView { pending_for: Some(29.9), ..fresh.clone() }, S::Provisioning, None),
+        (
+            "3 on a node that is lost",
+            GatewayView { placement: Placement::Placed(node(NodeState::Down)), ..fresh.clone() },
+            S::Provisioning,
+            None,
+        ),
         ("3 without a node", GatewayView { placement: Placement::NoNode, ..fresh.clone() }, S::Provisioning, None),
         ("4 late", GatewayView { pending_for: Some(30.0), ..fresh.clone() }, S::Failed, Some(R::ConfigOverdue)),
         ("4 refused", GatewayView { refused: Some(refusal()), ..fresh.clone() }, S::Failed, Some(R::NodeRefused)),
@@ -107,18 +114,40 @@ fn every_row_of_the_gateway_table() {
         ),
         ("5", GatewayView { failover_for: Some(3.0), ..lost.clone() }, S::Configuring, Some(R::Failover)),
         (
+            "5 to the last moment",
+            GatewayView { failover_for: Some(29.9), refused: Some(refusal()), ..lost.clone() },
+            S::Configuring,
+            Some(R::Failover),
+        ),
+        (
             "5 waiting for too long",
             GatewayView { placement: Placement::Placed(waiting), failover_for: Some(0.0), ..base.clone() },
             S::Configuring,
             Some(R::Failover),
         ),
         ("6", lost.clone(), S::Failed, Some(R::NoHealthyNode)),
+        (
+            "6 waiting for too long",
+            GatewayView { placement: Placement::Placed(waiting), ..base.clone() },
+            S::Failed,
+            Some(R::NoHealthyNode),
+        ),
         ("6 late", GatewayView { failover_for: Some(30.0), ..lost }, S::Failed, Some(R::NoHealthyNode)),
         (
             "7",
             GatewayView {
                 placement: Placement::Placed(node(NodeState::KeepaliveFail)),
                 pending_for: Some(1.0),
+                ..base.clone()
+            },
+            S::Active,
+            Some(R::NodeKeepaliveFail),
+        ),
+        (
+            "7 whatever is refused",
+            GatewayView {
+                placement: Placement::Placed(node(NodeState::KeepaliveFail)),
+                refused: Some(refusal()),
                 ..base.clone()
             },
             S::Active,
@@ -212,6 +241,18 @@ fn every_row_of_the_connection_table() {
     let cases = vec![
         case("1", |v| v.locked = true, up(), both(), S::Locked, Some(R::Locked)),
         case(
+            "1 before all others",
+            |v| {
+                v.locked = true;
+                v.gateway_acknowledged = false;
+                v.node = node(NodeState::Down);
+            },
+            vec![],
+            vec![],
+            S::Locked,
+            Some(R::Locked),
+        ),
+        case(
             "2 never acknowledged",
             |v| v.gateway_acknowledged = false,
             up(),
@@ -221,6 +262,33 @@ fn every_row_of_the_connection_table() {
         ),
         case("2 deleting", |v| v.gateway_deleting = true, up(), both(), S::Down, Some(R::GatewayNotReady)),
         case("3", |v| v.node = node(NodeState::KeepaliveFail), up(), both(), S::Active, Some(R::NodeUnreachable)),
+        case(
+            "2 before the node",
+            |v| {
+                v.gateway_acknowledged = false;
+                v.node = node(NodeState::Down);
+            },
+            up(),
+            both(),
+            S::Down,
+            Some(R::GatewayNotReady),
+        ),
+        case(
+            "3 just restarted",
+            |v| v.node = node(NodeState::Waiting),
+            up(),
+            both(),
+            S::Active,
+            Some(R::NodeUnreachable),
+        ),
+        case(
+            "3 as it was last observed",
+            |v| v.node.silent = true,
+            down(R::DpdTimeout),
+            none(),
+            S::Down,
+            Some(R::NodeUnreachable),
+        ),
         case("3 silent", |v| v.node.silent = true, up(), half(), S::LimitedConnectivity, Some(R::NodeUnreachable)),
         case(
             "3 never observed",
@@ -287,6 +355,11 @@ fn every_row_of_the_connection_table() {
         case("6", |_| {}, down(R::DpdTimeout), none(), S::Down, Some(R::DpdTimeout)),
         Case { expected: vec![], ..case("7", |_| {}, up(), vec![], S::Down, Some(R::NoRoutingPolicy)) },
         case("8", |_| {}, up(), none(), S::Down, Some(R::BgpAsnMismatch)),
+        Case {
+            expected: vec![Ipv6],
+            ..case("8 of the only family", |_| {}, up(), half(), S::Down, Some(R::TcpRefused))
+        },
+        case("8 sessions that have not begun", |_| {}, up(), vec![], S::Down, Some(R::BgpConnecting)),
         case("9", |_| {}, up(), half(), S::LimitedConnectivity, Some(R::TcpRefused)),
         case("9 root in the tunnel", |_| {}, narrowed.clone(), half(), S::LimitedConnectivity, Some(R::TsNarrowed)),
         case(
@@ -301,6 +374,36 @@ fn every_row_of_the_connection_table() {
         Case { expected: vec![Ipv4], ..case("10 one family", |_| {}, up(), half(), S::Active, None) },
         case("10", |_| {}, up(), both(), S::Active, None),
         case("10 refused", |v| v.refused = Some(refusal()), up(), both(), S::Active, Some(R::ConfigRefused)),
+        case(
+            "10 refused before pending",
+            |v| {
+                v.refused = Some(refusal());
+                v.pending_for = Some(1.0);
+            },
+            up(),
+            both(),
+            S::Active,
+            Some(R::ConfigRefused),
+        ),
+        case(
+            "10 pending before redundancy",
+            |v| v.pending_for = Some(1.0),
+            vec![tunnel(Ipv4, true, None), tunnel(Ipv6, false, Some(R::PeerSilent.into()))],
+            both(),
+            S::Active,
+            Some(R::ConfigPending),
+        ),
+        case(
+            "10 key before propagation",
+            |v| {
+                v.psk_unproven = true;
+                v.propagation = false;
+            },
+            up(),
+            both(),
+            S::Active,
+            Some(R::PskChangeUnproven),
+        ),
         case("10 pending", |v| v.pending_for = Some(1.0), up(), both(), S::Active, Some(R::ConfigPending)),
         case("10 overdue", |v| v.pending_for = Some(30.0), up(), both(), S::Active, Some(R::ConfigOverdue)),
         case(
