@@ -118,6 +118,7 @@ impl Route {
             med: self.med,
             communities: self.communities.iter().map(|tag| format!("{}:{}", tag >> 16, tag & 0xffff)).collect(),
             decision,
+            stale: false,
         }
     }
 }
@@ -363,8 +364,7 @@ impl AdjRibIn {
 
     /// Forgets what is stale. Whether there was anything.
     pub(crate) fn remove_stale(&mut self, filter: Option<&Filter>) -> bool {
-        let stale: Vec<IpNet> =
-            self.routes.iter().filter(|(_, entry)| entry.stale).map(|(prefix, _)| *prefix).collect();
+        let stale: Vec<IpNet> = self.stale_prefixes().collect();
         for prefix in &stale {
             self.remove(prefix, filter);
         }
@@ -373,7 +373,12 @@ impl AdjRibIn {
 
     /// How many are stale.
     pub(crate) fn stale(&self) -> usize {
-        self.routes.values().filter(|entry| entry.stale).count()
+        self.stale_prefixes().count()
+    }
+
+    /// Those that are stale.
+    pub(crate) fn stale_prefixes(&self) -> impl Iterator<Item = IpNet> {
+        self.routes.iter().filter(|(_, entry)| entry.stale).map(|(prefix, _)| *prefix)
     }
 
     /// Forgets everything. Whether there was anything.

@@ -455,6 +455,7 @@ fn received(prefix: &str) -> Vec<causeway_model::observed::ReceivedRoute> {
         med: None,
         communities: Vec::new(),
         decision: RouteDecision::Installed,
+        stale: false,
     };
     vec![route]
 }

@@ -3,6 +3,7 @@
 mod totals;
 mod transport;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
@@ -81,6 +82,8 @@ pub struct SessionUpdate {
     pub facts: SessionFacts,
     /// Everything received and the machine's verdict on it.
     pub received: Vec<(Arc<Route>, Verdict)>,
+    /// What of that is left of the previous session, and has not been announced again yet (graceful restart, RFC 4724).
+    pub stale: BTreeSet<IpNet>,
     /// What we announce.
     pub announced: Vec<IpNet>,
 }
@@ -513,12 +516,13 @@ impl SessionTask {
         self.published = Instant::now();
         self.facts.fault = self.fault();
         let received = self.session.received();
+        let stale = self.session.stale_prefixes();
         let announced: Vec<IpNet> = self.session.announced().copied().collect();
         self.facts.received = count(received.len());
         self.facts.accepted = self.session.accepted_count();
         self.facts.announced = count(announced.len());
         self.totals.tell(&mut self.facts);
-        let update = SessionUpdate { key: self.key, facts: self.facts.clone(), received, announced };
+        let update = SessionUpdate { key: self.key, facts: self.facts.clone(), received, stale, announced };
         self.snapshot = self.published.elapsed();
         // Never waits: the gateway may be waiting for this task at this moment.
         if let Err(mpsc::error::TrySendError::Full(_)) = self.updates.try_send(update) {

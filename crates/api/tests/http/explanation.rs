@@ -44,6 +44,7 @@ fn busy(connection: &ConnectionDesired) -> ConnectionFacts {
             } else {
                 RouteDecision::Installed
             },
+            stale: false,
         }
     });
     ConnectionFacts {

@@ -1,5 +1,6 @@
 //! What the caller reads of a session.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -86,6 +87,12 @@ impl Session {
     #[must_use]
     pub fn stale_count(&self) -> u32 {
         self.stale.map_or(0, |_| count(self.adj_in.stale()))
+    }
+
+    /// As [`Self::stale_count`], by name.
+    #[must_use]
+    pub fn stale_prefixes(&self) -> BTreeSet<IpNet> {
+        self.stale.map(|_| self.adj_in.stale_prefixes().collect()).unwrap_or_default()
     }
 
     /// What the peer was told. Empty while down.

@@ -109,6 +109,7 @@ fn received(prefix: &str) -> ReceivedRoute {
         med: None,
         communities: Vec::new(),
         decision: RouteDecision::Installed,
+        stale: false,
     }
 }
 

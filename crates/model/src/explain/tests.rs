@@ -25,6 +25,7 @@ fn received(prefix: &str, decision: RouteDecision) -> ReceivedRoute {
         med: None,
         communities: Vec::new(),
         decision,
+        stale: false,
     }
 }
 

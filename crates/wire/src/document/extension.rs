@@ -309,6 +309,8 @@ pub struct ReceivedRouteDocument {
     prefix: IpNet,
     /// The policy of its family.
     routing_policy_id: Option<RoutingPolicyId>,
+    /// Kept while the device restarts gracefully; it has not announced it again yet.
+    stale: bool,
 }
 }
 
@@ -343,6 +345,7 @@ impl ReceivedRouteDocument {
             next_hop: route.next_hop,
             prefix: route.prefix,
             routing_policy_id: policy.map(|(id, _)| id),
+            stale: route.stale,
         }
     }
 }
@@ -539,11 +542,12 @@ mod tests {
             med: None,
             communities: Vec::new(),
             decision: RouteDecision::Filtered { by: "not_in_prefix_filter_in".to_owned() },
+            stale: true,
         };
         let json = serde_json::to_string(&ReceivedRouteDocument::new(route, None)).expect("JSON");
         assert_eq!(
             json,
-            r#"{"as_path":[65000],"communities":[],"decision":"filtered","detail":"not_in_prefix_filter_in","filter_entry":null,"med":null,"next_hop":"169.254.0.2","prefix":"10.9.0.0/24","routing_policy_id":null}"#
+            r#"{"as_path":[65000],"communities":[],"decision":"filtered","detail":"not_in_prefix_filter_in","filter_entry":null,"med":null,"next_hop":"169.254.0.2","prefix":"10.9.0.0/24","routing_policy_id":null,"stale":true}"#
         );
     }
 }
