@@ -142,7 +142,7 @@ impl Controller {
         let mut reader = self.read().await?;
         let vpc = find_vpc(&mut reader, caller, Read, id).await?;
         let config = reader.vpc_config(id).await?;
-        let (observed, applied, fault) = owed(&mut reader, id, &config, self.now()).await?;
+        let Owed { observed, applied, fault, .. } = owed(&mut reader, id, &config, self.now()).await?;
         let counters = (applied == config.revision).then(|| sum(&observed));
         let (ipv4, ipv6) = match counters {
             Some(sums) => (Some((sums.ipv4, sums.ipv4_default)), Some((sums.ipv6, sums.ipv6_default))),
@@ -160,19 +160,25 @@ impl Controller {
     }
 }
 
-/// What nodes say of a VPC's router, the revision that is in force on all of them, and why that is not the newest.
-pub(crate) async fn owed(
-    reader: &mut Reader,
-    id: VpcId,
-    config: &VpcConfig,
-    now: Timestamp,
-) -> Result<(Vec<VpcObserved>, u64, Option<Fault>)> {
+/// What nodes say of a VPC's router.
+pub(crate) struct Owed {
+    /// Each of them.
+    pub(crate) observed: Vec<VpcObserved>,
+    /// Whether every node that carries gateways of the VPC says something.
+    pub(crate) complete: bool,
+    /// The revision that is in force on all of them.
+    pub(crate) applied: u64,
+    /// Why that is not the newest, or what of the newest is not in force.
+    pub(crate) fault: Option<Fault>,
+}
+
+pub(crate) async fn owed(reader: &mut Reader, id: VpcId, config: &VpcConfig, now: Timestamp) -> Result<Owed> {
     let (observed, complete) = reader.vpc_observed(id).await?;
     let has_nodes = !reader.nodes().await?.is_empty();
     let oldest = observed.iter().map(|observed| observed.applied_revision).min();
     let applied = oldest.filter(|_| complete).unwrap_or(0);
     let fault = fault(config, applied, &observed, has_nodes, now);
-    Ok((observed, applied, fault))
+    Ok(Owed { observed, complete, applied, fault })
 }
 
 /// Why the newest revision is not in force as a whole.

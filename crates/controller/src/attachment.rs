@@ -1,16 +1,28 @@
 //! Bridges and interfaces of the operator's that Private Networks are mapped to.
 
 use causeway_model::command::{ListQuery, Page};
+use causeway_model::reason::Reason;
 use causeway_model::resource::Caller;
-use causeway_model::{Error, PrivateNetworkId};
-use causeway_store::Attachment;
+use causeway_model::status::owed_fault;
+use causeway_model::{Error, PrivateNetworkId, ReasonCode, Timestamp};
+use causeway_store::{Attachment, Reader};
 use serde_json::json;
 
 use crate::access::Intent::Write;
 use crate::access::{operator, paging};
+use crate::acl::{Owed, owed};
 use crate::audit::{changed, gone};
 use crate::network::find_network;
 use crate::{Controller, Result};
+
+/// A mapping, and why the Private Network is not where it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttachmentView {
+    /// The mapping.
+    pub attachment: Attachment,
+    /// What the node that runs the VPC's router says or owes; nothing while there is no such node.
+    pub reason: Option<Reason>,
+}
 
 const ATTACHMENT: &str = "private_network_attachment";
 
@@ -38,17 +50,21 @@ impl Controller {
     ///
     /// # Errors
     /// [`Error::PermissionsDenied`].
-    pub async fn list_attachments(&self, caller: &Caller, list: &ListQuery) -> Result<Page<Attachment>> {
+    pub async fn list_attachments(&self, caller: &Caller, list: &ListQuery) -> Result<Page<AttachmentView>> {
         operator(caller, "read", ATTACHMENT)?;
         paging(list)?;
-        let mut all = self.read().await?.attachments().await?;
+        let mut reader = self.read().await?;
+        let mut all = reader.attachments().await?;
         if list.descending {
             all.reverse();
         }
         let total = all.len() as u64;
         let skipped = u64::from(list.page - 1) * u64::from(list.page_size);
         let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
-        let items = all.into_iter().skip(skipped).take(list.page_size as usize).collect();
+        let mut items = Vec::new();
+        for attachment in all.into_iter().skip(skipped).take(list.page_size as usize) {
+            items.push(view(&mut reader, attachment, self.now()).await?);
+        }
         Ok(Page { items, total })
     }
 
@@ -56,7 +72,12 @@ impl Controller {
     ///
     /// # Errors
     /// [`Error::PermissionsDenied`], [`Error::NotFound`], [`Error::InvalidArguments`], [`Error::AlreadyExists`].
-    pub async fn set_attachment(&self, caller: &Caller, id: PrivateNetworkId, interface: String) -> Result<Attachment> {
+    pub async fn set_attachment(
+        &self,
+        caller: &Caller,
+        id: PrivateNetworkId,
+        interface: String,
+    ) -> Result<AttachmentView> {
         operator(caller, "write", ATTACHMENT)?;
         check_interface(&interface)?;
         let mut unit = self.unit(caller, self.region()).await?;
@@ -80,9 +101,10 @@ impl Controller {
         }
         let old = json!({"interface": before.as_ref().map(|before| &before.interface)});
         let details = changed(&old, &json!({"interface": interface}));
-        unit.finish("set_attachment", "private_network", id, &details).await?;
         let created_at = before.map_or(now, |before| before.created_at);
-        Ok(Attachment { network: id, interface, created_at, updated_at: now })
+        let shown = view(&mut unit, Attachment { network: id, interface, created_at, updated_at: now }, now).await?;
+        unit.finish("set_attachment", "private_network", id, &details).await?;
+        Ok(shown)
     }
 
     /// Lets the node make the Private Network's bridge itself again.
@@ -100,6 +122,22 @@ impl Controller {
         unit.bump_vpc_config(network.vpc_id).await?;
         unit.finish("delete_attachment", "private_network", id, &gone(&json!({"interface": old.interface}))).await
     }
+}
+
+/// The mapping with what the nodes say of it. That something else of the VPC is refused does not concern it.
+async fn view(reader: &mut Reader, attachment: Attachment, now: Timestamp) -> Result<AttachmentView> {
+    let Some(network) = reader.private_network(attachment.network).await? else {
+        return Ok(AttachmentView { attachment, reason: None });
+    };
+    let config = reader.vpc_config(network.vpc_id).await?;
+    let Owed { observed, complete, fault, .. } = owed(reader, network.vpc_id, &config, now).await?;
+    let mut refusals = observed.iter().filter_map(|observed| observed.networks.get(&attachment.network));
+    let fault = match refusals.find(|refusal| refusal.revision == config.revision) {
+        Some(refusal) => Some(owed_fault(0.0, Some(refusal))),
+        None if observed.is_empty() && complete => None,
+        None => fault.filter(|fault| fault.code != ReasonCode::ConfigRefused),
+    };
+    Ok(AttachmentView { attachment, reason: fault.map(|fault| fault.explain(config.pending_since)) })
 }
 
 #[cfg(test)]

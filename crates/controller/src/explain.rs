@@ -74,7 +74,7 @@ impl Controller {
         let networks = networks.into_iter().filter(|(of, _, _)| *of == vpc).map(|(_, id, subnets)| (id, subnets));
         let config = reader.vpc_config(vpc).await?;
         let (revision, now) = (config.revision, self.now());
-        let (_, applied, fault) = acl::owed(reader, vpc, &config, now).await?;
+        let acl::Owed { applied, fault, .. } = acl::owed(reader, vpc, &config, now).await?;
         let mut picture = Picture {
             networks: networks.collect(),
             custom_routes: reader.custom_routes(self.region()).await?.remove(&vpc).unwrap_or_default(),

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{ConnectionId, VpcId, VpnGatewayId};
+use crate::id::{ConnectionId, PrivateNetworkId, VpcId, VpnGatewayId};
 use crate::net::Family;
 use crate::reason::Fault;
 use crate::time::Timestamp;
@@ -30,10 +30,13 @@ pub struct NodeReport {
 pub struct VpcFacts {
     /// The VPC.
     pub id: VpcId,
-    /// Its [`crate::desired::VpcDesired::revision`] in force.
+    /// Its [`crate::desired::VpcDesired::revision`] in force, but for Private Networks and custom routes that are refused alone.
     pub applied: u64,
-    /// Why a newer revision is not in force.
+    /// What of the newest revision is not in force, and why: the first of it.
     pub refused: Option<Refusal>,
+    /// The Private Networks that are not in place, and why.
+    #[serde(default)]
+    pub networks: BTreeMap<PrivateNetworkId, Refusal>,
     /// What the lists in force counted.
     pub acl: AclCounters,
 }
@@ -235,6 +238,9 @@ pub struct ReceivedRoute {
     pub communities: Vec<String>,
     /// What became of it.
     pub decision: RouteDecision,
+    /// Left of a session that broke off: kept while the device restarts gracefully, until it announces it again (RFC 4724).
+    #[serde(default)]
+    pub stale: bool,
 }
 
 /// What became of a received prefix (system.md §2.5).
@@ -256,7 +262,8 @@ pub enum RouteDecision {
     },
     /// Admitted, but withheld.
     Withheld {
-        /// `overlaps_local` with the subnet that it overlaps.
+        /// `overlaps_local` with the subnet that it overlaps, or `not_in_kernel` with the place where it is not and why: somebody else's
+        /// route stands there, or the kernel did not take it.
         because: String,
     },
 }

@@ -382,7 +382,7 @@ impl Node {
         let mut concerning = router.filter(|(concern, _)| match concern {
             Concern::Router => true,
             Concern::Network(network) => *network == desired.network,
-            Concern::Rules => false,
+            Concern::Lists | Concern::Custom => false,
         });
         concerning.next().map(|(_, error)| error)
     }

@@ -83,6 +83,9 @@ impl<Id: Copy + Ord> Wish<Id> {
     }
 }
 
+/// Routes that are not in the kernel although they were wished for, and why: somebody else's stands there, or the kernel did not take them.
+pub(crate) type Untaken = BTreeMap<IpNet, String>;
+
 /// A table that can be changed: the kernel's.
 pub(crate) trait Table: Send + 'static {
     /// See [`RouteTable::forget`].
@@ -122,6 +125,9 @@ struct Progress {
     all: u64,
     /// What of that one is not in place, with the reason.
     trouble: Arc<Vec<(IpNet, String)>>,
+    /// Places in which neither that one's own route nor a learned one is. Unlike the trouble it is kept while a newer wish is on its way, so
+    /// that what is tried again in vain is not taken to be in place in between.
+    untaken: Arc<Untaken>,
     /// Why nothing could be done.
     error: Option<Arc<str>>,
 }
@@ -193,6 +199,11 @@ impl<Id: Copy + Ord + Send + Sync + Debug + 'static> Installer<Id> {
         Arc::clone(&self.progress.borrow().trouble)
     }
 
+    /// Where neither an own nor a learned route is in place, as of the newest wish that was dealt with as a whole.
+    pub(crate) fn untaken(&self) -> Arc<Untaken> {
+        Arc::clone(&self.progress.borrow().untaken)
+    }
+
     /// Why nothing can be done at present.
     pub(crate) fn error(&self) -> Option<Arc<str>> {
         self.progress.borrow().error.clone()
@@ -223,18 +234,19 @@ impl<Id: Copy + Ord + Send + Sync, T: Table> Task<Id, T> {
         loop {
             let newest = self.wishes.borrow_and_update().clone();
             match self.fulfil(&newest).await {
-                Ok(Some(trouble)) => {
+                Ok(Some((trouble, untaken))) => {
                     if !trouble.is_empty() {
                         tracing::warn!(item = self.item, routes = %join(&trouble), "routes are not all in place");
                     }
-                    self.publish(newest.number, trouble, None);
+                    self.publish(newest.number, trouble, Arc::new(untaken), None);
                 }
                 // A newer one is there.
                 Ok(None) => {}
                 Err(error) => {
                     tracing::warn!(item = self.item, %error, "routes cannot be changed");
                     self.table.forget();
-                    self.publish(newest.number, Vec::new(), Some(error.to_string().into()));
+                    let untaken = Arc::clone(&self.progress.borrow().untaken);
+                    self.publish(newest.number, Vec::new(), untaken, Some(error.to_string().into()));
                 }
             }
             if self.wishes.changed().await.is_err() {
@@ -243,13 +255,13 @@ impl<Id: Copy + Ord + Send + Sync, T: Table> Task<Id, T> {
         }
     }
 
-    fn publish(&self, number: u64, trouble: Vec<(IpNet, String)>, error: Option<Arc<str>>) {
-        self.progress.send_replace(Progress { own: number, all: number, trouble: Arc::new(trouble), error });
+    fn publish(&self, number: u64, trouble: Vec<(IpNet, String)>, untaken: Arc<Untaken>, error: Option<Arc<str>>) {
+        self.progress.send_replace(Progress { own: number, all: number, trouble: Arc::new(trouble), untaken, error });
         self.news.notify_one();
     }
 
-    /// Goes towards a wish; what is not in place in the end, or `None` if a newer wish came.
-    async fn fulfil(&mut self, newest: &Numbered<Id>) -> Result<Option<Vec<(IpNet, String)>>, Error> {
+    /// Goes towards a wish; what is not in place in the end, and where nothing of ours is, or `None` if a newer wish came.
+    async fn fulfil(&mut self, newest: &Numbered<Id>) -> Result<Option<(Vec<(IpNet, String)>, Untaken)>, Error> {
         let mut read = newest.fresh > self.looked;
         self.looked = newest.fresh.max(self.looked);
         let mut routes = newest.wish.routes();
@@ -302,11 +314,11 @@ impl<Id: Copy + Ord + Send + Sync, T: Table> Task<Id, T> {
                 }
             }
             if last || (is_final(&applied) && !again) {
-                return Ok(Some(trouble(&applied, &refused)));
+                return Ok(Some((trouble(&applied, &refused), missing(&applied).collect())));
             }
             read = true;
         }
-        Ok(Some(Vec::new()))
+        Ok(Some((Vec::new(), Untaken::new())))
     }
 
     /// What changes of the own routes, and the rest, each with deletions last.
@@ -325,7 +337,8 @@ impl<Id: Copy + Ord + Send + Sync, T: Table> Task<Id, T> {
                 return false;
             }
             // What went wrong before was about another wish.
-            *progress = Progress { own: number, all: progress.all, trouble: Arc::new(trouble), error: None };
+            let untaken = Arc::clone(&progress.untaken);
+            *progress = Progress { own: number, all: progress.all, trouble: Arc::new(trouble), untaken, error: None };
             true
         });
         if news {
@@ -336,10 +349,15 @@ impl<Id: Copy + Ord + Send + Sync, T: Table> Task<Id, T> {
 
 /// What is not in place, and why. `refused`: own routes in whose places others were tried.
 fn trouble(applied: &Applied, refused: &BTreeMap<IpNet, String>) -> Vec<(IpNet, String)> {
+    let others = missing(applied).filter(|(prefix, _)| !refused.contains_key(prefix));
+    refused.iter().map(|(prefix, why)| (*prefix, why.clone())).chain(others).collect()
+}
+
+/// What the kernel was asked for in vain, and why.
+fn missing(applied: &Applied) -> impl Iterator<Item = (IpNet, String)> {
     let foreign = applied.foreign.iter();
     let foreign = foreign.map(|prefix| (*prefix, "somebody else's route is in its place".to_owned()));
-    let others = applied.failed.iter().cloned().chain(foreign).filter(|(prefix, _)| !refused.contains_key(prefix));
-    refused.iter().map(|(prefix, why)| (*prefix, why.clone())).chain(others).collect()
+    applied.failed.iter().cloned().chain(foreign)
 }
 
 /// Routes that are not in place, for people: the first few of them.

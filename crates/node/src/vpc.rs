@@ -27,7 +27,7 @@ use tokio::sync::Notify;
 
 use crate::error::SetupError;
 use crate::host::{Bridge, Host, announce, host_net};
-use crate::table::{Installer, Learnt, Wish};
+use crate::table::{Installer, Learnt, Untaken, Wish};
 use custom::{Attached, Custom};
 
 /// The router's end of a gateway's pair.
@@ -63,8 +63,10 @@ pub(crate) enum Concern {
     Router,
     /// One Private Network and the gateways on it.
     Network(PrivateNetworkId),
-    /// The VPC's custom routes and access lists: what was in force before still is.
-    Rules,
+    /// The VPC's access lists: those that were in force before still are.
+    Lists,
+    /// One of the VPC's custom routes. All the rest is in force.
+    Custom,
 }
 
 /// What could not be set up.
@@ -87,7 +89,9 @@ pub(crate) struct VpcRouter {
     gateways: BTreeMap<VpnGatewayId, GatewayLink>,
     custom: BTreeMap<IpNet, Custom>,
     /// Those of them that the kernel does not take.
-    untaken: BTreeSet<IpNet>,
+    refused: BTreeSet<IpNet>,
+    /// Where the table does not hold what it was to hold.
+    untaken: Arc<Untaken>,
     learned: Arc<Learnt<VpnGatewayId>>,
     table: Installer<VpnGatewayId>,
     /// Whether addresses changed, which takes routes along.
@@ -99,7 +103,7 @@ pub(crate) struct VpcRouter {
     acl: AclTable,
     /// The revision that is in force once its routes are; `None` while something else of it is not in place.
     applying: Option<u64>,
-    /// The revision of custom routes and access lists in force; 0 until one is.
+    /// The revision in force, but for Private Networks and custom routes that are refused alone; 0 until one is.
     applied: u64,
 }
 
@@ -143,7 +147,8 @@ impl VpcRouter {
                 networks: BTreeMap::new(),
                 gateways: BTreeMap::new(),
                 custom: BTreeMap::new(),
-                untaken: BTreeSet::new(),
+                refused: BTreeSet::new(),
+                untaken: Arc::default(),
                 learned: Arc::default(),
                 table: Installer::start(item, RouteTable::new(netlink.clone(), ROUTE_PROTOCOL, MAIN_TABLE), news),
                 netlink,
@@ -169,7 +174,7 @@ impl VpcRouter {
         let acl =
             AclFilter { ipv4: desired.acl_ipv4.clone(), ipv6: desired.acl_ipv6.clone(), vpc_subnets: local.clone() };
         if let Err(error) = in_time(&format!("access lists of VPC {}", self.id), self.acl.apply(&acl)).await {
-            troubles.push((Concern::Rules, error));
+            troubles.push((Concern::Lists, error));
         }
         let gone: Vec<PrivateNetworkId> = self
             .networks
@@ -207,9 +212,9 @@ impl VpcRouter {
             (*id, attached)
         });
         let (custom, refused) = custom::resolve(&desired.custom_routes, &attached.collect(), &local);
-        troubles.extend(refused.into_iter().map(|error| (Concern::Rules, error)));
+        troubles.extend(refused.into_iter().map(|error| (Concern::Custom, error)));
         self.custom = custom;
-        let hindered = troubles.iter().any(|(concern, _)| matches!(concern, Concern::Router | Concern::Rules));
+        let hindered = troubles.iter().any(|(concern, _)| matches!(concern, Concern::Router | Concern::Lists));
         self.applying = (!hindered).then_some(desired.revision);
         let fresh = std::mem::take(&mut self.disturbed) || self.table.has_failed();
         self.wish_routes(fresh);
@@ -219,19 +224,22 @@ impl VpcRouter {
 
     /// Looks at how far the routes are, after news and after a change. Whether there is something to report.
     pub(crate) fn settle(&mut self) -> bool {
+        let untaken = self.table.untaken();
+        let moved = *untaken != *self.untaken;
+        self.untaken = untaken;
         if !self.table.own_is_done() {
-            return false;
+            return moved;
         }
         let (troubles, applied) = (self.route_troubles(), self.applied);
         let trouble = self.table.trouble();
-        let untaken = trouble.iter().map(|(prefix, _)| *prefix).filter(|prefix| self.custom.contains_key(prefix));
-        self.untaken = untaken.collect();
-        if troubles.is_empty()
+        let refused = trouble.iter().map(|(prefix, _)| *prefix).filter(|prefix| self.custom.contains_key(prefix));
+        self.refused = refused.collect();
+        if troubles.iter().all(|(concern, _)| *concern != Concern::Router)
             && let Some(revision) = self.applying
         {
             self.applied = revision;
         }
-        let changed = self.applied != applied || self.unrouted != troubles;
+        let changed = moved || self.applied != applied || self.unrouted != troubles;
         self.unrouted = troubles;
         changed
     }
@@ -374,11 +382,16 @@ impl VpcRouter {
 
     /// The custom routes in force. What the kernel does not take stands in no learned route's way.
     pub(crate) fn custom_routes(&self) -> BTreeMap<IpNet, RouteId> {
-        let taken = self.custom.iter().filter(|(destination, _)| !self.untaken.contains(*destination));
+        let taken = self.custom.iter().filter(|(destination, _)| !self.refused.contains(*destination));
         taken.map(|(destination, custom)| (*destination, custom.id)).collect()
     }
 
-    /// The revision of custom routes and access lists in force; 0 until one is.
+    /// Where the table does not hold what it was to hold, as it was looked at last.
+    pub(crate) fn untaken(&self) -> Arc<Untaken> {
+        Arc::clone(&self.untaken)
+    }
+
+    /// The revision in force, but for Private Networks and custom routes that are refused alone; 0 until one is.
     pub(crate) const fn applied(&self) -> u64 {
         self.applied
     }
@@ -466,7 +479,7 @@ impl VpcRouter {
                 troubles.push((Concern::Router, SetupError { item: item.clone(), error }));
             } else if let Some(custom) = self.custom.get(prefix) {
                 let item = format!("custom route {}", custom.id);
-                troubles.push((Concern::Rules, SetupError { item, error: why.clone() }));
+                troubles.push((Concern::Custom, SetupError { item, error: why.clone() }));
             }
         }
         troubles

@@ -46,8 +46,7 @@ macro_rules! gateway {
             "SELECT vpn_gateway.*, ",
             $connections,
             " AS connection_ids, observed.applied_revision, observed.refusal, observed.ever_acknowledged, observed.observed_at, \
-             CASE WHEN vpn_gateway.node_id IS NOT NULL AND (vpc.config_revision > coalesce(router.applied_revision, 0) \
-             OR router.refusal IS NOT NULL AND json_extract(router.refusal, '$.revision') = vpc.config_revision) THEN vpc.config_revision END AS owed_revision, vpc.pending_since AS owed_since, router.refusal AS owed_refusal FROM vpn_gateway \
+             CASE WHEN vpn_gateway.node_id IS NOT NULL AND vpc.config_revision > coalesce(router.applied_revision, 0) THEN vpc.config_revision END AS owed_revision, vpc.pending_since AS owed_since, router.refusal AS owed_refusal FROM vpn_gateway \
              JOIN private_network AS network ON network.id = vpn_gateway.private_network_id JOIN vpc ON vpc.id = network.vpc_id \
              LEFT JOIN vpc_observed AS router ON router.vpc_id = vpc.id AND router.node_id = vpn_gateway.node_id \
              LEFT JOIN gateway_observed AS observed ON observed.gateway_id = vpn_gateway.id"

@@ -33,8 +33,10 @@ pub struct VpcObserved {
     pub node: NodeId,
     /// Revision in force.
     pub applied_revision: u64,
-    /// Why a newer one is not.
+    /// What of the newest is not in force, and why.
     pub refusal: Option<Refusal>,
+    /// The Private Networks that are not in place, and why.
+    pub networks: BTreeMap<PrivateNetworkId, Refusal>,
     /// Counters of the lists in force.
     pub acl: AclCounters,
     /// When this was first said.
@@ -133,6 +135,7 @@ impl Reader {
                 node: row.id("node_id")?,
                 applied_revision: row.number("applied_revision")?,
                 refusal: row.opt_json("refusal")?,
+                networks: row.json("networks")?,
                 acl: row.json("acl")?,
                 observed_at: row.time("observed_at")?,
             })
@@ -229,7 +232,7 @@ impl Writer {
         for row in &rows {
             let id: VpcId = row.id("vpc_id")?;
             let (applied, refused) = (row.number("applied_revision")?, row.opt_json("refusal")?);
-            known.insert(id, VpcFacts { id, applied, refused, acl: row.json("acl")? });
+            known.insert(id, VpcFacts { id, applied, refused, networks: row.json("networks")?, acl: row.json("acl")? });
         }
         let mut settled = true;
         for said in facts {
@@ -240,9 +243,9 @@ impl Writer {
             settled &= before.is_some_and(|before| before.applied == said.applied);
             // A report may still name a VPC that was deleted.
             sqlx::query(
-                "INSERT INTO vpc_observed (vpc_id, node_id, applied_revision, refusal, acl, observed_at) \
-                 SELECT id, ?2, ?3, ?4, ?5, ?6 FROM vpc WHERE id = ?1 ON CONFLICT (vpc_id, node_id) DO UPDATE SET \
-                 applied_revision = ?3, refusal = ?4, acl = ?5, observed_at = ?6",
+                "INSERT INTO vpc_observed (vpc_id, node_id, applied_revision, refusal, acl, observed_at, networks) \
+                 SELECT id, ?2, ?3, ?4, ?5, ?6, ?7 FROM vpc WHERE id = ?1 ON CONFLICT (vpc_id, node_id) DO UPDATE SET \
+                 applied_revision = ?3, refusal = ?4, acl = ?5, observed_at = ?6, networks = ?7",
             )
             .bind(blob(said.id.0))
             .bind(blob(node.0))
@@ -250,6 +253,7 @@ impl Writer {
             .bind(said.refused.as_ref().map(to_json))
             .bind(to_json(&said.acl))
             .bind(now.0)
+            .bind(to_json(&said.networks))
             .execute(self.connection())
             .await?;
         }

@@ -1,6 +1,6 @@
 //! The extension API of VPCs (wire-ext.md §1), and the operator's mapping of Private Networks to bridges (§2).
 
-use causeway_controller::Attachment;
+use causeway_controller::AttachmentView;
 use causeway_model::command::Page;
 use causeway_model::{PrivateNetworkId, VpcId};
 use causeway_wire::document::routing::{AttachmentDocument, VpcOptionsDocument, VpcStateDocument};
@@ -8,7 +8,7 @@ use causeway_wire::query::Order;
 
 use super::list;
 use super::table::{Routes, get, many, nothing, one, put};
-use crate::answer::{Answer, Failure, explained, json, no_content};
+use crate::answer::{Answer, Failure, explained, json, name_support, no_content};
 use crate::call::Call;
 
 pub(crate) fn routes() -> Routes {
@@ -35,8 +35,10 @@ fn network_id(call: &Call) -> Result<PrivateNetworkId, Failure> {
     call.id("private_network_id", "private_network")
 }
 
-fn document(attachment: Attachment) -> AttachmentDocument {
-    AttachmentDocument::new(attachment.network, attachment.interface, attachment.created_at, attachment.updated_at)
+fn document(view: AttachmentView) -> AttachmentDocument {
+    let AttachmentView { attachment, reason } = view;
+    let (created_at, updated_at) = (attachment.created_at, attachment.updated_at);
+    AttachmentDocument::new(attachment.network, attachment.interface, reason, created_at, updated_at)
 }
 
 async fn vpc_state(call: Call) -> Answer {
@@ -60,13 +62,17 @@ async fn list_attachments(call: Call) -> Answer {
     let page = query.list(Order::CREATED);
     query.finish()?;
     let Page { items, total } = call.controller.list_attachments(&call.caller, &page).await?;
-    let items = items.into_iter().map(document).collect();
+    let mut items: Vec<AttachmentDocument> = items.into_iter().map(document).collect();
+    for item in &mut items {
+        name_support(&call.controller, item).await?;
+    }
     json(&list::<_, AttachmentDocument>("private_network_attachments", Page { items, total }))
 }
 
 async fn set_attachment(call: Call) -> Answer {
     let (id, interface) = (network_id(&call)?, call.body()?.attachment()?);
-    json(&document(call.controller.set_attachment(&call.caller, id, interface).await?))
+    let view = call.controller.set_attachment(&call.caller, id, interface).await?;
+    explained(&call.controller, document(view)).await
 }
 
 async fn delete_attachment(call: Call) -> Answer {

@@ -1,5 +1,6 @@
 //! A whole service in process: a real controller over a store in a temporary directory, and a node that acknowledges whatever it is told.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -236,5 +237,5 @@ fn vpc_facts(vpc: &VpcDesired) -> VpcFacts {
         ipv6: vec![one; vpc.acl_ipv6.rules.len()],
         ipv6_default: one,
     };
-    VpcFacts { id: vpc.id, applied: vpc.revision, refused: None, acl }
+    VpcFacts { id: vpc.id, applied: vpc.revision, refused: None, networks: BTreeMap::new(), acl }
 }

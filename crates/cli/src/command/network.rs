@@ -2,13 +2,13 @@
 
 use clap::{Args, Subcommand};
 use hyper::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::vpc::VPC;
 use super::{Filters, New, Object, Objects, Relabel, delete, get, label, list, optional_id};
 use crate::failure::Failure;
 use crate::output::{Column, inline};
-use crate::session::{Api, Kind, Session, set, text};
+use crate::session::{Api, Kind, Session, reason, set, text};
 use crate::text::printable;
 
 pub(crate) const NETWORK: Kind =
@@ -23,9 +23,18 @@ const COLUMNS: &[Column] = &[
     Column { title: "VPC", cell: |network| text(network, "/vpc_id") },
 ];
 
+/// Why a Private Network is not where it is mapped to: what the node said of it, if it said something.
+fn why(attachment: &Value) -> String {
+    match (text(attachment, "/reason/code"), text(attachment, "/reason/evidence/error")) {
+        (_, error) if error.is_empty() => attachment.get("reason").map(reason).unwrap_or_default(),
+        (code, error) => format!("{code}: {error}"),
+    }
+}
+
 const ATTACHMENT_COLUMNS: &[Column] = &[
     Column { title: "PRIVATE NETWORK", cell: |attachment| text(attachment, "/private_network_id") },
     Column { title: "INTERFACE", cell: |attachment| text(attachment, "/interface") },
+    Column { title: "REASON", cell: |attachment| why(attachment) },
     Column { title: "UPDATED", cell: |attachment| text(attachment, "/updated_at") },
 ];
 

@@ -178,6 +178,21 @@ async fn a_private_network_is_mapped_and_a_vpc_tells_its_state() {
     assert_eq!(server.seen().pop().map(|seen| seen.body), Some(json!({"interface": "br0"})));
     let outcome = run(&server, &format!("private-network detach {ID}")).await;
     assert_eq!((outcome.code, outcome.out), (0, format!("lan ({ID}) is on the node's own bridge again\n")));
+    let mapped = |interface: &str, reason: Value| json!({"interface": interface, "private_network_id": "n", "reason": reason, "updated_at": "today"});
+    let refused = json!({
+        "code": "config_refused", "evidence": {"error": "it is not there", "item": "bridge or interface br1"}, "message": "refused",
+    });
+    let pending = json!({"code": "config_pending", "evidence": {}, "message": "on its way"});
+    let all = [mapped("br0", Value::Null), mapped("br1", refused), mapped("br2", pending)];
+    let list = json!({"private_network_attachments": all, "total_count": 3});
+    server.on(&format!("GET {O}/private-network-attachments"), 200, list.to_string());
+    let shown = run(&server, "private-network attachments").await.out;
+    let rows: Vec<Vec<&str>> = shown.lines().map(|line| line.split("  ").map(str::trim).collect()).collect();
+    let reasons: Vec<&str> = rows
+        .iter()
+        .map(|row| row.iter().copied().filter(|cell| cell.contains("config_")).next().unwrap_or(""))
+        .collect();
+    assert_eq!(reasons, ["", "", "config_refused: it is not there", "config_pending: on its way"], "{shown}");
 
     server.on(&format!("GET {V}/vpcs/{ID}"), 200, json!({"id": ID, "name": "v"}).to_string());
     let state = json!({

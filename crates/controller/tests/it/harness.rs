@@ -1,5 +1,6 @@
 //! A controller over a temporary store, with a clock that the test moves and a node that the test plays.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -392,7 +393,13 @@ pub(crate) fn acknowledgement(desired: &NodeDesired, up: Option<(bool, bool)>) -
         vpcs: desired
             .vpcs
             .iter()
-            .map(|vpc| VpcFacts { id: vpc.id, applied: vpc.revision, refused: None, acl: AclCounters::default() })
+            .map(|vpc| VpcFacts {
+                id: vpc.id,
+                applied: vpc.revision,
+                refused: None,
+                networks: BTreeMap::new(),
+                acl: AclCounters::default(),
+            })
             .collect(),
     }
 }

@@ -276,6 +276,7 @@ async fn lists_have_every_kind_of_route_in_order_and_filtered() {
         med: None,
         communities: Vec::new(),
         decision,
+        stale: false,
     };
     let desired = node.wait_for(|desired| desired.vpcs.iter().any(|vpc| vpc.custom_routes.len() == 2)).await;
     let mut report = acknowledgement(&desired, Some((true, true)));
@@ -366,6 +367,7 @@ async fn two_connections_of_a_gateway_share_a_learned_route() {
             med: None,
             communities: Vec::new(),
             decision: RouteDecision::Installed,
+            stale: false,
         }];
     }
     node.report(report).await;
@@ -434,19 +436,26 @@ async fn lists_are_owed_by_the_node_until_it_says_so() {
     assert_eq!((state.acl_ipv4.rules, state.acl_ipv4.default), (Some(vec![counter]), Some(counter)));
     assert_eq!(state.acl_ipv6.rules, Some(Vec::new()));
 
-    // What is refused alone does not keep the rest from being in force, and is told all the same.
+    // What is refused alone does not keep the rest from being in force: it is told of the VPC, with what its lists counted, and is nothing that
+    // the connections have.
     let of_vpc = report.vpcs.iter_mut().find(|facts| facts.id == vpc).expect("the VPC");
-    let (item, error) = ("bridge or interface lan9".to_owned(), "there is none".to_owned());
+    let (item, error) = ("custom route 1".to_owned(), "somebody else's route is in its place".to_owned());
     of_vpc.refused = Some(Refusal { revision: 1, item, error });
     node.report(report.clone()).await;
-    until(controller, async || reason().await == Some(ReasonCode::ConfigRefused)).await;
-    let state = controller.vpc_state(operator, REGION, vpc).await.expect("there");
-    assert_eq!(state.applied_revision, 1);
-    assert_eq!(state.reason.expect("a reason").evidence["item"], "bridge or interface lan9");
+    let of_vpc = async || controller.vpc_state(operator, REGION, vpc).await.expect("there");
+    until(controller, async || of_vpc().await.reason.is_some()).await;
+    let state = of_vpc().await;
+    assert_eq!((state.applied_revision, state.acl_ipv4.rules), (1, Some(vec![counter])));
+    let refused = state.reason.expect("a reason");
+    assert_eq!((refused.code, refused.evidence["item"].as_str()), (ReasonCode::ConfigRefused, "custom route 1"));
+    let alone = vec![(ReasonCode::ConfigRefused, router.clone(), "1".to_owned(), "1".to_owned())];
+    assert_eq!(world.caveats(vpc).await, alone, "explanations have it");
+    assert_eq!(reason().await, None);
     let of_vpc = report.vpcs.iter_mut().find(|facts| facts.id == vpc).expect("the VPC");
     of_vpc.refused = None;
     node.report(report.clone()).await;
-    until(controller, async || reason().await.is_none()).await;
+    until(controller, async || controller.vpc_state(operator, REGION, vpc).await.expect("there").reason.is_none())
+        .await;
 
     // The same list again is no change.
     controller.set_vpc_acl(operator, REGION, vpc, Family::Ipv4, acl).await.expect("set");
@@ -455,6 +464,56 @@ async fn lists_are_owed_by_the_node_until_it_says_so() {
     report.vpcs.clear();
     node.report(report).await;
     until(controller, async || reason().await == Some(ReasonCode::ConfigPending)).await;
+}
+
+#[tokio::test]
+async fn an_attachment_says_why_it_is_not_there() {
+    let world = World::new().await;
+    let (mut node, gateway, _) = world.connected().await;
+    let network = gateway.gateway.private_network_id;
+    let (controller, operator) = (&world.controller, &world.operator);
+    let shown = async || {
+        let mut page = controller.list_attachments(operator, &list()).await.expect("a list");
+        page.items.pop().expect("the only one").reason
+    };
+    let code = async || shown().await.map(|reason| reason.code);
+    let set = controller.set_attachment(operator, network, "lan9".to_owned()).await.expect("set");
+    assert_eq!(set.reason.map(|reason| reason.code), Some(ReasonCode::ConfigPending));
+    assert_eq!(code().await, Some(ReasonCode::ConfigPending));
+    world.clock_forward(31);
+    assert_eq!(code().await, Some(ReasonCode::ConfigOverdue));
+
+    let desired = node.wait_for(|desired| desired.vpcs.iter().any(|vpc| vpc.revision == 1)).await;
+    let mut report = acknowledgement(&desired, Some((true, true)));
+    let refusal = |item: &str| {
+        let (item, error) = (item.to_owned(), "it is not there".to_owned());
+        Refusal { revision: 1, item, error }
+    };
+    // Something else of the VPC is refused first.
+    report.vpcs[0].refused = Some(refusal("access lists"));
+    report.vpcs[0].networks = [(network, refusal("bridge or interface lan9"))].into();
+    node.report(report.clone()).await;
+    until(controller, async || code().await == Some(ReasonCode::ConfigRefused)).await;
+    let evidence = shown().await.expect("a reason").evidence;
+    assert_eq!(
+        (evidence["item"].as_str(), evidence["error"].as_str()),
+        ("bridge or interface lan9", "it is not there")
+    );
+    // The bridge came; the rest is no matter of the attachment's.
+    report.vpcs[0].networks.clear();
+    node.report(report.clone()).await;
+    until(controller, async || code().await.is_none()).await;
+    // What was refused of an older configuration says nothing of the newest.
+    report.vpcs[0].networks = [(network, refusal("bridge or interface lan9"))].into();
+    node.report(report).await;
+    until(controller, async || code().await == Some(ReasonCode::ConfigRefused)).await;
+    let set = controller.set_attachment(operator, network, "lan8".to_owned()).await.expect("set");
+    assert_eq!(set.reason.map(|reason| reason.code), Some(ReasonCode::ConfigPending));
+
+    // Without a gateway in its VPC, no node has a use for it.
+    let alone = world.network(&world.tenant().await).await;
+    let set = controller.set_attachment(operator, alone.id, "lan7".to_owned()).await.expect("set");
+    assert_eq!(set.reason, None);
 }
 
 #[tokio::test]

@@ -182,6 +182,11 @@ impl Gateway {
 
     /// Looks at how far the routes are: with its own in place, the configuration is in force. After news, and after a change.
     pub(super) fn settle(&mut self) {
+        let untaken = self.table.untaken();
+        if *untaken != *self.untaken {
+            self.untaken = untaken;
+            self.touch();
+        }
         if !self.table.own_is_done() {
             return;
         }

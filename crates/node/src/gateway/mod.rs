@@ -32,14 +32,14 @@ use tokio_util::sync::CancellationToken;
 use crate::dispatch::{self, Word};
 use crate::error::SetupError;
 use crate::session::{Listener, SessionUpdate};
-use crate::table::{Installer, Learnt};
+use crate::table::{Installer, Learnt, Untaken};
 use connection::Connection;
 #[cfg(test)]
 pub(crate) use connection::session_policy;
 pub(crate) use connection::tun_name;
 #[cfg(test)]
 pub(crate) use kernel::own_routes;
-pub(crate) use report::GatewayReport;
+pub(crate) use report::{GatewayReport, withhold};
 
 /// Counters are looked at this often: for liveness, rekeying by packets and reports.
 const TICK: Duration = Duration::from_secs(1);
@@ -147,6 +147,8 @@ pub(crate) struct Gateway {
     routes: Arc<Learnt<ConnectionId>>,
     decisions: Arc<Decisions>,
     table: Installer<ConnectionId>,
+    /// Where the namespace's table does not hold what it was to hold.
+    untaken: Arc<Untaken>,
     /// Notified when routes came into place, or could not.
     table_news: Arc<Notify>,
     /// The packet filter in force; `None` until there is one.
@@ -213,6 +215,7 @@ impl Gateway {
             routes: wanted.routes,
             decisions: wanted.decisions,
             table,
+            untaken: Arc::default(),
             table_news,
             filter: None,
             listeners: BTreeMap::new(),

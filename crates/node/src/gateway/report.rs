@@ -16,6 +16,7 @@ use super::Gateway;
 use super::connection::Connection;
 use crate::routes::Learned;
 use crate::session::SessionUpdate;
+use crate::table::Untaken;
 
 /// What a gateway tells its node.
 #[derive(Clone, Debug)]
@@ -96,8 +97,12 @@ impl Gateway {
         let updates = || connection.sessions.values().filter_map(|session| session.update.as_ref());
         let live = || updates().filter(|_| carried);
         let received = live()
-            .flat_map(|update| &update.received)
-            .map(|(route, verdict)| received_route(id, route, verdict.decision(), &self.decisions))
+            .flat_map(|update| update.received.iter().map(move |received| (update, received)))
+            .map(|(update, (route, verdict))| {
+                let mut received = received_route(id, route, verdict.decision(), &self.decisions);
+                received.stale = update.stale.contains(&route.prefix);
+                withhold(received, &self.untaken, "the gateway")
+            })
             .collect();
         let session = |update: &SessionUpdate| {
             let facts = update.facts.clone();
@@ -143,6 +148,16 @@ impl Gateway {
         }
         all
     }
+}
+
+/// What was chosen for installation in `place`, and is not there, is not installed.
+pub(crate) fn withhold(mut route: ReceivedRoute, untaken: &Untaken, place: &str) -> ReceivedRoute {
+    if route.decision == RouteDecision::Installed
+        && let Some(why) = untaken.get(&route.prefix)
+    {
+        route.decision = RouteDecision::Withheld { because: format!("not_in_kernel of {place}: {why}") };
+    }
+    route
 }
 
 /// A received route with the last word on it: the session's verdict, unless the choice among all connections says more.

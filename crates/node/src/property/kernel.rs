@@ -79,6 +79,8 @@ struct Machine {
     directory: PathBuf,
     router: Option<VpcRouter>,
     desired: Option<VpcDesired>,
+    /// Whether some of that was.
+    refused: bool,
     gateways: [Option<Gateway>; 2],
     other: Room,
 }
@@ -87,7 +89,15 @@ impl Machine {
     async fn new() -> Self {
         let directory = std::env::temp_dir().join(format!("cwrp-{}", std::process::id()));
         let host = Host::open(&directory, "cwrp-none").await.expect("a host");
-        Self { host, directory, router: None, desired: None, gateways: [None, None], other: Room::new("cwrp-acl") }
+        Self {
+            host,
+            directory,
+            router: None,
+            desired: None,
+            refused: false,
+            gateways: [None, None],
+            other: Room::new("cwrp-acl"),
+        }
     }
 
     fn router(&mut self) -> &mut VpcRouter {
@@ -136,6 +146,7 @@ impl Stage for Machine {
         let troubles = self.router.as_mut().expect("a router").apply(host, desired).await;
         assert!(troubles.iter().all(|(_, error)| error.item.starts_with("custom route ")), "{troubles:?}");
         self.desired = Some(desired.clone());
+        self.refused = !troubles.is_empty();
     }
 
     fn custom(&self) -> BTreeMap<IpNet, RouteId> {
@@ -215,9 +226,9 @@ impl Stage for Machine {
         for gateway in self.gateways.iter().flatten() {
             assert!(!gateway.installer.has_failed(), "{:?}: {:?}", gateway.room.0.name(), gateway.installer.trouble());
         }
-        // What cannot be is refused, and holds back only the acknowledgement.
-        let revision = world.desired().revision;
-        assert_eq!(self.router().applied() == revision, world.is_possible());
+        // What cannot be is refused, and holds back nothing else.
+        assert_eq!(self.router().applied(), world.desired().revision);
+        assert_eq!(self.refused, !world.is_possible());
     }
 
     async fn look(&mut self, world: &World) -> (Shown, [Option<Shown>; 2]) {

@@ -317,14 +317,20 @@ async fn what_was_learned_takes_the_place_of_an_own_route_that_is_refused() {
     let refused = Wish { own: own(REFUSED), learned: Arc::clone(&learned), hops };
     for fresh in [false, true] {
         table.wish(refused.clone(), fresh);
+        while fresh && !table.installer.is_done() {
+            assert!(table.installer.untaken().keys().eq([&alone]), "still so while it is tried again");
+            tokio::task::yield_now().await;
+        }
         let (trouble, ways) = done(&table).await;
         assert_eq!(trouble, [shared, alone], "both are named");
         assert_eq!(ways, [(shared, "3".to_owned())]);
+        assert!(table.installer.untaken().keys().eq([&alone]), "where the learned one is, something of ours is");
         assert!(table.installer.has_failed() && table.installer.own_is_done());
     }
     table.wish(Wish { own: own(4), ..refused.clone() }, false);
     let four = "4".to_owned();
     assert_eq!(done(&table).await, (vec![], vec![(shared, four.clone()), (alone, four)]));
+    assert!(table.installer.untaken().is_empty());
     // And back: what is there does not go before the other one is.
     table.wish(refused, false);
     assert_eq!(done(&table).await.1.first(), Some(&(shared, "3".to_owned())));

@@ -8,8 +8,8 @@ use causeway_model::observed::{AclCounters, GatewayFacts, NodeReport, VpcFacts};
 
 use super::{COUNTER_DELAY, Entry, Node, REPORT_DELAY, REPORT_INTERVAL};
 use crate::counting::{Counted, Read, Reader, Source, Whose};
-use crate::gateway::tun_name;
-use crate::vpc::VpcRouter;
+use crate::gateway::{tun_name, withhold};
+use crate::vpc::{Concern, VpcRouter};
 
 impl Node {
     /// Everything that is counted in the kernel.
@@ -56,7 +56,13 @@ impl Node {
             let mut facts = GatewayFacts { id: *id, applied: 0, refused: entry.refused.clone() };
             if let Some(gateway) = &entry.report {
                 facts = GatewayFacts { applied: entry.acknowledged, ..gateway.gateway.clone() };
+                let untaken = self.routers.get(&entry.desired.vpc).map(VpcRouter::untaken).unwrap_or_default();
                 report.connections.extend(gateway.connections.iter().cloned().map(|mut connection| {
+                    if !untaken.is_empty() {
+                        let received = std::mem::take(&mut connection.received).into_iter();
+                        connection.received =
+                            received.map(|route| withhold(route, &untaken, "the VPC's router")).collect();
+                    }
                     let dropped = entry.drops.get(&tun_name(connection.id)).into_iter().flatten();
                     // One packet filter for all tunnels of a connection: it counts with the first.
                     if let Some(tunnel) = connection.tunnels.first_mut() {
@@ -74,14 +80,19 @@ impl Node {
         report
     }
 
-    /// The first trouble stands for all: what it names comes before what follows from it.
+    /// The first trouble stands for all: what it names comes before what follows from it. Private Networks have their own besides.
     fn vpc_facts(&self, vpc: &VpcDesired) -> VpcFacts {
         let router = self.routers.get(&vpc.id);
         let trouble = self.vpc_troubles(vpc.id).next();
+        let networks = self.vpc_troubles(vpc.id).filter_map(|(concern, error)| match concern {
+            Concern::Network(id) => Some((*id, error.refusal(vpc.revision))),
+            Concern::Router | Concern::Lists | Concern::Custom => None,
+        });
         VpcFacts {
             id: vpc.id,
             applied: router.map_or(0, VpcRouter::applied),
             refused: trouble.map(|(_, error)| error.refusal(vpc.revision)),
+            networks: networks.collect(),
             acl: router.map_or_else(AclCounters::default, VpcRouter::acl_counters),
         }
     }

@@ -8,6 +8,7 @@ use causeway_model::desired::CustomRouteDesired;
 use causeway_model::{Family, PrivateNetworkId, RouteId};
 use ipnet::IpNet;
 
+use super::router_address;
 use crate::error::SetupError;
 
 /// A custom route that can be.
@@ -71,6 +72,10 @@ fn next_hop(
         Some(hop) if !reaches(network.subnets, hop) => {
             Err(format!("the next hop {hop} is in no subnet of Private Network {}", route.network))
         }
+        // The kernel takes such a route of IPv4, and asks for its own address ever after.
+        Some(hop) if network.subnets.iter().any(|subnet| router_address(subnet).addr() == hop) => {
+            Err(format!("the next hop {hop} is the VPC's router itself"))
+        }
         Some(hop) => Ok(NextHop::via(hop, network.index)),
     }
 }
@@ -105,6 +110,8 @@ mod tests {
             route("10.0.0.0/24", Some("10.0.0.9")),
             route("10.6.0.0/16", Some("fd00::9")),
             route("10.7.0.0/16", Some("192.0.2.1")),
+            route("10.8.0.0/16", Some("10.0.0.1")),
+            route("fd02::/16", Some("fd00::1")),
             elsewhere,
         ];
         let (routes, refused) = resolve(&desired, &networks, &subnets);
@@ -121,7 +128,16 @@ mod tests {
             ]
         );
         let why: Vec<&str> = refused.iter().map(|refusal| refusal.error.as_str()).collect();
-        let said = ["already", "overlaps_local", "overlaps_local", "family", "in no subnet", "not in place"];
+        let said = [
+            "already",
+            "overlaps_local",
+            "overlaps_local",
+            "family",
+            "in no subnet",
+            "router itself",
+            "router itself",
+            "not in place",
+        ];
         assert_eq!(why.len(), said.len(), "{why:?}");
         for (why, said) in why.iter().zip(said) {
             assert!(why.contains(said), "{why}");

@@ -2,6 +2,7 @@
 
 use causeway_model::acl::{AclAction, AclProtocol, AclRule};
 use causeway_model::observed::Counter;
+use causeway_model::reason::Reason;
 use causeway_model::view::{AclState, VpcState};
 use causeway_model::{PrivateNetworkId, Timestamp};
 use ipnet::IpNet;
@@ -68,6 +69,8 @@ pub struct AttachmentDocument {
     created_at: Time,
     interface: String,
     private_network_id: PrivateNetworkId,
+    /// Why the Private Network is not on it; null if it is, and while no node runs the VPC.
+    reason: Option<ReasonDocument>,
     updated_at: Time,
 }
 }
@@ -134,8 +137,26 @@ impl Reasons for VpcStateDocument {
 impl AttachmentDocument {
     /// The mapping of `network` to `interface`.
     #[must_use]
-    pub fn new(network: PrivateNetworkId, interface: String, created_at: Timestamp, updated_at: Timestamp) -> Self {
-        Self { created_at: created_at.into(), interface, private_network_id: network, updated_at: updated_at.into() }
+    pub fn new(
+        network: PrivateNetworkId,
+        interface: String,
+        reason: Option<Reason>,
+        created_at: Timestamp,
+        updated_at: Timestamp,
+    ) -> Self {
+        Self {
+            created_at: created_at.into(),
+            interface,
+            private_network_id: network,
+            reason: reason.map(Into::into),
+            updated_at: updated_at.into(),
+        }
+    }
+}
+
+impl Reasons for AttachmentDocument {
+    fn reasons(&mut self) -> Vec<&mut ReasonDocument> {
+        self.reason.iter_mut().collect()
     }
 }
 
