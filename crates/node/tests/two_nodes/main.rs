@@ -2,6 +2,10 @@
 //!
 //! Needs root, `/dev/net/tun`, `nft`, `ip`, `ping` and `traceroute`: `cargo test -p causeway-node -- --ignored`.
 
+mod any_order;
+mod foreign;
+mod hung;
+mod mtu;
 mod rules;
 mod traffic;
 mod world;

@@ -64,6 +64,21 @@ const CASES: &[Case] = &[
         let traced = sh(&stage.world.a.host.0, "traceroute -n -I -q 1 -w 3 10.2.0.10");
         let hops: Vec<&str> = traced.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1)).collect();
         assert_eq!(hops, ["10.1.0.1", "10.1.0.2", "169.254.0.2", "10.2.0.1", "10.2.0.10"], "{traced}");
+        // A narrower place behind the tunnel says so, and the host hears it.
+        let far = Namespace::open(&stage.world.b.router_namespace()).expect("the far router");
+        let port = format!("p-{}", stage.world.b.desired.vpcs[0].networks[0].id.short());
+        sh(&far, &format!("ip link set {port} mtu 1300"));
+        let host = &stage.world.a.host.0;
+        for (to, family) in [("10.2.0.10", "-4"), ("fd00:2::10", "-6")] {
+            let said = wait("the narrow place is told", PATIENCE, || {
+                let _ = within(host, &format!("ping {family} -n -c 1 -W 1 -M do -s 1352 {to}"));
+                Some(sh(host, &format!("ip {family} route get {to}"))).filter(|shown| shown.contains(" mtu 1300"))
+            });
+            assert!(said.contains(to), "{said}");
+        }
+        sh(&far, &format!("ip link set {port} mtu 1500"));
+        sh(host, "ip route flush cache");
+        sh(host, "ip -6 route flush cache");
     }),
     rule(
         7,
@@ -117,7 +132,7 @@ const CASES: &[Case] = &[
     }),
     rule(8, "the MTU is computed from the negotiated cipher and shown", |stage| {
         let first = stage.mtu();
-        stage.fits_exactly(first);
+        stage.world.fits_exactly(first);
         // Blocks of 16 octets and a longer check value leave less room.
         let other = Cipher {
             encryption: Encryption::Aes256,
@@ -133,7 +148,7 @@ const CASES: &[Case] = &[
         let mtu = wait("another MTU", 3 * PATIENCE, || Some(stage.mtu()).filter(|mtu| *mtu != first));
         assert!(mtu < first, "{mtu} and {first}");
         stage.world.wait_flow();
-        stage.fits_exactly(mtu);
+        stage.world.fits_exactly(mtu);
     }),
     rule(9, "a VPC has a router: address `.1` (and `::1`) on each of its Private Networks", |stage| {
         for address in ["10.1.0.1", "fd00:1::1"] {
@@ -384,18 +399,6 @@ impl Stage {
 
     fn mtu(&self) -> u32 {
         self.world.a.connection().expect("facts").tunnels[0].mtu
-    }
-
-    /// A packet of so many octets passes whole, one more does not and says what would.
-    fn fits_exactly(&self, mtu: u32) {
-        let host = &self.world.a.host.0;
-        let ping = |octets: u32| format!("ping -n -c 1 -W 2 -M do -s {} 10.2.0.10", octets - 28);
-        sh(host, "ip route flush cache");
-        wait_for("a packet of the MTU", || within(host, &ping(mtu)).is_some());
-        let output = host.command(&ping(mtu + 1).split(' ').collect::<Vec<_>>()).expect("ping starts");
-        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success() && said.contains(&format!("mtu = {mtu}")), "{said}");
-        sh(host, "ip route flush cache");
     }
 }
 

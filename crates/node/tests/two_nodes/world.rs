@@ -102,7 +102,9 @@ pub(crate) struct Side {
     pub(crate) machine: Room,
     pub(crate) host: Room,
     pub(crate) desired: NodeDesired,
-    directory: PathBuf,
+    pub(crate) directory: PathBuf,
+    /// Where the node looks for programs, before everything else.
+    pub(crate) programs: Option<PathBuf>,
     process: Option<Child>,
     latest: Arc<Mutex<NodeReport>>,
 }
@@ -146,6 +148,18 @@ impl World {
         }
     }
 
+    /// From host to host a packet of so many octets passes whole, one more does not and says what would.
+    pub(crate) fn fits_exactly(&self, mtu: u32) {
+        let host = &self.a.host.0;
+        let ping = |octets: u32| format!("ping -n -c 1 -W 2 -M do -s {} 10.2.0.10", octets - 28);
+        sh(host, "ip route flush cache");
+        wait_for("a packet of the MTU", || within(host, &ping(mtu)).is_some());
+        let output = host.command(&ping(mtu + 1).split(' ').collect::<Vec<_>>()).expect("ping starts");
+        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(&format!("mtu = {mtu}")), "{said}");
+        sh(host, "ip route flush cache");
+    }
+
     /// Nothing comes through, in neither direction.
     pub(crate) fn wait_silence(&self, family: Family) {
         let silent = |from: &Side, to: &Side| !from.pings(to.host_address(family));
@@ -165,6 +179,7 @@ impl Side {
             host: room("h"),
             desired: desired(number, outside),
             directory,
+            programs: None,
             process: None,
             latest: Arc::default(),
         }
@@ -190,6 +205,10 @@ impl Side {
         let log = std::fs::File::create(self.directory.join("log")).expect("a log file");
         let mut command = Command::new(example());
         command.arg(self.directory.join("state")).arg("up0").arg(self.directory.join("desired.json"));
+        if let Some(programs) = &self.programs {
+            let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
+            command.env("PATH", format!("{}:{path}", programs.display()));
+        }
         command.env("CAUSEWAY_LOG", "info").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         let mut child = self.machine.0.spawn(&mut command).expect("the node starts");
         let out = BufReader::new(child.stdout.take().expect("its standard output"));
@@ -373,7 +392,9 @@ impl Drop for Side {
             let log = std::fs::read_to_string(self.directory.join("log")).unwrap_or_default();
             eprintln!("--- node {}\n{log}\n{:#?}", self.number, self.report());
         }
-        for name in [self.gateway_namespace(), self.router_namespace()] {
+        let gateways = self.desired.gateways.iter().map(|gateway| format!("cwg-{}", gateway.id.short()));
+        let routers = self.desired.vpcs.iter().map(|vpc| format!("cwv-{}", vpc.id.short()));
+        for name in gateways.chain(routers) {
             let _ = Namespace::delete(&name);
         }
         let _ = std::fs::remove_dir_all(&self.directory);
