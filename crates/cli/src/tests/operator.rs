@@ -188,10 +188,8 @@ async fn a_private_network_is_mapped_and_a_vpc_tells_its_state() {
     server.on(&format!("GET {O}/private-network-attachments"), 200, list.to_string());
     let shown = run(&server, "private-network attachments").await.out;
     let rows: Vec<Vec<&str>> = shown.lines().map(|line| line.split("  ").map(str::trim).collect()).collect();
-    let reasons: Vec<&str> = rows
-        .iter()
-        .map(|row| row.iter().copied().filter(|cell| cell.contains("config_")).next().unwrap_or(""))
-        .collect();
+    let reasons: Vec<&str> =
+        rows.iter().map(|row| row.iter().copied().find(|cell| cell.contains("config_")).unwrap_or("")).collect();
     assert_eq!(reasons, ["", "", "config_refused: it is not there", "config_pending: on its way"], "{shown}");
 
     server.on(&format!("GET {V}/vpcs/{ID}"), 200, json!({"id": ID, "name": "v"}).to_string());
