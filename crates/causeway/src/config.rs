@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use causeway_api::{Rate, RateLimits};
+use causeway_model::watch::KeepaliveProfile;
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::Deserialize;
 
@@ -46,6 +47,13 @@ ipv6 = ["2001:db8:0:1::/64"]
 per_key = { per_second = 5000, burst = 20000 }
 per_address = { per_second = 5000, burst = 20000 }
 
+# Gateway nodes on other machines.
+[fleet]
+# Where they reach this controller, over TLS that both ends prove themselves in: "0.0.0.0:443", for example. "": nowhere, there are none.
+listen = ""
+# How often nodes say that they are there, and how often that is judged: "fast" (2 s, 7 s), "medium" (12 s, 1 min), "slow" (1 min, 5 min).
+keepalive = "medium"
+
 # The gateway node inside this process.
 [node]
 # "auto": if this process is root and /dev/net/tun and nft are there. "yes": fail to start otherwise. "no": never.
@@ -69,6 +77,8 @@ const KEYS: &[&[&str]] = &[
     &["public_pools"],
     &["rate_limits", "per_key"],
     &["rate_limits", "per_address"],
+    &["fleet", "listen"],
+    &["fleet", "keepalive"],
     &["node", "enabled"],
     &["node", "zone"],
     &["node", "underlay"],
@@ -101,9 +111,31 @@ pub(crate) struct Config {
     /// Requests that are taken.
     #[serde(default)]
     pub(crate) rate_limits: RateSection,
+    /// Nodes on other machines.
+    #[serde(default)]
+    pub(crate) fleet: FleetSection,
     /// The node inside the process.
     #[serde(default)]
     pub(crate) node: NodeSection,
+}
+
+/// Nodes on other machines.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FleetSection {
+    /// Where they reach the controller; empty: nowhere.
+    #[serde(default)]
+    listen: String,
+    /// How often they say that they are there.
+    #[serde(default)]
+    pub(crate) keepalive: KeepaliveProfile,
+}
+
+impl FleetSection {
+    /// Where nodes reach the controller.
+    pub(crate) fn listen(&self) -> Option<SocketAddr> {
+        self.listen.parse().ok()
+    }
 }
 
 /// How many requests may come; what is left out is as in [`RateLimits::default`].
@@ -295,6 +327,10 @@ fn check(config: &Config) -> Result<(), String> {
             return Err(format!("rate_limits.{name}: burst must be at least 1, or no request is ever taken"));
         }
     }
+    if !config.fleet.listen.is_empty() && config.fleet.listen().is_none() {
+        let listen = &config.fleet.listen;
+        return Err(format!("fleet.listen: {listen:?} is no address with a port; for example \"0.0.0.0:443\""));
+    }
     if config.node.underlay.len() > 15 {
         return Err(format!("node.underlay: {:?} is longer than an interface name can be (15)", config.node.underlay));
     }
@@ -380,6 +416,10 @@ mod tests {
         assert!(text.contains("provider_asn") && text.contains("65534"), "{text}");
         let text = message(parse(&DEFAULT.replace("127.0.0.1:8080", "nowhere")));
         assert!(text.contains("listen") && text.contains("line"), "{text}");
+        let text = message(parse(&DEFAULT.replace("keepalive = \"medium\"", "keepalive = \"often\"")));
+        assert!(text.contains("keepalive") && text.contains("fast"), "{text}");
+        let text = message(parse(&DEFAULT.replace("listen = \"\"", "listen = \"443\"")));
+        assert!(text.contains("fleet.listen") && text.contains("0.0.0.0:443"), "{text}");
         let text = message(parse(&DEFAULT.replace("192.0.2.0/24", "192.0.2.0/33")));
         assert!(text.contains("ipv4"), "{text}");
     }

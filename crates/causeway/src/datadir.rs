@@ -1,7 +1,7 @@
 //! The data directory: one process at a time, the master key, the node's id, and the operator's environment file.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
@@ -203,16 +203,5 @@ fn read_key(path: &Path) -> anyhow::Result<Kek> {
 
 /// Writes a file that only its owner can read, whole or not at all.
 fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let temporary = path.with_extension("new");
-    // A leftover of a killed predecessor might have another mode.
-    let _ = std::fs::remove_file(&temporary);
-    let mut file = OpenOptions::new()
-        .create_new(true)
-        .write(true)
-        .mode(0o600)
-        .open(&temporary)
-        .with_context(|| format!("cannot write {}", temporary.display()))?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path).with_context(|| format!("cannot write {}", path.display()))
+    causeway_fleet::identity::write_private(path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }

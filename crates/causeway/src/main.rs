@@ -2,6 +2,7 @@
 
 mod config;
 mod datadir;
+mod node;
 mod serve;
 
 use std::collections::BTreeMap;
@@ -11,7 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use causeway_lab::Options;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 #[derive(Parser)]
 #[command(name = "causeway", version, about = "Site-to-site VPN and private interconnect as a service, self-hosted")]
@@ -49,6 +50,8 @@ enum Command {
         #[arg(value_name = "DIR")]
         dir: PathBuf,
     },
+    /// Gateway nodes: make this machine one, run it; list and manage all of them
+    Node(NodeGroup),
     /// Build a VPN between network namespaces on this machine, with a real strongSwan + BIRD device (root only)
     Lab {
         #[command(subcommand)]
@@ -56,6 +59,24 @@ enum Command {
     },
     #[command(flatten)]
     Resource(causeway_cli::Command),
+}
+
+#[derive(Args)]
+struct NodeGroup {
+    #[command(flatten)]
+    common: causeway_cli::Common,
+    #[command(subcommand)]
+    command: NodeCommand,
+}
+
+#[derive(Subcommand)]
+enum NodeCommand {
+    /// Make this machine a node of a controller, by a join token
+    Join(node::Join),
+    /// Run the node (root only)
+    Run(node::Run),
+    #[command(flatten)]
+    Manage(causeway_cli::NodeAction),
 }
 
 #[derive(Subcommand)]
@@ -98,6 +119,13 @@ fn main() -> ExitCode {
         Command::Check { dir } => check(&dir),
         Command::OperatorKey { dir } => runtime.block_on(serve::operator_key(&dir, &environment())),
         Command::RotateKey { dir } => runtime.block_on(serve::rotate_key(&dir)),
+        Command::Node(NodeGroup { common, command }) => match command {
+            NodeCommand::Join(arguments) => runtime.block_on(node::join(arguments)),
+            NodeCommand::Run(arguments) => runtime.block_on(node::run(arguments)),
+            NodeCommand::Manage(action) => {
+                return runtime.block_on(causeway_cli::run(causeway_cli::Command::node(common, action)));
+            }
+        },
         Command::Lab { command } => runtime.block_on(lab(command)),
         Command::Resource(command) => return runtime.block_on(causeway_cli::run(command)),
     };

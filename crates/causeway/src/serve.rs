@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
 use causeway_api::{ApiConfig, TlsConfig};
@@ -15,14 +15,16 @@ use causeway_store::Store;
 use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, NodeEnabled, Transport};
 use crate::datadir::DataDir;
 
 /// The node gets this long to close its tunnels in order.
-const NODE_PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const NODE_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Where the authorities are that this machine trusts, unless `SSL_CERT_FILE` names another file.
 const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -70,6 +72,7 @@ pub(crate) async fn serve(
         shutdown.clone().cancelled_owned(),
     ));
     let notify = start_notify(&controller, environment);
+    let nodes = listen_for_nodes(&config, &controller, &shutdown).await?;
     say(&format!("serving {url}; clients: . {}", environment_file.display()))?;
     let ended = until_ended(node, &shutdown).await;
     shutdown.cancel();
@@ -77,6 +80,9 @@ pub(crate) async fn serve(
         notify.abort();
     }
     let api = api.await.context("the API's task failed")?;
+    if let Some(nodes) = nodes {
+        nodes.await.context("the task of the node listener failed")?;
+    }
     controller.close().await;
     ended?;
     api.context("the API failed")?;
@@ -167,6 +173,43 @@ fn start_notify(controller: &Controller, environment: &BTreeMap<String, String>)
     }
 }
 
+/// Opens the listener for nodes on other machines, if there is to be one. Its certificate is made anew while it runs.
+async fn listen_for_nodes(
+    config: &Config,
+    controller: &Controller,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<Option<JoinHandle<()>>> {
+    let Some(listen) = config.fleet.listen() else { return Ok(None) };
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("cannot listen for nodes on {listen}; choose another address in fleet.listen"))?;
+    let address = listener.local_addr()?;
+    let authority = controller.node_authority().await.context("cannot open the authority of the nodes")?;
+    let make = move || -> anyhow::Result<_> {
+        let credentials = authority.controller(SystemTime::now())?;
+        Ok(causeway_fleet::tls::server(&authority, &credentials)?)
+    };
+    let (newest, tls) = watch::channel(make().context("cannot make the node listener's certificate")?);
+    tokio::spawn(async move {
+        let renewal = tokio::time::sleep(Controller::controller_certificate_life() / 3);
+        tokio::pin!(renewal);
+        loop {
+            tokio::select! {
+                () = newest.closed() => return,
+                () = &mut renewal => {}
+            }
+            match make() {
+                Ok(config) => drop(newest.send_replace(config)),
+                Err(error) => tracing::error!(%error, "the node listener's certificate was not renewed"),
+            }
+            renewal.as_mut().reset(Instant::now() + Controller::controller_certificate_life() / 3);
+        }
+    });
+    say(&format!("nodes on other machines join at https://{address}"))?;
+    let shutdown = shutdown.clone().cancelled_owned();
+    Ok(Some(tokio::spawn(causeway_fleet::server::serve(listener, tls, controller.clone(), shutdown))))
+}
+
 fn start_node(
     config: &Config,
     data: &DataDir,
@@ -251,6 +294,7 @@ fn settings(config: &Config) -> Settings {
         provider_asn: config.provider_asn,
         support_contact: (!config.support_contact.is_empty()).then(|| config.support_contact.clone()),
         gateway_types: Settings::default_gateway_types(),
+        keepalive: config.fleet.keepalive,
     }
 }
 
@@ -263,7 +307,7 @@ fn zone_settings(config: &Config, zone: &str) -> ZoneSettings {
     ZoneSettings { name: zone.to_owned(), public_pools }
 }
 
-fn start_log() {
+pub(crate) fn start_log() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("CAUSEWAY_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
@@ -271,7 +315,7 @@ fn start_log() {
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).try_init();
 }
 
-fn say(text: &str) -> anyhow::Result<()> {
+pub(crate) fn say(text: &str) -> anyhow::Result<()> {
     writeln!(std::io::stdout(), "causeway: {text}")?;
     Ok(())
 }

@@ -20,7 +20,9 @@ mod yaml;
 use std::io::{BufWriter, IsTerminal as _};
 use std::process::ExitCode;
 
+pub use command::node::Action as NodeAction;
 pub use command::{Command, Group};
+pub use session::Common;
 
 use output::Console;
 use session::Session;

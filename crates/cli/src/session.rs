@@ -24,7 +24,7 @@ const MAX_REASONS: usize = 100;
 
 /// Flags that every resource command has.
 #[derive(Args, Clone, Debug, Default)]
-pub(crate) struct Common {
+pub struct Common {
     /// How results are printed
     #[arg(
         short,

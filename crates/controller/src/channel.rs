@@ -6,15 +6,14 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use causeway_fleet::{ControllerEnd, FromNode, PROTOCOL};
-use causeway_model::observed::{ConnectionFacts, NodeReport, ReceivedRoute, RouteDecision};
-use causeway_model::status::NodeState;
+use causeway_model::observed::{ConnectionFacts, NodeReport};
 use causeway_model::{ConnectionId, Error, NodeId, Timestamp, VpnGatewayId};
 use causeway_store::{ConnectionObserved, ConnectionRecord, GatewayObserved, GatewayRecord, Kind, Writer};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::pace::{Known, Pace};
-use crate::{Controller, Result, event, status};
+use crate::{Controller, Result, event, hearing, status};
 
 /// The first message of a session.
 struct Hello {
@@ -24,29 +23,56 @@ struct Hello {
     version: String,
 }
 
+/// Whose channel it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// A node inside this process: its end is the node's.
+    Local,
+    /// A node that its certificate names: the end of its channel says nothing about the node.
+    Remote(NodeId),
+}
+
 impl Controller {
-    /// Serves a node until its channel closes. The node counts as lost from then on, unless it has come back on another channel.
+    /// Serves a node of this process until its channel closes, which means that the node has ended.
     pub fn attach_node(&self, end: ControllerEnd) -> JoinHandle<()> {
         let controller = self.clone();
-        tokio::spawn(async move { controller.serve_node(end).await })
+        tokio::spawn(async move { controller.serve_node(end, Origin::Local).await })
     }
 
-    async fn serve_node(&self, mut end: ControllerEnd) {
+    /// Serves a node that has proven who it is, until its channel closes or another one takes its place.
+    pub(crate) fn attach_remote(&self, node: NodeId, end: ControllerEnd) {
+        let controller = self.clone();
+        drop(tokio::spawn(async move { controller.serve_node(end, Origin::Remote(node)).await }));
+    }
+
+    async fn serve_node(&self, mut end: ControllerEnd, origin: Origin) {
         let Some(hello) = first_message(&mut end).await else { return };
         let node = hello.node;
+        if matches!(origin, Origin::Remote(proven) if proven != node) {
+            tracing::error!(%node, ?origin, "a node says that it is another one");
+            return;
+        }
         let session = self.inner.sessions.fetch_add(1, Ordering::Relaxed) + 1;
         self.with_sessions(|sessions| sessions.insert(node, session));
-        match self.register(&hello).await {
+        match self.register(&hello, origin).await {
             Ok(()) => {
                 tracing::info!(%node, zone = hello.zone, version = hello.version, "node attached");
-                self.exchange(node, &mut end).await;
+                self.exchange(node, session, &mut end).await;
             }
             Err(error) => tracing::error!(%node, zone = hello.zone, ?error, "node refused"),
         }
-        if self.with_sessions(|sessions| sessions.get(&node) == Some(&session) && sessions.remove(&node).is_some()) {
-            match self.lose(node).await {
+        let was_current =
+            self.with_sessions(|sessions| sessions.get(&node) == Some(&session) && sessions.remove(&node).is_some());
+        if !was_current {
+            return;
+        }
+        match origin {
+            Origin::Local => match self.node_ended(node).await {
                 Ok(()) => tracing::warn!(%node, "node lost"),
                 Err(error) => tracing::error!(%node, %error, "the loss of a node could not be stored"),
+            },
+            Origin::Remote(_) => {
+                tracing::info!(%node, "the node's channel is closed; its keepalives decide what it counts as")
             }
         }
     }
@@ -55,14 +81,24 @@ impl Controller {
         with(&mut self.inner.current_sessions.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
-    /// Pushes and takes until either end closes.
-    async fn exchange(&self, node: NodeId, end: &mut ControllerEnd) {
+    /// Ends the session of a node, if it has one.
+    pub(crate) fn end_session(&self, node: NodeId) {
+        self.with_sessions(|sessions| sessions.remove(&node));
+        self.announce();
+    }
+
+    /// Pushes and takes until either end closes, or another session has taken this one's place.
+    async fn exchange(&self, node: NodeId, session: u64, end: &mut ControllerEnd) {
         let mut changed = self.subscribe();
         let mut sent = 0;
         let mut pace = Pace::default();
         let mut known = Known::default();
         loop {
             changed.borrow_and_update();
+            if self.with_sessions(|sessions| sessions.get(&node) != Some(&session)) {
+                tracing::warn!(%node, "a session of the node has been replaced or ended by the operator");
+                return;
+            }
             // A document that cannot be rendered now is tried again at the next change: the node runs on with the last good one.
             if let Some(begun) = pace.begin(Instant::now()) {
                 match self.push(node, sent, end).await {
@@ -80,7 +116,11 @@ impl Controller {
                             tracing::error!(%node, %error, "the node's report could not be stored");
                         }
                     }
-                    Some(FromNode::Keepalive) => {}
+                    Some(FromNode::Keepalive { services }) => {
+                        if let Err(error) = self.node_keepalive(node, &services).await {
+                            tracing::error!(%node, %error, "what a keepalive changed could not be stored");
+                        }
+                    }
                     Some(FromNode::Hello { .. }) => tracing::warn!(%node, "a second hello in one session is ignored"),
                     None => return,
                 },
@@ -102,57 +142,31 @@ impl Controller {
         Ok(revision)
     }
 
-    /// A node is there: it gets what waited for one in its zone.
-    async fn register(&self, hello: &Hello) -> Result<()> {
+    /// A node is there.
+    async fn register(&self, hello: &Hello, origin: Origin) -> Result<()> {
         let mut writer = self.inner.store.write().await?;
         let zones = writer.zones().await?;
         if !zones.contains(&hello.zone) {
             let help = format!("`{}` is none of this service's zones: {}", hello.zone, zones.join(", "));
             return Err(Error::constraint("zone", help));
         }
+        let known = writer.node(hello.node).await?;
+        let missing = || Error::NotFound { resource: "node", id: hello.node.to_string() };
+        if matches!(origin, Origin::Remote(_)) {
+            let known = known.as_ref().filter(|known| known.revoked_at.is_none()).ok_or_else(missing)?;
+            if known.zone != hello.zone {
+                let help = format!("the node joined zone {}, and says that it is in `{}`", known.zone, hello.zone);
+                return Err(Error::constraint("zone", help));
+            }
+        }
+        let is_new_boot = known.is_none_or(|known| known.boot != hello.boot);
         let now = self.now();
         writer.register_node(hello.node, &hello.zone, hello.boot, &hello.version, now).await?;
-        for record in writer.unplaced_gateways(&hello.zone).await? {
-            writer.place_gateway(record.gateway.id, hello.node).await?;
-        }
-        self.refresh_node(&mut writer, hello.node, now).await?;
+        let record = writer.node(hello.node).await?.ok_or_else(missing)?;
+        self.node_came(&mut writer, &record, is_new_boot).await?;
         writer.emit(now, "node", "attached", &hello.node.to_string()).await?;
         writer.commit().await?;
         self.announce();
-        Ok(())
-    }
-
-    /// A node's channel is closed.
-    async fn lose(&self, node: NodeId) -> Result<()> {
-        let mut writer = self.inner.store.write().await?;
-        let now = self.now();
-        writer.set_node_state(node, NodeState::Down, true, now).await?;
-        writer.forget_learned_routes(node).await?;
-        self.refresh_node(&mut writer, node, now).await?;
-        writer.emit(now, "node", "lost", &node.to_string()).await?;
-        writer.commit().await?;
-        self.announce();
-        Ok(())
-    }
-
-    /// After a restart of the controller nothing is known of any node until it says hello or its time is over.
-    pub(crate) async fn await_nodes(&self) -> Result<()> {
-        let mut writer = self.inner.store.write().await?;
-        let now = self.now();
-        for node in writer.nodes().await? {
-            if node.state != NodeState::Down {
-                writer.set_node_state(node.id, NodeState::Waiting, true, now).await?;
-                self.refresh_node(&mut writer, node.id, now).await?;
-            }
-        }
-        Ok(writer.commit().await?)
-    }
-
-    /// Refreshes the copies of the statuses of everything that a node carries.
-    pub(crate) async fn refresh_node(&self, writer: &mut Writer, node: NodeId, now: Timestamp) -> Result<()> {
-        for record in writer.gateways_of_node(node).await? {
-            status::refresh(writer, record.gateway.id, now).await?;
-        }
         Ok(())
     }
 
@@ -161,23 +175,24 @@ impl Controller {
         let mut writer = self.inner.store.write().await?;
         let now = self.now();
         let before = writer.node(node).await?;
-        let refusals = report.gateways.iter().any(|facts| facts.refused.is_some())
-            || report.connections.iter().any(|facts| facts.refused.is_some())
-            || report.vpcs.iter().any(|facts| facts.refused.is_some());
-        let state = if refusals { NodeState::ConfigFail } else { NodeState::Up };
-        writer.set_node_state(node, state, false, now).await?;
+        let refusals = report.gateways.iter().map(|facts| &facts.refused);
+        let refusals = refusals.chain(report.connections.iter().map(|facts| &facts.refused));
+        let refusal = refusals.chain(report.vpcs.iter().map(|facts| &facts.refused)).flatten().next().cloned();
+        self.node_reported(&mut writer, node, refusal, now).await?;
+        let after = writer.node(node).await?;
         writer.set_node_report(node, report.revision, now).await?;
         writer.set_vpcs_observed(node, &report.vpcs, now).await?;
         let gateways: BTreeMap<VpnGatewayId, _> = report.gateways.iter().map(|facts| (facts.id, facts)).collect();
         let connections: BTreeMap<_, _> = report.connections.iter().map(|facts| (facts.id, facts)).collect();
-        let heard_again = before.is_none_or(|before| before.silent || before.state != state);
+        let heard_again =
+            before.is_none_or(|before| before.silent || after.is_none_or(|after| before.state != after.state));
         let mut seen = BTreeSet::new();
         for record in writer.gateways_of_node(node).await? {
             let id = record.gateway.id;
             let facts = gateways.get(&id);
             if let Some(revision) = record.deleting_revision {
                 if facts.is_none() && report.revision >= revision {
-                    finish_deletion(&mut writer, &record, now).await?;
+                    self.finish_deletion(&mut writer, &record, now).await?;
                 }
                 continue;
             }
@@ -196,8 +211,7 @@ impl Controller {
                 let received = facts.map_or(&[][..], |facts| &facts.received);
                 let known = connection.observed.as_ref().map_or(&[][..], |observed| &observed.facts.received);
                 if heard_again || received != known {
-                    let learned = |route: &&ReceivedRoute| route.decision == RouteDecision::Installed;
-                    let installed = received.iter().filter(learned).map(|route| route.prefix.trunc()).collect();
+                    let installed = hearing::installed(received);
                     writer.set_learned_routes(id, connection.connection.id, &installed, now).await?;
                 }
             }
@@ -225,7 +239,7 @@ async fn first_message(end: &mut ControllerEnd) -> Option<Hello> {
             tracing::error!(%node, protocol, "the node speaks another protocol; this controller speaks {PROTOCOL}");
             None
         }
-        FromNode::Report(_) | FromNode::Keepalive => {
+        FromNode::Report(_) | FromNode::Keepalive { .. } => {
             tracing::error!("a node did not begin with hello");
             None
         }
@@ -251,12 +265,20 @@ async fn connections_of(
     Ok(records)
 }
 
-/// Removes a gateway that its node has let go of, and frees its addresses.
-pub(crate) async fn finish_deletion(writer: &mut Writer, record: &GatewayRecord, now: Timestamp) -> Result<()> {
-    let id = record.gateway.id;
-    writer.delete(Kind::VpnGateway, id.0).await?;
-    writer.release_resource_ips(id.0, now).await?;
-    Ok(writer.emit(now, "vpn_gateway", "deleted", &id.to_string()).await?)
+impl Controller {
+    /// Removes a gateway that its node has let go of, frees its addresses, and gives its room to whoever waits for some.
+    pub(crate) async fn finish_deletion(
+        &self,
+        writer: &mut Writer,
+        record: &GatewayRecord,
+        now: Timestamp,
+    ) -> Result<()> {
+        let id = record.gateway.id;
+        writer.delete(Kind::VpnGateway, id.0).await?;
+        writer.release_resource_ips(id.0, now).await?;
+        writer.emit(now, "vpn_gateway", "deleted", &id.to_string()).await?;
+        self.place_waiting(writer, &record.gateway.zone, now).await
+    }
 }
 
 /// Since when an acknowledgement is owed, given what is in force now.

@@ -1,5 +1,6 @@
 //! Wall-clock time as an argument, so that tests move it.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use causeway_model::Timestamp;
@@ -14,6 +15,9 @@ pub trait Clock: Send + Sync {
     fn reading(&self) -> (Timestamp, Option<Duration>) {
         (self.now(), None)
     }
+
+    /// Since some moment in the past, by a clock that nobody sets: what durations are measured with.
+    fn monotonic(&self) -> Duration;
 }
 
 /// The machine's clock.
@@ -27,8 +31,12 @@ impl Clock for SystemClock {
     }
 
     fn reading(&self) -> (Timestamp, Option<Duration>) {
-        static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
-        let start = *START;
-        (self.now(), Some(start.elapsed()))
+        let running = self.monotonic();
+        (self.now(), Some(running))
+    }
+
+    fn monotonic(&self) -> Duration {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        START.elapsed()
     }
 }

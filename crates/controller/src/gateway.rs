@@ -3,6 +3,7 @@
 use causeway_model::command::{ListQuery, NewPublicAddress, NewVpnGateway, Page, Rename, VpnGatewayFilter};
 use causeway_model::error::ArgumentErrors;
 use causeway_model::error::ArgumentReason::{Constraint, Required, Unknown};
+use causeway_model::placement::Unplaced;
 use causeway_model::resource::{Caller, GatewayType, Ip, IpResource, IpSource, PrivateNetwork, Role, VpnGateway};
 use causeway_model::status::{NodeState, gateway_status};
 use causeway_model::view::{GatewayState, VpnGatewayView};
@@ -169,7 +170,7 @@ impl Unit<'_> {
             return Err(Error::constraint("zone", help));
         }
         for zone in &gateway_type.zones {
-            if self.emptiest_node(zone).await?.is_some() {
+            if !self.node_loads(zone).await?.is_empty() {
                 return Ok(zone.clone());
             }
         }
@@ -228,7 +229,8 @@ impl Controller {
         let of = |network: &PrivateNetwork| network.meta.project_id;
         let network = referenced(project.id, network, of, "private_network", new.private_network_id)?;
         let zone = unit.zone(new.zone, gateway_type).await?;
-        let node = unit.emptiest_node(&zone).await?;
+        let placed = self.node_for(&mut unit, &zone, &gateway_type.name, network.id).await?;
+        let node = placed.ok();
         let id = VpnGatewayId::random();
         let meta = unit.meta(&project, new.meta);
         let resource =
@@ -254,6 +256,9 @@ impl Controller {
             zone,
         };
         unit.insert_vpn_gateway(&gateway, node).await?;
+        if placed == Err(Unplaced::NoCapacity) {
+            unit.unplace_gateway(id, true).await?;
+        }
         unit.bump_node(node).await?;
         let now = unit.now;
         let record = find_gateway(&mut unit, caller, Read, id).await?;

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use causeway_model::status::{NodeState, PLATFORM_DEADLINE};
+use causeway_model::status::PLATFORM_DEADLINE;
 use causeway_model::{ConnectionId, LinkId, NodeId, Timestamp, VpnGatewayId};
 use causeway_store::{GatewayRecord, OwedMark};
 use tokio::time::MissedTickBehavior;
 
-use crate::channel::finish_deletion;
 use crate::{Controller, Result, flap, link, status};
 
 /// How often deadlines are looked at.
@@ -53,7 +52,7 @@ pub(crate) fn spawn(controller: &Controller) {
 /// What is due.
 #[derive(Default)]
 struct Due {
-    lost: Vec<NodeId>,
+    judged: Vec<NodeId>,
     deleted: Vec<GatewayRecord>,
     hidden: Vec<GatewayRecord>,
     stale: BTreeMap<VpnGatewayId, Vec<ConnectionId>>,
@@ -85,7 +84,7 @@ fn before(now: Timestamp, seconds: f64) -> Timestamp {
 
 impl Due {
     fn is_empty(&self) -> bool {
-        self.lost.is_empty()
+        self.judged.is_empty()
             && self.deleted.is_empty()
             && self.hidden.is_empty()
             && self.stale.is_empty()
@@ -109,16 +108,11 @@ impl Controller {
         }
         let mut writer = self.inner.store.write().await?;
         let now = self.now();
-        for node in due.lost {
-            // It may have come back since the look without the writer's lock.
-            if writer.node(node).await?.is_some_and(|node| node.state == NodeState::Waiting) {
-                writer.set_node_state(node, NodeState::Down, true, now).await?;
-                writer.forget_learned_routes(node).await?;
-                self.refresh_node(&mut writer, node, now).await?;
-            }
+        for node in due.judged {
+            self.judge(&mut writer, node, now).await?;
         }
         for record in due.deleted {
-            finish_deletion(&mut writer, &record, now).await?;
+            self.finish_deletion(&mut writer, &record, now).await?;
         }
         for record in due.hidden {
             writer.hide_gateway(record.gateway.id, now).await?;
@@ -162,13 +156,9 @@ impl Controller {
         let mut reader = self.read().await?;
         let now = self.now();
         let expired = reader.expired_previous_keys(now).await?;
-        let mut due = Due { expired, calmed: flap::has_calmed(&mut reader, now).await?, ..Due::default() };
+        let calmed = flap::has_calmed(&mut reader, now).await?;
+        let mut due = Due { expired, calmed, judged: self.judged_anew(), ..Due::default() };
         due.links = reader.links_due(now, link::BATCH).await?;
-        for node in reader.nodes().await? {
-            if node.state == NodeState::Waiting && now.seconds_since(node.state_since) >= status::JUDGING_INTERVAL {
-                due.lost.push(node.id);
-            }
-        }
         for record in reader.gateways_to_end(before(now, DEPROVISIONING_DEADLINE), BATCH).await? {
             if record.node.is_none() {
                 due.deleted.push(record);

@@ -14,10 +14,12 @@ mod channel;
 mod clock;
 mod connection;
 mod customer;
+mod door;
 mod event;
 mod explain;
 mod flap;
 mod gateway;
+mod hearing;
 mod identity;
 mod interconnect;
 mod ipam;
@@ -25,9 +27,11 @@ mod jobs;
 mod key;
 mod link;
 mod network;
+mod node;
 mod options;
 mod organization;
 mod pace;
+mod placement;
 mod psk;
 mod quota;
 mod render;
@@ -47,6 +51,7 @@ use std::time::{Duration, Instant};
 use causeway_crypto::envelope::Kek;
 use causeway_crypto::{Entropy, SystemEntropy};
 use causeway_model::resource::Caller;
+use causeway_model::watch::KeepaliveProfile;
 use causeway_model::{Error, Timestamp};
 use causeway_store::{Reader, Store};
 use ipnet::IpNet;
@@ -56,12 +61,13 @@ pub use acl::MAX_ACL_RULES;
 pub use attachment::AttachmentView;
 pub use catalogue::{GatewayTypeOffer, PublicPool, Zone};
 pub use causeway_device::FORMATS as DEVICE_FORMATS;
-pub use causeway_store::{ApiKey, AuditFilter, ObjectEvent, Organization, Project};
+pub use causeway_store::{ApiKey, AuditFilter, JoinTokenRecord, NodeRecord, ObjectEvent, Organization, Project};
 pub use clock::{Clock, SystemClock};
 pub use event::EventQuery;
 pub use explain::ConnectionRoutes;
 pub use identity::{Bootstrap, KeyRequest, NewApiKey};
 pub use link::{CatalogueDifference, PartnerAction};
+pub use node::{NewJoinToken, NodeChange, NodeInfo};
 pub use options::ConnectionOptions;
 pub use quota::{Quota, QuotaResource};
 pub use rotation::{master_key_id, rotate_master_key};
@@ -85,6 +91,8 @@ pub struct Settings {
     pub support_contact: Option<String>,
     /// The catalogue; see [`Settings::default_gateway_types`].
     pub gateway_types: Vec<GatewayTypeSettings>,
+    /// How often nodes say that they are there. Not kept: each start takes it from here.
+    pub keepalive: KeepaliveProfile,
 }
 
 /// A zone.
@@ -156,6 +164,8 @@ pub(crate) struct Inner {
     pub(crate) clock_seen: link::ClockSeen,
     /// Numbers node sessions, so that the end of an old one is not taken for the end of its successor.
     pub(crate) sessions: AtomicU64,
+    /// What is heard of nodes.
+    pub(crate) watches: hearing::Watches,
     pub(crate) current_sessions: std::sync::Mutex<std::collections::BTreeMap<causeway_model::NodeId, u64>>,
 }
 
@@ -179,6 +189,7 @@ impl Controller {
     /// # Errors
     /// As [`Self::open`].
     pub async fn open_with_clock(store: Store, settings: Settings, kek: Kek, clock: Arc<dyn Clock>) -> Result<Self> {
+        let watches = hearing::Watches::new(settings.keepalive);
         let service = identity::seed(&store, &settings, clock.now()).await?;
         let inner = Inner {
             store,
@@ -188,12 +199,13 @@ impl Controller {
             changed: watch::Sender::new(0),
             written: tokio::sync::Mutex::default(),
             sessions: AtomicU64::new(0),
+            watches,
             current_sessions: std::sync::Mutex::default(),
             marks: jobs::Marks::default(),
             clock_seen: link::ClockSeen::default(),
         };
         let controller = Self { inner: Arc::new(inner) };
-        controller.await_nodes().await?;
+        controller.take_nodes_over().await?;
         jobs::spawn(&controller);
         Ok(controller)
     }

@@ -15,16 +15,8 @@ use causeway_store::{ConnectionRecord, EventText, GatewayRecord, NodeRecord, Rea
 use crate::Result;
 use crate::flap::{self, Change};
 
-/// One judging interval of the medium keepalive profile, in seconds (system.md §3): a node that a restarted controller has not heard of
-/// by then is lost.
-pub(crate) const JUDGING_INTERVAL: f64 = 60.0;
-
-fn node_view(node: &NodeRecord, now: Timestamp) -> NodeView {
-    NodeView {
-        state: node.state,
-        silent: node.silent,
-        waiting_overdue: node.state == NodeState::Waiting && now.seconds_since(node.state_since) >= JUDGING_INTERVAL,
-    }
+const fn node_view(node: &NodeRecord) -> NodeView {
+    NodeView { state: node.state, silent: node.silent, waiting_overdue: node.overdue }
 }
 
 /// The refusal that is about the newest revision; older ones are history.
@@ -76,11 +68,16 @@ pub(crate) fn has_no_policy(record: &ConnectionRecord, family: Family) -> bool {
 /// A gateway as its table sees it.
 pub(crate) fn gateway_view(record: &GatewayRecord, node: Option<&NodeRecord>, now: Timestamp) -> GatewayView {
     let observed = record.observed.as_ref();
+    let placement = match node {
+        Some(node) => Placement::Placed(node_view(node)),
+        None if record.no_room => Placement::NoCapacity,
+        None => Placement::NoNode,
+    };
     GatewayView {
         deleting: record.gateway.deleting_since.is_some(),
         locked: record.gateway.locked,
         lock_owed: gateway_lock_owed(record),
-        placement: node.map_or(Placement::NoNode, |node| Placement::Placed(node_view(node, now))),
+        placement,
         ever_acknowledged: observed.is_some_and(|observed| observed.ever_acknowledged),
         pending_for: record.pending_since.map(|since| now.seconds_since(since)),
         refused: current(observed.and_then(|observed| observed.refusal.as_ref()), record.config_revision),
@@ -109,7 +106,7 @@ impl Seen<'_> {
             lock_owed: self.lock_owed(),
             gateway_acknowledged: gateway.observed.as_ref().is_some_and(|observed| observed.ever_acknowledged),
             gateway_deleting: gateway.gateway.deleting_since.is_some(),
-            node: self.node.map_or(lost, |node| node_view(node, self.now)),
+            node: self.node.map_or(lost, node_view),
             ever_acknowledged: observed.is_some_and(|observed| observed.ever_acknowledged),
             pending_for,
             refused,

@@ -1,16 +1,38 @@
 //! The channel between controller and node: what travels, and the in-process transport.
 //!
 //! Desired state is level-triggered: a node always sees the newest revision and may skip older ones. Reports are complete
-//! documents, so a lost one is repaired by the next. The same messages travel over WebSocket and mutual TLS when nodes are separate.
+//! documents, so a lost one is repaired by the next. The same messages travel over WebSocket and mutual TLS when nodes are separate:
+//!
+//! ```text
+//!  controller ── ControllerEnd ⇄ [server: session] ══ TLS 1.3, both certified by [authority] ══ [client: session] ⇄ NodeEnd ── node
+//! ```
+//!
+//! The [`session`] machines have no I/O; [`authority`] certifies; [`door`] is what the transport asks of the controller.
+
+pub mod authority;
+pub mod client;
+mod delta;
+pub mod door;
+mod frame;
+pub mod good;
+pub mod identity;
+pub mod server;
+pub mod session;
+pub mod tls;
+pub mod token;
 
 use std::sync::Arc;
 
 use causeway_model::NodeId;
 use causeway_model::desired::NodeDesired;
 use causeway_model::observed::NodeReport;
-use serde::{Deserialize, Serialize};
+use causeway_model::watch::Service;
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
+
+pub use delta::{Delta, WrongBase};
+pub use frame::MAX_FRAME;
+pub use token::JoinToken;
 
 /// Version of the messages. A node that speaks another one is refused.
 pub const PROTOCOL: u32 = 1;
@@ -19,8 +41,7 @@ pub const PROTOCOL: u32 = 1;
 const REPORT_QUEUE: usize = 64;
 
 /// From a node.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[derive(Clone, Debug)]
 pub enum FromNode {
     /// The first message of a session.
     Hello {
@@ -37,8 +58,11 @@ pub enum FromNode {
     },
     /// What is observed.
     Report(NodeReport),
-    /// Still there, nothing new.
-    Keepalive,
+    /// Still there.
+    Keepalive {
+        /// How its critical services are.
+        services: Vec<Service>,
+    },
 }
 
 /// The controller's end.

@@ -12,6 +12,7 @@ pub mod id;
 pub mod link;
 pub mod net;
 pub mod observed;
+pub mod placement;
 pub mod reason;
 pub mod resource;
 pub mod route;

@@ -13,6 +13,7 @@ mod counting;
 mod dispatch;
 mod error;
 mod gateway;
+mod health;
 mod host;
 mod ownership;
 #[cfg(test)]

@@ -11,9 +11,11 @@ use causeway_fleet::{FromNode, NodeEnd, PROTOCOL};
 use causeway_linux::filter::LinkDrops;
 use causeway_model::desired::{GatewayDesired, NodeDesired, VpcDesired};
 use causeway_model::observed::Refusal;
+use causeway_model::watch::Service;
 use causeway_model::{NodeId, VpcId, VpnGatewayId};
 use ipnet::IpNet;
 use tokio::sync::{Notify, mpsc};
+use tokio::task::AbortHandle;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -24,6 +26,7 @@ use crate::error::SetupError;
 use crate::gateway::{
     Gateway, GatewayHandle, GatewayReport, RETRY_FIRST, RETRY_LIMIT, Surroundings, VpcRoutes, Wanted,
 };
+use crate::health::Health;
 use crate::host::Host;
 use crate::ownership::Thing;
 use crate::routes::{self, Chosen};
@@ -86,11 +89,13 @@ pub async fn run(config: NodeConfig, end: NodeEnd, shutdown: CancellationToken) 
     // One message for each choice of routes, of which each VPC has one under way at most.
     let (choices_tx, choices) = mpsc::unbounded_channel();
     let around = Surroundings { datapath: Arc::new(datapath), reports: reports_tx, ended: ended_tx };
-    let dispatcher = tokio::spawn(Arc::clone(&directory).serve(ike, path_events));
+    let dispatcher = tokio::spawn(Arc::clone(&directory).serve(ike, path_events)).abort_handle();
     let now = Instant::now();
     let mut node = Node {
         host,
         around,
+        dispatcher: dispatcher.clone(),
+        health: Health::default(),
         directory,
         desired: Arc::new(NodeDesired::default()),
         routers: BTreeMap::new(),
@@ -142,6 +147,8 @@ struct Entry {
 struct Node {
     host: Arc<Host>,
     around: Surroundings,
+    dispatcher: AbortHandle,
+    health: Health,
     directory: Arc<Directory>,
     desired: Arc<NodeDesired>,
     routers: BTreeMap<VpcId, VpcRouter>,
@@ -180,6 +187,7 @@ impl Node {
     ) -> Result<(), SetupError> {
         let gone = || SetupError { item: "channel to the controller".to_owned(), error: "it is closed".to_owned() };
         end.reports.send(hello).await.map_err(|_| gone())?;
+        let mut spoken = false;
         let mut counting = Counting::new();
         let tables = Arc::clone(&self.tables);
         let mut keepalive = tokio::time::interval(KEEPALIVE);
@@ -210,6 +218,11 @@ impl Node {
                 () = sleep_until(self.report_at.unwrap_or(now + far).into()), if self.report_at.is_some() => {
                     let report = self.report();
                     self.say(&end, FromNode::Report(report)).map_err(|()| gone())?;
+                    if !std::mem::replace(&mut spoken, true) {
+                        // What was desired is applied: the next keepalive need not wait for its time.
+                        let services = self.services().await;
+                        self.say(&end, FromNode::Keepalive { services }).map_err(|()| gone())?;
+                    }
                 }
                 () = sleep_until(self.retry_at.unwrap_or(now + far).into()), if self.retry_at.is_some() => {
                     self.distrust();
@@ -226,7 +239,8 @@ impl Node {
                         self.distrust();
                         self.reconcile(inbox).await;
                     }
-                    self.say(&end, FromNode::Keepalive).map_err(|()| gone())?;
+                    let services = self.services().await;
+                    self.say(&end, FromNode::Keepalive { services }).map_err(|()| gone())?;
                 }
             }
         }
@@ -273,6 +287,11 @@ impl Node {
     /// The kernel may not hold what was put there: the next look is at everything, not only at what is to change.
     fn distrust(&mut self) {
         self.settled.clear();
+    }
+
+    async fn services(&mut self) -> Vec<Service> {
+        let heartbeats = self.around.datapath.heartbeats();
+        self.health.look(&heartbeats, self.dispatcher.is_finished(), self.host.netlink()).await
     }
 
     /// By level: whatever was skipped, the newest desired state is what counts.

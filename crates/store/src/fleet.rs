@@ -2,7 +2,7 @@
 
 use causeway_model::observed::{ConnectionFacts, Refusal};
 use causeway_model::status::NodeState;
-use causeway_model::{ConnectionId, NodeId, Timestamp, VpnGatewayId};
+use causeway_model::{ConnectionId, Fault, NodeId, Timestamp, VpnGatewayId};
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
@@ -32,6 +32,35 @@ pub struct NodeRecord {
     pub applied_revision: u64,
     /// Its last report.
     pub reported_at: Option<Timestamp>,
+    /// What people call it.
+    pub name: String,
+    /// When it joined; `None`: it is inside the service's own process.
+    pub enrolled_at: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+    /// Nothing new is placed on it.
+    pub cordoned: bool,
+    /// Why its state is not better.
+    pub fault: Option<Fault>,
+    /// Waiting for longer than one judging interval.
+    pub overdue: bool,
+    /// Bits per second that it may carry; `None`: no limit.
+    pub max_bandwidth: Option<u64>,
+    /// Connections that it may carry; `None`: no limit.
+    pub max_connections: Option<u64>,
+}
+
+/// A judgement on a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeVerdict {
+    /// Its state.
+    pub state: NodeState,
+    /// Why it is not better.
+    pub fault: Option<Fault>,
+    /// What it carries is shown as last observed.
+    pub silent: bool,
+    /// Waiting for longer than one judging interval.
+    pub overdue: bool,
 }
 
 /// What a node said of a gateway.
@@ -76,6 +105,14 @@ pub(crate) fn node(row: &SqliteRow) -> Result<NodeRecord> {
         revision: row.number("revision")?,
         applied_revision: row.number("applied_revision")?,
         reported_at: row.opt_time("reported_at")?,
+        name: row.text("name")?,
+        enrolled_at: row.opt_time("enrolled_at")?,
+        revoked_at: row.opt_time("revoked_at")?,
+        cordoned: row.flag("cordoned")?,
+        fault: row.opt_json("fault")?,
+        overdue: row.flag("overdue")?,
+        max_bandwidth: row.opt_number("max_bandwidth")?,
+        max_connections: row.opt_number("max_connections")?,
     })
 }
 
@@ -135,7 +172,7 @@ impl Reader {
 }
 
 impl Writer {
-    /// Adds a node, or notes that a known one has started again or come back: `up`, and silent until its first report.
+    /// Adds a node, or notes that a known one has come back: a new `boot` begins in `waiting`, silent until its first report.
     ///
     /// # Errors
     /// If its zone does not exist.
@@ -149,8 +186,9 @@ impl Writer {
     ) -> Result<()> {
         sqlx::query(
             "INSERT INTO node (id, zone, boot, version, state, state_since, silent, revision, applied_revision) \
-             VALUES (?1, ?2, ?3, ?4, 'up', ?5, 1, 1, 0) ON CONFLICT (id) DO UPDATE SET zone = ?2, boot = ?3, version = ?4, \
-             state = 'up', state_since = ?5, silent = 1, revision = revision + 1, applied_revision = 0",
+             VALUES (?1, ?2, ?3, ?4, 'waiting', ?5, 1, 1, 0) ON CONFLICT (id) DO UPDATE SET zone = ?2, version = ?4, \
+             silent = CASE WHEN boot = ?3 THEN silent ELSE 1 END, \
+             applied_revision = CASE WHEN boot = ?3 THEN applied_revision ELSE 0 END, revision = revision + 1, boot = ?3",
         )
         .bind(blob(id.0))
         .bind(zone)
@@ -162,17 +200,20 @@ impl Writer {
         Ok(())
     }
 
-    /// Sets a node's state.
+    /// Writes a judgement on a node.
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn set_node_state(&mut self, id: NodeId, state: NodeState, silent: bool, now: Timestamp) -> Result<()> {
+    pub async fn set_node_verdict(&mut self, id: NodeId, verdict: &NodeVerdict, now: Timestamp) -> Result<()> {
         sqlx::query(
-            "UPDATE node SET state_since = CASE WHEN state = ?1 THEN state_since ELSE ?2 END, state = ?1, silent = ?3 WHERE id = ?4",
+            "UPDATE node SET state_since = CASE WHEN state = ?1 THEN state_since ELSE ?2 END, state = ?1, silent = ?3, \
+             overdue = ?4, fault = ?5 WHERE id = ?6",
         )
-        .bind(word(state))
+        .bind(word(verdict.state))
         .bind(now.0)
-        .bind(silent)
+        .bind(verdict.silent)
+        .bind(verdict.overdue)
+        .bind(verdict.fault.as_ref().map(to_json))
         .bind(blob(id.0))
         .execute(self.connection())
         .await?;
@@ -184,7 +225,7 @@ impl Writer {
     /// # Errors
     /// If the database fails.
     pub async fn set_node_report(&mut self, id: NodeId, applied: u64, now: Timestamp) -> Result<()> {
-        sqlx::query("UPDATE node SET applied_revision = ?, reported_at = ?, silent = 0 WHERE id = ?")
+        sqlx::query("UPDATE node SET applied_revision = ?, reported_at = ? WHERE id = ?")
             .bind(i64::try_from(applied).unwrap_or(i64::MAX))
             .bind(now.0)
             .bind(blob(id.0))

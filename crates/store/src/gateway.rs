@@ -4,8 +4,8 @@ use causeway_model::command::{ListQuery, VpnGatewayFilter};
 use causeway_model::resource::VpnGateway;
 use causeway_model::status::VpnGatewayStatus;
 use causeway_model::{NodeId, PrivateNetworkId, Timestamp, VpcId, VpnGatewayId};
+use sqlx::AssertSqlSafe;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, QueryBuilder};
 
 use crate::catalog::Filter;
 use crate::fleet::{GatewayObserved, gateway_observed};
@@ -21,6 +21,8 @@ pub struct GatewayRecord {
     pub gateway: VpnGateway,
     /// Where it runs.
     pub node: Option<NodeId>,
+    /// On no node, because none had room.
+    pub no_room: bool,
     /// The newest configuration.
     pub config_revision: u64,
     /// The one that the lock came with; means nothing of what is not locked.
@@ -82,6 +84,7 @@ pub(crate) fn record(row: &SqliteRow) -> Result<GatewayRecord> {
             locked: row.flag("locked")?,
         },
         node: row.opt_id("node_id")?,
+        no_room: row.flag("no_room")?,
         config_revision: row.number("config_revision")?,
         lock_revision: row.number("lock_revision")?,
         pending_since: row.opt_time("pending_since")?,
@@ -285,7 +288,7 @@ impl Writer {
     /// # Errors
     /// If the database fails.
     pub async fn place_gateway(&mut self, id: VpnGatewayId, node: NodeId) -> Result<()> {
-        sqlx::query("UPDATE vpn_gateway SET node_id = ? WHERE id = ?")
+        sqlx::query("UPDATE vpn_gateway SET node_id = ?, no_room = 0 WHERE id = ?")
             .bind(blob(node.0))
             .bind(blob(id.0))
             .execute(self.connection())
@@ -358,17 +361,5 @@ impl Writer {
             values.push_bind(status.as_str()).push_bind(now.0).push_bind(blob(id.0)).push_bind(status.as_str());
         })
         .await
-    }
-
-    /// How many gateways each of the given nodes carries decides where the next one goes: the emptiest node of the zone that is up.
-    ///
-    /// # Errors
-    /// If the database fails.
-    pub async fn emptiest_node(&mut self, zone: &str) -> Result<Option<NodeId>> {
-        let mut query = QueryBuilder::new("SELECT node.id FROM node WHERE state IN ('up', 'config_fail') AND zone = ");
-        query.push_bind(zone.to_owned());
-        query.push(" ORDER BY (SELECT count(*) FROM vpn_gateway WHERE node_id = node.id), seq LIMIT 1");
-        let row = query.build().fetch_optional(self.connection()).await?;
-        row.map(|row| row.id("id")).transpose()
     }
 }

@@ -27,7 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("datapath", &["crypto", "esp", "model", "tun"]),
     ("linux", &["model"]),
     ("store", &["model"]),
-    ("fleet", &["model"]),
+    ("fleet", &["crypto", "model"]),
     ("device", &["model"]),
     // Services.
     ("controller", &["crypto", "device", "fleet", "model", "store"]),

@@ -211,7 +211,7 @@ async fn send(source: &Source, mut after: u64, feed: &Feed, heartbeat: Duration)
     }
 }
 
-fn document(event: ObjectEvent) -> EventDocument {
+pub(super) fn document(event: ObjectEvent) -> EventDocument {
     EventDocument {
         actor: event.actor,
         at: event.at.into(),

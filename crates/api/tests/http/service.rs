@@ -15,6 +15,7 @@ use causeway_fleet::{FromNode, NodeEnd, PROTOCOL};
 use causeway_model::NodeId;
 use causeway_model::desired::{ConnectionDesired, VpcDesired};
 use causeway_model::observed::{AclCounters, ConnectionFacts, Counter, GatewayFacts, NodeReport, VpcFacts};
+use causeway_model::watch::KeepaliveProfile;
 use causeway_store::Store;
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -120,6 +121,7 @@ impl Service {
             provider_asn: 12876,
             support_contact: None,
             gateway_types: Settings::default_gateway_types(),
+            keepalive: KeepaliveProfile::Medium,
         };
         let kek = Kek::generate(&mut SystemEntropy::new());
         let controller = Controller::open(store.clone(), settings, kek).await.expect("a controller");
@@ -206,8 +208,11 @@ async fn agreeable_node(mut node: NodeEnd, delay: Duration, facts: Facts) {
         zone: "fr-par-1".to_owned(),
         version: "test".to_owned(),
     };
-    if node.reports.send(hello).await.is_err() {
-        return;
+    let keepalive = || FromNode::Keepalive { services: Vec::new() };
+    for word in [hello, keepalive(), keepalive()] {
+        if node.reports.send(word).await.is_err() {
+            return;
+        }
     }
     loop {
         tokio::time::sleep(delay).await;

@@ -5,6 +5,7 @@ use std::process::Command;
 const DRIVEN: &str = concat!(
     include_str!("link.rs"),
     include_str!("network.rs"),
+    include_str!("nodes.rs"),
     include_str!("operator.rs"),
     include_str!("process.rs"),
     include_str!("vpn.rs")

@@ -49,6 +49,19 @@ impl Service {
         service
     }
 
+    /// The same with a listener for nodes; its URL beside it.
+    pub(crate) fn start_for_nodes() -> (Self, String) {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut command = program(Place::Here);
+        command.env("CAUSEWAY_FLEET_LISTEN", "127.0.0.1:0");
+        let (process, lines) = serve_with(command, directory.path(), "127.0.0.1:0");
+        let mut service = Self { place: Place::Here, directory, process, lines, environment: BTreeMap::new() };
+        let line = service.line("join at ");
+        let url = line.split_whitespace().last().expect("a URL").to_owned();
+        service.ready();
+        (service, url)
+    }
+
     /// Waits until it serves, and reads what it wrote for clients.
     fn ready(&mut self) {
         self.line("serving ");
@@ -234,7 +247,11 @@ fn path() -> String {
 }
 
 fn serve(place: Place, data: &Path, listen: &str) -> (Child, Receiver<String>) {
-    let mut command = match place {
+    serve_with(program(place), data, listen)
+}
+
+fn program(place: Place) -> Command {
+    match place {
         Place::Here => {
             let mut command = Command::new(PROGRAM);
             command.env("CAUSEWAY_NODE_ENABLED", "no");
@@ -247,7 +264,10 @@ fn serve(place: Place, data: &Path, listen: &str) -> (Child, Receiver<String>) {
             command.env("CAUSEWAY_NODE_ENABLED", "yes");
             command
         }
-    };
+    }
+}
+
+fn serve_with(mut command: Command, data: &Path, listen: &str) -> (Child, Receiver<String>) {
     command.args(["serve", "--listen", listen, "--data"]).arg(data).env("CAUSEWAY_LOG", "warn");
     let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the program starts");
     let lines = lines(&mut process);

@@ -4,6 +4,7 @@ mod groups;
 mod harness;
 mod link;
 mod network;
+mod nodes;
 mod operator;
 mod process;
 mod vpn;

@@ -14,6 +14,7 @@ pub(crate) mod ip;
 pub(crate) mod key;
 pub(crate) mod link;
 pub(crate) mod network;
+pub(crate) mod node;
 pub(crate) mod organization;
 pub(crate) mod partner;
 pub(crate) mod policy;
@@ -39,6 +40,14 @@ pub struct Group<A: Subcommand> {
     common: Common,
     #[command(subcommand)]
     action: A,
+}
+
+impl Command {
+    /// A command about nodes, from a program that has read its flags itself.
+    #[must_use]
+    pub fn node(common: Common, action: node::Action) -> Self {
+        Self::Node(Group { common, action })
+    }
 }
 
 /// The groups: each is a variant, and runs its own actions.
@@ -127,6 +136,9 @@ groups! {
     Audit: audit::Action,
     /// Settings of the whole service; operators only
     Settings: settings::Action,
+    /// Gateway nodes. A program has more commands of that name, and flattens [`node::Action`] into them.
+    #[command(skip)]
+    Node: node::Action,
 }
 
 /// An address family.

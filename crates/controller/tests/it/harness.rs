@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use causeway_controller::{Clock, Controller, KeyRequest, Settings, SystemClock, ZoneSettings};
 use causeway_crypto::envelope::Kek;
+use causeway_fleet::door::Gatekeeper;
 use causeway_fleet::{FromNode, NodeEnd, PROTOCOL, in_process};
 use causeway_model::command::{
     ListQuery, NewBgp, NewConnection, NewCustomerGateway, NewMeta, NewPrivateNetwork, NewPublicAddress,
@@ -20,6 +21,7 @@ use causeway_model::observed::{
 use causeway_model::resource::{Caller, CustomerGateway, InitiationPolicy, PrivateNetwork, Role, RoutingPolicy};
 use causeway_model::status::VpnGatewayStatus;
 use causeway_model::view::{ConnectionStatuses, VpnGatewayView};
+use causeway_model::watch::KeepaliveProfile;
 use causeway_model::{Error, Family, NodeId, PartnerId, ProjectId, Timestamp};
 use causeway_store::Store;
 use uuid::Uuid;
@@ -35,6 +37,11 @@ pub(crate) struct TestClock(AtomicI64);
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
         Timestamp(SystemClock.now().0 + self.0.load(Ordering::SeqCst))
+    }
+
+    fn monotonic(&self) -> Duration {
+        let moved = u64::try_from(self.0.load(Ordering::SeqCst)).expect("the test moves the clock forward");
+        SystemClock.monotonic() + Duration::from_micros(moved)
     }
 }
 
@@ -56,6 +63,7 @@ pub(crate) fn settings() -> Settings {
         provider_asn: 12876,
         support_contact: Some("support@example.net".to_owned()),
         gateway_types: Settings::default_gateway_types(),
+        keepalive: KeepaliveProfile::Medium,
     }
 }
 
@@ -302,11 +310,24 @@ impl FakeNode {
     pub(crate) async fn attach_as(controller: &Controller, id: NodeId) -> Self {
         let (controller_end, end) = in_process();
         drop(controller.attach_node(controller_end));
+        Self::begin(id, end).await
+    }
+
+    /// A node of another machine, which has joined before.
+    pub(crate) async fn attach_remote(controller: &Controller, id: NodeId) -> Self {
+        let (controller_end, end) = in_process();
+        Gatekeeper::attach(controller, id, controller_end);
+        Self::begin(id, end).await
+    }
+
+    async fn begin(id: NodeId, end: NodeEnd) -> Self {
         let (node, zone, version) = (id, ZONE.to_owned(), "test".to_owned());
         let hello = FromNode::Hello { protocol: PROTOCOL, node, boot: Uuid::new_v4(), zone, version };
         end.reports.send(hello).await.expect("the controller listens");
         let mut node = Self { id, end };
         node.wait_for(|desired| desired.revision > 0).await;
+        node.keepalive().await;
+        node.keepalive().await;
         node
     }
 
@@ -315,11 +336,20 @@ impl FakeNode {
         self.end.desired.clone()
     }
 
+    pub(crate) async fn keepalive(&self) {
+        self.end.reports.send(FromNode::Keepalive { services: Vec::new() }).await.expect("the controller listens");
+    }
+
     /// The newest desired state that fulfils a condition; says nothing.
     pub(crate) async fn wait_for(&mut self, holds: impl Fn(&NodeDesired) -> bool) -> Arc<NodeDesired> {
         let wait = self.end.desired.wait_for(|desired| holds(desired));
         let desired = tokio::time::timeout(Duration::from_secs(20), wait).await.expect("in time").expect("open");
         Arc::clone(&desired)
+    }
+
+    /// Waits until the controller has ended this session.
+    pub(crate) async fn ended(&mut self) {
+        tokio::time::timeout(Duration::from_secs(20), self.end.reports.closed()).await.expect("the session ends");
     }
 
     pub(crate) async fn report(&self, report: NodeReport) {

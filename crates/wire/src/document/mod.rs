@@ -8,6 +8,7 @@ pub mod instance;
 pub mod interlink;
 pub mod ipam;
 pub mod link;
+pub mod node;
 pub mod offer;
 pub mod operator;
 pub mod options;

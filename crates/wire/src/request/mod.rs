@@ -7,6 +7,7 @@ pub mod extension;
 mod filed;
 pub mod interlink;
 pub mod ipam;
+pub mod node;
 pub mod operator;
 pub mod options;
 pub mod s2s;

@@ -4,6 +4,7 @@ mod audit;
 mod catalogue;
 mod interlink;
 mod keys;
+mod nodes;
 mod projects;
 mod quotas;
 
@@ -22,6 +23,7 @@ pub(crate) fn routes() -> Routes {
         .merge(catalogue::routes())
         .merge(interlink::routes())
         .merge(audit::routes())
+        .merge(nodes::routes())
 }
 
 /// The page `(number, size)` of a list that is short by nature.

@@ -1,0 +1,139 @@
+//! Gateway nodes and the tokens that they join by.
+
+use causeway_controller::{JoinTokenRecord, NodeChange, NodeInfo};
+use causeway_model::NodeId;
+use causeway_wire::document::node::{JoinTokenDocument, NewJoinTokenDocument, NodeDocument};
+
+use super::{O, paged};
+use crate::answer::{Answer, Failure, json, no_content};
+use crate::call::Call;
+use crate::routes::events::document as event;
+use crate::routes::table::{Routes, delete, get, many, nothing, one, post};
+
+pub(super) fn routes() -> Routes {
+    let node = |action: &str| format!("{O}/nodes/{{node_id}}{action}");
+    Routes::new("operator")
+        .route(&format!("{O}/nodes"), get(list_nodes, many::<NodeDocument>("nodes")))
+        .route(&node(""), get(node_by_id, one::<NodeDocument>()).patch(update_node, one::<NodeDocument>()))
+        .route(&node("/cordon"), post(cordon_node, one::<NodeDocument>()))
+        .route(&node("/uncordon"), post(uncordon_node, one::<NodeDocument>()))
+        .route(&node("/retry"), post(retry_node, one::<NodeDocument>()))
+        .route(&node("/revoke"), post(revoke_node, one::<NodeDocument>()))
+        .route(
+            &format!("{O}/node-join-tokens"),
+            get(list_join_tokens, many::<JoinTokenDocument>("node_join_tokens"))
+                .post(create_join_token, one::<NewJoinTokenDocument>()),
+        )
+        .route(&format!("{O}/node-join-tokens/{{node_join_token_id}}"), delete(delete_join_token, nothing()))
+}
+
+fn id(call: &Call) -> Result<NodeId, Failure> {
+    call.id("node_id", "node")
+}
+
+async fn list_nodes(call: Call) -> Answer {
+    let query = call.query();
+    let page = query.page();
+    query.finish()?;
+    let nodes = call.controller.list_nodes(&call.caller).await?;
+    json(&paged("nodes", nodes, page, document))
+}
+
+async fn node_by_id(call: Call) -> Answer {
+    json(&document(call.controller.node(&call.caller, id(&call)?).await?))
+}
+
+async fn update_node(call: Call) -> Answer {
+    let wanted = call.body()?.update_node()?;
+    let change = NodeChange {
+        name: wanted.name,
+        max_bandwidth: wanted.max_bandwidth,
+        max_connections: wanted.max_connections,
+        cordoned: None,
+    };
+    json(&document(call.controller.change_node(&call.caller, id(&call)?, change).await?))
+}
+
+async fn set_cordoned(call: Call, cordoned: bool) -> Answer {
+    let change = NodeChange { cordoned: Some(cordoned), ..NodeChange::default() };
+    json(&document(call.controller.change_node(&call.caller, id(&call)?, change).await?))
+}
+
+async fn cordon_node(call: Call) -> Answer {
+    set_cordoned(call, true).await
+}
+
+async fn uncordon_node(call: Call) -> Answer {
+    set_cordoned(call, false).await
+}
+
+async fn retry_node(call: Call) -> Answer {
+    json(&document(call.controller.retry_node(&call.caller, id(&call)?).await?))
+}
+
+async fn revoke_node(call: Call) -> Answer {
+    json(&document(call.controller.revoke_node(&call.caller, id(&call)?).await?))
+}
+
+async fn list_join_tokens(call: Call) -> Answer {
+    let query = call.query();
+    let page = query.page();
+    query.finish()?;
+    let tokens = call.controller.list_join_tokens(&call.caller).await?;
+    json(&paged("node_join_tokens", tokens, page, token))
+}
+
+async fn create_join_token(call: Call) -> Answer {
+    let new = call.body()?.new_join_token()?;
+    let made = call.controller.create_join_token(&call.caller, new.zone, new.description, new.expires_in).await?;
+    json(&NewJoinTokenDocument {
+        created_at: made.token.created_at.into(),
+        description: made.token.description,
+        expires_at: made.token.expires_at.into(),
+        id: made.token.id,
+        token: made.text,
+        zone: made.token.zone,
+    })
+}
+
+async fn delete_join_token(call: Call) -> Answer {
+    let id: uuid::Uuid = call.id("node_join_token_id", "node_join_token")?;
+    call.controller.delete_join_token(&call.caller, id).await?;
+    Ok(no_content())
+}
+
+fn token(token: JoinTokenRecord) -> JoinTokenDocument {
+    JoinTokenDocument {
+        created_at: token.created_at.into(),
+        description: token.description,
+        expires_at: token.expires_at.into(),
+        id: token.id,
+        node_id: token.node,
+        used_at: token.used_at.map(Into::into),
+        zone: token.zone,
+    }
+}
+
+fn document(info: NodeInfo) -> NodeDocument {
+    let NodeInfo { node, gateways, history } = info;
+    NodeDocument {
+        applied_revision: node.applied_revision,
+        cordoned: node.cordoned,
+        enrolled_at: node.enrolled_at.map(Into::into),
+        gateways,
+        history: history.into_iter().map(event).collect(),
+        id: node.id,
+        max_bandwidth: node.max_bandwidth,
+        max_connections: node.max_connections,
+        name: node.name,
+        reason: node.fault.map(|fault| fault.explain(Some(node.state_since)).into()),
+        reported_at: node.reported_at.map(Into::into),
+        revision: node.revision,
+        revoked_at: node.revoked_at.map(Into::into),
+        silent: node.silent,
+        state: node.state.as_str(),
+        state_since: node.state_since.into(),
+        version: node.version,
+        zone: node.zone,
+    }
+}

@@ -1,0 +1,125 @@
+//! `causeway node join` and `causeway node run`: a gateway node on a machine of its own.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use causeway_fleet::JoinToken;
+use causeway_fleet::client::{self, ClientError};
+use causeway_fleet::identity::Identity;
+use causeway_node::NodeConfig;
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::datadir::DataDir;
+use crate::serve::{NODE_PATIENCE, say, start_log};
+
+/// Version of the program.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+#[derive(Args)]
+pub(crate) struct Join {
+    /// The controller's node listener: https://HOST or https://HOST:PORT (443 if none is named)
+    #[arg(value_name = "URL")]
+    url: String,
+    /// The join token, as `causeway node token create` printed it; better in the environment than on a command line that others can read
+    #[arg(long, env = "CAUSEWAY_JOIN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    token: String,
+    /// Where the node keeps who it is
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/causeway-node")]
+    data: PathBuf,
+    /// What people call the node; the machine's name if none is given
+    #[arg(long)]
+    name: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct Run {
+    /// Where `causeway node join` put who it is
+    #[arg(value_name = "DIR", default_value = "/var/lib/causeway-node")]
+    data: PathBuf,
+    /// The interface that carries public addresses; without one the node makes a bridge of its own
+    #[arg(long, env = "CAUSEWAY_NODE_UNDERLAY", default_value = "", value_name = "INTERFACE")]
+    underlay: String,
+}
+
+/// Joins a controller.
+///
+/// # Errors
+/// Whatever keeps this machine from becoming a node, with the remedy.
+pub(crate) async fn join(arguments: Join) -> anyhow::Result<()> {
+    let data = DataDir::open(&arguments.data)?;
+    if let Ok(known) = Identity::load(data.path()) {
+        let (node, url) = (known.node, &known.url);
+        bail!("{} is node {node} of {url} already; choose another directory with --data", data.path().display());
+    }
+    let token: JoinToken = arguments.token.parse()?;
+    let name = arguments.name.unwrap_or_else(machine_name);
+    let identity = client::join(&arguments.url, &token, data.path(), &name, VERSION).await?;
+    say(&format!(
+        "joined zone {} as node {}; start it with: causeway node run {}",
+        identity.zone,
+        identity.node,
+        data.path().display()
+    ))
+}
+
+fn machine_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned()).unwrap_or_default()
+}
+
+/// Runs the node until SIGTERM or SIGINT, or until it is revoked.
+///
+/// # Errors
+/// Whatever keeps it from running.
+pub(crate) async fn run(arguments: Run) -> anyhow::Result<()> {
+    start_log();
+    let data = DataDir::open(&arguments.data)?;
+    let identity = Identity::load(data.path())?;
+    let obstacles = causeway_node::obstacles();
+    if !obstacles.is_empty() {
+        bail!("this process cannot be a gateway node: {}", obstacles.join("; "));
+    }
+    let config = NodeConfig {
+        id: identity.node,
+        zone: identity.zone.clone(),
+        underlay: arguments.underlay,
+        state_dir: state_dir(data.path()),
+        version: VERSION.to_owned(),
+    };
+    say(&format!("gateway node {} for zone {}, controller {}", identity.node, identity.zone, identity.url))?;
+    drop(identity);
+    let shutdown = CancellationToken::new();
+    let (controller_end, node_end) = causeway_fleet::in_process();
+    let mut node = tokio::spawn(causeway_node::run(config, node_end, shutdown.clone()));
+    // The channel outlives the node, so that its last reports are taken while it closes.
+    let channel_shutdown = CancellationToken::new();
+    let (directory, ending) = (data.path().to_owned(), channel_shutdown.clone());
+    let mut channel = tokio::spawn(async move { client::run(&directory, controller_end, ending).await });
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut ended: anyhow::Result<()> = Ok(());
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        result = &mut node => return result.context("the node's task failed")?.context("the gateway node cannot run"),
+        result = &mut channel => ended = channel_ended(result.context("the channel's task failed")?),
+    }
+    shutdown.cancel();
+    match tokio::time::timeout(NODE_PATIENCE, node).await {
+        Ok(result) => result.context("the node's task failed")?.context("the gateway node failed")?,
+        Err(_) => bail!("the node did not close in time; the next start cleans up after it"),
+    }
+    channel_shutdown.cancel();
+    ended?;
+    say("stopped")
+}
+
+/// A channel ends by itself only when the node is none any more, or never was.
+fn channel_ended(result: Result<(), ClientError>) -> anyhow::Result<()> {
+    result.context("this machine is no gateway node any more")
+}
+
+fn state_dir(data: &Path) -> PathBuf {
+    data.join("node")
+}

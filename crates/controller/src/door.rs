@@ -1,0 +1,188 @@
+//! Who joins as a node, who stays one: the controller's authority, join tokens, certificates.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use causeway_fleet::ControllerEnd;
+use causeway_fleet::authority::{Authority, AuthorityError, CONTROLLER_LIFE, Credentials, NODE_LIFE};
+use causeway_fleet::door::{Admission, Denied, Gatekeeper, JoinRequest, Membership, RenewRequest, clocks_differ};
+use causeway_fleet::token::JoinToken;
+use causeway_model::{Error, NodeId};
+use causeway_store::{NodeRecord, Writer};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use crate::audit::made;
+use crate::identity::check_text;
+use crate::node::NODE;
+use crate::{Controller, Result, platform};
+
+/// Settings that hold the authority: its certificate, and its key in an envelope.
+const CERTIFICATE: &str = "node_authority_certificate";
+const KEY: &str = "node_authority_key";
+/// What the envelope is authenticated with.
+const CONTEXT: &str = "setting|node_authority_key";
+
+fn internal(error: &dyn ToString) -> Error {
+    Error::Internal(error.to_string())
+}
+
+fn refused(error: &AuthorityError) -> Denied {
+    match error {
+        AuthorityError::Request(_) => Denied::new(400, "invalid_request", error.to_string()),
+        AuthorityError::Authority(_) => Denied::new(500, "internal", error.to_string()),
+    }
+}
+
+fn failed(error: &Error) -> Denied {
+    tracing::error!(?error, "a node could not be served");
+    Denied::new(500, "internal", "the controller could not do this now; its log says why")
+}
+
+/// By the clock that certificates are made with.
+fn system_time(now: causeway_model::Timestamp) -> SystemTime {
+    UNIX_EPOCH + Duration::from_micros(u64::try_from(now.0).unwrap_or_default())
+}
+
+impl Controller {
+    /// The authority of this service's nodes, made when it is first asked for.
+    ///
+    /// # Errors
+    /// If the store fails or what it has cannot be used.
+    pub async fn node_authority(&self) -> Result<Authority> {
+        let kept = self.read().await?.setting(CERTIFICATE).await?;
+        if let Some(certificate) = kept {
+            return self.load_authority(certificate).await;
+        }
+        let mut writer = self.inner.store.write().await?;
+        // Another caller may have made it meanwhile.
+        if let Some(certificate) = writer.setting(CERTIFICATE).await? {
+            drop(writer);
+            return self.load_authority(certificate).await;
+        }
+        let made = Authority::generate(system_time(self.now())).map_err(|error| internal(&error))?;
+        self.keep_authority(&mut writer, &made).await?;
+        writer.commit().await?;
+        Authority::load(&made).map_err(|error| internal(&error))
+    }
+
+    async fn keep_authority(&self, writer: &mut Writer, made: &Credentials) -> Result<()> {
+        let sealed = self.inner.kek.seal(CONTEXT, made.key.as_bytes());
+        writer.set_setting(CERTIFICATE, &made.certificate).await?;
+        Ok(writer.set_setting(KEY, &STANDARD.encode(sealed)).await?)
+    }
+
+    async fn load_authority(&self, certificate: String) -> Result<Authority> {
+        let text = self.read().await?.setting(KEY).await?.unwrap_or_default();
+        let sealed = STANDARD.decode(text).map_err(|error| internal(&error))?;
+        let key = self.inner.kek.open(CONTEXT, &sealed).map_err(|error| internal(&error))?;
+        let key = std::str::from_utf8(key.slice()).map_err(|error| internal(&error))?;
+        let kept = Credentials { certificate, key: Zeroizing::new(key.to_owned()) };
+        Authority::load(&kept).map_err(|error| internal(&error))
+    }
+
+    /// How long a controller's certificate lasts, at least, before another one is due.
+    #[must_use]
+    pub const fn controller_certificate_life() -> Duration {
+        CONTROLLER_LIFE
+    }
+
+    fn membership(
+        &self,
+        authority: &Authority,
+        node: NodeId,
+        zone: String,
+        request: &str,
+    ) -> Result<Membership, Denied> {
+        let certificate = authority.certify(node, request, system_time(self.now())).map_err(|error| refused(&error))?;
+        let authority = authority.pem().to_owned();
+        Ok(Membership { node, zone, certificate, authority, renew_after: NODE_LIFE.as_secs() / 2 })
+    }
+
+    async fn take_in(&self, request: &JoinRequest) -> Result<Membership, Denied> {
+        let no_token = |error: causeway_fleet::token::NoToken| Denied::new(400, "invalid_request", error.to_string());
+        let token: JoinToken = request.token.parse().map_err(no_token)?;
+        let text = check_text("name", &request.name).and_then(|()| check_text("version", &request.version));
+        text.map_err(|error| Denied::new(400, "invalid_request", format!("{error:?}")))?;
+        let ours = system_time(self.now()).duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        if clocks_differ(request.now, ours) {
+            let (seconds, side) = (request.now.abs_diff(ours), if request.now > ours { "ahead of" } else { "behind" });
+            let help = format!(
+                "the node's clock is {seconds} s {side} the controller's; set both (NTP) and join again: the token was not used up"
+            );
+            return Err(Denied::new(400, "clock", help));
+        }
+        let authority = self.node_authority().await.map_err(|error| failed(&error))?;
+        let mut writer = self.inner.store.write().await.map_err(|error| failed(&error.into()))?;
+        let now = self.now();
+        let known = writer.join_token(&token.hash()).await.map_err(|error| failed(&error.into()))?;
+        let again = "make another one with `causeway node token create`";
+        let known = known.ok_or_else(|| {
+            Denied::new(403, "token_unknown", format!("this controller has no such join token, or no longer; {again}"))
+        })?;
+        if let Some(used) = known.used_at {
+            return Err(Denied::new(403, "token_used", format!("the join token was used up at {used}; {again}")));
+        }
+        if known.expires_at <= now {
+            let help = format!("the join token expired at {}; {again}", known.expires_at);
+            return Err(Denied::new(403, "token_expired", help));
+        }
+        let node = NodeId::random();
+        let membership = self.membership(&authority, node, known.zone.clone(), &request.request)?;
+        let enrolled = async {
+            writer.enrol_node(&known, (node, &request.name, &request.version), now).await?;
+            let caller = platform(&self.inner.service);
+            let document = json!({"zone": known.zone, "name": request.name, "join_token": known.id});
+            let details = made(&document).into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
+            writer.record(&caller, now, "join", NODE, &node.to_string(), &details).await?;
+            writer.commit().await
+        };
+        enrolled.await.map_err(|error| failed(&error.into()))?;
+        tracing::info!(%node, zone = known.zone, name = request.name, "a node joined");
+        self.take_nodes_over().await.map_err(|error| failed(&error))?;
+        self.announce();
+        Ok(membership)
+    }
+
+    async fn node_record(&self, node: NodeId) -> Result<Option<NodeRecord>> {
+        Ok(self.read().await?.node(node).await?)
+    }
+
+    /// The zone of a node that is one.
+    async fn zone_of(&self, node: NodeId) -> Result<String, Denied> {
+        let again = "join again with a new token";
+        match self.node_record(node).await.map_err(|error| failed(&error))? {
+            None => Err(Denied::new(403, "unknown_node", format!("this controller has no such node; {again}"))),
+            Some(record) => match record.revoked_at {
+                Some(at) => Err(Denied::new(
+                    403,
+                    "revoked",
+                    format!("the node was revoked at {at}; to use the machine again, {again}"),
+                )),
+                None => Ok(record.zone),
+            },
+        }
+    }
+}
+
+impl Gatekeeper for Controller {
+    async fn join(&self, request: JoinRequest) -> Result<Membership, Denied> {
+        self.take_in(&request).await
+    }
+
+    async fn renew(&self, node: NodeId, request: RenewRequest) -> Result<Membership, Denied> {
+        let zone = self.zone_of(node).await?;
+        let authority = self.node_authority().await.map_err(|error| failed(&error))?;
+        self.membership(&authority, node, zone, &request.request)
+    }
+
+    async fn admit(&self, node: NodeId) -> Result<Admission, Denied> {
+        self.zone_of(node).await?;
+        Ok(Admission { period: self.inner.watches.profile().period() })
+    }
+
+    fn attach(&self, node: NodeId, end: ControllerEnd) {
+        self.attach_remote(node, end);
+    }
+}

@@ -1,0 +1,244 @@
+//! What is heard of nodes becomes their states. Watches live in memory, since they are about this process's own hearing; what they say
+//! is in the store, and the next process begins with that (system.md §3).
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use causeway_model::observed::{ReceivedRoute, Refusal, RouteDecision};
+use causeway_model::status::NodeState;
+use causeway_model::watch::{KeepaliveProfile, MachineState, NodeWatch, Service};
+use causeway_model::{NodeId, Timestamp};
+use causeway_store::{EventText, NodeRecord, NodeVerdict, Writer};
+
+use crate::{Controller, Result, status};
+
+/// A node that is watched.
+struct Watched {
+    watch: NodeWatch,
+    /// Since when it is waiting, if it is.
+    waiting: Option<Duration>,
+    /// What the store has.
+    shown: NodeVerdict,
+}
+
+/// Every node.
+pub(crate) struct Watches {
+    profile: KeepaliveProfile,
+    nodes: Mutex<BTreeMap<NodeId, Watched>>,
+}
+
+impl Watches {
+    pub(crate) fn new(profile: KeepaliveProfile) -> Self {
+        Self { profile, nodes: Mutex::default() }
+    }
+
+    pub(crate) const fn profile(&self) -> KeepaliveProfile {
+        self.profile
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, Watched>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Watches a node that the store has; one that is watched already goes on being watched.
+    fn add(&self, record: &NodeRecord, now: Duration) {
+        let shown = NodeVerdict {
+            state: record.state,
+            fault: record.fault.clone(),
+            silent: record.silent,
+            overdue: record.overdue,
+        };
+        let never_heard = record.reported_at.is_none() && record.state == NodeState::Waiting;
+        let watch = if never_heard {
+            NodeWatch::enrolled(self.profile)
+        } else {
+            NodeWatch::taken_over(self.profile, record.state, now)
+        };
+        let waiting = (record.state == NodeState::Waiting).then_some(now);
+        self.lock().entry(record.id).or_insert(Watched { watch, waiting, shown });
+    }
+
+    fn with(&self, node: NodeId, change: impl FnOnce(&mut NodeWatch)) {
+        if let Some(watched) = self.lock().get_mut(&node) {
+            change(&mut watched.watch);
+        }
+    }
+
+    /// The verdict now, and whether the store has another one.
+    fn verdict(&self, node: NodeId, now: Duration) -> Option<(NodeVerdict, bool)> {
+        let mut nodes = self.lock();
+        let watched = nodes.get_mut(&node)?;
+        watched.watch.tick(now);
+        let (state, fault) = watched.watch.state();
+        let is_waiting = state == NodeState::Waiting;
+        let since = *watched.waiting.get_or_insert(now);
+        if !is_waiting {
+            watched.waiting = None;
+        }
+        let overdue = is_waiting && now.saturating_sub(since) >= self.profile.interval();
+        let verdict = NodeVerdict { state, fault, silent: watched.watch.is_silent(now), overdue };
+        let is_new = verdict != watched.shown;
+        Some((verdict, is_new))
+    }
+
+    fn show(&self, node: NodeId, verdict: NodeVerdict) {
+        if let Some(watched) = self.lock().get_mut(&node) {
+            watched.shown = verdict;
+        }
+    }
+
+    fn forget(&self, node: NodeId) {
+        self.lock().remove(&node);
+    }
+
+    /// The nodes of which the store says something else than their watch.
+    pub(crate) fn changed(&self, now: Duration) -> Vec<NodeId> {
+        let nodes: Vec<NodeId> = self.lock().keys().copied().collect();
+        nodes.into_iter().filter(|node| self.verdict(*node, now).is_some_and(|(_, is_new)| is_new)).collect()
+    }
+}
+
+impl Controller {
+    fn monotonic(&self) -> Duration {
+        self.inner.clock.monotonic()
+    }
+
+    /// After a start: every node's last state stands until one full interval is over, and what it carries is as last observed.
+    pub(crate) async fn take_nodes_over(&self) -> Result<()> {
+        let mut writer = self.inner.store.write().await?;
+        let now = self.now();
+        for record in writer.nodes().await?.iter().filter(|record| record.revoked_at.is_none()) {
+            self.inner.watches.add(record, self.monotonic());
+            self.judge(&mut writer, record.id, now).await?;
+        }
+        Ok(writer.commit().await?)
+    }
+
+    /// A node has said hello: `boot` is new or known.
+    pub(crate) async fn node_came(&self, writer: &mut Writer, record: &NodeRecord, is_new_boot: bool) -> Result<()> {
+        self.inner.watches.add(record, self.monotonic());
+        let now = self.monotonic();
+        self.inner.watches.with(record.id, |watch| {
+            watch.machine(MachineState::Unknown);
+            if is_new_boot {
+                watch.restarted();
+            }
+            watch.frame(now);
+        });
+        let now = self.now();
+        self.judge(writer, record.id, now).await
+    }
+
+    /// The node's process, which is a part of this one, has ended.
+    pub(crate) async fn node_ended(&self, node: NodeId) -> Result<()> {
+        self.inner.watches.with(node, |watch| watch.machine(MachineState::Stopped));
+        self.judge_if_new(node).await
+    }
+
+    /// A keepalive: nothing is written unless it changes something.
+    pub(crate) async fn node_keepalive(&self, node: NodeId, services: &[Service]) -> Result<()> {
+        let now = self.monotonic();
+        self.inner.watches.with(node, |watch| {
+            watch.services(services);
+            watch.keepalive(now);
+        });
+        self.judge_if_new(node).await
+    }
+
+    /// A report, of which the caller stores the rest.
+    pub(crate) async fn node_reported(
+        &self,
+        writer: &mut Writer,
+        node: NodeId,
+        refusal: Option<Refusal>,
+        now: Timestamp,
+    ) -> Result<()> {
+        let at = self.monotonic();
+        self.inner.watches.with(node, |watch| watch.report(refusal, at));
+        self.judge(writer, node, now).await
+    }
+
+    /// A node is none any more.
+    pub(crate) fn node_forgotten(&self, node: NodeId) {
+        self.inner.watches.forget(node);
+    }
+
+    pub(crate) async fn judge_if_new(&self, node: NodeId) -> Result<()> {
+        if !self.inner.watches.verdict(node, self.monotonic()).is_some_and(|(_, is_new)| is_new) {
+            return Ok(());
+        }
+        let mut writer = self.inner.store.write().await?;
+        let now = self.now();
+        self.judge(&mut writer, node, now).await?;
+        writer.commit().await?;
+        self.announce();
+        Ok(())
+    }
+
+    pub(crate) fn judged_anew(&self) -> Vec<NodeId> {
+        self.inner.watches.changed(self.monotonic())
+    }
+
+    /// Writes a node's verdict if it is another one, with everything that follows from it.
+    pub(crate) async fn judge(&self, writer: &mut Writer, node: NodeId, now: Timestamp) -> Result<()> {
+        let Some((verdict, is_new)) = self.inner.watches.verdict(node, self.monotonic()) else { return Ok(()) };
+        if !is_new {
+            return Ok(());
+        }
+        let Some(before) = writer.node(node).await? else { return Ok(()) };
+        writer.set_node_verdict(node, &verdict, now).await?;
+        if verdict.state != before.state {
+            let text =
+                EventText { subject: verdict.state.to_string(), fault: verdict.fault.clone(), ..EventText::default() };
+            writer.add_object_event(node.0, now, "status", &text).await?;
+            writer.emit(now, "node", verdict.state.as_str(), &node.to_string()).await?;
+            let reason = verdict.fault.as_ref().map(|fault| fault.code.as_str());
+            if verdict.state == NodeState::Up {
+                tracing::info!(%node, "node is up");
+            } else {
+                tracing::warn!(%node, state = %verdict.state, reason, "node");
+            }
+        }
+        if verdict.state == NodeState::Down && before.state != NodeState::Down {
+            writer.forget_learned_routes(node).await?;
+        }
+        let is_back = before.state == NodeState::Down && verdict.state != NodeState::Down;
+        if is_back {
+            restore_learned_routes(writer, node, now).await?;
+        }
+        let zone = before.zone;
+        self.refresh_node(writer, node, now).await?;
+        if matches!(verdict.state, NodeState::Up | NodeState::ConfigFail) {
+            self.place_waiting(writer, &zone, now).await?;
+        }
+        self.inner.watches.show(node, verdict);
+        Ok(())
+    }
+
+    /// Refreshes the copies of the statuses of everything that a node carries.
+    pub(crate) async fn refresh_node(&self, writer: &mut Writer, node: NodeId, now: Timestamp) -> Result<()> {
+        for record in writer.gateways_of_node(node).await? {
+            status::refresh(writer, record.gateway.id, now).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What the connections of a node had brought into VPCs' tables, as last observed: it is heard again.
+async fn restore_learned_routes(writer: &mut Writer, node: NodeId, now: Timestamp) -> Result<()> {
+    for record in writer.gateways_of_node(node).await? {
+        for connection in writer.connection_records(record.gateway.id).await? {
+            let received = connection.observed.as_ref().map_or(&[][..], |observed| &observed.facts.received);
+            let installed = installed(received);
+            writer.set_learned_routes(record.gateway.id, connection.connection.id, &installed, now).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The prefixes that a node has in its tables.
+pub(crate) fn installed(received: &[ReceivedRoute]) -> std::collections::BTreeSet<ipnet::IpNet> {
+    let learned = |route: &&ReceivedRoute| route.decision == RouteDecision::Installed;
+    received.iter().filter(learned).map(|route| route.prefix.trunc()).collect()
+}

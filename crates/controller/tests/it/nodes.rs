@@ -1,0 +1,244 @@
+//! Nodes of other machines: how they join, what they count as, and what they carry.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use causeway_controller::{Controller, NodeChange, NodeInfo};
+use causeway_fleet::authority;
+use causeway_fleet::door::{Denied, Gatekeeper, JoinRequest, Membership, RenewRequest};
+use causeway_model::command::{NewPrivateNetwork, NewVpc};
+use causeway_model::resource::{PrivateNetwork, Role};
+use causeway_model::status::{NodeState, VpnGatewayStatus};
+use causeway_model::{Error, NodeId, ReasonCode, VpnGatewayId};
+
+use crate::harness::{FakeNode, REGION, World, ZONE, kind, meta, open, until};
+
+fn seconds_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()
+}
+
+fn request(token: &str) -> JoinRequest {
+    let (_, request) = authority::request().expect("made");
+    let (name, version) = ("a machine".to_owned(), "1".to_owned());
+    JoinRequest { token: token.to_owned(), request, name, version, now: seconds_now() }
+}
+
+impl World {
+    async fn token(&self) -> String {
+        let made = self.controller.create_join_token(&self.operator, ZONE.to_owned(), String::new(), None).await;
+        made.expect("made").text.as_str().to_owned()
+    }
+
+    async fn joined(&self) -> Membership {
+        self.controller.join(request(&self.token().await)).await.expect("joins")
+    }
+
+    async fn node(&self, id: NodeId) -> NodeInfo {
+        self.controller.node(&self.operator, id).await.expect("there")
+    }
+
+    async fn node_is(&self, id: NodeId, state: NodeState) {
+        until(&self.controller, async || self.node(id).await.node.state == state).await;
+    }
+
+    /// A remote node that has joined and is up.
+    async fn up(&self) -> FakeNode {
+        let id = self.joined().await.node;
+        let node = FakeNode::attach_remote(&self.controller, id).await;
+        self.node_is(id, NodeState::Up).await;
+        node
+    }
+
+    /// A Private Network of a VPC of its own.
+    async fn apart(&self) -> PrivateNetwork {
+        let vpc = self.controller.create_vpc(&self.operator, REGION, NewVpc { meta: meta("apart") }).await;
+        let new = NewPrivateNetwork {
+            meta: meta("apart"),
+            subnets: Vec::new(),
+            vpc_id: Some(vpc.expect("made").id),
+            default_route_propagation_enabled: false,
+        };
+        self.controller.create_private_network(&self.operator, REGION, new).await.expect("made")
+    }
+
+    async fn carrier(&self, id: VpnGatewayId) -> Option<NodeId> {
+        self.controller.gateway_state(&self.operator, REGION, id).await.expect("there").node
+    }
+
+    async fn reason(&self, id: VpnGatewayId) -> (VpnGatewayStatus, Option<ReasonCode>) {
+        let state = self.controller.gateway_state(&self.operator, REGION, id).await.expect("there");
+        (state.status, state.reason.map(|reason| reason.code))
+    }
+}
+
+fn code(result: Result<Membership, Denied>) -> String {
+    result.err().expect("refused").code
+}
+
+#[tokio::test]
+async fn a_token_works_once_and_for_as_long_as_it_says() {
+    let world = World::new().await;
+    let token = world.token().await;
+    let controller = &world.controller;
+    assert_eq!(code(controller.join(request("cwjoin-nonsense")).await), "invalid_request");
+    let mut wrong_clock = request(&token);
+    wrong_clock.now -= 600;
+    let denied = controller.join(wrong_clock).await.expect_err("refused");
+    assert!(denied.code == "clock" && denied.message.contains("behind"), "{denied:?}");
+    let mut no_key = request(&token);
+    no_key.request = "nothing".to_owned();
+    assert_eq!(code(controller.join(no_key).await), "invalid_request");
+    // None of these has used it up.
+    let first = controller.join(request(&token)).await.expect("joins");
+    assert_eq!(first.zone, ZONE);
+    let denied = controller.join(request(&token)).await.expect_err("used");
+    assert!(denied.code == "token_used" && denied.message.contains("node token create"), "{denied:?}");
+    let stale = world.token().await;
+    world.clock_forward(3601);
+    let mut late = request(&stale);
+    late.now += 3601;
+    assert_eq!(code(controller.join(late).await), "token_expired");
+    let tokens = controller.list_join_tokens(&world.operator).await.expect("listed");
+    assert_eq!(tokens.iter().filter(|token| token.node == Some(first.node)).count(), 1);
+    let unused = tokens.first().expect("the newest");
+    controller.delete_join_token(&world.operator, unused.id).await.expect("taken back");
+    assert_eq!(code(controller.join(request(&stale)).await), "clock");
+    let mut gone = request(&stale);
+    gone.now += 3601;
+    assert_eq!(code(controller.join(gone).await), "token_unknown");
+    let missing = controller.delete_join_token(&world.operator, unused.id).await.expect_err("gone");
+    assert_eq!(kind(&missing), "404 node_join_token");
+}
+
+#[tokio::test]
+async fn tokens_are_for_operators_and_for_zones_that_there_are() {
+    let world = World::new().await;
+    let create = async |caller: &_, zone: &str, life| {
+        let made = world.controller.create_join_token(caller, zone.to_owned(), String::new(), life).await;
+        made.map(|made| made.token.zone).map_err(|error: Error| kind(&error))
+    };
+    assert_eq!(create(&world.operator, "fr-par-2", Some(60)).await.as_deref(), Ok("fr-par-2"));
+    assert_eq!(create(&world.operator, "nl-ams-1", None).await, Err("400 zone".to_owned()));
+    assert_eq!(create(&world.operator, ZONE, Some(59)).await, Err("400 expires_in".to_owned()));
+    let project = world.operator.project_id;
+    for role in [Role::Tenant, Role::Support, Role::Partner, Role::Node] {
+        let caller = world.caller(role, project).await;
+        assert_eq!(create(&caller, ZONE, None).await, Err("403 node_join_token".to_owned()));
+        assert_eq!(kind(&world.controller.list_nodes(&caller).await.expect_err("denied")), "403 node");
+    }
+}
+
+#[tokio::test]
+async fn a_node_waits_is_up_at_its_second_keepalive_and_down_when_it_is_silent() {
+    let world = World::new().await;
+    let id = world.joined().await.node;
+    let info = world.node(id).await;
+    assert_eq!(info.node.state, NodeState::Waiting);
+    assert_eq!(info.node.fault.map(|fault| fault.code), Some(ReasonCode::NodeWaiting));
+    let network = world.network(&world.operator).await;
+    let gateway = world.gateway(&world.operator, &network).await.gateway.id;
+    assert_eq!(world.carrier(gateway).await, None, "nothing is placed on a node that waits");
+    let mut node = FakeNode::attach_remote(&world.controller, id).await;
+    world.node_is(id, NodeState::Up).await;
+    node.acknowledge_until(|desired| desired.gateways.len() == 1).await;
+    until(&world.controller, async || world.reason(gateway).await == (VpnGatewayStatus::Active, None)).await;
+    // The end of a channel says nothing; its keepalives do.
+    drop(node);
+    world.pass(30).await;
+    assert_eq!(world.node(id).await.node.state, NodeState::Up);
+    assert!(world.node(id).await.node.silent, "no frame for two periods");
+    world.pass(31).await;
+    let info = world.node(id).await;
+    assert_eq!(info.node.fault.map(|fault| fault.code), Some(ReasonCode::NodeSilent));
+    assert_eq!(world.reason(gateway).await, (VpnGatewayStatus::Failed, Some(ReasonCode::NoHealthyNode)));
+    let again = FakeNode::attach_remote(&world.controller, id).await;
+    world.node_is(id, NodeState::Up).await;
+    assert_eq!(world.carrier(gateway).await, Some(id));
+    let history: Vec<String> = world.node(id).await.history.into_iter().map(|event| event.subject).collect();
+    assert_eq!(history.first().map(String::as_str), Some("up"));
+    assert!(history.iter().any(|subject| subject == "down"), "{history:?}");
+    drop(again);
+}
+
+#[tokio::test]
+async fn a_new_start_of_the_controller_keeps_states_for_one_interval() {
+    let world = World::new().await;
+    let node = world.up().await;
+    let id = node.id;
+    world.controller.close().await;
+    let controller: Controller = open(&world.directory.path().join("causeway.db"), world.clock.clone()).await;
+    let state = async || controller.node(&world.operator, id).await.expect("there").node;
+    assert_eq!((state().await.state, state().await.silent), (NodeState::Up, true));
+    world.clock_forward(59);
+    controller.run_deadlines().await.expect("deadlines");
+    assert_eq!(state().await.state, NodeState::Up);
+    world.clock_forward(1);
+    controller.run_deadlines().await.expect("deadlines");
+    assert_eq!(state().await.state, NodeState::Down);
+}
+
+#[tokio::test]
+async fn gateways_go_where_there_is_room_and_a_vpc_stays_together() {
+    let world = World::new().await;
+    let nodes = [world.up().await, world.up().await];
+    let [first, second] = nodes.map(|node| {
+        let id = node.id;
+        drop(node.run());
+        id
+    });
+    let network = world.network(&world.operator).await;
+    let of = async |network: &PrivateNetwork| world.gateway(&world.operator, network).await.gateway.id;
+    let one = of(&network).await;
+    assert_eq!(world.carrier(one).await, Some(first));
+    let two = of(&network).await;
+    assert_eq!(world.carrier(two).await, Some(first), "its VPC's router is there");
+    let three = of(&world.apart().await).await;
+    assert_eq!(world.carrier(three).await, Some(second), "it carries less");
+    let limit = |connections| NodeChange { max_connections: Some(connections), ..NodeChange::default() };
+    let change =
+        async |node, change| world.controller.change_node(&world.operator, node, change).await.expect("changed");
+    change(first, limit(Some(20))).await;
+    change(second, NodeChange { cordoned: Some(true), ..NodeChange::default() }).await;
+    let four = of(&world.apart().await).await;
+    assert_eq!(world.reason(four).await, (VpnGatewayStatus::Failed, Some(ReasonCode::NoCapacity)));
+    change(first, limit(Some(30))).await;
+    assert_eq!(world.carrier(four).await, Some(first), "room has come");
+    let five = of(&world.apart().await).await;
+    assert_eq!(world.reason(five).await.1, Some(ReasonCode::NoCapacity));
+    change(second, NodeChange { cordoned: Some(false), ..NodeChange::default() }).await;
+    assert_eq!(world.carrier(five).await, Some(second));
+}
+
+#[tokio::test]
+async fn a_revoked_node_is_out_and_its_gateways_go_to_another_one() {
+    let world = World::new().await;
+    let mut first = world.up().await;
+    let network = world.network(&world.operator).await;
+    let gateway = world.gateway(&world.operator, &network).await.gateway.id;
+    first.acknowledge_until(|desired| desired.gateways.len() == 1).await;
+    let mut second = world.up().await;
+    let id = first.id;
+    let info = world.controller.revoke_node(&world.operator, id).await.expect("revoked");
+    assert!(info.node.revoked_at.is_some() && info.gateways.is_empty());
+    assert_eq!(world.carrier(gateway).await, Some(second.id));
+    second.acknowledge_until(|desired| desired.gateways.len() == 1).await;
+    first.ended().await;
+    let controller = &world.controller;
+    let denied = controller.admit(id).await.expect_err("revoked");
+    assert_eq!((denied.status, denied.code.as_str()), (403, "revoked"));
+    let (_, request) = authority::request().expect("made");
+    assert_eq!(code(controller.renew(id, RenewRequest { request }).await), "revoked");
+    let stranger = controller.admit(NodeId::random()).await.expect_err("unknown");
+    assert_eq!(stranger.code, "unknown_node");
+    let local = FakeNode::attach(controller).await;
+    let refused = controller.revoke_node(&world.operator, local.id).await.expect_err("it never joined");
+    assert_eq!(kind(&refused), "412 node_joined");
+}
+
+#[tokio::test]
+async fn a_second_session_of_a_node_ends_the_first() {
+    let world = World::new().await;
+    let mut first = world.up().await;
+    let second = FakeNode::attach_remote(&world.controller, first.id).await;
+    first.ended().await;
+    world.node_is(second.id, NodeState::Up).await;
+}

@@ -1,0 +1,65 @@
+//! The frames of the node channel, one JSON text each (docs/fleet.md).
+
+use causeway_model::NodeId;
+use causeway_model::desired::NodeDesired;
+use causeway_model::observed::NodeReport;
+use causeway_model::watch::Service;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::delta::Delta;
+
+/// Octets of a frame at most, in both directions.
+pub const MAX_FRAME: usize = 32 << 20;
+
+/// A frame with its number: 0, 1, 2, … in each direction of a session.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Numbered<F> {
+    pub(crate) number: u64,
+    pub(crate) frame: F,
+}
+
+/// From a node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum NodeFrame {
+    /// The first one.
+    Hello {
+        /// [`crate::PROTOCOL`].
+        protocol: u32,
+        /// As in its certificate.
+        node: NodeId,
+        /// New at every start of its process.
+        boot: Uuid,
+        /// Its zone.
+        zone: String,
+        /// Version of its program.
+        version: String,
+        /// The revision that it runs; 0: none.
+        revision: u64,
+    },
+    /// Still there, and how its critical services are.
+    Keepalive { services: Vec<Service> },
+    /// Everything observed; acknowledges its revision, or refuses items of it.
+    Report { report: NodeReport },
+}
+
+/// From the controller.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum ControllerFrame {
+    /// The first one.
+    Welcome {
+        /// [`crate::PROTOCOL`].
+        protocol: u32,
+        /// From one keepalive to the next, milliseconds.
+        keepalive_ms: u64,
+    },
+    /// The whole desired state.
+    Snapshot { desired: NodeDesired },
+    /// What changed since the last frame of desired state.
+    Delta { delta: Delta },
+    /// Why the session ends.
+    Closing { code: String, message: String },
+}

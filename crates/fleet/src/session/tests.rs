@@ -1,0 +1,163 @@
+//! Both ends against each other, and against peers that break the rules.
+
+use causeway_model::desired::{GatewayDesired, VpcDesired};
+use causeway_model::observed::GatewayFacts;
+use proptest::prelude::*;
+
+use super::*;
+
+fn node() -> NodeId {
+    NodeId(Uuid::from_u128(1))
+}
+
+fn desired(revision: u64, gateways: &[u128]) -> Arc<NodeDesired> {
+    let vpc = VpcId(Uuid::from_u128(9));
+    let gateway = |id: &u128| GatewayDesired {
+        id: VpnGatewayId(Uuid::from_u128(*id)),
+        vpc,
+        network: causeway_model::PrivateNetworkId(Uuid::from_u128(8)),
+        revision,
+        asn: 12876,
+        private_addresses: Vec::new(),
+        public_addresses: Vec::new(),
+        bandwidth: 0,
+        locked: false,
+        connections: Vec::new(),
+    };
+    let vpcs = vec![VpcDesired::new(vpc, Vec::new())];
+    Arc::new(NodeDesired { revision, vpcs, gateways: gateways.iter().map(gateway).collect() })
+}
+
+fn report(revision: u64, gateways: &[u128]) -> NodeReport {
+    let facts = |id: &u128| GatewayFacts { id: VpnGatewayId(Uuid::from_u128(*id)), applied: revision, refused: None };
+    NodeReport { revision, gateways: gateways.iter().map(facts).collect(), ..NodeReport::default() }
+}
+
+/// A report as a node that breaks its own rules would send it.
+fn raw(away: &mut NodeSession, report: &NodeReport) -> String {
+    away.wire.write(NodeFrame::Report { report: report.clone() })
+}
+
+fn open() -> (ControllerSession, NodeSession) {
+    let (mut controller, mut away) = (ControllerSession::new(node()), NodeSession::new());
+    let hello = away.hello(node(), Uuid::nil(), "fr-par-1", "1", 0);
+    assert!(!controller.may_send(), "nobody is there yet");
+    assert!(matches!(controller.receive(&hello), Ok(FromNode::Hello { .. })));
+    let welcome = controller.welcome(Duration::from_secs(12));
+    assert!(matches!(away.receive(&welcome), Ok(ToNode::Welcome { period }) if period == Duration::from_secs(12)));
+    (controller, away)
+}
+
+fn push(controller: &mut ControllerSession, away: &mut NodeSession, state: &Arc<NodeDesired>) -> String {
+    let text = controller.desired(state).expect("it is newer");
+    match away.receive(&text) {
+        Ok(ToNode::Desired(taken)) => assert_eq!(taken, *state),
+        other => panic!("{other:?}"),
+    }
+    text
+}
+
+#[test]
+fn a_snapshot_comes_first_and_deltas_follow() {
+    let (mut controller, mut away) = open();
+    assert!(push(&mut controller, &mut away, &desired(3, &[1, 2])).contains("snapshot"));
+    assert!(push(&mut controller, &mut away, &desired(5, &[2, 4])).contains("delta"));
+    assert_eq!(controller.desired(&desired(5, &[2, 4])), None, "sent already");
+    let text = away.report(&report(5, &[2, 4])).expect("of this session");
+    assert!(matches!(controller.receive(&text), Ok(FromNode::Report(taken)) if taken == report(5, &[2, 4])));
+    let text = away.keepalive(&[]);
+    assert!(matches!(controller.receive(&text), Ok(FromNode::Keepalive { .. })));
+}
+
+#[test]
+fn a_node_that_does_not_report_is_not_flooded() {
+    let (mut controller, mut away) = open();
+    let mut revision = 0;
+    while controller.may_send() {
+        revision += 1;
+        push(&mut controller, &mut away, &desired(revision, &[1]));
+    }
+    assert_eq!(revision, 8);
+    controller.receive(&raw(&mut away, &report(7, &[1]))).expect("one of those sent");
+    assert!(controller.may_send());
+    let back = controller.receive(&raw(&mut away, &report(3, &[1])));
+    assert!(matches!(back, Err(Violation::Revision { found: 3, .. })), "{back:?}");
+}
+
+#[test]
+fn a_node_reports_what_it_came_with_until_it_has_something_newer() {
+    let (mut controller, mut away) = (ControllerSession::new(node()), NodeSession::new());
+    controller.receive(&away.hello(node(), Uuid::nil(), "fr-par-1", "1", 4)).expect("hello");
+    away.receive(&controller.welcome(Duration::from_secs(2))).expect("welcome");
+    controller.receive(&raw(&mut away, &report(4, &[7]))).expect("from its disk");
+    push(&mut controller, &mut away, &desired(9, &[1]));
+    controller.receive(&raw(&mut away, &report(4, &[7]))).expect("still");
+    controller.receive(&raw(&mut away, &report(9, &[1]))).expect("newer");
+    let back = controller.receive(&raw(&mut away, &report(4, &[7])));
+    assert!(matches!(back, Err(Violation::Revision { found: 4, .. })), "{back:?}");
+}
+
+#[test]
+fn whoever_breaks_the_rules_is_refused() {
+    let numbered = |number: u64, frame: &str| format!("{{\"number\":{number},\"frame\":{frame}}}");
+    let case = |text: String| {
+        let (mut controller, mut away) = open();
+        push(&mut controller, &mut away, &desired(3, &[1]));
+        controller.receive(&text).expect_err("refused")
+    };
+    let keepalive = r#"{"type":"keepalive","services":[]}"#;
+    assert_eq!(case(numbered(0, keepalive)), Violation::OutOfOrder { expected: 1, found: 0 });
+    assert_eq!(case(numbered(2, keepalive)), Violation::OutOfOrder { expected: 1, found: 2 });
+    assert!(matches!(case(numbered(1, r#"{"type":"takeover"}"#)), Violation::Unreadable(_)));
+    assert!(matches!(case("{".to_owned()), Violation::Unreadable(_)));
+    assert!(matches!(case(String::new()), Violation::Unreadable(_)));
+    assert_eq!(case(" ".repeat(MAX_FRAME + 1)), Violation::TooLong(MAX_FRAME + 1));
+    let of = |report: &NodeReport| {
+        numbered(1, &format!(r#"{{"type":"report","report":{}}}"#, serde_json::to_string(report).expect("JSON")))
+    };
+    assert!(matches!(case(of(&report(4, &[1]))), Violation::Revision { found: 4, .. }), "from the future");
+    assert!(matches!(case(of(&report(3, &[1, 2]))), Violation::Foreign(_)), "somebody else's gateway");
+    let ahead = NodeReport { gateways: report(5, &[1]).gateways, ..report(3, &[]) };
+    assert!(matches!(case(of(&ahead)), Violation::Revision { found: 5, .. }));
+    let services = format!(r#"{{"type":"keepalive","services":[{}]}}"#, vec![r#"{"name":"a"}"#; 33].join(","));
+    assert!(matches!(case(numbered(1, &services)), Violation::TooMuch(_)));
+    let hello = |node: NodeId, protocol: u32| {
+        format!(
+            r#"{{"type":"hello","protocol":{protocol},"node":"{node}","boot":"{node}","zone":"z","version":"1","revision":0}}"#
+        )
+    };
+    assert!(matches!(case(numbered(1, &hello(node(), PROTOCOL))), Violation::Unexpected(_)));
+    let first = |text: &str| ControllerSession::new(node()).receive(text).expect_err("refused");
+    let stranger = NodeId(Uuid::from_u128(2));
+    assert!(matches!(first(&numbered(0, &hello(stranger, PROTOCOL))), Violation::OtherNode { .. }));
+    assert_eq!(first(&numbered(0, &hello(node(), 99))), Violation::Protocol { found: 99 });
+    assert!(matches!(first(&numbered(0, keepalive)), Violation::Unexpected(_)));
+}
+
+#[test]
+fn a_node_believes_nothing_out_of_place() {
+    let mut away = NodeSession::new();
+    let mut controller = ControllerSession::new(node());
+    controller.receive(&NodeSession::new().hello(node(), Uuid::nil(), "z", "1", 0)).expect("hello");
+    let snapshot = controller.desired(&desired(1, &[])).expect("newer");
+    assert!(matches!(away.receive(&snapshot), Err(Violation::Unexpected(_))), "before welcome");
+    let (_, mut away) = open();
+    let delta = r#"{"number":1,"frame":{"type":"delta","delta":{"from":1,"to":2}}}"#;
+    assert!(matches!(away.receive(delta), Err(Violation::Unexpected(_))), "nothing to change");
+    let (mut controller, mut away) = open();
+    push(&mut controller, &mut away, &desired(3, &[]));
+    let delta = r#"{"number":2,"frame":{"type":"delta","delta":{"from":2,"to":9}}}"#;
+    assert!(matches!(away.receive(delta), Err(Violation::Unreadable(_))), "of another revision");
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics_either_end(text in ".{0,200}", number in 0_u64..3, inner in ".{0,80}") {
+        let (mut controller, mut away) = open();
+        let _ = controller.receive(&text);
+        let _ = away.receive(&text);
+        let framed = format!("{{\"number\":{number},\"frame\":{{\"type\":\"report\",{inner}}}}}");
+        let _ = controller.receive(&framed);
+        let _ = away.receive(&framed);
+    }
+}

@@ -1,0 +1,303 @@
+//! Joining and the channel over real sockets and real TLS, with a controller that the test plays.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use causeway_fleet::authority::{Authority, Credentials};
+use causeway_fleet::client::{self, ClientError};
+use causeway_fleet::door::{Admission, Denied, Gatekeeper, JoinRequest, Membership, RenewRequest};
+use causeway_fleet::identity::Identity;
+use causeway_fleet::{ControllerEnd, FromNode, JoinToken, NodeEnd, PROTOCOL, in_process, server, tls};
+use causeway_model::NodeId;
+use causeway_model::desired::NodeDesired;
+use causeway_model::observed::NodeReport;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Admits whoever is not revoked, and hands the sessions to the test.
+#[derive(Clone)]
+struct Door {
+    authority: Arc<Authority>,
+    sessions: mpsc::UnboundedSender<(NodeId, ControllerEnd)>,
+    revoked: Arc<Mutex<bool>>,
+    refusal: Arc<Mutex<Option<Denied>>>,
+}
+
+impl Door {
+    fn membership(&self, node: NodeId, request: &str, renew_after: u64) -> Result<Membership, Denied> {
+        let certificate = self.authority.certify(node, request, SystemTime::now());
+        let certificate = certificate.map_err(|error| Denied::new(400, "invalid_request", error.to_string()))?;
+        let authority = self.authority.pem().to_owned();
+        Ok(Membership { node, zone: "fr-par-1".to_owned(), certificate, authority, renew_after })
+    }
+}
+
+impl Gatekeeper for Door {
+    async fn join(&self, request: JoinRequest) -> Result<Membership, Denied> {
+        if let Some(denied) = self.refusal.lock().expect("not poisoned").clone() {
+            return Err(denied);
+        }
+        self.membership(NodeId::random(), &request.request, 0)
+    }
+
+    async fn renew(&self, node: NodeId, request: RenewRequest) -> Result<Membership, Denied> {
+        self.membership(node, &request.request, 3600)
+    }
+
+    async fn admit(&self, _: NodeId) -> Result<Admission, Denied> {
+        if *self.revoked.lock().expect("not poisoned") {
+            return Err(Denied::new(403, "revoked", "the node was revoked"));
+        }
+        Ok(Admission { period: Duration::from_millis(200) })
+    }
+
+    fn attach(&self, node: NodeId, end: ControllerEnd) {
+        self.sessions.send((node, end)).expect("the test listens");
+    }
+}
+
+struct Controller {
+    door: Door,
+    address: SocketAddr,
+    sessions: mpsc::UnboundedReceiver<(NodeId, ControllerEnd)>,
+    _tls: watch::Sender<Arc<rustls::ServerConfig>>,
+    task: JoinHandle<()>,
+}
+
+impl Controller {
+    async fn start(kept: &Credentials, address: &str, now: SystemTime) -> Self {
+        let authority = Arc::new(Authority::load(kept).expect("loads"));
+        let credentials = authority.controller(now).expect("certified");
+        let (tls_tx, tls_rx) = watch::channel(tls::server(&authority, &credentials).expect("usable"));
+        let listener = TcpListener::bind(address).await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let (sessions_tx, sessions) = mpsc::unbounded_channel();
+        let door = Door { authority, sessions: sessions_tx, revoked: Arc::default(), refusal: Arc::default() };
+        let task = tokio::spawn(server::serve(listener, tls_rx, door.clone(), std::future::pending()));
+        Self { door, address, sessions, _tls: tls_tx, task }
+    }
+
+    async fn new() -> Self {
+        Self::start(&kept(), "127.0.0.1:0", SystemTime::now()).await
+    }
+
+    fn url(&self) -> String {
+        format!("https://{}", self.address)
+    }
+
+    fn token(&self) -> JoinToken {
+        JoinToken::generate(self.door.authority.fingerprint())
+    }
+
+    async fn join(&self, directory: &Path) -> Result<Identity, ClientError> {
+        client::join(&self.url(), &self.token(), directory, "a", "1").await
+    }
+
+    async fn session(&mut self) -> (NodeId, ControllerEnd) {
+        tokio::time::timeout(PATIENCE, self.sessions.recv()).await.expect("in time").expect("open")
+    }
+}
+
+fn kept() -> Credentials {
+    Authority::generate(SystemTime::now()).expect("made")
+}
+
+/// A node's process: the channel, and the node's end of it.
+struct Node {
+    end: NodeEnd,
+    channel: JoinHandle<Result<(), ClientError>>,
+    shutdown: CancellationToken,
+}
+
+impl Node {
+    async fn start(directory: &Path, node: NodeId) -> Self {
+        let (controller_end, end) = in_process();
+        let shutdown = CancellationToken::new();
+        let (path, ending) = (directory.to_owned(), shutdown.clone());
+        let channel = tokio::spawn(async move { client::run(&path, controller_end, ending).await });
+        let hello = FromNode::Hello {
+            protocol: PROTOCOL,
+            node,
+            boot: Uuid::new_v4(),
+            zone: "fr-par-1".to_owned(),
+            version: "1".to_owned(),
+        };
+        end.reports.send(hello).await.expect("open");
+        Self { end, channel, shutdown }
+    }
+
+    async fn desired(&mut self, revision: u64) -> Arc<NodeDesired> {
+        let wait = self.end.desired.wait_for(|desired| desired.revision >= revision);
+        Arc::clone(&*tokio::time::timeout(PATIENCE, wait).await.expect("in time").expect("open"))
+    }
+
+    async fn report(&self, revision: u64) {
+        let report = NodeReport { revision, ..NodeReport::default() };
+        self.end.reports.send(FromNode::Report(report)).await.expect("open");
+    }
+}
+
+async fn next(end: &mut ControllerEnd) -> FromNode {
+    tokio::time::timeout(PATIENCE, end.reports.recv()).await.expect("in time").expect("open")
+}
+
+/// The next report's revision; keepalives before it are counted.
+async fn next_report(end: &mut ControllerEnd, keepalives: &mut u32) -> u64 {
+    loop {
+        match next(end).await {
+            FromNode::Report(report) => return report.revision,
+            FromNode::Keepalive { .. } => *keepalives += 1,
+            FromNode::Hello { .. } => panic!("a second hello"),
+        }
+    }
+}
+
+fn state(revision: u64) -> Arc<NodeDesired> {
+    Arc::new(NodeDesired { revision, ..NodeDesired::default() })
+}
+
+#[tokio::test]
+async fn a_node_joins_runs_renews_and_comes_back_without_its_controller() {
+    let mut controller = Controller::new().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let identity = controller.join(directory.path()).await.expect("joins");
+    let first = identity.certificate.clone();
+    let mut node = Node::start(directory.path(), identity.node).await;
+    let (proven, mut end) = controller.session().await;
+    assert_eq!(proven, identity.node);
+    assert!(matches!(next(&mut end).await, FromNode::Hello { node, .. } if node == identity.node));
+    end.desired.send_replace(state(4));
+    node.desired(4).await;
+    node.report(4).await;
+    let mut keepalives = 0;
+    assert_eq!(next_report(&mut end, &mut keepalives).await, 4);
+    // One at once, one as soon as it has answered, then one each period.
+    while keepalives < 4 {
+        assert!(matches!(next(&mut end).await, FromNode::Keepalive { .. }));
+        keepalives += 1;
+    }
+    // `renew_after` was 0.
+    let renewed = async {
+        while Identity::load(directory.path()).expect("there").certificate == first {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, renewed).await.expect("the certificate is renewed");
+    // What was reported on is on disk soon, and a process that starts with no controller begins with it.
+    let written = async {
+        while !directory.path().join("desired.sealed").exists() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, written).await.expect("it is written");
+    node.shutdown.cancel();
+    node.channel.await.expect("no panic").expect("ends in order");
+    controller.task.abort();
+    let address = controller.address;
+    drop(controller);
+    let mut node = Node::start(directory.path(), identity.node).await;
+    assert_eq!(node.desired(1).await.revision, 4);
+    node.report(4).await;
+    // The controller comes back at the same address under the same authority? No: under another one it is not believed.
+    let mut stranger = Controller::start(&kept(), &address.to_string(), SystemTime::now()).await;
+    let seen = tokio::time::timeout(Duration::from_secs(3), stranger.sessions.recv()).await;
+    assert!(seen.is_err(), "a controller of another authority is nobody's");
+    assert!(!node.channel.is_finished(), "the node goes on");
+    node.shutdown.cancel();
+}
+
+#[tokio::test]
+async fn a_controller_that_comes_back_is_told_everything() {
+    let kept = kept();
+    let mut controller = Controller::start(&kept, "127.0.0.1:0", SystemTime::now()).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let identity = controller.join(directory.path()).await.expect("joins");
+    let mut node = Node::start(directory.path(), identity.node).await;
+    let (_, mut end) = controller.session().await;
+    next(&mut end).await;
+    end.desired.send_replace(state(7));
+    node.desired(7).await;
+    node.report(7).await;
+    assert_eq!(next_report(&mut end, &mut 0).await, 7);
+    let address = controller.address.to_string();
+    controller.task.abort();
+    drop((end, controller));
+    let mut controller = Controller::start(&kept, &address, SystemTime::now()).await;
+    let (_, mut end) = controller.session().await;
+    assert!(matches!(next(&mut end).await, FromNode::Hello { .. }));
+    assert_eq!(next_report(&mut end, &mut 0).await, 7, "its last report comes again by itself");
+    end.desired.send_replace(state(9));
+    node.desired(9).await;
+    node.report(9).await;
+    assert_eq!(next_report(&mut end, &mut 0).await, 9);
+    node.shutdown.cancel();
+}
+
+#[tokio::test]
+async fn a_revoked_node_ends_and_forgets() {
+    let mut controller = Controller::new().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let identity = controller.join(directory.path()).await.expect("joins");
+    let mut node = Node::start(directory.path(), identity.node).await;
+    let (_, mut end) = controller.session().await;
+    next(&mut end).await;
+    end.desired.send_replace(state(1));
+    node.desired(1).await;
+    *controller.door.revoked.lock().expect("not poisoned") = true;
+    drop(end);
+    let ended = tokio::time::timeout(PATIENCE, node.channel).await.expect("in time").expect("no panic");
+    let error = ended.expect_err("revoked");
+    assert!(error.is_final() && error.to_string().contains("revoked"), "{error}");
+    assert!(!directory.path().join("desired.sealed").exists());
+    let again = Node::start(directory.path(), identity.node).await;
+    let ended = tokio::time::timeout(PATIENCE, again.channel).await.expect("in time").expect("no panic");
+    assert!(ended.expect_err("still revoked").is_final());
+}
+
+#[tokio::test]
+async fn what_keeps_a_machine_from_joining_is_said() {
+    let controller = Controller::new().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let elsewhere = JoinToken::generate([7; 32]);
+    let error = client::join(&controller.url(), &elsewhere, directory.path(), "a", "1").await.err().expect("refused");
+    assert!(
+        matches!(&error, ClientError::Trust(text) if text.contains("not certified by this node's controller")),
+        "{error}"
+    );
+    *controller.door.refusal.lock().expect("not poisoned") = Some(Denied::new(403, "token_expired", "expired at noon"));
+    let error = controller.join(directory.path()).await.err().expect("refused");
+    assert!(error.to_string().contains("token_expired") && error.to_string().contains("noon"), "{error}");
+    let old = SystemTime::now() - Duration::from_secs(200 * 24 * 3600);
+    let yesterday = Controller::start(&kept(), "127.0.0.1:0", old).await;
+    let error = yesterday.join(directory.path()).await.err().expect("refused");
+    assert!(matches!(&error, ClientError::Trust(text) if text.contains("clock")), "{error}");
+    let free = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("bound");
+    let nobody = client::join(&format!("https://{free}"), &controller.token(), directory.path(), "a", "1").await;
+    assert!(matches!(nobody, Err(ClientError::Unreachable { .. })));
+    assert!(Identity::load(directory.path()).is_err(), "nothing is left behind");
+}
+
+#[tokio::test]
+async fn a_node_with_an_expired_certificate_is_told_why() {
+    let controller = Controller::new().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let identity = controller.join(directory.path()).await.expect("joins");
+    let (key, request) = causeway_fleet::authority::request().expect("made");
+    let old = SystemTime::now() - Duration::from_secs(60 * 24 * 3600);
+    let certificate = controller.door.authority.certify(identity.node, &request, old).expect("certified");
+    let mut expired = identity.clone();
+    expired.set_credentials(&Credentials { certificate, key });
+    let error = client::probe(&expired).await.expect_err("refused");
+    assert!(
+        matches!(&error, ClientError::Trust(text) if text.contains("expired") && text.contains("clock")),
+        "{error}"
+    );
+    client::probe(&identity).await.expect("a good one is let in");
+}

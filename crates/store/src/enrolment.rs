@@ -1,0 +1,222 @@
+//! How nodes join and leave, and how much they carry.
+
+use causeway_model::placement::Load;
+use causeway_model::{NodeId, PrivateNetworkId, Timestamp, VpnGatewayId};
+use sqlx::sqlite::SqliteRow;
+use uuid::Uuid;
+
+use crate::row::{RowExt, blob};
+use crate::{Reader, Result, Writer};
+
+/// A join token; its secret is kept by nobody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinTokenRecord {
+    /// Id.
+    pub id: Uuid,
+    /// The zone of the node that uses it.
+    pub zone: String,
+    /// What it is for.
+    pub description: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Until when it works.
+    pub expires_at: Timestamp,
+    /// When it was used.
+    pub used_at: Option<Timestamp>,
+    /// By which node.
+    pub node: Option<NodeId>,
+}
+
+fn token(row: &SqliteRow) -> Result<JoinTokenRecord> {
+    Ok(JoinTokenRecord {
+        id: row.id("id")?,
+        zone: row.text("zone")?,
+        description: row.text("description")?,
+        created_at: row.time("created_at")?,
+        expires_at: row.time("expires_at")?,
+        used_at: row.opt_time("used_at")?,
+        node: row.opt_id("node_id")?,
+    })
+}
+
+impl Reader {
+    /// Every join token, newest first.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn join_tokens(&mut self) -> Result<Vec<JoinTokenRecord>> {
+        let rows = sqlx::query("SELECT * FROM node_join_token ORDER BY seq DESC").fetch_all(self.connection()).await?;
+        rows.iter().map(token).collect()
+    }
+
+    /// The join token with this hash.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn join_token(&mut self, hash: &[u8; 32]) -> Result<Option<JoinTokenRecord>> {
+        let row = sqlx::query("SELECT * FROM node_join_token WHERE hash = ?")
+            .bind(hash.as_slice())
+            .fetch_optional(self.connection())
+            .await?;
+        row.as_ref().map(token).transpose()
+    }
+
+    /// What each node of a zone carries that may carry more: healthy, not cordoned, not revoked.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn node_loads(&mut self, zone: &str) -> Result<Vec<Load>> {
+        let rows = sqlx::query(
+            "SELECT node.id, node.max_bandwidth, node.max_connections, count(gateway.id) AS gateways, \
+             coalesce(sum(type.bandwidth), 0) AS bandwidth, coalesce(sum(type.allowed_connections), 0) AS connections \
+             FROM node LEFT JOIN vpn_gateway AS gateway ON gateway.node_id = node.id \
+             LEFT JOIN gateway_type AS type ON type.name = gateway.gateway_type \
+             WHERE node.zone = ? AND node.state IN ('up', 'config_fail') AND node.cordoned = 0 AND node.revoked_at IS NULL \
+             GROUP BY node.id ORDER BY node.seq",
+        )
+        .bind(zone)
+        .fetch_all(self.connection())
+        .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Load {
+                    node: row.id("id")?,
+                    max_bandwidth: row.opt_number("max_bandwidth")?,
+                    max_connections: row.opt_number("max_connections")?,
+                    bandwidth: row.number("bandwidth")?,
+                    connections: row.number("connections")?,
+                    gateways: row.number("gateways")?,
+                })
+            })
+            .collect()
+    }
+
+    /// The node of the other gateways of a Private Network's VPC in a zone.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn vpc_home(&mut self, network: PrivateNetworkId, zone: &str) -> Result<Option<NodeId>> {
+        let row = sqlx::query(
+            "SELECT gateway.node_id FROM vpn_gateway AS gateway JOIN private_network AS own ON own.id = gateway.private_network_id \
+             JOIN private_network AS other ON other.vpc_id = own.vpc_id \
+             WHERE other.id = ? AND gateway.zone = ? AND gateway.node_id IS NOT NULL AND gateway.gone_at IS NULL \
+             ORDER BY gateway.seq LIMIT 1",
+        )
+        .bind(blob(network.0))
+        .bind(zone)
+        .fetch_optional(self.connection())
+        .await?;
+        row.map(|row| row.id("node_id")).transpose()
+    }
+}
+
+impl Writer {
+    /// Adds a join token.
+    ///
+    /// # Errors
+    /// If its zone does not exist.
+    pub async fn insert_join_token(&mut self, record: &JoinTokenRecord, hash: &[u8; 32]) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO node_join_token (id, hash, zone, description, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)",
+        )
+        .bind(blob(record.id))
+        .bind(hash.as_slice())
+        .bind(&record.zone)
+        .bind(&record.description)
+        .bind(record.created_at.0)
+        .bind(record.expires_at.0)
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    /// Removes a join token; whether there was one.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn delete_join_token(&mut self, id: Uuid) -> Result<bool> {
+        let done =
+            sqlx::query("DELETE FROM node_join_token WHERE id = ?").bind(blob(id)).execute(self.connection()).await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// A node joins by a token, which is used up.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn enrol_node(
+        &mut self,
+        token: &JoinTokenRecord,
+        (id, name, version): (NodeId, &str, &str),
+        now: Timestamp,
+    ) -> Result<()> {
+        sqlx::query("UPDATE node_join_token SET used_at = ?, node_id = ? WHERE id = ? AND used_at IS NULL")
+            .bind(now.0)
+            .bind(blob(id.0))
+            .bind(blob(token.id))
+            .execute(self.connection())
+            .await?;
+        sqlx::query(
+            "INSERT INTO node (id, zone, boot, version, state, state_since, silent, revision, applied_revision, name, enrolled_at) \
+             VALUES (?1, ?2, ?3, ?4, 'waiting', ?5, 1, 1, 0, ?6, ?5)",
+        )
+        .bind(blob(id.0))
+        .bind(&token.zone)
+        .bind(blob(Uuid::nil()))
+        .bind(version)
+        .bind(now.0)
+        .bind(name)
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    /// Sets what an operator decides about a node.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn set_node_settings(
+        &mut self,
+        id: NodeId,
+        name: &str,
+        cordoned: bool,
+        (max_bandwidth, max_connections): (Option<u64>, Option<u64>),
+    ) -> Result<()> {
+        let signed = |value: Option<u64>| value.map(|value| i64::try_from(value).unwrap_or(i64::MAX));
+        sqlx::query("UPDATE node SET name = ?, cordoned = ?, max_bandwidth = ?, max_connections = ? WHERE id = ?")
+            .bind(name)
+            .bind(cordoned)
+            .bind(signed(max_bandwidth))
+            .bind(signed(max_connections))
+            .bind(blob(id.0))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// A node is none any more.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn revoke_node(&mut self, id: NodeId, now: Timestamp) -> Result<()> {
+        sqlx::query("UPDATE node SET revoked_at = coalesce(revoked_at, ?) WHERE id = ?")
+            .bind(now.0)
+            .bind(blob(id.0))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Takes a gateway off its node, or notes why it is on none: there is no room, or no node.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn unplace_gateway(&mut self, id: VpnGatewayId, no_room: bool) -> Result<()> {
+        sqlx::query("UPDATE vpn_gateway SET node_id = NULL, no_room = ? WHERE id = ?")
+            .bind(no_room)
+            .bind(blob(id.0))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,105 @@
+//! Gateway nodes and their join tokens (wire-ext.md §2). Keys are alphabetical.
+
+use causeway_model::{NodeId, VpnGatewayId};
+use serde::{Serialize, Serializer};
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::Time;
+use super::event::EventDocument;
+use super::extension::{ReasonDocument, Reasons};
+use crate::schema::documents;
+
+documents! {
+/// A gateway node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NodeDocument {
+    /// The revision of its configuration that it reported on last.
+    pub applied_revision: u64,
+    /// Nothing new is placed on it.
+    pub cordoned: bool,
+    /// When it joined; null: it is inside the service's own process.
+    pub enrolled_at: Option<Time>,
+    /// The VPN gateways placed on it.
+    pub gateways: Vec<VpnGatewayId>,
+    /// Its states, the newest first; in lists only the newest.
+    pub history: Vec<EventDocument>,
+    /// Id.
+    pub id: NodeId,
+    /// Bits per second that the types of its gateways may add up to; null: no limit.
+    pub max_bandwidth: Option<u64>,
+    /// Connections that the types of its gateways may add up to; null: no limit.
+    pub max_connections: Option<u64>,
+    /// What people call it.
+    pub name: String,
+    /// Why its state is not better.
+    pub reason: Option<ReasonDocument>,
+    /// Its last report that said anything new.
+    pub reported_at: Option<Time>,
+    /// The newest revision of its configuration.
+    pub revision: u64,
+    /// When it was revoked.
+    pub revoked_at: Option<Time>,
+    /// What it carries is shown as last observed.
+    pub silent: bool,
+    /// `waiting`, `up`, `down`, `keepalive_fail` or `config_fail`.
+    pub state: &'static str,
+    /// Since when.
+    pub state_since: Time,
+    /// Version of its program.
+    pub version: String,
+    /// Its zone.
+    pub zone: String,
+}
+}
+
+impl Reasons for NodeDocument {
+    fn reasons(&mut self) -> Vec<&mut ReasonDocument> {
+        self.reason.iter_mut().chain(self.history.iter_mut().flat_map(EventDocument::reasons)).collect()
+    }
+}
+
+documents! {
+/// A join token without its text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct JoinTokenDocument {
+    /// Creation.
+    pub created_at: Time,
+    /// Free text.
+    pub description: String,
+    /// Until when it works.
+    pub expires_at: Time,
+    /// Id.
+    pub id: Uuid,
+    /// The node that joined by it.
+    pub node_id: Option<NodeId>,
+    /// When that was.
+    pub used_at: Option<Time>,
+    /// The zone of the node that joins by it.
+    pub zone: String,
+}
+}
+
+documents! {
+/// A join token that was just made, with its text, which is shown this once.
+#[derive(Serialize)]
+pub struct NewJoinTokenDocument {
+    /// Creation.
+    pub created_at: Time,
+    /// Free text.
+    pub description: String,
+    /// Until when it works.
+    pub expires_at: Time,
+    /// Id.
+    pub id: Uuid,
+    /// What `causeway node join` is given.
+    #[serde(serialize_with = "text")]
+    pub token: Zeroizing<String>,
+    /// The zone of the node that joins by it.
+    pub zone: String,
+}
+}
+
+fn text<S: Serializer>(text: &Zeroizing<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
+}
