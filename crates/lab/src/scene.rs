@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::api::{Api, NewConnection, Site, text};
 use crate::scenario::steps::{PATIENCE, order_customer, order_gateway};
-use crate::topology::{Lab, addresses};
+use crate::topology::{Fleet, Lab, addresses};
 use crate::wait::eventually;
 
 const VPN: &str = "s2s-vpn/v1alpha1";
@@ -59,6 +59,34 @@ impl Scene {
         let (mut site, _) = order_gateway(lab).await?;
         order_customer(lab, &mut site).await?;
         Ok((api, site))
+    }
+
+    /// As [`Self::build`], with a controller on a machine of its own and two nodes. The first one carries a gateway of another VPC, so that
+    /// placement puts the scene's on the second one.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn build_fleet(id: &str) -> Result<(Self, Fleet)> {
+        let program = Self::program()?;
+        let mut lab = Lab::start(Some(id), &program).await?;
+        let order = async |lab: &mut Lab| {
+            let (api, fleet) = lab.start_fleet(&program).await?;
+            let (_, network, _) = api.create_network(Some("10.99.0.0/24")).await?;
+            let gateway = api.create_gateway(&network).await?;
+            api.wait_status("vpn-gateways", &text(&gateway, "/id")?, "active", PATIENCE).await?;
+            let (mut site, _) = order_gateway(lab).await?;
+            order_customer(lab, &mut site).await?;
+            Ok((api, site, fleet))
+        };
+        match order(&mut lab).await {
+            Ok((api, site, fleet)) => Ok((Self { lab, api, site }, fleet)),
+            Err(error) => {
+                let error: anyhow::Error = error;
+                let evidence = lab.evidence().await;
+                lab.stop().await;
+                Err(error.context(evidence))
+            }
+        }
     }
 
     /// Builds the lab `id`, lets `play` happen in it, and cleans up in any case.

@@ -30,12 +30,29 @@ pub struct Service {
     data: PathBuf,
     log: PathBuf,
     settings: Settings,
+    /// Where nodes of other machines reach it, instead of a node in its own process.
+    nodes: Option<String>,
     running: Option<Running>,
 }
 
 impl Service {
     pub(crate) fn new(machine: Machine, program: &Path, data: PathBuf, log: PathBuf, settings: Settings) -> Self {
-        Self { machine, program: program.to_owned(), data, log, settings, running: None }
+        Self { machine, program: program.to_owned(), data, log, settings, nodes: None, running: None }
+    }
+
+    /// Puts the service on another machine, before its first start: without a node in its process, and with a listener for others.
+    pub(crate) fn move_to(&mut self, machine: Machine, nodes: &str) {
+        self.machine = machine;
+        self.nodes = Some(nodes.to_owned());
+    }
+
+    /// What the command line of the product prints on the service's machine.
+    ///
+    /// # Errors
+    /// It fails.
+    pub async fn command_line(&self, arguments: &str) -> Result<String> {
+        let (data, program) = (self.data.display(), self.program.display());
+        self.machine.shell(&format!(". {data}/operator.env; {program} {arguments}")).await
     }
 
     /// Starts the process and waits until it answers.
@@ -53,7 +70,9 @@ impl Service {
         let environment = [
             ("CAUSEWAY_LISTEN", LISTEN),
             ("CAUSEWAY_NODE_UNDERLAY", self.settings.underlay.as_str()),
-            ("CAUSEWAY_NODE_ENABLED", "yes"),
+            ("CAUSEWAY_NODE_ENABLED", if self.nodes.is_some() { "no" } else { "yes" }),
+            ("CAUSEWAY_FLEET_LISTEN", self.nodes.as_deref().unwrap_or_default()),
+            ("CAUSEWAY_FLEET_KEEPALIVE", "fast"),
             ("CAUSEWAY_PUBLIC_POOLS", pools.as_str()),
             ("CAUSEWAY_PROVIDER_ASN", asn.as_str()),
         ];

@@ -5,6 +5,7 @@
 //! ```
 
 mod branch;
+mod fleet;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +21,7 @@ use crate::machine::{Machine, host_command};
 use crate::service::{Service, Settings};
 use crate::wait::eventually;
 pub use branch::Branch;
+pub use fleet::Fleet;
 
 /// Fixed addresses of the laboratory (documentation ranges outside, private ones inside).
 pub mod addresses {
@@ -284,8 +286,7 @@ impl Lab {
     /// # Errors
     /// It fails.
     pub async fn command_line(&self, arguments: &str) -> Result<String> {
-        let (data, program) = (self.service.data().display(), self.service.program().display());
-        self.node.shell(&format!(". {data}/operator.env; {program} {arguments}")).await
+        self.service.command_line(arguments).await
     }
 
     /// What helps to understand a failure.

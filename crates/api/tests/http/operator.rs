@@ -263,6 +263,40 @@ async fn settings_can_be_set_and_taken_away() {
 }
 
 #[tokio::test]
+async fn nodes_and_their_join_tokens() {
+    let service = Service::start().await;
+    let (nodes, tokens) = (format!("{O}/nodes"), format!("{O}/node-join-tokens"));
+    let made = service.post(&tokens, &json!({"zone": "fr-par-1", "description": "rack 4"})).await.ok();
+    assert!(made["token"].as_str().is_some_and(|token| token.starts_with("cwjoin-")), "{made}");
+    let listed = service.get(&tokens).await.ok();
+    assert_eq!((&listed["node_join_tokens"][0]["id"], &listed["total_count"]), (&made["id"], &json!(1)));
+    assert!(listed["node_join_tokens"][0].get("token").is_none(), "its text is shown once");
+    let wrong = service.post(&tokens, &json!({"expires_in": "soon"})).await.arguments();
+    assert_eq!(wrong, [("expires_in".into(), "format".into()), ("zone".into(), "required".into())]);
+    let path = format!("{tokens}/{}", made["id"].as_str().expect("an id"));
+    assert_eq!(service.delete(&path).await.status, 204);
+    service.delete(&path).await.error(404, "not_found");
+    let listed = service.get(&nodes).await.ok();
+    let node = format!("{nodes}/{}", listed["nodes"][0]["id"].as_str().expect("the node in the process"));
+    let shown = service.get(&node).await.ok();
+    assert_eq!((&shown["zone"], &shown["enrolled_at"]), (&json!("fr-par-1"), &Value::Null));
+    let named = service.call("PATCH", &node, r#"{"name":"edge","max_bandwidth":5000000000,"max_connections":7}"#).await.ok();
+    assert_eq!(
+        (&named["name"], &named["max_bandwidth"], &named["max_connections"]),
+        (&json!("edge"), &json!(5_000_000_000_u64), &json!(7))
+    );
+    let freed = service.call("PATCH", &node, r#"{"max_bandwidth":null}"#).await.ok();
+    assert_eq!((&freed["max_bandwidth"], &freed["max_connections"]), (&Value::Null, &json!(7)));
+    let wrong = service.call("PATCH", &node, r#"{"max_connections":-1}"#).await.arguments();
+    assert_eq!(wrong, [("max_connections".into(), "constraint".into())]);
+    assert_eq!(service.post(&format!("{node}/cordon"), &json!({})).await.ok()["cordoned"], true);
+    assert_eq!(service.post(&format!("{node}/uncordon"), &json!({})).await.ok()["cordoned"], false);
+    service.post(&format!("{node}/retry"), &json!({})).await.ok();
+    service.post(&format!("{node}/revoke"), &json!({})).await.error(412, "precondition_failed");
+    service.get(&format!("{nodes}/{}", Uuid::new_v4())).await.error(404, "not_found");
+}
+
+#[tokio::test]
 async fn nobody_but_an_operator_gets_in() {
     let service = Service::start().await;
     let (_, tenant) = tenant(&service).await;
@@ -276,7 +310,19 @@ async fn nobody_but_an_operator_gets_in() {
     let gateway_type = json!({"name": "x", "bandwidth": 1, "allowed_connections": 1});
     let name = json!({"name": "x"});
     let none = json!({});
-    let rows: [(&str, String, &Value); 26] = [
+    let node = format!("nodes/{id}");
+    let token = json!({"zone": "fr-par-1"});
+    let rows: [(&str, String, &Value); 36] = [
+        ("GET", "nodes".into(), &none),
+        ("GET", node.clone(), &none),
+        ("PATCH", node.clone(), &name),
+        ("POST", format!("{node}/cordon"), &none),
+        ("POST", format!("{node}/uncordon"), &none),
+        ("POST", format!("{node}/retry"), &none),
+        ("POST", format!("{node}/revoke"), &none),
+        ("GET", "node-join-tokens".into(), &none),
+        ("POST", "node-join-tokens".into(), &token),
+        ("DELETE", format!("node-join-tokens/{id}"), &none),
         ("GET", "organizations".into(), &none),
         ("POST", "organizations".into(), &name),
         ("GET", format!("organizations/{id}"), &none),
