@@ -1,6 +1,5 @@
 //! Wall-clock time as an argument, so that tests move it.
 
-use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use causeway_model::Timestamp;
@@ -16,8 +15,12 @@ pub trait Clock: Send + Sync {
         (self.now(), None)
     }
 
-    /// Since some moment in the past, by a clock that nobody sets: what durations are measured with.
-    fn monotonic(&self) -> Duration;
+    /// What durations are measured with: for how long something that nobody can set has been running, and the time itself where there is no
+    /// such thing.
+    fn monotonic(&self) -> Duration {
+        let (now, running) = self.reading();
+        running.unwrap_or_else(|| Duration::from_micros(u64::try_from(now.0).unwrap_or_default()))
+    }
 }
 
 /// The machine's clock.
@@ -31,12 +34,8 @@ impl Clock for SystemClock {
     }
 
     fn reading(&self) -> (Timestamp, Option<Duration>) {
-        let running = self.monotonic();
-        (self.now(), Some(running))
-    }
-
-    fn monotonic(&self) -> Duration {
-        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-        START.elapsed()
+        static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+        let start = *START;
+        (self.now(), Some(start.elapsed()))
     }
 }

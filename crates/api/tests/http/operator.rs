@@ -280,7 +280,8 @@ async fn nodes_and_their_join_tokens() {
     let node = format!("{nodes}/{}", listed["nodes"][0]["id"].as_str().expect("the node in the process"));
     let shown = service.get(&node).await.ok();
     assert_eq!((&shown["zone"], &shown["enrolled_at"]), (&json!("fr-par-1"), &Value::Null));
-    let named = service.call("PATCH", &node, r#"{"name":"edge","max_bandwidth":5000000000,"max_connections":7}"#).await.ok();
+    let named =
+        service.call("PATCH", &node, r#"{"name":"edge","max_bandwidth":5000000000,"max_connections":7}"#).await.ok();
     assert_eq!(
         (&named["name"], &named["max_bandwidth"], &named["max_connections"]),
         (&json!("edge"), &json!(5_000_000_000_u64), &json!(7))

@@ -38,11 +38,6 @@ impl Clock for TestClock {
     fn now(&self) -> Timestamp {
         Timestamp(SystemClock.now().0 + self.0.load(Ordering::SeqCst))
     }
-
-    fn monotonic(&self) -> Duration {
-        let moved = u64::try_from(self.0.load(Ordering::SeqCst)).expect("the test moves the clock forward");
-        SystemClock.monotonic() + Duration::from_micros(moved)
-    }
 }
 
 pub(crate) struct World {
