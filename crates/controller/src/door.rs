@@ -135,7 +135,7 @@ impl Controller {
             let caller = platform(&self.inner.service);
             let document = json!({"zone": known.zone, "name": request.name, "join_token": known.id});
             let details = made(&document).into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
-            writer.record(&caller, now, "join", NODE, &node.to_string(), &details).await?;
+            writer.record(&caller, None, now, "join", NODE, &node.to_string(), &details).await?;
             writer.commit().await
         };
         enrolled.await.map_err(|error| failed(&error.into()))?;

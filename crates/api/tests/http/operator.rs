@@ -272,7 +272,7 @@ async fn nodes_and_their_join_tokens() {
     assert_eq!((&listed["node_join_tokens"][0]["id"], &listed["total_count"]), (&made["id"], &json!(1)));
     assert!(listed["node_join_tokens"][0].get("token").is_none(), "its text is shown once");
     let wrong = service.post(&tokens, &json!({"expires_in": "soon"})).await.arguments();
-    assert_eq!(wrong, [("expires_in".into(), "format".into()), ("zone".into(), "required".into())]);
+    assert_eq!(wrong, [("zone".into(), "required".into()), ("expires_in".into(), "format".into())]);
     let path = format!("{tokens}/{}", made["id"].as_str().expect("an id"));
     assert_eq!(service.delete(&path).await.status, 204);
     service.delete(&path).await.error(404, "not_found");

@@ -34,8 +34,11 @@ fn id(call: &Call) -> Result<NodeId, Failure> {
 async fn list_nodes(call: Call) -> Answer {
     let query = call.query();
     let page = query.page();
+    let (name, zone) = (query.text("name").map(|name| name.to_lowercase()), query.text("zone"));
     query.finish()?;
-    let nodes = call.controller.list_nodes(&call.caller).await?;
+    let mut nodes = call.controller.list_nodes(&call.caller).await?;
+    nodes.retain(|info| name.as_ref().is_none_or(|name| info.node.name.to_lowercase().contains(name)));
+    nodes.retain(|info| zone.as_ref().is_none_or(|zone| info.node.zone == *zone));
     json(&paged("nodes", nodes, page, document))
 }
 
