@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use crate::harness::{Place, Service};
+use crate::harness::Service;
 
 /// Runs the program without what clients need to know.
 fn program(words: &[&str]) -> Output {
