@@ -2,15 +2,14 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use causeway_fleet::ControllerEnd;
 use causeway_fleet::authority::{Authority, AuthorityError, CONTROLLER_LIFE, Credentials, NODE_LIFE};
 use causeway_fleet::door::{Admission, Denied, Gatekeeper, JoinRequest, Membership, RenewRequest, clocks_differ};
 use causeway_fleet::token::JoinToken;
 use causeway_model::{Error, NodeId};
-use causeway_store::{NodeRecord, Writer};
+use causeway_store::{NodeAuthorityRecord, NodeRecord};
 use serde_json::json;
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::audit::made;
@@ -18,11 +17,10 @@ use crate::identity::check_text;
 use crate::node::NODE;
 use crate::{Controller, Result, platform};
 
-/// Settings that hold the authority: its certificate, and its key in an envelope.
-const CERTIFICATE: &str = "node_authority_certificate";
-const KEY: &str = "node_authority_key";
-/// What the envelope is authenticated with.
-const CONTEXT: &str = "setting|node_authority_key";
+/// What the envelope of an authority's key is authenticated with.
+pub(crate) fn context(id: Uuid) -> String {
+    format!("node_authority|{id}")
+}
 
 fn internal(error: &dyn ToString) -> Error {
     Error::Internal(error.to_string())
@@ -51,34 +49,27 @@ impl Controller {
     /// # Errors
     /// If the store fails or what it has cannot be used.
     pub async fn node_authority(&self) -> Result<Authority> {
-        let kept = self.read().await?.setting(CERTIFICATE).await?;
-        if let Some(certificate) = kept {
-            return self.load_authority(certificate).await;
+        if let Some(kept) = self.read().await?.node_authority().await? {
+            return self.load_authority(kept);
         }
         let mut writer = self.inner.store.write().await?;
         // Another caller may have made it meanwhile.
-        if let Some(certificate) = writer.setting(CERTIFICATE).await? {
-            drop(writer);
-            return self.load_authority(certificate).await;
+        if let Some(kept) = writer.node_authority().await? {
+            return self.load_authority(kept);
         }
         let made = Authority::generate(system_time(self.now())).map_err(|error| internal(&error))?;
-        self.keep_authority(&mut writer, &made).await?;
+        let id = Uuid::new_v4();
+        let key = self.inner.kek.seal(&context(id), made.key.as_bytes());
+        let record = NodeAuthorityRecord { id, certificate: made.certificate.clone(), key };
+        writer.insert_node_authority(&record).await?;
         writer.commit().await?;
         Authority::load(&made).map_err(|error| internal(&error))
     }
 
-    async fn keep_authority(&self, writer: &mut Writer, made: &Credentials) -> Result<()> {
-        let sealed = self.inner.kek.seal(CONTEXT, made.key.as_bytes());
-        writer.set_setting(CERTIFICATE, &made.certificate).await?;
-        Ok(writer.set_setting(KEY, &STANDARD.encode(sealed)).await?)
-    }
-
-    async fn load_authority(&self, certificate: String) -> Result<Authority> {
-        let text = self.read().await?.setting(KEY).await?.unwrap_or_default();
-        let sealed = STANDARD.decode(text).map_err(|error| internal(&error))?;
-        let key = self.inner.kek.open(CONTEXT, &sealed).map_err(|error| internal(&error))?;
+    fn load_authority(&self, record: NodeAuthorityRecord) -> Result<Authority> {
+        let key = self.inner.kek.open(&context(record.id), &record.key).map_err(|error| internal(&error))?;
         let key = std::str::from_utf8(key.slice()).map_err(|error| internal(&error))?;
-        let kept = Credentials { certificate, key: Zeroizing::new(key.to_owned()) };
+        let kept = Credentials { certificate: record.certificate, key: Zeroizing::new(key.to_owned()) };
         Authority::load(&kept).map_err(|error| internal(&error))
     }
 

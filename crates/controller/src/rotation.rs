@@ -4,7 +4,7 @@ use causeway_crypto::Kek;
 use causeway_model::Error;
 use causeway_store::{EnvelopeOf, Store};
 
-use crate::{Result, psk, secret, webhook};
+use crate::{Result, door, psk, secret, webhook};
 
 /// The setting that says which key the secrets are wrapped by, once that was changed.
 const KEY_ID: &str = "master_key";
@@ -33,6 +33,7 @@ pub async fn rotate_master_key(store: &Store, old: &Kek, new: &Kek) -> Result<u6
                 EnvelopeOf::SecretVersion(id, revision) => secret::context(id, revision),
                 EnvelopeOf::PreviousKey(id) => psk::previous_context(id),
                 EnvelopeOf::Webhook(id) => webhook::context(id),
+                EnvelopeOf::NodeAuthority(id) => door::context(id),
             };
             old.rewrap(new, &context, envelope).map_err(|error| Error::Internal(format!("{context}: {error}")))
         })

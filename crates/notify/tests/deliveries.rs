@@ -11,6 +11,7 @@ use causeway_model::command::{
 };
 use causeway_model::command::{NewLink, NewMeta};
 use causeway_model::resource::{Caller, LinkBandwidth, PortAttachment, PortOwner, WebhookDelivery};
+use causeway_model::watch::KeepaliveProfile;
 use causeway_model::{PartnerId, PopId, WebhookId};
 use causeway_store::Store;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -36,6 +37,7 @@ async fn world() -> World {
         provider_asn: 12876,
         support_contact: None,
         gateway_types: Settings::default_gateway_types(),
+        keepalive: KeepaliveProfile::default(),
     };
     let store = Store::open(&directory.path().join("causeway.db")).await.expect("opens");
     let c = Controller::open(store, settings, Kek::new([7; 32])).await.expect("opens");

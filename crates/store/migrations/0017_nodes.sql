@@ -25,5 +25,13 @@ CREATE TABLE node_join_token (
     node_id BLOB
 ) STRICT;
 
+-- What certifies nodes and the controller to each other. `key` is an envelope of the PEM text.
+CREATE TABLE node_authority (
+    seq INTEGER PRIMARY KEY,
+    id BLOB NOT NULL UNIQUE,
+    certificate TEXT NOT NULL,
+    key BLOB NOT NULL
+) STRICT;
+
 -- A gateway without a node: there are nodes, but none has room.
 ALTER TABLE vpn_gateway ADD COLUMN no_room INTEGER NOT NULL DEFAULT 0;

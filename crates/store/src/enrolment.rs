@@ -27,6 +27,17 @@ pub struct JoinTokenRecord {
     pub node: Option<NodeId>,
 }
 
+/// The authority of the service's nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeAuthorityRecord {
+    /// Id.
+    pub id: Uuid,
+    /// Its certificate, PEM.
+    pub certificate: String,
+    /// Its key in an envelope.
+    pub key: Vec<u8>,
+}
+
 fn token(row: &SqliteRow) -> Result<JoinTokenRecord> {
     Ok(JoinTokenRecord {
         id: row.id("id")?,
@@ -40,6 +51,20 @@ fn token(row: &SqliteRow) -> Result<JoinTokenRecord> {
 }
 
 impl Reader {
+    /// The authority of the service's nodes, once it was made.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn node_authority(&mut self) -> Result<Option<NodeAuthorityRecord>> {
+        let row = sqlx::query("SELECT id, certificate, key FROM node_authority ORDER BY seq DESC LIMIT 1")
+            .fetch_optional(self.connection())
+            .await?;
+        let record = |row: SqliteRow| {
+            Ok(NodeAuthorityRecord { id: row.id("id")?, certificate: row.text("certificate")?, key: row.bytes("key")? })
+        };
+        row.map(record).transpose()
+    }
+
     /// Every join token, newest first.
     ///
     /// # Errors
@@ -111,6 +136,20 @@ impl Reader {
 }
 
 impl Writer {
+    /// Keeps the authority of the service's nodes.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn insert_node_authority(&mut self, record: &NodeAuthorityRecord) -> Result<()> {
+        sqlx::query("INSERT INTO node_authority (id, certificate, key) VALUES (?, ?, ?)")
+            .bind(blob(record.id))
+            .bind(&record.certificate)
+            .bind(&record.key)
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
     /// Adds a join token.
     ///
     /// # Errors

@@ -19,6 +19,8 @@ pub enum EnvelopeOf {
     PreviousKey(ConnectionId),
     /// What a webhook signs with.
     Webhook(WebhookId),
+    /// What certifies nodes, by its id.
+    NodeAuthority(Uuid),
 }
 
 /// A table with an envelope in each row.
@@ -31,9 +33,10 @@ struct Table {
     of: fn(Uuid) -> EnvelopeOf,
 }
 
-const TABLES: [Table; 2] = [
+const TABLES: [Table; 3] = [
     Table { name: "previous_key", id: "connection_id", data: "data", of: |id| EnvelopeOf::PreviousKey(id.into()) },
     Table { name: "webhook", id: "id", data: "secret", of: |id| EnvelopeOf::Webhook(id.into()) },
+    Table { name: "node_authority", id: "id", data: "key", of: EnvelopeOf::NodeAuthority },
 ];
 
 impl Writer {

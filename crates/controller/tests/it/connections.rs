@@ -552,7 +552,8 @@ async fn names_and_tags_can_be_edited_while_the_node_cannot_be_told() {
     let mut writer = store.write().await.expect("a turn");
     let state = causeway_model::status::NodeState::KeepaliveFail;
     let now = causeway_controller::Clock::now(&causeway_controller::SystemClock);
-    writer.set_node_state(node.id, state, false, now).await.expect("set");
+    let verdict = causeway_store::NodeVerdict { state, fault: None, silent: false, overdue: false };
+    writer.set_node_verdict(node.id, &verdict, now).await.expect("set");
     writer.commit().await.expect("written");
     let rename = |name: &str| Rename { name: Some(name.to_owned()), tags: Some(vec!["edited".to_owned()]) };
     let same = &made.connection;

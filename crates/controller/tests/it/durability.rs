@@ -188,6 +188,7 @@ async fn every_envelope_is_wrapped_by_the_new_key_or_none() {
     world.controller.renew_psk(&world.operator, REGION, id, true).await.expect("renewed");
     let hook = NewWebhook { url: "https://hooks.example.net/in".to_owned(), events: Vec::new() };
     world.controller.create_webhook(&world.operator, hook).await.expect("made");
+    let fingerprint = world.controller.node_authority().await.expect("made").fingerprint();
     let (secret, revision) = (made.connection.secret_id, RevisionRef::Number(2));
     let before = world.controller.access_secret_version(&world.operator, REGION, secret, revision).await.expect("read");
     world.controller.close().await;
@@ -197,17 +198,18 @@ async fn every_envelope_is_wrapped_by_the_new_key_or_none() {
     let wrong = rotate_master_key(&store, &Kek::new([8; 32]), &new).await.expect_err("another key");
     assert!(matches!(wrong, Error::Internal(_)), "{wrong:?}");
     assert_eq!(master_key_id(&store).await, Ok(None), "nothing has changed");
-    // Two versions, the key that is accepted beside, and the webhook's.
-    assert_eq!(rotate_master_key(&store, &old, &new).await, Ok(4));
+    // Two versions, the key that is accepted beside, the webhook's, and the key of the nodes' authority.
+    assert_eq!(rotate_master_key(&store, &old, &new).await, Ok(5));
     assert_eq!(master_key_id(&store).await, Ok(Some(new.id())));
     let mut reader = store.read().await.expect("a reader");
     assert_eq!(reader.tables_with_octets(&old.mark()).await.expect("read"), Vec::<String>::new());
     assert_eq!(
         reader.tables_with_octets(&new.mark()).await.expect("read"),
-        ["previous_key", "secret_version", "webhook"]
+        ["node_authority", "previous_key", "secret_version", "webhook"]
     );
     drop(reader);
     let controller = Controller::open(store, settings(), new).await.expect("opens");
     let after = controller.access_secret_version(&world.operator, REGION, secret, revision).await.expect("read");
     assert_eq!(*after.data, *before.data);
+    assert_eq!(controller.node_authority().await.expect("opened").fingerprint(), fingerprint);
 }

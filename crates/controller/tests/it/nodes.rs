@@ -71,7 +71,7 @@ impl World {
 }
 
 fn code(result: Result<Membership, Denied>) -> String {
-    result.err().expect("refused").code
+    result.expect_err("refused").code
 }
 
 #[tokio::test]
