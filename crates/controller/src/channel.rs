@@ -81,6 +81,11 @@ impl Controller {
         with(&mut self.inner.current_sessions.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
+    /// Whether a node has a session.
+    pub(crate) fn has_session(&self, node: NodeId) -> bool {
+        self.with_sessions(|sessions| sessions.contains_key(&node))
+    }
+
     /// Ends the session of a node, if it has one.
     pub(crate) fn end_session(&self, node: NodeId) {
         self.with_sessions(|sessions| sessions.remove(&node));

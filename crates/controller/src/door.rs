@@ -173,6 +173,10 @@ impl Gatekeeper for Controller {
         Ok(Admission { period: self.inner.watches.profile().period() })
     }
 
+    fn is_attached(&self, node: NodeId) -> bool {
+        self.has_session(node)
+    }
+
     fn attach(&self, node: NodeId, end: ControllerEnd) {
         self.attach_remote(node, end);
     }

@@ -174,7 +174,9 @@ impl Controller {
         let mut unit = self.unit(caller, self.region()).await?;
         let node = known(&mut unit, id).await?;
         unit.bump_node(Some(id)).await?;
-        unit.finish("retry", NODE, id, &changed(&document(&node), &document(&node))).await?;
+        let after = known(&mut unit, id).await?;
+        let (before, after) = (json!({"revision": node.revision}), json!({"revision": after.revision}));
+        unit.finish("retry", NODE, id, &changed(&before, &after)).await?;
         self.node(caller, id).await
     }
 
@@ -233,9 +235,9 @@ impl Controller {
     pub async fn delete_join_token(&self, caller: &Caller, id: Uuid) -> Result<()> {
         operator(caller, "write", TOKEN)?;
         let mut unit = self.unit(caller, self.region()).await?;
-        if !unit.delete_join_token(id).await? {
-            return Err(Error::NotFound { resource: TOKEN, id: id.to_string() });
-        }
-        unit.finish("delete", TOKEN, id, &[]).await
+        let token = unit.join_tokens().await?.into_iter().find(|token| token.id == id);
+        let token = token.ok_or_else(|| Error::NotFound { resource: TOKEN, id: id.to_string() })?;
+        unit.delete_join_token(id).await?;
+        unit.finish("delete", TOKEN, id, &gone(&token_document(&token))).await
     }
 }

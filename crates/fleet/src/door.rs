@@ -99,6 +99,9 @@ pub trait Gatekeeper: Clone + Send + Sync + 'static {
     /// Whether a node that has proven who it is may open a session now.
     fn admit(&self, node: NodeId) -> impl Future<Output = Result<Admission, Denied>> + Send;
 
+    /// Whether a session of the node is being served.
+    fn is_attached(&self, node: NodeId) -> bool;
+
     /// A session is open: serves it until either end closes.
     fn attach(&self, node: NodeId, end: ControllerEnd);
 }

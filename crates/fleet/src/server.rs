@@ -301,7 +301,10 @@ async fn session<S, G>(
     // The controller has ended it.
     let (code, message) = match gatekeeper.admit(node).await {
         Err(denied) => (denied.code, denied.message),
-        Ok(_) => ("superseded".to_owned(), "another session of this node, or a new start of the controller".to_owned()),
+        Ok(_) if gatekeeper.is_attached(node) => {
+            ("superseded".to_owned(), "another session of this node has taken the place of this one".to_owned())
+        }
+        Ok(_) => ("ended".to_owned(), "the controller has ended the session".to_owned()),
     };
     send_text(&mut stream, session.closing(&code, &message)).await;
     let _ = timeout(WRITE_TIMEOUT, stream.close(None)).await;

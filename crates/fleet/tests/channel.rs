@@ -58,6 +58,10 @@ impl Gatekeeper for Door {
         Ok(Admission { period: Duration::from_millis(200) })
     }
 
+    fn is_attached(&self, _: NodeId) -> bool {
+        false
+    }
+
     fn attach(&self, node: NodeId, end: ControllerEnd) {
         self.sessions.send((node, end)).expect("the test listens");
     }

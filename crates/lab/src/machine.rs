@@ -138,7 +138,6 @@ impl Machine {
     /// The same machine with an `/etc`, `/var/log` and `/run` of its own below `folder`: a second device in one box.
     pub(crate) async fn with_own_files(&self, folder: &Path) -> Result<Self> {
         std::fs::create_dir_all(folder)?;
-        let mut machine = self.without_files();
         let script = format!(
             r#"set -e
 d={folder}
@@ -152,11 +151,21 @@ mount --bind $d/etc /etc
 mount --bind $d/log /var/log
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /run/bird
-echo ready
-exec sleep infinity
 "#,
             folder = folder.display()
         );
+        self.with_own_mounts(&script).await
+    }
+
+    /// The same machine with named network namespaces of its own: a second gateway node in one box.
+    pub(crate) async fn with_own_namespaces(&self) -> Result<Self> {
+        self.with_own_mounts("set -e\nmount -t tmpfs -o mode=755 tmpfs /run/netns\n").await
+    }
+
+    /// The same machine with what `script` mounts.
+    async fn with_own_mounts(&self, script: &str) -> Result<Self> {
+        let mut machine = self.without_files();
+        let script = format!("{script}echo ready\nexec sleep infinity\n");
         let mut command = machine.command("unshare", &["--mount", "--propagation", "private", "sh", "-c", &script]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null());
         let mut child = command.spawn().context("unshare")?;

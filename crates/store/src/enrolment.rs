@@ -169,14 +169,13 @@ impl Writer {
         Ok(())
     }
 
-    /// Removes a join token; whether there was one.
+    /// Removes a join token.
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn delete_join_token(&mut self, id: Uuid) -> Result<bool> {
-        let done =
-            sqlx::query("DELETE FROM node_join_token WHERE id = ?").bind(blob(id)).execute(self.connection()).await?;
-        Ok(done.rows_affected() > 0)
+    pub async fn delete_join_token(&mut self, id: Uuid) -> Result<()> {
+        sqlx::query("DELETE FROM node_join_token WHERE id = ?").bind(blob(id)).execute(self.connection()).await?;
+        Ok(())
     }
 
     /// A node joins by a token, which is used up.

@@ -3,8 +3,9 @@
 mod links;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use causeway_fleet::door::{Gatekeeper as _, JoinRequest};
 use serde_json::{Value, json};
 
 use crate::operator::call_as;
@@ -111,6 +112,28 @@ impl Trail {
 
 /// The data of secrets, and how calls have them: no record has either.
 const DATA: [(&str, &str); 2] = [("correct horse battery", "Y29ycmVjdCBob3JzZSBiYXR0ZXJ5"), ("staple", "c3RhcGxl")];
+
+/// What operators do with gateway nodes.
+async fn nodes(t: &mut Trail, hidden: &mut Vec<String>) {
+    use Says::{Changed, Gone, Made};
+    let tokens = format!("{OPERATOR}/node-join-tokens");
+    let zone = json!({"zone": "fr-par-1"});
+    let token = t.call(Made, "POST", &tokens, &[], zone.clone()).await;
+    hidden.push(text(&token, "token").to_owned());
+    t.call(Gone, "DELETE", &format!("{tokens}/{{node_join_token_id}}"), &[text(&token, "id")], json!({})).await;
+    let token = t.service.post(&tokens, &zone).await.ok();
+    let (_, request) = causeway_fleet::authority::request().expect("made");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    let (name, version) = ("edge".to_owned(), "1".to_owned());
+    let join = JoinRequest { token: text(&token, "token").to_owned(), request, name, version, now };
+    let node = t.service.controller.join(join).await.expect("joins").node.to_string();
+    let path = format!("{OPERATOR}/nodes/{{node_id}}");
+    t.call(Changed(&["name"]), "PATCH", &path, &[&node], json!({"name": "edge 2"})).await;
+    t.call(Changed(&["cordoned"]), "POST", &format!("{path}/cordon"), &[&node], json!({})).await;
+    t.call(Changed(&["cordoned"]), "POST", &format!("{path}/uncordon"), &[&node], json!({})).await;
+    t.call(Changed(&["revision"]), "POST", &format!("{path}/retry"), &[&node], json!({})).await;
+    t.call(Gone, "POST", &format!("{path}/revoke"), &[&node], json!({})).await;
+}
 
 #[tokio::test]
 async fn every_change_is_recorded_with_before_and_after_and_without_secrets() {
@@ -311,6 +334,7 @@ async fn every_change_is_recorded_with_before_and_after_and_without_secrets() {
     const RULES: &[&str] = &["allow_http", "allowed_networks"];
     t.call(Changed(RULES), "PUT", &format!("{OPERATOR}/webhook-rules"), &[], rules).await;
     links::links(t).await;
+    nodes(t, &mut hidden).await;
 
     let document = trail.get("/openapi.json").await;
     let paths = document["paths"].as_object().expect("paths");

@@ -51,7 +51,10 @@ impl Lab {
         self.service.move_to(control, &format!("{CONTROL}:443"));
         let api = self.start_service().await?;
         let mut fleet = Fleet {
-            machines: BTreeMap::from([("spare", spare), ("node", self.node.clone())]),
+            machines: BTreeMap::from([
+                ("spare", spare.with_own_namespaces().await?),
+                ("node", self.node.with_own_namespaces().await?),
+            ]),
             running: BTreeMap::new(),
             folder: self.folder.clone(),
             program: program.to_owned(),
