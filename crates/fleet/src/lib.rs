@@ -16,6 +16,7 @@ pub mod door;
 mod frame;
 pub mod good;
 pub mod identity;
+pub mod lease;
 pub mod server;
 pub mod session;
 pub mod tls;
