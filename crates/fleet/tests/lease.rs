@@ -112,6 +112,7 @@ struct World {
     // The controller's memory.
     replacements: BTreeMap<usize, Replacement>,
     moved: u64,
+    faults: bool,
 }
 
 fn node(party: usize) -> NodeId {
@@ -200,6 +201,7 @@ impl World {
             revision: 1,
             replacements: BTreeMap::new(),
             moved: 0,
+            faults: true,
         }
     }
 
@@ -216,7 +218,8 @@ impl World {
     }
 
     /// One message, or the loss of one, or a second copy of one.
-    fn deliver(&mut self, faults: bool) {
+    fn deliver(&mut self) {
+        let faults = self.faults;
         if self.network.is_empty() {
             return;
         }
@@ -251,7 +254,7 @@ impl World {
             }
             Message::Fence(fence) => {
                 if this.ballot.raise(&fence) {
-                    if self.dice.one_in(10) {
+                    if self.faults && self.dice.one_in(10) {
                         // Killed before anything was written, and nobody has heard of it.
                         self.parties[to].runs = false;
                         return;
@@ -428,7 +431,7 @@ impl World {
                     let who = self.dice.below(NODES + 1);
                     self.work(who);
                 }
-                _ => self.deliver(true),
+                _ => self.deliver(),
             }
             if let Some(gateway) = self.twice() {
                 return Err(format!("gateway {gateway} forwards twice after step {step}"));
@@ -439,6 +442,7 @@ impl World {
 
     /// Everything works again, for long enough.
     fn heal(&mut self) -> Result<(), String> {
+        self.faults = false;
         self.cut.clear();
         for party in 0..=NODES {
             self.parties[party].stopped = false;
@@ -457,7 +461,7 @@ impl World {
                 self.ask(who);
             }
             while !self.network.is_empty() {
-                self.deliver(false);
+                self.deliver();
             }
             (1..=NODES).for_each(|who| self.grant(who));
             if let Some(gateway) = self.twice() {

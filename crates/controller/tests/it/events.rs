@@ -222,6 +222,9 @@ async fn an_outage_is_told_at_once_however_restless_the_connection_is() {
     // When it is calm it stays, and the next change is told beside it.
     world.pass(60).await;
     world.pass(600).await;
+    // Its node has been silent all the time, too.
+    node.keepalive().await;
+    node.keepalive().await;
     report(None).await;
     let later = events().await;
     let position = later.iter().position(|event| event.sequence == outage.sequence).expect("still there");
