@@ -102,16 +102,24 @@ pub(crate) async fn run(arguments: Run) -> anyhow::Result<()> {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-        result = &mut node => return result.context("the node's task failed")?.context("the gateway node cannot run"),
+        result = &mut node => {
+            // It may have ended because the channel did, which knows why.
+            channel_shutdown.cancel();
+            if let Ok(Ok(told)) = tokio::time::timeout(NODE_PATIENCE, channel).await {
+                channel_ended(told)?;
+            }
+            return result.context("the node's task failed")?.context("the gateway node cannot run");
+        }
         result = &mut channel => ended = channel_ended(result.context("the channel's task failed")?),
     }
     shutdown.cancel();
-    match tokio::time::timeout(NODE_PATIENCE, node).await {
+    let closed = tokio::time::timeout(NODE_PATIENCE, node).await;
+    channel_shutdown.cancel();
+    ended?;
+    match closed {
         Ok(result) => result.context("the node's task failed")?.context("the gateway node failed")?,
         Err(_) => bail!("the node did not close in time; the next start cleans up after it"),
     }
-    channel_shutdown.cancel();
-    ended?;
     say("stopped")
 }
 
