@@ -94,7 +94,10 @@ async fn a_document_made_from_the_one_before_says_what_one_made_from_nothing_say
     controller.set_vpn_gateway_locked(operator, REGION, gateway, Some("why".to_owned())).await.expect("locked");
     settle(&world, &ids).await;
 
-    let last = Arc::clone(&desired.borrow_and_update());
+    // A lock is in no revision that the node owes.
+    let locked = desired.wait_for(|desired| desired.gateways.iter().any(|gateway| gateway.locked));
+    let last = tokio::time::timeout(std::time::Duration::from_secs(20), locked).await.expect("in time").expect("open");
+    let last = Arc::clone(&last);
     let differ = ids.iter().filter(|id| connection_of(&first, **id) != connection_of(&last, **id)).count();
     assert_eq!(differ, 11, "each connection that is left, by itself or by its gateway's lock");
     let mut again = FakeNode::attach_as(controller, id).await;
