@@ -286,6 +286,7 @@ async fn equal_ways_behind_equal_ways_all_carry() {
         router.net.create_veth(&VethEnd::new(&near), &VethEnd::new(far).within(&gateway.ns)).await.expect("veth");
         let index = router.up(&near, &["fe80::1/64"]).await;
         gateway.up(far, &["fe80::2/64"]).await;
+        router.reaches(&near, "fe80::2");
         hops.push(NextHop { weight: count, ..NextHop::onlink(ip("fe80::2"), index) });
         let mut ways = Vec::new();
         for way in 0..count {
@@ -365,8 +366,9 @@ async fn the_router_answers_for_the_gateways_behind_it() {
     }
     assert_eq!(router.net.proxies(gw0).await.expect("list"), Vec::<std::net::IpAddr>::new());
     host.sh("ip neigh flush dev eth0");
-    assert!(host.ping("10.0.0.10", "10.0.0.5"), "ARP is answered");
-    assert!(host.ping("fd00::10", "fd00::5"), "neighbour discovery is answered");
+    // ARP is answered, and neighbour discovery.
+    host.reaches("10.0.0.10", "10.0.0.5");
+    host.reaches("fd00::10", "fd00::5");
 
     router.net.apply_proxies(lan, &proxied[..1]).await.expect("proxies");
     assert_eq!(router.net.proxies(lan).await.expect("list"), proxied[..1]);

@@ -36,7 +36,7 @@ pub(crate) async fn connected(service: &Service) -> (String, String) {
 }
 
 /// Waits until the node has acknowledged everything, after which nothing happens by itself.
-async fn settled(service: &Service, gateway: &str, connection: &str) {
+pub(crate) async fn settled(service: &Service, gateway: &str, connection: &str) {
     let quiet = async {
         loop {
             let status = service.get(&format!("{S2S}/vpn-gateways/{gateway}")).await.ok()["status"].clone();

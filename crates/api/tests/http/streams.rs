@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::extension::{PATIENCE, connected, open_with, read};
+use super::extension::{PATIENCE, connected, open_with, read, settled};
 use crate::service::{EXTENSION, Service};
 
 /// Short, so that many fit into a test.
@@ -53,7 +53,8 @@ async fn a_stream_ends_with_its_key() {
 #[tokio::test]
 async fn a_place_in_the_future_or_of_no_number_is_none() {
     let service = Service::start().await.with_heartbeat(HEARTBEAT);
-    let (gateway, _) = connected(&service).await;
+    let (gateway, connection) = connected(&service).await;
+    settled(&service, &gateway, &connection).await;
     let path = format!("{EXTENSION}/vpn-gateways/{gateway}/events");
     // What is no number is no place, so that the stream begins now.
     let headers = [("last-event-id", "x"), ("accept", "text/event-stream")];

@@ -54,6 +54,14 @@ impl Room {
             .success()
     }
 
+    /// Waits until an echo is answered: a link that has just come up passes nothing until the kernel has looked at its carrier.
+    pub fn reaches(&self, from: impl Display, to: impl Display) {
+        let begun = Instant::now();
+        while !self.ping(&from, &to) {
+            assert!(begun.elapsed() < Duration::from_secs(10), "{from} does not reach {to}");
+        }
+    }
+
     /// Starts tcpdump and returns when it captures.
     pub fn capture(&self, link: &str, filter: &str, packets: u32) -> Capture {
         let mut command = Command::new("tcpdump");
