@@ -245,10 +245,10 @@ test('permissions_denied', async () => {
   const support = createClient({ ...profile(), accessKey: key.access_key, secretKey: key.secret_key });
   assert.equal((await new S2SVpnv1alpha1.API(support).getVpnGateway({ gatewayId: gateway.id })).id, gateway.id);
   for (const attempt of [
-    new S2SVpnv1alpha1.API(support).updateVpnGateway({ gatewayId: gateway.id, name: run }),
-    new Vpcv2.API(support).createVPC({ name: run, enableRouting: true }),
+    () => new S2SVpnv1alpha1.API(support).updateVpnGateway({ gatewayId: gateway.id, name: run }),
+    () => new Vpcv2.API(support).createVPC({ name: run, enableRouting: true }),
   ]) {
-    const error = await failure(attempt, Errors.PermissionsDeniedError, 403);
+    const error = await failure(attempt(), Errors.PermissionsDeniedError, 403);
     assert.equal(error.list.length, 1);
     assert.ok(error.list[0].action && error.list[0].resource);
   }
