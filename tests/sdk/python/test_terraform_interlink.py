@@ -129,15 +129,24 @@ class TerraformInterLink(Transport):
         self.call(204, "DELETE", f"{P}/routing-policies/{policy['id']}")
 
     def test_a_link_in_service_holds_nothing_once_its_owner_has_deleted_it(self):
-        _, link = self.apply(partner_id=self.offer.partner["id"])
+        policies = []
+        for is_ipv6 in (False, True):
+            body = {"project_id": PROJECT, "name": RUN, "tags": [], "is_ipv6": is_ipv6, "prefix_filter_in": [], "prefix_filter_out": []}
+            policies.append(self.call(200, "POST", f"{P}/routing-policies", body))
+            self.addCleanup(self.exchange, "DELETE", f"{P}/routing-policies/{policies[-1]['id']}")
+        attached = {f"routing_policy_{family}_id": policy["id"] for family, policy in zip(("v4", "v6"), policies)}
+        _, link = self.apply(partner_id=self.offer.partner["id"], **attached)
         path, vpc = f"{P}/links/{link['id']}", self.vpc()
         self.offer.answer(link["id"], "accept")
         self.offer.answer(link["id"], "provisioned")
         self.assertEqual(self.polled(link["id"])["status"], "active")
         self.call(200, "POST", f"{path}/attach-vpc", {"vpc_id": vpc["id"]})
-        self.call(200, "POST", f"{path}/detach-vpc", {})
+        for policy in policies:
+            self.call(412, "DELETE", f"{P}/routing-policies/{policy['id']}")
         self.assertEqual(self.call(200, "DELETE", path)["status"], "deprovisioning")
         self.assertEqual(self.polled(link["id"])["status"], "deprovisioning")
+        for policy in policies:
+            self.call(204, "DELETE", f"{P}/routing-policies/{policy['id']}")
         self.call(204, "DELETE", f"{VPC}/vpcs/{vpc['id']}")
         self.offer.answer(link["id"], "deprovisioned")
         self.assertEqual(self.call(200, "GET", path)["status"], "deleted")

@@ -117,7 +117,8 @@ pub(super) async fn save(writer: &mut Writer, record: &mut LinkRecord, now: Time
     if life.kind == LinkKind::SelfHosted && life.tenant_deleted_at.is_some() && life.removed_at.is_none() {
         life.removed_at = Some(now);
     }
-    if life.deleted_at().is_some() {
+    // What its tenant has deleted holds nothing, however long the other side takes (wire-api.md §1.10).
+    if life.tenant_deleted_at.is_some() {
         record.link.vpc_id = None;
         record.link.routing_policy_v4 = None;
         record.link.routing_policy_v6 = None;
