@@ -1,7 +1,7 @@
 //! `DIR/causeway.toml`: written with comments and defaults at the first start, checked key by key, and overridden by the environment.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use causeway_api::{Rate, RateLimits};
@@ -24,6 +24,9 @@ listen = "127.0.0.1:8080"
 # Both empty: beyond loopback a self-signed certificate is made in this directory.
 tls_certificate = ""
 tls_key = ""
+# What that self-signed certificate is for beside the listener's address: names and addresses under which clients find the API. It is made
+# once; after a change delete tls-certificate.pem and tls-key.pem in this directory, and tell clients to trust the new one.
+tls_names = []
 
 # The keys from here to the public pools are read once, at the first start that finds an empty database.
 region = "fr-par"
@@ -70,6 +73,7 @@ const KEYS: &[&[&str]] = &[
     &["listen"],
     &["tls_certificate"],
     &["tls_key"],
+    &["tls_names"],
     &["region"],
     &["zones"],
     &["support_contact"],
@@ -96,6 +100,9 @@ pub(crate) struct Config {
     /// Its key, PEM; empty: none.
     #[serde(default)]
     pub(crate) tls_key: PathBuf,
+    /// More names and addresses for a certificate of our own making.
+    #[serde(default)]
+    pub(crate) tls_names: Vec<String>,
     /// Region.
     pub(crate) region: String,
     /// Zones of the region.
@@ -286,6 +293,17 @@ fn set(table: &mut toml::Table, key: &[&str], value: toml::Value) {
     }
 }
 
+/// Whether it is an address or a host name (RFC 1123 §2.1).
+pub(crate) fn is_host(text: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    text.parse::<IpAddr>().is_ok() || text.len() <= 253 && text.split('.').all(is_label)
+}
+
 /// What the types do not say.
 fn check(config: &Config) -> Result<(), String> {
     if !(1..=65534).contains(&config.provider_asn) {
@@ -298,6 +316,9 @@ fn check(config: &Config) -> Result<(), String> {
         (false, true) => return Err("tls_key: a certificate is given, but not its key".to_owned()),
         (true, false) => return Err("tls_certificate: a key is given, but not its certificate".to_owned()),
         _ => {}
+    }
+    if let Some(name) = config.tls_names.iter().find(|name| !is_host(name)) {
+        return Err(format!("tls_names: {name:?} is neither a host name nor an address"));
     }
     if config.region.is_empty() {
         return Err("region: must not be empty; for example \"fr-par\"".to_owned());
@@ -452,6 +473,10 @@ mod tests {
         assert_eq!(transport(&files).ok(), Some(Transport::Files));
         let text = message(with(&files[..1]));
         assert!(text.contains("tls_key"), "{text}");
+        for name in ["", "a b", "-a", "*.example.net", "https://example.net"] {
+            let text = message(with(&[("CAUSEWAY_TLS_NAMES", &format!("[{name:?}]"))]));
+            assert!(text.contains("tls_names"), "{name}: {text}");
+        }
     }
 
     #[test]

@@ -149,7 +149,13 @@ impl DataDir {
         Ok(id)
     }
 
-    /// Writes `operator.env` at the first start, and corrects its URL when the listener has changed. Returns its path.
+    /// Where clients find the operator's key.
+    pub(crate) fn environment_file(&self) -> PathBuf {
+        self.path.join("operator.env")
+    }
+
+    /// Writes `operator.env` at the first start, and corrects its URL when the listener has changed. Returns its path if it is there: it may
+    /// have been deleted, or not been restored with the database.
     ///
     /// # Errors
     /// The file cannot be read or written.
@@ -158,8 +164,8 @@ impl DataDir {
         url: &str,
         config: &Config,
         bootstrap: Option<&Bootstrap>,
-    ) -> anyhow::Result<PathBuf> {
-        let path = self.path.join("operator.env");
+    ) -> anyhow::Result<Option<PathBuf>> {
+        let path = self.environment_file();
         let url = format!("export SCW_API_URL={url}");
         if let Some(bootstrap) = bootstrap {
             let zone = config.node_zone();
@@ -183,8 +189,10 @@ impl DataDir {
             if *corrected != *text {
                 write_private(&path, corrected.as_bytes())?;
             }
+        } else {
+            return Ok(None);
         }
-        Ok(path)
+        Ok(Some(path))
     }
 }
 

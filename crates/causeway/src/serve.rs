@@ -1,6 +1,6 @@
 //! `causeway serve`: the control plane and the node in one process, from start to orderly end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -73,7 +73,10 @@ pub(crate) async fn serve(
     ));
     let notify = start_notify(&controller, environment);
     let nodes = listen_for_nodes(&config, &controller, &shutdown).await?;
-    say(&format!("serving {url}; clients: . {}", environment_file.display()))?;
+    say(&match environment_file {
+        Some(path) => format!("serving {url}; clients: . {}", path.display()),
+        None => format!("serving {url}; there is no operator.env: stop, and `causeway operator-key DIR` makes a key"),
+    })?;
     let ended = until_ended(node, &shutdown).await;
     shutdown.cancel();
     if let Some(notify) = notify {
@@ -102,9 +105,9 @@ pub(crate) async fn operator_key(dir: &Path, environment: &BTreeMap<String, Stri
     let controller = Controller::open(store, settings(&config), kek).await.context("cannot open the database")?;
     let key = controller.recover_operator_key().await.context("cannot make a key")?;
     let url = url(config.listen, config.transport() != Transport::Plain);
-    let path = data.write_environment(&url, &config, Some(&key))?;
+    data.write_environment(&url, &config, Some(&key))?;
     controller.close().await;
-    say(&format!("wrote a new operator key to {}; earlier keys stay valid", path.display()))
+    say(&format!("wrote a new operator key to {}; earlier keys stay valid", data.environment_file().display()))
 }
 
 /// Encrypts every secret under a new key while the service is stopped.
@@ -249,23 +252,48 @@ fn start_node(
     })))
 }
 
-/// The listener's TLS, if it has any. A certificate of our own making is for the listener's address and `localhost`.
+/// What a certificate of our own making is for: the listener's address, `localhost`, and what the operator names. A listener on all addresses
+/// is found under the machine's name and under the addresses that it goes out with, too.
+fn certificate_names(config: &Config, host: &str, outgoing: &[IpAddr]) -> Vec<String> {
+    let mut names = vec!["localhost".to_owned()];
+    if config.listen.ip().is_unspecified() {
+        names.extend([Ipv4Addr::LOCALHOST.to_string(), Ipv6Addr::LOCALHOST.to_string()]);
+        names.extend(Some(host).filter(|host| config::is_host(host)).map(str::to_owned));
+        names.extend(outgoing.iter().map(ToString::to_string));
+    } else {
+        names.push(config.listen.ip().to_string());
+    }
+    names.extend(config.tls_names.iter().cloned());
+    let mut seen = BTreeSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    names
+}
+
+/// The addresses that packets to the world would be from, as far as there is a way. Nothing is sent.
+fn outgoing_addresses() -> Vec<IpAddr> {
+    // Of the documentation's ranges (RFC 5737, RFC 3849): nobody's.
+    let ways = [("0.0.0.0:0", "192.0.2.1:9"), ("[::]:0", "[2001:db8::1]:9")];
+    let way = |(from, to): (&str, &str)| -> std::io::Result<IpAddr> {
+        let socket = std::net::UdpSocket::bind(from)?;
+        socket.connect(to)?;
+        Ok(socket.local_addr()?.ip())
+    };
+    ways.into_iter().filter_map(|pair| way(pair).ok()).collect()
+}
+
+/// The listener's TLS, if it has any.
 fn tls(config: &Config, data: &DataDir) -> anyhow::Result<Option<TlsConfig>> {
     match config.transport() {
         Transport::Plain => Ok(None),
         Transport::Files => TlsConfig::from_files(&config.tls_certificate, &config.tls_key).map(Some).context("TLS"),
         Transport::SelfSigned => {
-            let mut names = vec!["localhost".to_owned()];
-            if config.listen.ip().is_unspecified() {
-                // As clients on this machine find it.
-                names.extend([Ipv4Addr::LOCALHOST.to_string(), Ipv6Addr::LOCALHOST.to_string()]);
-            } else {
-                names.push(config.listen.ip().to_string());
-            }
+            let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+            let names = certificate_names(config, host.trim(), &outgoing_addresses());
             let (tls, path, is_new) = TlsConfig::self_signed(data.path(), &names).context("TLS")?;
             if is_new {
                 say(&format!(
-                    "made a self-signed certificate, {}: tell clients to trust it, or set tls_certificate and tls_key",
+                    "made a self-signed certificate for {}, {}: tell clients to trust it, or set tls_certificate and tls_key",
+                    names.join(", "),
                     path.display()
                 ))?;
             }
@@ -318,4 +346,31 @@ pub(crate) fn start_log() {
 pub(crate) fn say(text: &str) -> anyhow::Result<()> {
     writeln!(std::io::stdout(), "causeway: {text}")?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_for_every_name_that_clients_use() {
+        let directory = tempfile::tempdir().expect("a directory");
+        config::write_default(directory.path()).expect("written");
+        let names = |listen: &str, names: &str| {
+            let environment = [("CAUSEWAY_LISTEN", listen), ("CAUSEWAY_TLS_NAMES", names)];
+            let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+            let config = config::load(directory.path(), &environment).expect("valid");
+            certificate_names(&config, "gw-1.example.net", &["198.51.100.7".parse().expect("an address")]).join(" ")
+        };
+        assert_eq!(names("198.51.100.9:443", "[]"), "localhost 198.51.100.9");
+        assert_eq!(
+            names("198.51.100.9:443", r#"["vpn.example.net", "localhost"]"#),
+            "localhost 198.51.100.9 vpn.example.net"
+        );
+        assert_eq!(names("[::]:443", "[]"), "localhost 127.0.0.1 ::1 gw-1.example.net 198.51.100.7");
+        assert_eq!(
+            names("0.0.0.0:443", r#"["2001:db8::5"]"#),
+            "localhost 127.0.0.1 ::1 gw-1.example.net 198.51.100.7 2001:db8::5"
+        );
+    }
 }
