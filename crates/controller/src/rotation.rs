@@ -45,5 +45,7 @@ pub async fn rotate_master_key(store: &Store, old: &Kek, new: &Kek) -> Result<u6
     }
     writer.set_setting(KEY_ID, &format!("{:08x}", new.id())).await?;
     writer.commit().await?;
+    // What the old key opens must not stay in the file's free space.
+    store.compact().await?;
     Ok(count)
 }

@@ -194,6 +194,8 @@ impl Store {
             .statement_cache_capacity(STATEMENTS)
             // What a savepoint would need to undo itself stays out of the file system.
             .pragma("temp_store", "MEMORY")
+            // Deleted and replaced envelopes are overwritten: else whoever has an old key could read them in the file.
+            .pragma("secure_delete", "ON")
             .pragma("wal_autocheckpoint", LOG_PAGES.to_string());
         // Negative: in KiB.
         let cached = |size: u32| options.clone().pragma("cache_size", format!("-{size}"));
@@ -210,6 +212,14 @@ impl Store {
             .connect_with(reading.pragma("query_only", "ON"))
             .await?;
         Ok(Self { turns, readers, catalog })
+    }
+
+    /// Writes the whole database anew, so that nothing of what was deleted or replaced is left in the file. Nothing else may use the store.
+    ///
+    /// # Errors
+    /// If the database fails, or there is no room for a second copy of it.
+    pub async fn compact(&self) -> Result<()> {
+        self.turns.compact().await
     }
 
     /// A snapshot to read.

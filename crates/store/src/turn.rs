@@ -169,6 +169,16 @@ impl Turns {
         turn.unwrap_or_default().saturating_mul(waiting)
     }
 
+    /// Writes the whole database anew, so that nothing of what was deleted or replaced is left in its pages.
+    pub(crate) async fn compact(&self) -> Result<()> {
+        let mut batch = self.batch.lock().await;
+        batch.commit(&self.catalog).await;
+        for sql in ["VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"] {
+            batch.connection.execute(sql).await?;
+        }
+        Ok(())
+    }
+
     /// Commits what is done and refuses everything else.
     pub(crate) async fn close(&self) {
         let mut batch = self.batch.lock().await;

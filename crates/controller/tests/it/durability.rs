@@ -7,9 +7,12 @@ use std::time::Duration;
 use causeway_controller::{Controller, master_key_id, rotate_master_key};
 use causeway_crypto::Kek;
 use causeway_model::Error;
-use causeway_model::command::{ConnectionFilter, IpFilter, NewWebhook, RevisionRef, VpnGatewayFilter};
+use causeway_model::command::{
+    ConnectionFilter, IpFilter, NewSecretVersion, NewWebhook, RevisionRef, VpnGatewayFilter,
+};
 use causeway_model::status::{ConnectionStatus, VpnGatewayStatus};
 use causeway_store::Store;
+use zeroize::Zeroizing;
 
 use crate::harness::{
     FakeNode, KEK, REGION, World, list, new_connection, new_customer, new_gateway, open, settings, until,
@@ -186,6 +189,14 @@ async fn every_envelope_is_wrapped_by_the_new_key_or_none() {
     let (_, _, made) = world.connected().await;
     let id = made.connection.id;
     world.controller.renew_psk(&world.operator, REGION, id, true).await.expect("renewed");
+    // Enough that pages are split and have free space.
+    const MORE: u64 = 200;
+    for number in 0..MORE {
+        let data = Zeroizing::new(vec![b'k'; 20 + usize::try_from(number).expect("small")]);
+        let new = NewSecretVersion { data, description: None, disable_previous: false, data_crc32: None };
+        let secret = made.connection.secret_id;
+        world.controller.create_secret_version(&world.operator, REGION, secret, new).await.expect("made");
+    }
     let hook = NewWebhook { url: "https://hooks.example.net/in".to_owned(), events: Vec::new() };
     world.controller.create_webhook(&world.operator, hook).await.expect("made");
     let fingerprint = world.controller.node_authority().await.expect("made").fingerprint();
@@ -198,8 +209,8 @@ async fn every_envelope_is_wrapped_by_the_new_key_or_none() {
     let wrong = rotate_master_key(&store, &Kek::new([8; 32]), &new).await.expect_err("another key");
     assert!(matches!(wrong, Error::Internal(_)), "{wrong:?}");
     assert_eq!(master_key_id(&store).await, Ok(None), "nothing has changed");
-    // Two versions, the key that is accepted beside, the webhook's, and the key of the nodes' authority.
-    assert_eq!(rotate_master_key(&store, &old, &new).await, Ok(5));
+    // Two versions and those that were added, the key that is accepted beside, the webhook's, and the key of the nodes' authority.
+    assert_eq!(rotate_master_key(&store, &old, &new).await, Ok(MORE + 5));
     assert_eq!(master_key_id(&store).await, Ok(Some(new.id())));
     let mut reader = store.read().await.expect("a reader");
     assert_eq!(reader.tables_with_octets(&old.mark()).await.expect("read"), Vec::<String>::new());
@@ -208,6 +219,10 @@ async fn every_envelope_is_wrapped_by_the_new_key_or_none() {
         ["node_authority", "previous_key", "secret_version", "webhook"]
     );
     drop(reader);
+    store.close().await;
+    let file = std::fs::read(&path).expect("the database");
+    assert!(!file.windows(old.mark().len()).any(|octets| octets == old.mark()), "nor in what the file has free");
+    let store = Store::open(&path).await.expect("opens");
     let controller = Controller::open(store, settings(), new).await.expect("opens");
     let after = controller.access_secret_version(&world.operator, REGION, secret, revision).await.expect("read");
     assert_eq!(*after.data, *before.data);
