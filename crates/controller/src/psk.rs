@@ -235,7 +235,12 @@ impl Unit<'_> {
         revision: Option<u32>,
         fields: &KeyFields,
     ) -> Result<StoredVersion> {
-        referenced(project, self.secret(id).await?, |record| record.secret.meta.project_id, "secret", id)?;
+        let record = referenced(project, self.secret(id).await?, |record| record.secret.meta.project_id, "secret", id)?;
+        if record.secret.kind != "opaque" {
+            let help =
+                format!("a key has to be a secret of type opaque, not {}: its octets are the key", record.secret.kind);
+            return Err(Error::constraint(fields.id, help));
+        }
         let stored = match revision {
             Some(revision) => self.secret_version(id, revision).await?,
             None => self.latest_secret_version(id, true).await?,
