@@ -145,7 +145,11 @@ pub(crate) fn chosen(
             };
             errors.push(name, Constraint, help);
         } else if let Some(subnet) = vpc_subnets.iter().find(|subnet| overlap(subnet, &net)) {
-            errors.push(name, Constraint, format!("{} overlaps the VPC's subnet {subnet}", net.trunc()));
+            errors.push(
+                name,
+                Constraint,
+                format!("{} overlaps {subnet}, a subnet or a custom route of the VPC", net.trunc()),
+            );
         }
     }
     if errors.len() > before {

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::access::Intent::{self, Read, Write};
 use crate::access::{checked, paging, referenced, scope};
 use crate::audit::{changed, gone, made};
+use crate::interconnect;
 use crate::quota::QuotaResource;
 use crate::unit::Unit;
 use crate::{Controller, Result};
@@ -52,8 +53,9 @@ fn check_destination(destination: &IpNet) -> Result<()> {
 }
 
 impl Unit<'_> {
-    /// Refuses a destination that the VPC's own subnets decide (system.md §2.3), or that another route has.
-    async fn free_destination(&mut self, vpc: VpcId, destination: &IpNet, own: Option<RouteId>) -> Result<()> {
+    /// Refuses a destination that the VPC's own subnets decide (system.md §2.3), that connections have their inside in, or that another
+    /// route has.
+    async fn free_destination(&mut self, vpc: VpcId, destination: &IpNet, changed: Option<RouteId>) -> Result<()> {
         check_destination(destination)?;
         let subnets = self.vpc_subnets(vpc).await?;
         if let Some(subnet) = subnets.iter().find(|subnet| subnet.contains(destination)) {
@@ -61,8 +63,17 @@ impl Unit<'_> {
                 format!("{destination} is inside the VPC's subnet {subnet}, and a subnet beats every custom route");
             return Err(Error::constraint("destination", help));
         }
+        let own = interconnect::own_range(self.controller.inner.service.ula);
+        let mut inside = self.vpc_interconnections(vpc).await?;
+        inside.push(own);
+        if let Some(subnet) = inside.iter().find(|subnet| subnet.contains(destination)) {
+            let help = format!(
+                "{destination} is inside {subnet}, where the addresses of BGP speakers are; a route there would cut their sessions"
+            );
+            return Err(Error::constraint("destination", help));
+        }
         match self.custom_route_to(vpc, destination).await? {
-            Some(other) if own != Some(other) => Err(Error::AlreadyExists {
+            Some(other) if changed != Some(other) => Err(Error::AlreadyExists {
                 resource: ROUTE,
                 id: other.to_string(),
                 help: format!("the VPC has a route to {destination}; change that one"),

@@ -1,7 +1,7 @@
 //! Custom routes, learned routes, access lists, attachments, and the addresses that routes lead through.
 
 use causeway_model::acl::{Acl, AclAction, AclProtocol, AclRule, PortRange};
-use causeway_model::command::{CustomResource, ListQuery, NewIp, NewIpSource, OrderField};
+use causeway_model::command::{CustomResource, ListQuery, NewBgp, NewConnection, NewIp, NewIpSource, OrderField};
 use causeway_model::explain::Question;
 use causeway_model::observed::{AclCounters, Counter, ReceivedRoute, Refusal, RouteDecision};
 use causeway_model::resource::{Caller, Ip, PrivateNetwork};
@@ -11,7 +11,7 @@ use causeway_model::{Error, Family, Fault, IpId, PrivateNetworkId, ReasonCode, R
 use ipnet::IpNet;
 use uuid::Uuid;
 
-use crate::harness::{FakeNode, REGION, World, acknowledgement, kind, list, until};
+use crate::harness::{FakeNode, REGION, World, acknowledgement, kind, list, new_connection, until};
 
 const MAC: &str = "BC:24:11:74:D0:5B";
 
@@ -355,7 +355,7 @@ async fn two_connections_of_a_gateway_share_a_learned_route() {
     let world = World::new().await;
     let (mut node, gateway, first) = world.connected().await;
     let customer = world.customer(&world.operator, 2).await;
-    let new = crate::harness::new_connection(&gateway, &customer, None);
+    let new = new_connection(&gateway, &customer, None);
     let second = world.controller.create_connection(&world.operator, REGION, new).await.expect("made");
     let desired = node.wait_for(|desired| desired.gateways.iter().any(|gateway| gateway.connections.len() == 2)).await;
     let mut report = acknowledgement(&desired, Some((true, true)));
@@ -673,4 +673,37 @@ async fn operators_map_networks_to_bridges() {
         kind(&controller.delete_attachment(operator, network.id).await.expect_err("gone")),
         "404 private_network_attachment"
     );
+}
+
+#[tokio::test]
+async fn no_route_leads_into_the_inside_of_a_connection() {
+    let world = World::new().await;
+    let (controller, operator) = (&world.controller, &world.operator);
+    let (_node, gateway, _) = world.connected().await;
+    let network =
+        controller.private_network(operator, REGION, gateway.gateway.private_network_id).await.expect("there");
+    let policy = world.policy(operator, true).await;
+    let connect = async |host: u8, ours: Option<&str>| {
+        let customer = world.customer(operator, host).await;
+        let bgp = NewBgp { routing_policy_id: Some(policy.id), private_ip: ours.map(net), peer_private_ip: None };
+        let new = NewConnection { bgp_ipv6: Some(bgp), ..new_connection(&gateway, &customer, None) };
+        let made = controller.create_connection(operator, REGION, new).await;
+        made.map(|made| made.connection.bgp_ipv6.expect("a session").peer_private_ip.addr())
+    };
+    let chosen = connect(11, Some("fd77::1/126")).await.expect("made");
+    let allotted = connect(12, None).await.expect("made");
+    let through = |destination: &str| to(destination, network.vpc_id, None, Some(network.id));
+    for destination in [format!("{chosen}/128"), "fd77::/126".to_owned(), format!("{allotted}/128")] {
+        let refused = world.route(through(&destination)).await.expect_err(&destination);
+        assert_eq!(kind(&refused), "400 destination", "{refused}");
+    }
+    // The inside is the longer way: a wider route leaves it alone.
+    let wide = world.route(through("fd77::/64")).await.expect("made");
+    let narrower = RouteChange { destination: Some(net("fd77::2/128")), ..RouteChange::default() };
+    let refused = controller.update_route(operator, REGION, wide.id.expect("an id"), narrower).await;
+    assert_eq!(kind(&refused.expect_err("refused")), "400 destination");
+
+    world.route(through("fd78::2/128")).await.expect("made");
+    let refused = connect(13, Some("fd78::1/126")).await.expect_err("a route leads there");
+    assert_eq!(kind(&refused), "400 bgp_config_ipv6.private_ip", "{refused}");
 }
