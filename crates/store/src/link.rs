@@ -193,12 +193,28 @@ impl Reader {
         rows.iter().map(|row| row.id("id")).collect()
     }
 
-    /// Every link that is kept and that time changes.
+    /// Whether anything in the store waits for an instant: a link, the window of an earlier key, a webhook's delivery.
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn links_waiting(&mut self) -> Result<Vec<LinkRecord>> {
-        let sql = sqlx::AssertSqlSafe(format!("{LINK} WHERE link.due_at IS NOT NULL ORDER BY link.seq"));
+    pub async fn anything_waits(&mut self) -> Result<bool> {
+        sqlx::query(
+            "SELECT EXISTS (SELECT 1 FROM link WHERE due_at IS NOT NULL OR deleted_at IS NULL) OR EXISTS (SELECT 1 FROM previous_key) \
+             OR EXISTS (SELECT 1 FROM webhook_delivery WHERE next_at IS NOT NULL) AS found",
+        )
+        .fetch_one(self.connection())
+        .await?
+        .flag("found")
+    }
+
+    /// Every link that is not deleted, and those that are kept for a while after it.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn links_kept(&mut self) -> Result<Vec<LinkRecord>> {
+        let sql = sqlx::AssertSqlSafe(format!(
+            "{LINK} WHERE link.due_at IS NOT NULL OR link.deleted_at IS NULL ORDER BY link.seq"
+        ));
         sqlx::query(sql).fetch_all(self.connection()).await?.iter().map(record).collect()
     }
 
@@ -278,21 +294,24 @@ impl Reader {
             .number("used")
     }
 
-    /// The lowest /31 that no link has, counted from 0; those from `skipped.0` and before `skipped.1` are never anyone's.
+    /// The lowest /31 that no link has, counted from 0; those from `skipped.0` and before `skipped.1` are never anyone's, and those before them
+    /// come last: connections have their subnets from there.
     ///
     /// # Errors
     /// If the database fails.
     pub async fn free_ipv4_unit(&mut self, end: u32, skipped: (u32, u32)) -> Result<Option<u32>> {
         sqlx::query(
-            "SELECT min(unit) AS unit FROM (SELECT 0 AS unit UNION ALL SELECT ?2 UNION ALL SELECT ipv4_unit + 1 FROM link_allocation) \
-             WHERE unit < ?3 AND (unit < ?1 OR unit >= ?2) AND unit NOT IN (SELECT ipv4_unit FROM link_allocation)",
+            "SELECT unit FROM (SELECT 0 AS unit UNION ALL SELECT ?2 UNION ALL SELECT ipv4_unit + 1 FROM link_allocation) \
+             WHERE unit < ?3 AND (unit < ?1 OR unit >= ?2) AND unit NOT IN (SELECT ipv4_unit FROM link_allocation) \
+             ORDER BY unit < ?2, unit LIMIT 1",
         )
         .bind(skipped.0)
         .bind(skipped.1)
         .bind(end)
-        .fetch_one(self.connection())
+        .fetch_optional(self.connection())
         .await?
-        .opt_number("unit")
+        .map(|row| row.number("unit"))
+        .transpose()
     }
 
     /// Whether a link has this /127.

@@ -160,6 +160,18 @@ impl Reader {
 }
 
 impl Writer {
+    /// Lets all deliveries be tried later by so many microseconds.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn move_deliveries(&mut self, by: i64) -> Result<()> {
+        sqlx::query("UPDATE webhook_delivery SET next_at = next_at + ? WHERE next_at IS NOT NULL")
+            .bind(by)
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
     /// Adds a webhook.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! The waits of links when the clock is set (ADR 0019).
+//! Waits when the clock is set (ADR 0019): those of links, of the windows in which earlier keys are accepted, and of webhooks' deliveries.
 //!
 //! Waits are stored as instants of the wall clock, so that they go on while the service does not run. Whoever sets the clock would
 //! shorten or lengthen them: therefore every look at the deadlines compares the clock with one that nobody sets, and moves the instants
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use causeway_model::Timestamp;
 use causeway_model::link::Stage;
-use causeway_store::LinkRecord;
+use causeway_store::{LinkRecord, Writer};
 use tokio::sync::Mutex;
 
 use super::life;
@@ -68,15 +68,19 @@ impl Controller {
                 if back < -TOLERANCE { back } else { 0 }
             }
         };
-        if by != 0 {
-            self.move_waits(by, now.0).await?;
-        }
         let due = seen.noted.is_none_or(|noted| now.0.0.saturating_sub(noted.0).saturating_abs() >= NOTE);
         // Nothing waits: nothing is worth a write.
-        let noted = if (due || by != 0) && !self.read().await?.links_due(Timestamp(i64::MAX), 1).await?.is_empty() {
+        let noted = if by != 0 || due && self.read().await?.anything_waits().await? {
             let mut writer = self.inner.store.write().await?;
+            if by != 0 {
+                move_waits(&mut writer, by, now.0).await?;
+            }
+            // In the same transaction: what was moved and not noted would be moved again.
             writer.set_setting(SEEN, &now.0.0.to_string()).await?;
             writer.commit().await?;
+            if by != 0 {
+                self.announce();
+            }
             Some(now.0)
         } else {
             seen.noted
@@ -84,18 +88,16 @@ impl Controller {
         *seen = Seen { last: Some(now), noted };
         Ok(())
     }
+}
 
-    async fn move_waits(&self, by: i64, now: Timestamp) -> Result<()> {
-        tracing::warn!(seconds = by / 1_000_000, "the clock was set; what links wait for lasts as long as before");
-        let mut writer = self.inner.store.write().await?;
-        for mut record in writer.links_waiting().await? {
-            shift(&mut record, by);
-            life::save(&mut writer, &mut record, now).await?;
-        }
-        writer.commit().await?;
-        self.announce();
-        Ok(())
+async fn move_waits(writer: &mut Writer, by: i64, now: Timestamp) -> Result<()> {
+    tracing::warn!(seconds = by / 1_000_000, "the clock was set; everything that waits does so for as long as before");
+    for mut record in writer.links_kept().await? {
+        shift(&mut record, by);
+        life::save(writer, &mut record, now).await?;
     }
+    writer.move_key_windows(by).await?;
+    Ok(writer.move_deliveries(by).await?)
 }
 
 #[cfg(test)]

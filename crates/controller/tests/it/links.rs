@@ -45,8 +45,8 @@ async fn a_hosted_link_lives_as_the_documents_say() {
     assert_eq!(ordered.status, LinkStatus::Requested, "as recorded");
     assert_eq!((ordered.bgp_v4_status, ordered.bgp_v6_status), (BgpStatus::Disabled, BgpStatus::Disabled));
     assert_eq!((link.provider_asn, link.peer_asn), (12876, 39801));
-    assert_eq!(link.ipv4.ours.to_string(), "169.254.0.0/31");
-    assert_eq!(link.ipv4.theirs.to_string(), "169.254.0.1/31");
+    assert_eq!(link.ipv4.ours.to_string(), "169.254.170.0/31");
+    assert_eq!(link.ipv4.theirs.to_string(), "169.254.170.1/31");
     assert_eq!((link.ipv6.ours.prefix_len(), link.ipv6.theirs.prefix_len()), (127, 127));
     assert!(catalogue.port.vlan_range.contains(link.vlan));
     let id = link.id;

@@ -1,9 +1,11 @@
-//! What links wait for lasts as long whoever sets the clock (system.md §4).
+//! What is waited for lasts as long whoever sets the clock (system.md §4).
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use causeway_controller::Clock;
+use causeway_model::desired::NodeDesired;
 use causeway_model::status::LinkStatus;
 use causeway_model::{LinkId, Timestamp};
 
@@ -42,12 +44,17 @@ async fn status_of(world: &World, id: LinkId) -> LinkStatus {
     world.controller.link(&world.operator, REGION, id).await.expect("there").status
 }
 
-async fn ten_days_with(set: i64, across_a_restart: bool) {
+/// A service with a clock that the test sets.
+async fn world_with_a_clock() -> (World, Arc<SettableClock>, PathBuf) {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("causeway.db");
     let clock = Arc::new(SettableClock(Mutex::new((Timestamp(1_800_000_000_000_000), Duration::ZERO))));
     let controller = open(&path, clock.clone()).await;
-    let mut world = World::first_start(controller, Arc::default(), directory).await;
+    (World::first_start(controller, Arc::default(), directory).await, clock, path)
+}
+
+async fn ten_days_with(set: i64, across_a_restart: bool) {
+    let (mut world, clock, path) = world_with_a_clock().await;
     let catalogue = world.catalogue().await;
     let id = world.order(catalogue.hosted(50)).await.link.id;
     assert_eq!(status_of(&world, id).await, LinkStatus::Requested);
@@ -77,4 +84,24 @@ async fn a_request_has_its_ten_days_whoever_sets_the_clock() {
 #[tokio::test]
 async fn a_clock_that_went_back_while_the_service_was_stopped_costs_nobody_time() {
     ten_days_with(-400 * DAY, true).await;
+}
+
+#[tokio::test]
+async fn an_earlier_key_is_accepted_for_its_window_whoever_sets_the_clock() {
+    for set in [400 * DAY, -400 * DAY] {
+        let (world, clock, _) = world_with_a_clock().await;
+        let (mut node, _, made) = world.connected().await;
+        let accepted = |desired: &NodeDesired| desired.gateways[0].connections[0].psks.len();
+        world.controller.run_deadlines().await.expect("deadlines");
+        world.controller.renew_psk(&world.operator, REGION, made.connection.id, true).await.expect("renewed");
+        node.wait_for(|desired| accepted(desired) == 2).await;
+        clock.set(set);
+        world.controller.run_deadlines().await.expect("deadlines");
+        clock.pass(DAY - 60);
+        world.controller.run_deadlines().await.expect("deadlines");
+        assert_eq!(accepted(&*node.wait_for(|_| true).await), 2, "set by {set} s");
+        clock.pass(61);
+        world.controller.run_deadlines().await.expect("deadlines");
+        node.wait_for(|desired| accepted(desired) == 1).await;
+    }
 }
