@@ -27,6 +27,7 @@ use crate::interconnect::{self, Pair, Taken};
 use crate::options::agree;
 use crate::psk::KeyFields;
 use crate::quota::{self, QuotaResource};
+use crate::secret::SECRET;
 use crate::status::Seen;
 use crate::unit::{Unit, missing_project};
 use crate::{Controller, Result, status};
@@ -163,6 +164,15 @@ impl Unit<'_> {
         Ok(self.private_network(id).await?.ok_or_else(missing)?.vpc_id)
     }
 
+    /// What no interconnection subnet of a VPC may overlap: its subnets, and the destinations of custom routes that are as narrow as such a
+    /// subnet. Wider ones do no harm, because the inside of a connection is the longer route.
+    async fn occupied(&mut self, vpc: VpcId) -> Result<Vec<IpNet>> {
+        let narrow = |destination: &IpNet| destination.max_prefix_len() - destination.prefix_len() <= 2;
+        let mut occupied = self.vpc_subnets(vpc).await?;
+        occupied.extend(self.custom_destinations(vpc).await?.into_iter().filter(narrow));
+        Ok(occupied)
+    }
+
     /// A free interconnection subnet, or the wished one if it is free. `subnets`: those of the gateway's VPC; `known`: what is taken, if that
     /// is known.
     async fn interconnection(
@@ -214,7 +224,7 @@ impl Unit<'_> {
         // IPv4's are allotted from a range that no Private Network may have.
         if family.is_ipv6() || wish.private_ip.is_some() || wish.peer_private_ip.is_some() {
             let vpc = self.vpc_of(gateway).await?;
-            subnets = self.vpc_subnets(vpc).await?;
+            subnets = self.occupied(vpc).await?;
         }
         let wished = interconnect::chosen(family, wish, &subnets, errors);
         if errors.len() > before {
@@ -422,7 +432,10 @@ impl Controller {
         let record = unit.changeable_connection(id).await?;
         let gateway = gateway_of(&mut unit, &record).await?;
         unit.delete(Kind::Connection, id.0).await?;
-        unit.delete_owned_secrets(id).await?;
+        for secret in unit.delete_owned_secrets(id).await? {
+            let project = record.connection.meta.project_id;
+            unit.also(project, "delete", SECRET, secret, &[("with", format!("{CONNECTION} {id}"))]).await?;
+        }
         unit.bump_gateway(&gateway).await?;
         unit.refresh_some(gateway.gateway.id, &[]).await?;
         unit.finish("delete", CONNECTION, id, &gone(&record.connection)).await
@@ -478,7 +491,7 @@ impl Controller {
                 let mut errors = ArgumentErrors::new();
                 let customer = connection.customer_gateway_id;
                 let vpc = unit.vpc_of(&gateway).await?;
-                let subnets = unit.vpc_subnets(vpc).await?;
+                let subnets = unit.occupied(vpc).await?;
                 let between = (gateway.id, customer);
                 let pair = unit.interconnection(between, family, (None, &subnets), None, &mut errors).await?;
                 let pair = pair.ok_or_else(|| Error::Internal("no interconnection subnet".to_owned()))?;

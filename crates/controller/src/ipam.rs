@@ -17,7 +17,7 @@ use crate::quota::QuotaResource;
 use crate::unit::Unit;
 use crate::{Controller, Result};
 
-const IP: &str = "ip";
+pub(crate) const IP: &str = "ip";
 
 /// The kind of what is the tenant's own.
 const CUSTOM: &str = "custom";

@@ -14,6 +14,7 @@ use crate::access::Intent::{self, Read, Write};
 use crate::access::{checked, paging, referenced, scope};
 use crate::address::{free_ipv4_subnet, free_ipv6_subnet, overlap};
 use crate::audit::{changed, gone, made};
+use crate::ipam::IP;
 use crate::quota::QuotaResource;
 use crate::{Controller, Result, interconnect};
 
@@ -342,7 +343,9 @@ impl Controller {
         if let Some(route) = unit.route_through_network(id).await? {
             return Err(in_use(format!("the custom route {route} leads to this Private Network; delete it first")));
         }
-        unit.release_unattached_ips(id).await?;
+        for ip in unit.release_unattached_ips(id).await? {
+            unit.also(network.meta.project_id, "delete", IP, ip, &[("with", format!("{NETWORK} {id}"))]).await?;
+        }
         unit.delete(Kind::PrivateNetwork, id.0).await?;
         unit.bump_all_nodes().await?;
         unit.finish("delete", NETWORK, id, &gone(&network)).await

@@ -13,7 +13,7 @@ use crate::quota::QuotaResource;
 use crate::unit::Unit;
 use crate::{Controller, Result, key, typed};
 
-const SECRET: &str = "secret";
+pub(crate) const SECRET: &str = "secret";
 const VERSION: &str = "secret_version";
 
 /// Largest data of a version: that of the public service.
@@ -231,6 +231,7 @@ impl Controller {
             return Err(Error::PreconditionFailed { precondition: "protected_resource", help });
         }
         unused(&mut unit, id, None).await?;
+        unit.belongs_to(secret.meta.project_id);
         unit.delete(Kind::Secret, id.0).await?;
         unit.finish("delete", SECRET, id, &gone(&secret)).await
     }

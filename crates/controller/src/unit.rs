@@ -136,6 +136,25 @@ impl Unit<'_> {
         status::refresh(&mut self.writer, id, self.now).await
     }
 
+    /// Records what became of another object together with this use case's own.
+    pub(crate) async fn also(
+        &mut self,
+        project: ProjectId,
+        action: &str,
+        resource: &str,
+        id: impl ToString,
+        details: &[(&str, String)],
+    ) -> Result<()> {
+        let details = details.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+        let (caller, now) = (self.caller, self.now);
+        Ok(self.writer.record(caller, Some(project), now, action, resource, &id.to_string(), &details).await?)
+    }
+
+    /// Names the project of an object that is about to go, for its record.
+    pub(crate) fn belongs_to(&mut self, project: ProjectId) {
+        self.project = Some(project);
+    }
+
     /// Records what was done, makes it durable and wakes whoever waits for it.
     pub(crate) async fn finish(
         mut self,

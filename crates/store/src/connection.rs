@@ -328,6 +328,15 @@ impl Reader {
 }
 
 impl Writer {
+    /// Lets the windows of all earlier keys end later by so many microseconds.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn move_key_windows(&mut self, by: i64) -> Result<()> {
+        sqlx::query("UPDATE previous_key SET until = until + ?").bind(by).execute(self.connection()).await?;
+        Ok(())
+    }
+
     /// Adds a connection with its sessions and tunnels; its first configuration is revision 1 and owed from its creation on. `status`: the
     /// first copy.
     ///

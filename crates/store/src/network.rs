@@ -477,13 +477,13 @@ impl Writer {
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn release_unattached_ips(&mut self, id: PrivateNetworkId) -> Result<()> {
+    pub async fn release_unattached_ips(&mut self, id: PrivateNetworkId) -> Result<Vec<IpId>> {
         let doomed = "resource_id IS NULL AND subnet_id IN (SELECT id FROM subnet WHERE private_network_id = ?)";
         let tags = format!("DELETE FROM tag WHERE owner IN (SELECT id FROM ip WHERE {doomed})");
         sqlx::query(sqlx::AssertSqlSafe(tags)).bind(blob(id.0)).execute(self.connection()).await?;
-        let ips = format!("DELETE FROM ip WHERE {doomed}");
-        sqlx::query(sqlx::AssertSqlSafe(ips)).bind(blob(id.0)).execute(self.connection()).await?;
-        Ok(())
+        let ips = format!("DELETE FROM ip WHERE {doomed} RETURNING id");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(ips)).bind(blob(id.0)).fetch_all(self.connection()).await?;
+        rows.iter().map(|row| row.id("id")).collect()
     }
 
     /// Adds an address. `allotted`: released together with its resource.

@@ -366,15 +366,18 @@ impl Writer {
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn delete_owned_secrets(&mut self, connection: ConnectionId) -> Result<()> {
+    pub async fn delete_owned_secrets(&mut self, connection: ConnectionId) -> Result<Vec<SecretId>> {
         for sql in [
             "UPDATE secret SET owner_connection = NULL WHERE owner_connection = ? \
              AND (protected OR EXISTS (SELECT 1 FROM connection WHERE secret_id = secret.id OR md5_secret_id = secret.id))",
             "DELETE FROM tag WHERE owner IN (SELECT id FROM secret WHERE owner_connection = ?)",
-            "DELETE FROM secret WHERE owner_connection = ?",
         ] {
             sqlx::query(sql).bind(blob(connection.0)).execute(self.connection()).await?;
         }
-        Ok(())
+        let rows = sqlx::query("DELETE FROM secret WHERE owner_connection = ? RETURNING id")
+            .bind(blob(connection.0))
+            .fetch_all(self.connection())
+            .await?;
+        rows.iter().map(|row| row.id("id")).collect()
     }
 }
