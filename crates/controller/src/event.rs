@@ -101,10 +101,11 @@ pub(crate) async fn note_facts(
             changes.extend(route_change(session, &old.received, &new.received));
         }
     }
-    // A session without a policy, or of a connection that is locked, is not reported any more.
+    // A session without a policy, or of a connection that is locked, alone or with its gateway, is not reported any more.
     for before in old.into_iter().flat_map(|old| &old.sessions).filter(|before| before.up) {
         if new.sessions.iter().all(|session| session.family != before.family) {
-            let fault = if record.connection.locked {
+            let gateway = writer.vpn_gateway(record.connection.vpn_gateway_id).await?;
+            let fault = if record.connection.locked || gateway.is_some_and(|record| record.gateway.locked) {
                 Some(ReasonCode::Locked.into())
             } else if has_no_policy(record, before.family) {
                 Some(ReasonCode::BgpDisabled.into())

@@ -65,6 +65,26 @@ async fn what_happened_is_told_newest_first_and_bounded() {
     assert_eq!(locked.reason.as_ref().map(|reason| reason.code), Some(ReasonCode::Locked));
 }
 
+#[tokio::test]
+async fn a_session_that_ends_with_its_gateways_lock_says_so() {
+    let world = World::new().await;
+    let (mut node, gateway, connection) = world.connected().await;
+    let (controller, operator) = (&world.controller, &world.operator);
+    let id = connection.connection.id;
+    let events = async || controller.connection_events(operator, REGION, id, &ALL).await.expect("listed");
+    let told = async |subject: &str| events().await.into_iter().find(|event| event.subject == subject);
+    node.report_tunnels(true, true).await;
+    until(controller, async || told("IPv4 up").await.is_some()).await;
+    let set = controller.set_vpn_gateway_locked(operator, REGION, gateway.gateway.id, Some("unpaid".into())).await;
+    set.expect("locked");
+    node.acknowledge_until(|desired| desired.gateways.iter().any(|gateway| gateway.locked)).await;
+    let ended =
+        async || events().await.into_iter().find(|event| event.kind == "session" && event.subject == "IPv4 down");
+    until(controller, async || ended().await.is_some()).await;
+    let reason = ended().await.and_then(|event| event.reason).map(|reason| reason.code);
+    assert_eq!(reason, Some(ReasonCode::Locked));
+}
+
 /// What a tenant reads of a lock says neither why nor who of the operator's people it was; the audit trail says both.
 #[tokio::test]
 async fn a_locks_reason_and_author_are_in_the_audit_trail_only() {

@@ -114,7 +114,11 @@ pub fn revision(text: &str) -> Option<RevisionRef> {
     match text {
         "latest" => Some(RevisionRef::Latest),
         "latest_enabled" => Some(RevisionRef::LatestEnabled),
-        number => number.parse().ok().filter(|number| *number > 0).map(RevisionRef::Number),
+        // Digits and nothing else: one version has one address, but for leading zeros.
+        number if number.bytes().all(|octet| octet.is_ascii_digit()) => {
+            number.parse().ok().filter(|number| *number > 0).map(RevisionRef::Number)
+        }
+        _ => None,
     }
 }
 
@@ -164,7 +168,7 @@ mod tests {
         assert_eq!(revision("7"), Some(RevisionRef::Number(7)));
         assert_eq!(revision("latest"), Some(RevisionRef::Latest));
         assert_eq!(revision("latest_enabled"), Some(RevisionRef::LatestEnabled));
-        for text in ["0", "-1", "", "newest", "4294967296", "1.0"] {
+        for text in ["0", "-1", "+7", "", "newest", "4294967296", "1.0"] {
             assert_eq!(revision(text), None, "{text}");
         }
     }
