@@ -46,6 +46,7 @@ CATALOGUE = {
     "too_many_requests": (429, {"help_message", "limit", "reset_seconds"}),
     "not_implemented": (501, {"help_message"}),
     "out_of_stock": (503, {"resource"}),
+    "unavailable": (503, {"help_message"}),
 }
 DETAILS = {
     "invalid_arguments": {"argument_name", "help_message", "reason"},
@@ -196,5 +197,9 @@ def catalogue(ctx, response, case):
         fields = re.findall(r"`([^`]+)`", body["help_message"])
         asked = bool(fields) and all(sent.get(field) is not None for field in fields)
         assert "501" in responses or asked, "not_implemented where the document offers the call"
+    if kind in {"too_many_requests", "unavailable"}:
+        # What is limited at once and not in time says nothing of when.
+        wait = header(response, "retry-after")
+        assert (wait or "").isdigit() if kind == "unavailable" else wait is None or wait.isdigit(), f"retry-after: {wait!r}"
     if kind == "method_not_allowed":
         assert case.method.upper() not in (header(response, "allow") or ""), "405 for a method that is allowed"
