@@ -1,6 +1,8 @@
 //! Answers: JSON, always, and of exactly that content type (a client compares it as a whole).
 
-use axum::body::Body;
+use std::io::{self, Write};
+
+use axum::body::{Body, Bytes};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -9,9 +11,11 @@ use causeway_model::Error;
 use causeway_wire::document::extension::Reasons;
 use causeway_wire::error::ErrorResponse;
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use crate::call::Call;
 use crate::limits::Exceeded;
+use crate::shares::Full;
 
 /// The content type of everything but device configurations.
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -26,6 +30,14 @@ pub(crate) struct Failure(pub(crate) Error);
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self(error)
+    }
+}
+
+impl From<Full> for Failure {
+    fn from(_: Full) -> Self {
+        let help = "requests and answers of this key, or of all keys, take as much memory as they may: read the answers that are \
+                    there, ask for smaller pages (`page_size`), or send this one again later";
+        Self(Error::Unavailable { help: help.to_owned(), retry_after: 1 })
     }
 }
 
@@ -48,6 +60,41 @@ pub(crate) fn json(document: &impl Serialize) -> Answer {
     match serde_json::to_vec(document) {
         Ok(body) => Ok(with_body(StatusCode::OK, body)),
         Err(error) => Err(Failure(Error::Internal(format!("cannot write a document: {error}")))),
+    }
+}
+
+/// 200 and a document with secret data, whose text is wiped when it has gone.
+pub(crate) fn secret_json(document: &impl Serialize, expected: usize) -> Answer {
+    let mut body = Wiped(Zeroizing::new(Vec::with_capacity(expected)));
+    match serde_json::to_writer(&mut body, document) {
+        Ok(()) => Ok(with_body(StatusCode::OK, Bytes::from_owner(body))),
+        Err(error) => Err(Failure(Error::Internal(format!("cannot write a document: {error}")))),
+    }
+}
+
+/// Text that is wiped when it is dropped, and where it outgrows its buffer.
+struct Wiped(Zeroizing<Vec<u8>>);
+
+impl Write for Wiped {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        let needed = self.0.len() + octets.len();
+        if needed > self.0.capacity() {
+            let mut larger = Zeroizing::new(Vec::with_capacity(needed.next_power_of_two()));
+            larger.extend_from_slice(&self.0);
+            self.0 = larger;
+        }
+        self.0.extend_from_slice(octets);
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl AsRef<[u8]> for Wiped {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
     }
 }
 
@@ -101,6 +148,11 @@ pub(crate) fn too_many_streams(most: u32) -> Response {
     error(ErrorResponse::too_many_at_once("close another stream, or ask for pages instead", most))
 }
 
+/// 429: as many reads of one key wait as may.
+pub(crate) fn too_many_reads(most: u32) -> Response {
+    error(ErrorResponse::too_many_at_once("wait for the answers to earlier requests", most))
+}
+
 /// An error's status and body.
 pub(crate) fn error(error: ErrorResponse) -> Response {
     let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -115,8 +167,8 @@ pub(crate) fn too_many(exceeded: Exceeded, help: &str) -> Response {
     response
 }
 
-fn with_body(status: StatusCode, body: Vec<u8>) -> Response {
-    let mut response = Response::new(Body::from(body));
+fn with_body(status: StatusCode, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);
     response

@@ -20,10 +20,11 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::App;
-use crate::answer::{Answer, Failure, json, too_many};
+use crate::answer::{Answer, Failure, json, too_many, too_many_reads};
 use crate::feed::{Closing, Followers};
 use crate::guests::Asked;
 use crate::headers::RequestId;
+use crate::shares::{Hold, Payer, Reading};
 
 /// Octets of a body at most.
 pub(crate) const MAX_BODY: usize = 1 << 20;
@@ -81,6 +82,9 @@ pub(crate) struct Call {
     query: String,
     body: Zeroizing<Vec<u8>>,
     recorder: Option<Recorder>,
+    /// Until the answer is made.
+    _reading: Option<Reading>,
+    _held: Option<Hold>,
 }
 
 impl FromRequest<App> for Call {
@@ -90,28 +94,36 @@ impl FromRequest<App> for Call {
         // Extensions are never the client's.
         if let Some(recorder) = request.extensions().get::<Recorder>() {
             recorder.token();
-            return Self::read(request, app, nobody()).await.map_err(Failure::into_response);
+            return Self::read(request, app, nobody(), None).await.map_err(Failure::into_response);
         }
         let request_id = request.extensions().get::<RequestId>().map_or_else(Uuid::new_v4, |id| id.0);
         let caller = authenticate(app, request.headers(), request_id).await.map_err(Failure::into_response)?;
         if let Some(asked) = request.extensions().get::<Asked>() {
             asked.has_key();
         }
+        if let Some(payer) = request.extensions().get::<Payer>() {
+            payer.is(&app.shares, &caller.access_key);
+        }
         if let Err(exceeded) = app.limits.key(&caller.access_key, Instant::now()) {
             return Err(too_many(exceeded, "this API key has sent more requests than it may; wait and try again"));
         }
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        if !reads {
             room_to_write(app).map_err(Failure::into_response)?;
         }
         if let Some(empty) = list_elsewhere(app, request.method(), request.uri().path()) {
             return empty.map_err(Failure::into_response).and_then(Err);
         }
-        Self::read(request, app, caller).await.map_err(Failure::into_response)
+        let reading = match reads {
+            true => Some(app.shares.read(&caller.access_key).await.map_err(too_many_reads)?),
+            false => None,
+        };
+        Self::read(request, app, caller, reading).await.map_err(Failure::into_response)
     }
 }
 
 impl Call {
-    async fn read(mut request: Request, app: &App, caller: Caller) -> Result<Self, Failure> {
+    async fn read(mut request: Request, app: &App, caller: Caller, reading: Option<Reading>) -> Result<Self, Failure> {
         let recorder = request.extensions().get::<Recorder>().cloned();
         let params = params(&mut request).await?;
         let region = params.iter().find(|(name, _)| name == "region").map(|(_, region)| region.clone());
@@ -124,7 +136,12 @@ impl Call {
         let closing = request.extensions().get::<Closing>().cloned();
         // One client sends `{}` with everything, so that the bodies of GET and DELETE mean nothing.
         let has_body = matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH);
-        let body = if has_body { read_body(request).await? } else { Zeroizing::default() };
+        let (body, held) = if has_body {
+            let (body, held) = read_body(request, app.shares.hold(&caller.access_key, 0)?).await?;
+            (body, Some(held))
+        } else {
+            (Zeroizing::default(), None)
+        };
         let region = region.unwrap_or_default();
         Ok(Self {
             controller: app.controller.clone(),
@@ -139,6 +156,8 @@ impl Call {
             query,
             body,
             recorder,
+            _reading: reading,
+            _held: held,
         })
     }
 
@@ -246,8 +265,8 @@ fn check_region(app: &App, region: &str) -> Result<(), Failure> {
     }])))
 }
 
-/// The whole body, within [`MAX_BODY`] and [`BODY_TIMEOUT`].
-async fn read_body(request: Request) -> Result<Zeroizing<Vec<u8>>, Failure> {
+/// The whole body, within [`MAX_BODY`] and [`BODY_TIMEOUT`], and what it holds of its key's memory.
+async fn read_body(request: Request, mut held: Hold) -> Result<(Zeroizing<Vec<u8>>, Hold), Failure> {
     let too_large = || Failure(Body::error(&format!("must not be longer than {MAX_BODY} octets")));
     let mut incoming = request.into_body();
     let announced = axum::body::HttpBody::size_hint(&incoming);
@@ -256,6 +275,7 @@ async fn read_body(request: Request) -> Result<Zeroizing<Vec<u8>>, Failure> {
         return Err(too_large());
     }
     let read = async {
+        held.grow(room.min(MAX_BODY))?;
         let mut body = Zeroizing::new(Vec::with_capacity(room.min(MAX_BODY)));
         let mut length = 0usize;
         while let Some(frame) = incoming.frame().await {
@@ -263,12 +283,12 @@ async fn read_body(request: Request) -> Result<Zeroizing<Vec<u8>>, Failure> {
             let Some(data) = frame.data_ref() else { continue };
             length = length.saturating_add(data.len());
             if length <= MAX_BODY {
-                append(&mut body, data);
+                append(&mut body, data, &mut held)?;
             } else if length > MAX_DISCARDED {
                 break;
             }
         }
-        if length > MAX_BODY { Err(too_large()) } else { Ok(body) }
+        if length > MAX_BODY { Err(too_large()) } else { Ok((body, held)) }
     };
     match tokio::time::timeout(BODY_TIMEOUT, read).await {
         Ok(body) => body,
@@ -277,11 +297,14 @@ async fn read_body(request: Request) -> Result<Zeroizing<Vec<u8>>, Failure> {
 }
 
 /// Appends `data`; where the buffer has to grow, the old one is wiped.
-fn append(body: &mut Zeroizing<Vec<u8>>, data: &[u8]) {
+fn append(body: &mut Zeroizing<Vec<u8>>, data: &[u8], held: &mut Hold) -> Result<(), Failure> {
     if body.capacity() - body.len() < data.len() {
-        let mut larger = Zeroizing::new(Vec::with_capacity((body.len() + data.len()).next_power_of_two()));
+        let capacity = (body.len() + data.len()).next_power_of_two();
+        held.grow(capacity.saturating_sub(body.capacity()))?;
+        let mut larger = Zeroizing::new(Vec::with_capacity(capacity));
         larger.extend_from_slice(body);
         *body = larger;
     }
     body.extend_from_slice(data);
+    Ok(())
 }

@@ -2,9 +2,11 @@
 
 use std::time::Instant;
 
+use axum::body::HttpBody as _;
 use axum::extract::{Request, State};
 use axum::http::header::{
-    CONTENT_SECURITY_POLICY, SERVER, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, SERVER, STRICT_TRANSPORT_SECURITY, USER_AGENT, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
@@ -16,10 +18,14 @@ use uuid::Uuid;
 use crate::App;
 use crate::answer::{Failure, too_many};
 use crate::serve::Peer;
+use crate::shares::{Held, Payer};
 
 /// The request's id: in the answer's headers, the log and the audit records.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RequestId(pub(crate) Uuid);
+
+/// Characters of a client's name that are logged at most.
+const MAX_CLIENT: usize = 100;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -39,16 +45,48 @@ const FIXED: [(HeaderName, HeaderValue); 5] = [
 pub(crate) async fn around(mut request: Request, next: Next) -> Response {
     let id = Uuid::new_v4();
     request.extensions_mut().insert(RequestId(id));
+    let payer = Payer::default();
+    request.extensions_mut().insert(payer.clone());
     // Of the level of errors, so that the log has the id of a request that failed.
     let span = tracing::error_span!("request", %id, method = %request.method(), path = request.uri().path());
+    // Which client called what is for those who ask for it, `scripts/test-sdk` among them.
+    let client = tracing::enabled!(tracing::Level::DEBUG).then(|| client(request.headers()));
     let start = Instant::now();
-    let task = tokio::spawn(next.run(request).instrument(span.clone()));
+    let task = tokio::spawn(async move { charge(next.run(request).await, &payer) }.instrument(span.clone()));
     let mut response = match task.await {
         Ok(response) => response,
         Err(error) => Failure(Error::Internal(format!("the request's task ended: {error}"))).into_response(),
     };
-    span.in_scope(|| tracing::debug!(status = response.status().as_u16(), elapsed = ?start.elapsed(), "answered"));
+    let status = response.status().as_u16();
+    span.in_scope(|| tracing::debug!(status, elapsed = ?start.elapsed(), client, "answered"));
     dress(response.headers_mut(), id);
+    response
+}
+
+/// The program that asks, as far as it says so.
+fn client(headers: &HeaderMap) -> String {
+    let name = headers.get(USER_AGENT).and_then(|name| name.to_str().ok()).unwrap_or_default();
+    name.chars().take(MAX_CLIENT).collect()
+}
+
+/// Takes an answer's octets from what its key may hold. What is told to somebody with a key is nobody else's, and for no cache: one that
+/// does not know our headers would see no reason to keep answers apart (RFC 9111 §3.5).
+fn charge(response: Response, payer: &Payer) -> Response {
+    if !payer.is_known() {
+        return response;
+    }
+    // Streams have a bound of their own.
+    let octets = response.body().size_hint().exact().map_or(0, |octets| usize::try_from(octets).unwrap_or(usize::MAX));
+    let mut response = match payer.hold(octets) {
+        Ok(Some(hold)) => {
+            let mut response = response;
+            response.extensions_mut().insert(Held::new(hold));
+            response
+        }
+        Ok(None) => response,
+        Err(full) => Failure::from(full).into_response(),
+    };
+    response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }
 

@@ -8,6 +8,7 @@ use axum::body::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
 use crate::guests::{UnderWay, Waiting};
+use crate::shares::Held;
 
 /// Octets of a piece at most. Whoever takes one in the time that is left for it is slow, not stuck.
 const PIECE: usize = 16 * 1024;
@@ -18,12 +19,14 @@ pub(crate) struct Last<B> {
     body: B,
     rest: Bytes,
     request: Arc<UnderWay>,
+    held: Option<Held>,
 }
 
-/// A piece that waits for the client until it is dropped.
+/// A piece that waits for the client until it is dropped. It keeps all of the answer in memory.
 struct Piece {
     octets: Bytes,
     _waiting: Waiting,
+    _held: Option<Held>,
 }
 
 impl AsRef<[u8]> for Piece {
@@ -33,8 +36,8 @@ impl AsRef<[u8]> for Piece {
 }
 
 impl<B> Last<B> {
-    pub(crate) fn new(body: B, request: Arc<UnderWay>) -> Self {
-        Self { body, rest: Bytes::new(), request }
+    pub(crate) fn new(body: B, request: Arc<UnderWay>, held: Option<Held>) -> Self {
+        Self { body, rest: Bytes::new(), request, held }
     }
 
     /// The next piece of what has been had from the body.
@@ -43,7 +46,7 @@ impl<B> Last<B> {
             return None;
         }
         let octets = self.rest.split_to(self.rest.len().min(PIECE));
-        Some(Bytes::from_owner(Piece { octets, _waiting: self.request.wait() }))
+        Some(Bytes::from_owner(Piece { octets, _waiting: self.request.wait(), _held: self.held.clone() }))
     }
 }
 
@@ -87,13 +90,16 @@ mod tests {
 
     use super::*;
     use crate::guests::Guests;
+    use crate::shares::{Memory, Shares};
 
     #[tokio::test]
     async fn a_long_answer_comes_in_pieces_and_as_a_whole() {
         let guests = Guests::new(1, 1);
         let guest = guests.enter([192, 0, 2, 1].into()).expect("a place");
         let text: Vec<u8> = (0..PIECE * 2 + 7).map(|number| (number % 251) as u8).collect();
-        let mut body = Last::new(Full::new(Bytes::from(text.clone())), guest.ask());
+        let shares = Arc::new(Shares::new(Memory { of_key: text.len(), of_all: usize::MAX }));
+        let held = || shares.hold("a", text.len()).map(Held::new);
+        let mut body = Last::new(Full::new(Bytes::from(text.clone())), guest.ask(), Some(held().expect("room")));
         assert_eq!(body.size_hint().exact(), Some(text.len() as u64));
         let (mut pieces, mut left) = (Vec::new(), text.len());
         while let Some(frame) = body.frame().await {
@@ -105,6 +111,10 @@ mod tests {
         }
         assert_eq!(pieces.len(), 3);
         assert_eq!(pieces.concat(), text);
-        assert!(Last::new(Full::new(Bytes::new()), guest.ask()).is_end_stream());
+        drop(body);
+        assert!(held().is_err(), "a piece keeps the whole");
+        drop(pieces);
+        held().expect("room again");
+        assert!(Last::new(Full::new(Bytes::new()), guest.ask(), None).is_end_stream());
     }
 }

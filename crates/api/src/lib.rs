@@ -14,6 +14,7 @@ mod openapi;
 mod refusal;
 mod routes;
 mod serve;
+mod shares;
 mod tls;
 
 use std::sync::Arc;
@@ -27,10 +28,12 @@ use causeway_controller::Controller;
 use feed::Followers;
 use limits::Limits;
 use routes::table::Operation;
+use shares::Shares;
 
 pub use limits::{Rate, RateLimits};
 pub use openapi::openapi;
 pub use serve::serve;
+pub use shares::Memory;
 pub use tls::{TlsConfig, TlsError};
 
 /// Proxies close what is silent for longer, by default after 30 to 60 s.
@@ -43,6 +46,8 @@ pub struct ApiConfig {
     pub regions: Vec<String>,
     /// How many requests are taken.
     pub limits: RateLimits,
+    /// How much of requests and answers may be in memory at once.
+    pub memory: Memory,
     /// How often a silent stream of events says that it is alive, and looks whether its key still is.
     pub heartbeat: Duration,
 }
@@ -51,7 +56,7 @@ impl ApiConfig {
     /// `regions`, and the default of everything else.
     #[must_use]
     pub fn new(regions: Vec<String>) -> Self {
-        Self { regions, limits: RateLimits::default(), heartbeat: HEARTBEAT }
+        Self { regions, limits: RateLimits::default(), memory: Memory::default(), heartbeat: HEARTBEAT }
     }
 }
 
@@ -62,6 +67,7 @@ struct App {
     config: Arc<ApiConfig>,
     limits: Arc<Limits>,
     followers: Arc<Followers>,
+    shares: Arc<Shares>,
 }
 
 /// Every route, over `controller`.
@@ -74,6 +80,7 @@ fn assemble(controller: Controller, config: ApiConfig) -> (Router, Vec<Operation
         controller,
         limits: Arc::new(Limits::new(config.limits)),
         followers: Arc::default(),
+        shares: Arc::new(Shares::new(config.memory)),
         config: Arc::new(config),
     };
     let (routes, operations) = routes::account::routes()

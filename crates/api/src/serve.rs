@@ -25,6 +25,7 @@ use crate::feed::Closing;
 use crate::guests::{Guest, Guests};
 use crate::last::Last;
 use crate::refusal::Refusing;
+use crate::shares::Held;
 use crate::tls::TlsConfig;
 
 /// From a connection's first octet to the end of the TLS handshake.
@@ -183,7 +184,12 @@ impl Connection {
             request.extensions_mut().insert(end.clone());
             request.extensions_mut().insert(under_way.asked());
             let answer = router.clone().oneshot(request);
-            async move { answer.await.map(|answer: Response| answer.map(|body: Body| Last::new(body, under_way))) }
+            async move {
+                answer.await.map(|mut answer: Response| {
+                    let held = answer.extensions_mut().remove::<Held>();
+                    answer.map(|body: Body| Last::new(body, under_way, held))
+                })
+            }
         });
         let service = TowerToHyperService::new(service);
         // The handshake has settled which of the two is spoken, so that nothing is guessed from the first octets.

@@ -28,6 +28,9 @@ tls_key = ""
 # once; after a change delete tls-certificate.pem and tls-key.pem in this directory, and tell clients to trust the new one.
 tls_names = []
 
+# Days that audit records are kept; 0: for ever. They grow by some hundred octets with every change.
+audit_days = 400
+
 # The keys from here to the public pools are read once, at the first start that finds an empty database.
 region = "fr-par"
 zones = ["fr-par-1"]
@@ -74,6 +77,7 @@ const KEYS: &[&[&str]] = &[
     &["tls_certificate"],
     &["tls_key"],
     &["tls_names"],
+    &["audit_days"],
     &["region"],
     &["zones"],
     &["support_contact"],
@@ -103,6 +107,9 @@ pub(crate) struct Config {
     /// More names and addresses for a certificate of our own making.
     #[serde(default)]
     pub(crate) tls_names: Vec<String>,
+    /// Days that audit records are kept; 0: for ever.
+    #[serde(default = "audit_days")]
+    pub(crate) audit_days: u32,
     /// Region.
     pub(crate) region: String,
     /// Zones of the region.
@@ -143,6 +150,11 @@ impl FleetSection {
     pub(crate) fn listen(&self) -> Option<SocketAddr> {
         self.listen.parse().ok()
     }
+}
+
+/// A year, and the time to look back at it.
+fn audit_days() -> u32 {
+    400
 }
 
 /// How many requests may come; what is left out is as in [`RateLimits::default`].

@@ -57,6 +57,7 @@ pub(crate) async fn serve(
     let (store, kek) = open(&data, &database).await?;
     let controller = Controller::open(store, settings(&config), kek).await.context("cannot start the controller")?;
     let bootstrap = controller.bootstrap().await.context("cannot make the operator's key")?;
+    controller.keep_audit(config.audit_days);
     let tls = tls(&config, &data)?;
     let url = url(address, tls.is_some());
     let environment_file = data.write_environment(&url, &config, bootstrap.as_ref())?;

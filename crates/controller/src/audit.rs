@@ -1,7 +1,11 @@
 //! What an audit record says of a change: the object's fields before and after it, those that did not change left out.
 
+use std::collections::HashSet;
+
+use causeway_model::resource::RoutingPolicy;
+use ipnet::IpNet;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// Fields that no record has: when it was changed says the record itself, and a checksum tells of a secret's data.
 const LEFT_OUT: [&str; 2] = ["updated_at", "data_crc32"];
@@ -54,6 +58,39 @@ pub(crate) fn difference<T: Serialize>(
         !same
     });
     (old, new)
+}
+
+/// Prefixes of one whitelist that a record shows at most.
+const AUDITED_PREFIXES: usize = 50;
+
+/// Of a routing policy that was made, changed or deleted. Of a long whitelist: how long it is, and the first of those of its prefixes that
+/// the other side does not have. Whole ones would make records of a hundred thousand octets, and anybody may change a list again and again.
+pub(crate) fn policy_change(before: Option<&RoutingPolicy>, after: Option<&RoutingPolicy>) -> Details {
+    let (mut old, mut new) = difference(before, after);
+    type Whitelist = fn(&RoutingPolicy) -> &Vec<IpNet>;
+    let lists: [(&str, Whitelist); 2] = [
+        ("prefix_filter_in", |policy| &policy.prefix_filter_in),
+        ("prefix_filter_out", |policy| &policy.prefix_filter_out),
+    ];
+    for (name, list) in lists {
+        let (own, other) = (before.map(list), after.map(list));
+        let longest = [own, other].into_iter().flatten().map(Vec::len).max().unwrap_or(0);
+        if longest > AUDITED_PREFIXES {
+            for (fields, list, other) in [(&mut old, own, other), (&mut new, other, own)] {
+                if let (Some(shown), Some(list)) = (fields.get_mut(name), list) {
+                    *shown = short(list, other.map_or(&[], Vec::as_slice));
+                }
+            }
+        }
+    }
+    let (old, new) = (before.map(|_| ("before", text(old))), after.map(|_| ("after", text(new))));
+    old.into_iter().chain(new).collect()
+}
+
+fn short(list: &[IpNet], other: &[IpNet]) -> Value {
+    let known: HashSet<&IpNet> = other.iter().collect();
+    let own: Vec<_> = list.iter().filter(|prefix| !known.contains(prefix)).take(AUDITED_PREFIXES).collect();
+    json!({"prefixes": list.len(), "only_here": own})
 }
 
 /// `details`, and more that the objects themselves do not say.

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 
 use crate::access::Intent::{self, Read, Write};
 use crate::access::{checked, paging, scope};
-use crate::audit::{changed, gone, made};
+use crate::audit::{changed, gone, made, policy_change};
 use crate::options::tunnel_identity;
 use crate::quota::QuotaResource;
 use crate::unit::Unit;
@@ -95,7 +95,7 @@ fn check_policy(policy: &RoutingPolicy, errors: &mut ArgumentErrors) {
 }
 
 /// The policy that was asked for.
-pub(crate) fn new_policy(unit: &mut Unit<'_>, project: &Project, new: NewRoutingPolicy) -> Result<RoutingPolicy> {
+pub(crate) async fn new_policy(unit: &mut Unit<'_>, project: &Project, new: NewRoutingPolicy) -> Result<RoutingPolicy> {
     let policy = RoutingPolicy {
         id: RoutingPolicyId::random(),
         meta: unit.meta(project, new.meta),
@@ -106,16 +106,23 @@ pub(crate) fn new_policy(unit: &mut Unit<'_>, project: &Project, new: NewRouting
     let mut errors = ArgumentErrors::new();
     check_policy(&policy, &mut errors);
     errors.finish()?;
+    unit.within_amount(project.id, QuotaResource::RoutingPrefixes, prefixes(&policy)).await?;
     Ok(policy)
 }
 
+fn prefixes(policy: &RoutingPolicy) -> usize {
+    policy.prefix_filter_in.len() + policy.prefix_filter_out.len()
+}
+
 /// Gives a policy other whitelists where there are any; true if it did.
-pub(crate) fn edit_policy(
+pub(crate) async fn edit_policy(
+    unit: &mut Unit<'_>,
     policy: &mut RoutingPolicy,
     prefix_filter_in: Option<Vec<IpNet>>,
     prefix_filter_out: Option<Vec<IpNet>>,
 ) -> Result<bool> {
     let edited = prefix_filter_in.is_some() || prefix_filter_out.is_some();
+    let before = prefixes(policy);
     if let Some(list) = prefix_filter_in {
         policy.prefix_filter_in = list;
     }
@@ -125,6 +132,8 @@ pub(crate) fn edit_policy(
     let mut errors = ArgumentErrors::new();
     check_policy(policy, &mut errors);
     errors.finish()?;
+    let more = prefixes(policy).saturating_sub(before);
+    unit.within_amount(policy.meta.project_id, QuotaResource::RoutingPrefixes, more).await?;
     Ok(edited)
 }
 
@@ -282,9 +291,9 @@ impl Controller {
         let mut unit = self.unit(caller, region).await?;
         let project = unit.project(new.meta.project_id, POLICY).await?;
         unit.within_quota(project.id, QuotaResource::RoutingPolicies).await?;
-        let policy = new_policy(&mut unit, &project, new)?;
+        let policy = new_policy(&mut unit, &project, new).await?;
         unit.insert_routing_policy(&policy).await?;
-        unit.finish("create", POLICY, policy.id, &made(&policy)).await?;
+        unit.finish("create", POLICY, policy.id, &policy_change(None, Some(&policy))).await?;
         Ok(policy)
     }
 
@@ -330,14 +339,14 @@ impl Controller {
         let mut unit = self.unit(caller, region).await?;
         let before = find_policy(&mut unit, caller, Write, id).await?;
         let mut policy = before.clone();
-        let edited = edit_policy(&mut policy, prefix_filter_in, prefix_filter_out)?;
+        let edited = edit_policy(&mut unit, &mut policy, prefix_filter_in, prefix_filter_out).await?;
         unit.rename(Kind::RoutingPolicy, id.0, &mut policy.meta, rename).await?;
         if edited {
             unit.set_routing_policy(&policy).await?;
             let connections = unit.connections_with_policy(id).await?;
             unit.bump_connections(&connections).await?;
         }
-        unit.finish("update", POLICY, id, &changed(&before, &policy)).await?;
+        unit.finish("update", POLICY, id, &policy_change(Some(&before), Some(&policy))).await?;
         Ok(policy)
     }
 
@@ -352,6 +361,6 @@ impl Controller {
             return Err(in_use(format!("detach it from its connections first: {connection}")));
         }
         unit.delete(Kind::RoutingPolicy, id.0).await?;
-        unit.finish("delete", POLICY, id, &gone(&policy)).await
+        unit.finish("delete", POLICY, id, &policy_change(Some(&policy), None)).await
     }
 }

@@ -38,6 +38,10 @@ pub(crate) fn spawn(controller: &Controller) {
             let Some(inner) = weak.upgrade() else { return };
             let controller = Controller { inner };
             if let Err(error) = controller.run_deadlines().await {
+                // Whoever closed the store means to end.
+                if controller.inner.store.is_closed() {
+                    return;
+                }
                 tracing::error!(%error, "deadlines could not be looked at");
             }
             if tick.is_multiple_of(OUTBOX_TICKS)
@@ -177,6 +181,46 @@ impl Controller {
             due.stale = status::stale(&mut reader, gateways, &connections, now).await?;
         }
         Ok(due)
+    }
+
+    /// Drops audit records that are older than so many days, from now on once an hour; 0: none.
+    pub fn keep_audit(&self, days: u32) {
+        if days == 0 {
+            return;
+        }
+        let keep = f64::from(days) * 86_400.0;
+        let weak = Arc::downgrade(&self.inner);
+        tokio::spawn(async move {
+            let mut hours = tokio::time::interval(Duration::from_secs(3600));
+            loop {
+                hours.tick().await;
+                let Some(inner) = weak.upgrade() else { return };
+                let controller = Controller { inner };
+                if let Err(error) = controller.trim_audit(before(controller.now(), keep)).await
+                    && !controller.inner.store.is_closed()
+                {
+                    tracing::error!(%error, "old audit records could not be dropped");
+                }
+            }
+        });
+    }
+
+    /// Drops audit records from before `time`; how many it were.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn trim_audit(&self, time: Timestamp) -> Result<u64> {
+        let mut dropped = 0;
+        loop {
+            // Others have their turn in between.
+            let mut writer = self.inner.store.write().await?;
+            let some = writer.trim_audit(time, BATCH).await?;
+            writer.commit().await?;
+            dropped += some;
+            if some < u64::from(BATCH) {
+                return Ok(dropped);
+            }
+        }
     }
 
     async fn trim_outbox(&self) -> Result<()> {

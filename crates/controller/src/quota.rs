@@ -38,11 +38,16 @@ pub enum QuotaResource {
     Links,
     /// Routing policies of InterLinks.
     LinkRoutingPolicies,
+    /// Prefixes in the whitelists of all routing policies, those of InterLinks included.
+    RoutingPrefixes,
+    /// Octets of the data of all versions of secrets, as they are stored, those that connections own included. A connection is made all the
+    /// same where there are as many as there may be.
+    SecretOctets,
 }
 
 impl QuotaResource {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Vpcs,
         Self::PrivateNetworks,
         Self::VpnGateways,
@@ -54,6 +59,8 @@ impl QuotaResource {
         Self::Routes,
         Self::Links,
         Self::LinkRoutingPolicies,
+        Self::RoutingPrefixes,
+        Self::SecretOctets,
     ];
 
     /// The word in the API and in the store.
@@ -71,6 +78,8 @@ impl QuotaResource {
             Self::Routes => "routes",
             Self::Links => "links",
             Self::LinkRoutingPolicies => "link_routing_policies",
+            Self::RoutingPrefixes => "routing_prefixes",
+            Self::SecretOctets => "secret_octets",
         }
     }
 
@@ -88,6 +97,9 @@ impl QuotaResource {
             | Self::Secrets
             | Self::Routes
             | Self::LinkRoutingPolicies => 1000,
+            // What a page of all policies has to carry, and each node of their project keeps.
+            Self::RoutingPrefixes => 50_000,
+            Self::SecretOctets => 64 << 20,
         }
     }
 }
@@ -146,6 +158,21 @@ impl Unit<'_> {
     /// Refuses one more object of a kind than the project may have.
     pub(crate) async fn within_quota(&mut self, project: ProjectId, resource: QuotaResource) -> Result<()> {
         within(resource, self.quota(project, resource.as_str()).await?)
+    }
+
+    /// Refuses so much more of a kind than the project may have, before it is there.
+    pub(crate) async fn within_amount(
+        &mut self,
+        project: ProjectId,
+        resource: QuotaResource,
+        more: usize,
+    ) -> Result<()> {
+        let (set, used) = self.quota(project, resource.as_str()).await?;
+        let quota = set.unwrap_or(resource.default_quota());
+        if more == 0 || used.saturating_add(more as u64) <= quota {
+            return Ok(());
+        }
+        Err(Error::QuotasExceeded { resource: resource.to_string(), quota, current: used })
     }
 }
 

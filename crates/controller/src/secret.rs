@@ -104,6 +104,9 @@ impl Unit<'_> {
             let (resource, quota) = ("secret_versions".to_owned(), u64::from(MAX_REVISION));
             return Err(Error::QuotasExceeded { resource, quota, current: u64::from(newest) });
         }
+        if let Some(record) = self.secret(id).await? {
+            self.within_amount(record.secret.meta.project_id, QuotaResource::SecretOctets, 1).await?;
+        }
         Ok(newest + 1)
     }
 }
@@ -254,8 +257,9 @@ impl Controller {
             return Err(Error::constraint("data_crc32", "does not match `data`: send the data again"));
         }
         let mut unit = self.unit(caller, region).await?;
-        let kind = find_secret(&mut unit, caller, Write, id).await?.secret.kind;
-        typed::check(&kind, &new.data)?;
+        let secret = find_secret(&mut unit, caller, Write, id).await?.secret;
+        typed::check(&secret.kind, &new.data)?;
+        unit.within_amount(secret.meta.project_id, QuotaResource::SecretOctets, new.data.len()).await?;
         let now = unit.now;
         if new.disable_previous
             && let Some(previous) = unit.latest_secret_version(id, true).await?

@@ -262,6 +262,12 @@ impl Store {
         self.turns.backlog()
     }
 
+    /// Whether [`Self::close`] was called.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.readers.is_closed()
+    }
+
     /// Ends every use; the write-ahead log is folded into the database.
     pub async fn close(&self) {
         self.readers.close().await;

@@ -118,7 +118,8 @@ impl Reader {
     /// If the database fails.
     pub async fn project_contents(&mut self, project: ProjectId) -> Result<(u64, u64)> {
         let row = sqlx::query(
-            "SELECT (SELECT coalesce(sum(used), 0) FROM project_usage WHERE project_id = ?1) \
+            "SELECT (SELECT coalesce(sum(used), 0) FROM project_usage WHERE project_id = ?1 \
+              AND resource NOT IN ('routing_prefixes', 'secret_octets')) \
              + (SELECT count(*) FROM vpn_gateway WHERE project_id = ?1 AND gone_at IS NOT NULL) \
              + (SELECT count(*) FROM link WHERE project_id = ?1 AND deleted_at IS NOT NULL) \
              + (SELECT count(*) FROM ip WHERE project_id = ?1 AND allotted = 1) AS objects, \

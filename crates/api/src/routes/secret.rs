@@ -1,5 +1,6 @@
 //! Secret Manager v1beta1 (wire-api.md §7).
 
+use causeway_controller::AccessedSecret;
 use causeway_model::command::{Page, RevisionRef};
 use causeway_model::{Error, SecretId};
 use causeway_wire::document::List;
@@ -9,7 +10,7 @@ use causeway_wire::request::secret::{SECRET_TYPES, revision};
 
 use super::table::{Routes, get, many, not_offered_yet, nothing, one, post};
 use super::window;
-use crate::answer::{Answer, Failure, json, no_content, not_offered};
+use crate::answer::{Answer, Failure, json, no_content, not_offered, secret_json};
 use crate::call::Call;
 
 pub(crate) fn routes() -> Routes {
@@ -169,7 +170,13 @@ async fn delete_version(call: Call) -> Answer {
 async fn access(call: Call) -> Answer {
     let (id, revision) = version_ref(&call)?;
     let accessed = call.controller.access_secret_version(&call.caller, &call.region, id, revision).await?;
-    json(&AccessDocument::new(&accessed.version, accessed.kind, &accessed.data))
+    accessed_json(accessed)
+}
+
+fn accessed_json(accessed: AccessedSecret) -> Answer {
+    // Base64, and around it ids and words.
+    let expected = accessed.data.len() / 3 * 4 + 1024;
+    secret_json(&AccessDocument::new(&accessed.version, accessed.kind, &accessed.data), expected)
 }
 
 /// The folder is `/` unless the query says another one.
@@ -183,7 +190,7 @@ async fn access_by_path(call: Call) -> Answer {
     query.finish()?;
     let at = (project, path.as_deref().unwrap_or("/"), name.as_str());
     let accessed = call.controller.access_secret_by_path(&call.caller, &call.region, at, revision).await?;
-    json(&AccessDocument::new(&accessed.version, accessed.kind, &accessed.data))
+    accessed_json(accessed)
 }
 
 async fn enable_version(call: Call) -> Answer {

@@ -8,9 +8,9 @@ use causeway_wire::document::usage::UsageDocument;
 use causeway_wire::query::MAX_PAGE_SIZE;
 
 use super::table::{Routes, get, many_or};
-use crate::answer::{Answer, json, streamed};
+use crate::answer::{Answer, json, streamed, too_many_streams};
 use crate::call::Call;
-use crate::feed::Feed;
+use crate::feed::{Feed, Place};
 
 const CSV: &str = "text/csv; charset=utf-8";
 
@@ -34,11 +34,15 @@ async fn usage(call: Call) -> Answer {
         let items = usage.items.into_iter().map(document).collect();
         return json(&List::alphabetical("usage", items, usage.total));
     }
+    let place = match call.followers.enter(&call.caller.access_key) {
+        Ok(place) => place,
+        Err(most) => return Ok(too_many_streams(most)),
+    };
     // What is refused is refused before anything is sent.
     let first = UsageQuery { page: 1, page_size: MAX_PAGE_SIZE, ..wanted };
     let page = call.controller.usage(&call.caller, &call.region, &first).await?;
     let (feed, body) = Feed::new();
-    tokio::spawn(table(call.controller, call.caller, call.region, first, page, feed));
+    tokio::spawn(table(call.controller, call.caller, call.region, first, page, (feed, place)));
     Ok(streamed(CSV, body))
 }
 
@@ -49,7 +53,7 @@ async fn table(
     region: String,
     mut query: UsageQuery,
     mut page: Page<UsageRecord>,
-    feed: Feed,
+    (feed, _place): (Feed, Place),
 ) {
     let mut text = UsageDocument::CSV_HEAD.to_owned();
     loop {

@@ -127,7 +127,7 @@ async fn quotas_are_set_shown_and_enforced() {
     assert_eq!(refused["details"], json!([{"current": 1, "quota": 1, "resource": "vpcs"}]));
     // A tenant may look at its own.
     let own = call_as(&service, &key, "GET", &format!("{path}?page_size=2"), &json!({})).await.ok();
-    assert_eq!((own["total_count"].as_u64(), names(&own, "quotas", "resource").len()), (Some(11), 2));
+    assert_eq!((own["total_count"].as_u64(), names(&own, "quotas", "resource").len()), (Some(13), 2));
     assert_eq!(own["quotas"][0]["used"], 1);
     let others = call_as(&service, &key, "GET", &format!("{path}?project_id={}", service.project_id), &json!({})).await;
     others.error(404, "not_found");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
-use causeway_api::{ApiConfig, Rate, RateLimits};
+use causeway_api::{ApiConfig, Memory, Rate, RateLimits};
 use causeway_controller::{Controller, Settings, ZoneSettings};
 use causeway_crypto::SystemEntropy;
 use causeway_crypto::envelope::Kek;
@@ -147,6 +147,12 @@ impl Service {
         let config = ApiConfig { heartbeat, ..ApiConfig::new(vec!["fr-par".to_owned()]) };
         self.router = causeway_api::router(self.controller.clone(), config);
         self
+    }
+
+    /// Lets requests and answers hold so much memory.
+    pub(crate) fn give_memory(&mut self, memory: Memory) {
+        let config = ApiConfig { memory, ..ApiConfig::new(vec!["fr-par".to_owned()]) };
+        self.router = causeway_api::router(self.controller.clone(), config);
     }
 
     /// A request with the operator's key.

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use super::in_use;
 use crate::access::Intent::{self, Read, Write};
 use crate::access::{checked, paging, scope};
-use crate::audit::{changed, gone, made};
+use crate::audit::policy_change;
 use crate::customer::{edit_policy, new_policy};
 use crate::quota::QuotaResource;
 use crate::{Controller, Result};
@@ -36,9 +36,9 @@ impl Controller {
         let mut unit = self.unit(caller, region).await?;
         let project = unit.project(new.meta.project_id, POLICY).await?;
         unit.within_quota(project.id, QuotaResource::LinkRoutingPolicies).await?;
-        let policy = new_policy(&mut unit, &project, new)?;
+        let policy = new_policy(&mut unit, &project, new).await?;
         unit.insert_link_routing_policy(&policy).await?;
-        unit.finish("create", AUDITED, policy.id, &made(&policy)).await?;
+        unit.finish("create", AUDITED, policy.id, &policy_change(None, Some(&policy))).await?;
         Ok(policy)
     }
 
@@ -89,12 +89,12 @@ impl Controller {
         let mut unit = self.unit(caller, region).await?;
         let before = find(&mut unit, caller, Write, id).await?;
         let mut policy = before.clone();
-        let edited = edit_policy(&mut policy, prefix_filter_in, prefix_filter_out)?;
+        let edited = edit_policy(&mut unit, &mut policy, prefix_filter_in, prefix_filter_out).await?;
         unit.rename(Kind::LinkRoutingPolicy, id.0, &mut policy.meta, rename).await?;
         if edited {
             unit.set_link_routing_policy(&policy).await?;
         }
-        unit.finish("update", AUDITED, id, &changed(&before, &policy)).await?;
+        unit.finish("update", AUDITED, id, &policy_change(Some(&before), Some(&policy))).await?;
         Ok(policy)
     }
 
@@ -109,6 +109,6 @@ impl Controller {
             return Err(in_use(format!("detach it from its links first: {link}")));
         }
         unit.delete(Kind::LinkRoutingPolicy, id.0).await?;
-        unit.finish("delete", AUDITED, id, &gone(&policy)).await
+        unit.finish("delete", AUDITED, id, &policy_change(Some(&policy), None)).await
     }
 }

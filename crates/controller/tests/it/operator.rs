@@ -1,9 +1,11 @@
 //! Projects, keys, quotas, the catalogue, and what is billed.
 
-use causeway_controller::{GatewayTypeOffer, KeyRequest, QuotaResource, UsageQuery};
+use causeway_controller::{
+    AuditFilter, Clock as _, GatewayTypeOffer, KeyRequest, QuotaResource, SystemClock, UsageQuery,
+};
 use causeway_model::command::{
-    ConnectionChange, GatewayTypeChange, IpChange, NewIp, NewIpSource, NewPublicAddress, NewSecret, NewVpc,
-    OptionsChange, PolicyChange, Rename,
+    ConnectionChange, GatewayTypeChange, IpChange, NewIp, NewIpSource, NewPublicAddress, NewRoutingPolicy, NewSecret,
+    NewSecretVersion, NewVpc, OptionsChange, PolicyChange, Rename, RevisionRef,
 };
 use causeway_model::resource::{Caller, GatewayType, Role};
 use causeway_model::route::{NewNextHop, NewRoute};
@@ -89,13 +91,130 @@ async fn projects_go_when_they_are_empty() {
     assert_eq!(kind(&error), "412 resource_still_in_use");
 }
 
+/// What is counted within objects; all others count objects.
+const AMOUNTS: [QuotaResource; 2] = [QuotaResource::RoutingPrefixes, QuotaResource::SecretOctets];
+
+#[tokio::test]
+async fn what_objects_hold_has_quotas_too() {
+    let world = World::new().await;
+    let (controller, tenant) = (&world.controller, world.tenant().await);
+    let used = async |resource: QuotaResource| {
+        let quotas = controller.quotas(&tenant, tenant.project_id).await.expect("its own");
+        quotas.iter().find(|quota| quota.resource == resource).expect("there").used
+    };
+    let set = async |resource, quota| {
+        controller.set_quota(&world.operator, tenant.project_id, resource, Some(quota)).await.expect("set");
+    };
+    let prefixes = QuotaResource::RoutingPrefixes;
+    set(prefixes, 5).await;
+    let first = controller.create_routing_policy(&tenant, REGION, new_policy(false)).await.expect("two");
+    let second = controller.create_link_routing_policy(&tenant, REGION, new_policy(true)).await.expect("four");
+    let error = controller.create_routing_policy(&tenant, REGION, new_policy(false)).await.expect_err("six");
+    assert_eq!(kind(&error), "403 quota routing_prefixes");
+    let edit = async |count: u8| {
+        let list = (0..count).map(|number| format!("10.{number}.0.0/16").parse().expect("a prefix")).collect();
+        let rename = Rename::default();
+        controller.update_routing_policy(&tenant, REGION, first.id, rename, Some(list), None).await
+    };
+    edit(2).await.expect("five");
+    assert_eq!(kind(&edit(3).await.expect_err("six")), "403 quota routing_prefixes");
+    set(prefixes, 1).await;
+    edit(1).await.expect("less is more than it may have, and less all the same");
+    assert_eq!(used(prefixes).await, 4);
+    controller.delete_routing_policy(&tenant, REGION, first.id).await.expect("deleted");
+    controller.delete_link_routing_policy(&tenant, REGION, second.id).await.expect("deleted");
+    assert_eq!(used(prefixes).await, 0);
+
+    let octets = QuotaResource::SecretOctets;
+    set(octets, 3000).await;
+    let new = NewSecret {
+        meta: meta("secret"),
+        description: String::new(),
+        kind: "opaque".to_owned(),
+        path: "/".to_owned(),
+        protected: false,
+    };
+    let secret = controller.create_secret(&tenant, REGION, new).await.expect("made");
+    let add = async |length: usize| {
+        let data = zeroize::Zeroizing::new(vec![7; length]);
+        let new = NewSecretVersion { data, description: None, disable_previous: false, data_crc32: None };
+        controller.create_secret_version(&tenant, REGION, secret.id, new).await
+    };
+    let version = add(1000).await.expect("fits");
+    let one = used(octets).await;
+    assert!((1000..1500).contains(&one), "{one}: the data and their envelope");
+    add(1000).await.expect("fits");
+    assert_eq!(kind(&add(1000).await.expect_err("too much")), "403 quota secret_octets");
+    let revision = RevisionRef::Number(version.revision);
+    controller.delete_secret_version(&tenant, REGION, secret.id, revision).await.expect("deleted");
+    assert_eq!(used(octets).await, one);
+    add(1000).await.expect("fits again");
+    controller.delete_secret(&tenant, REGION, secret.id).await.expect("deleted");
+    assert_eq!(used(octets).await, 0);
+}
+
+#[tokio::test]
+async fn old_audit_records_go_and_the_rest_is_counted() {
+    let world = World::new().await;
+    let (controller, operator) = (&world.controller, &world.operator);
+    let count = async || {
+        let page = controller.audit_records(operator, &list(), &AuditFilter::default()).await.expect("listed");
+        assert_eq!(page.total, page.items.len() as u64, "all of them are on the page");
+        page.total
+    };
+    for _ in 0..3 {
+        controller.create_vpc(operator, REGION, NewVpc { meta: meta("old") }).await.expect("made");
+    }
+    let old = count().await;
+    world.clock_forward(1000);
+    controller.create_vpc(operator, REGION, NewVpc { meta: meta("young") }).await.expect("made");
+    let between = SystemClock.now().plus_seconds(500);
+    assert_eq!(controller.trim_audit(between).await.expect("trimmed"), old);
+    assert_eq!(count().await, 1);
+    assert_eq!(controller.trim_audit(between).await.expect("trimmed"), 0);
+    controller.create_vpc(operator, REGION, NewVpc { meta: meta("newer") }).await.expect("made");
+    assert_eq!(count().await, 2);
+}
+
+#[tokio::test]
+async fn a_long_whitelist_makes_a_short_record() {
+    let world = World::new().await;
+    let (controller, operator) = (&world.controller, &world.operator);
+    let long = |from: u8, to: u8| -> Vec<ipnet::IpNet> {
+        let prefix = |number| format!("10.{number}.0.0/16").parse().expect("a prefix");
+        (from..to).map(prefix).collect()
+    };
+    let new = NewRoutingPolicy { prefix_filter_in: long(0, 200), ..new_policy(false) };
+    let policy = controller.create_routing_policy(operator, REGION, new).await.expect("made");
+    let rename = Rename::default();
+    let edited = controller.update_routing_policy(operator, REGION, policy.id, rename, Some(long(3, 202)), None).await;
+    edited.expect("changed");
+    controller.delete_routing_policy(operator, REGION, policy.id).await.expect("deleted");
+    let filter = AuditFilter { resource_id: Some(policy.id.to_string()), ..AuditFilter::default() };
+    let records = controller.audit_records(operator, &list(), &filter).await.expect("listed").items;
+    let list = |action: &str, side: &str| -> serde_json::Value {
+        let record = records.iter().find(|record| record.action == action).expect("recorded");
+        assert!(record.details[side].len() < 2500, "{}", record.details[side]);
+        let fields: serde_json::Value = serde_json::from_str(&record.details[side]).expect("JSON");
+        fields["prefix_filter_in"].clone()
+    };
+    let made = list("create", "after");
+    assert_eq!((&made["prefixes"], made["only_here"].as_array().map(Vec::len)), (&200.into(), Some(50)));
+    let (before, after) = (list("update", "before"), list("update", "after"));
+    let gone = serde_json::json!({"prefixes": 200, "only_here": ["10.0.0.0/16", "10.1.0.0/16", "10.2.0.0/16"]});
+    assert_eq!(before, gone);
+    assert_eq!(after, serde_json::json!({"prefixes": 199, "only_here": ["10.200.0.0/16", "10.201.0.0/16"]}));
+    assert_eq!(list("delete", "before")["prefixes"], 199);
+}
+
 #[tokio::test]
 async fn quotas_are_kept() {
     let world = World::new().await;
     let controller = &world.controller;
     let tenant = world.tenant().await;
     let network = world.network(&tenant).await;
-    for resource in QuotaResource::ALL {
+    let kinds = || QuotaResource::ALL.into_iter().filter(|resource| !AMOUNTS.contains(resource));
+    for resource in kinds() {
         controller.set_quota(&world.operator, tenant.project_id, resource, Some(1)).await.expect("set");
     }
     let refused = |error: causeway_model::Error| kind(&error);
@@ -155,7 +274,9 @@ async fn quotas_are_kept() {
     link_policy().await.expect("the VPN's policies do not count");
     assert_eq!(link_policy().await.map_err(refused).err(), Some("403 quota link_routing_policies".to_owned()));
 
-    for quota in controller.quotas(&tenant, tenant.project_id).await.expect("its own") {
+    let quotas = controller.quotas(&tenant, tenant.project_id).await.expect("its own");
+    assert_eq!(quotas.len(), kinds().count() + AMOUNTS.len());
+    for quota in quotas.into_iter().filter(|quota| !AMOUNTS.contains(&quota.resource)) {
         assert_eq!((quota.quota, quota.used, quota.is_default), (1, 1, false), "{}", quota.resource);
     }
     controller.release_ip(&tenant, REGION, ip.id).await.expect("released");
@@ -288,7 +409,7 @@ async fn nobody_sees_another_project() {
     let f = &foreign;
     let none = || Rename { name: None, tags: None };
     let change = PolicyChange { connection, family: Family::Ipv4, policy };
-    let number = causeway_model::command::RevisionRef::Number(1);
+    let number = RevisionRef::Number(1);
     macro_rules! missing {
         ($($call:expr),+ $(,)?) => {$(
             let error = $call.await.map(|_| ()).expect_err(stringify!($call));

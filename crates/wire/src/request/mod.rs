@@ -35,6 +35,8 @@ pub const MAX_NAME: usize = 255;
 pub const MAX_TAGS: usize = 100;
 /// Characters of a tag at most.
 pub const MAX_TAG: usize = 255;
+/// Octets of all tags of an object at most: a page has up to a thousand objects.
+pub const MAX_TAGS_OCTETS: usize = 4096;
 /// Characters of a description at most.
 pub const MAX_DESCRIPTION: usize = 4096;
 
@@ -312,6 +314,9 @@ impl<'a> Fields<'a> {
                 Some(tag) => tags.push(tag.to_owned()),
                 None => self.format(&name, "must be a string"),
             }
+        }
+        if tags.iter().map(String::len).sum::<usize>() > MAX_TAGS_OCTETS {
+            self.constraint("tags", format!("all tags together must not be longer than {MAX_TAGS_OCTETS} octets"));
         }
         Some(tags)
     }

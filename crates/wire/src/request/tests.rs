@@ -199,6 +199,7 @@ fn errors_of_a_vpn_gateway() {
 fn errors_of_names_and_tags() {
     let long = "é".repeat(256);
     let tags = format!("[{}]", vec!["\"t\""; 101].join(","));
+    let heavy = format!("[{}]", vec![format!("\"{}\"", "t".repeat(200)); 21].join(","));
     check(
         Body::rename,
         &[
@@ -206,6 +207,7 @@ fn errors_of_names_and_tags() {
             (r#"{"name":"a\nb"}"#, &[("name", Constraint)]),
             (r#"{"tags":["a",1,null]}"#, &[("tags[1]", Format), ("tags[2]", Format)]),
             (&format!(r#"{{"tags":{tags}}}"#), &[("tags", Constraint)]),
+            (&format!(r#"{{"tags":{heavy}}}"#), &[("tags", Constraint)]),
             (&format!(r#"{{"tags":["{long}"]}}"#), &[("tags[0]", Constraint)]),
         ],
     );
