@@ -116,10 +116,11 @@ async fn a_body_that_does_not_come_to_its_end_counts_as_far_as_it_has_come() {
     let request = request.body(Body::new(Coming(receiver))).expect("a request");
     let request = tokio::spawn(service.router.clone().oneshot(request));
     sender.send(vec![b' '; most - 1].into()).await.expect("it is read");
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
-    while service.get(&page).await.status != 503 {
-        assert!(tokio::time::Instant::now() < deadline, "the body is not read");
+    // The second empty piece fits in when the first was taken, and that is asked for when the octets before it are kept.
+    for _ in 0..2 {
+        sender.send(Bytes::new()).await.expect("it is read");
     }
+    service.get(&page).await.error(503, "unavailable");
     drop(sender);
     let answer = request.await.expect("no panic").expect("infallible");
     assert_eq!(answer.status(), 400, "spaces are no JSON");
