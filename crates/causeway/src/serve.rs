@@ -340,8 +340,10 @@ pub(crate) fn start_log() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("CAUSEWAY_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi);
+    // What cannot be logged, because a disk is full, would be told to the same place, and a failure of that is a panic: in whatever task it is.
     // Fails only when a log is there already.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).try_init();
+    let _ = log.log_internal_errors(false).try_init();
 }
 
 pub(crate) fn say(text: &str) -> anyhow::Result<()> {
