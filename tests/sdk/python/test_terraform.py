@@ -5,6 +5,7 @@ their keys in wire order, so that nothing stands between the test and the bytes.
 """
 
 import base64
+import concurrent.futures
 import json
 import time
 import unittest
@@ -257,6 +258,15 @@ class Terraform(Transport):
             self.keys(found, f"{key} total_count")
             self.assertIn((wanted, "n2"), [(item["id"], item["name"]) for item in found[key]])
             self.assertEqual(self.call(200, "GET", f"{S2S}/{collection}/{wanted}")["id"], wanted)
+        for collection, key, wanted in (
+            ("customer-gateways", "gateways", customer),
+            ("routing-policies", "routing_policies", policy),
+        ):
+            found = self.call(200, "GET", f"{S2S}/{collection}?name={RUN}&order_by=created_at_asc&project_id={PROJECT}")
+            self.keys(found, f"{key} total_count")
+            self.assertEqual([item["id"] for item in found[key] if item["name"] == RUN], [wanted["id"]])
+            imported = self.call(200, "GET", f"{S2S}/{collection}/{wanted['id']}")
+            self.assertIn(imported, found[key])
 
         # Destroy: the connection without waiting, then what it used, at once; the gateway when it has settled.
         self.call(204, "DELETE", path)
@@ -305,6 +315,10 @@ class Terraform(Transport):
         self.assertEqual(self.call(200, "GET", path), route)
         changed = self.call(200, "PATCH", path, {"description": "e", "tags": ["tf", "2"]})
         self.assertEqual((changed["description"], changed["tags"]), ("e", ["tf", "2"]))
+        self.assertEqual(self.call(200, "GET", path), changed)
+        # The hop goes along unchanged, only the destination moves.
+        changed = self.call(200, "PATCH", path, {"destination": "10.98.0.0/23"})
+        self.assertEqual((changed["destination"], changed["nexthop_resource_id"]), ("10.98.0.0/23", ip["id"]))
         self.assertEqual(self.call(200, "GET", path), changed)
         # The data source.
         query = f"nexthop_resource_type=unknown_type&order_by=created_at_asc&page=1&vpc_id={vpc['id']}"
@@ -387,7 +401,139 @@ class Terraform(Transport):
         changed = self.call(200, "PATCH", f"{path}/versions/1", {"description": "d"})
         self.assertEqual(changed["description"], "d")
         self.call(204, "DELETE", f"{path}/versions/1")
+        changed = self.call(200, "PATCH", path, {"name": f"{RUN}-n2", "tags": ["b", "a"], "description": "d", "path": "/f"})
+        shown = (changed["name"], changed["tags"], changed["description"], changed["path"])
+        self.assertEqual(shown, (f"{RUN}-n2", ["b", "a"], "d", "/f"))
+        self.assertEqual(self.call(200, "GET", path), changed)
+        # Protection is a call of its own, and keeps the secret until it is lifted.
+        self.assertTrue(self.call(200, "POST", f"{path}/protect", {})["protected"])
+        self.addCleanup(self.exchange, "POST", f"{path}/unprotect", {})
+        refused = self.call(412, "DELETE", path)
+        self.assertEqual((refused["type"], refused["precondition"]), ("precondition_failed", "protected_resource"))
+        self.assertTrue(self.call(200, "GET", path)["protected"])
+        self.assertFalse(self.call(200, "POST", f"{path}/unprotect", {})["protected"])
         self.call(204, "DELETE", path)
+        self.missing(path, "secret")
+
+    def test_vpc_is_updated_and_imported(self):
+        """`scaleway_vpc`: its switches are calls of their own, which only turn on."""
+        vpc, network = self.network()
+        path = f"{VPC}/vpcs/{vpc['id']}"
+        changed = self.call(200, "PATCH", path, {"name": f"{RUN}-n2", "tags": ["b", "a"]})
+        self.assertEqual((changed["name"], changed["tags"]), (f"{RUN}-n2", ["b", "a"]))
+        self.assertTrue(self.call(200, "POST", f"{path}/enable-routing", {})["routing_enabled"])
+        switched = self.call(200, "POST", f"{path}/enable-custom-routes-propagation", {})
+        self.assertTrue(switched["custom_routes_propagation_enabled"])
+        read = self.call(200, "GET", path)
+        self.assertEqual(
+            (read["name"], read["tags"], read["custom_routes_propagation_enabled"], read["private_network_count"]),
+            (f"{RUN}-n2", ["b", "a"], True, 1),
+        )
+        # The network is changed by the name of nothing else: its three fields go together, changed or not.
+        body = {"name": RUN, "tags": [], "default_route_propagation_enabled": False}
+        updated = self.call(200, "PATCH", f"{VPC}/private-networks/{network['id']}", body)
+        self.assertEqual({**updated, "updated_at": ""}, {**network, "updated_at": ""})
+
+    def test_booked_addresses_and_a_destroy_in_parallel(self):
+        """A gateway on addresses of its owner's, and everything destroyed as Terraform does it: by branches, at once."""
+        vpc, network = self.network()
+        booked = []
+        for source, is_ipv6 in (({"zonal": ZONE}, False), ({"zonal": ZONE}, True), ({"private_network_id": network["id"]}, False)):
+            body = {"project_id": PROJECT, "source": source, "is_ipv6": is_ipv6, "tags": []}
+            booked.append(self.call(200, "POST", f"{IPAM}/ips", body))
+            self.addCleanup(self.gone, f"{IPAM}/ips/{booked[-1]['id']}")
+        public_config = {"ipam_ipv4_id": booked[0]["id"], "ipam_ipv6_id": booked[1]["id"]}
+        gateway = self.call(
+            200,
+            "POST",
+            f"{S2S}/vpn-gateways",
+            {
+                "project_id": PROJECT,
+                "name": RUN,
+                "tags": [],
+                "gateway_type": "VGW-S",
+                "private_network_id": network["id"],
+                "public_config": public_config,
+                "ipam_private_ipv4_id": booked[2]["id"],
+                "zone": ZONE,
+            },
+        )
+        gateway_path = f"{S2S}/vpn-gateways/{gateway['id']}"
+        self.addCleanup(self.gone, gateway_path)
+        gateway = self.settled(gateway["id"])
+        self.assertEqual((gateway["public_config"], gateway["ipam_private_ipv4_id"]), (public_config, booked[2]["id"]))
+        for ip in booked:
+            resource = self.call(200, "GET", f"{IPAM}/ips/{ip['id']}")["resource"]
+            self.assertEqual((resource["id"], resource["type"]), (gateway["id"], "vpn_gateway"))
+        customer = self.call(
+            200,
+            "POST",
+            f"{S2S}/customer-gateways",
+            {"project_id": PROJECT, "name": RUN, "tags": [], "ipv4_public": "51.15.224.227/32", "asn": 65000},
+        )
+        policy = self.call(200, "POST", f"{S2S}/routing-policies", {"project_id": PROJECT, "name": RUN, "is_ipv6": False})
+        branches = [f"{S2S}/customer-gateways/{customer['id']}", f"{S2S}/routing-policies/{policy['id']}"]
+        for branch in branches:
+            self.addCleanup(self.gone, branch)
+        connection = self.call(
+            200,
+            "POST",
+            f"{S2S}/connections",
+            {
+                "project_id": PROJECT,
+                "name": RUN,
+                "is_ipv6": False,
+                "vpn_gateway_id": gateway["id"],
+                "customer_gateway_id": customer["id"],
+                "initiation_policy": "customer_gateway",
+                "ikev2_ciphers": [CIPHER],
+                "esp_ciphers": [CIPHER],
+                "bgp_config_ipv4": {"routing_policy_id": policy["id"]},
+            },
+        )["connection"]
+        path = f"{S2S}/connections/{connection['id']}"
+        self.addCleanup(self.gone, path)
+
+        # Nothing of it goes while the connection is there.
+        for used in [*branches, f"{VPC}/private-networks/{network['id']}", f"{VPC}/vpcs/{vpc['id']}"]:
+            self.assertEqual(self.call(412, "DELETE", used)["type"], "precondition_failed", used)
+        self.settled(gateway["id"])
+        self.call(204, "DELETE", path)
+
+        def destroy(branch):
+            transport = Transport()
+            transport.setUp()
+            try:
+                if branch != gateway_path:
+                    return transport.exchange("DELETE", branch)[0]
+                deadline = time.monotonic() + 90
+                while time.monotonic() < deadline:
+                    status, _, text = transport.exchange("GET", branch)
+                    if status == 200 and json.loads(text)["status"] not in TRANSIENT:
+                        status = transport.exchange("DELETE", branch)[0]
+                        # It may have become transient meanwhile: the next turn sees.
+                        if status == 200:
+                            break
+                while transport.exchange("GET", branch)[0] != 404 and time.monotonic() < deadline:
+                    time.sleep(0.1)
+                return status
+            finally:
+                transport.connection.close()
+
+        with concurrent.futures.ThreadPoolExecutor() as threads:
+            statuses = list(threads.map(destroy, [*branches, gateway_path]))
+        self.assertEqual(statuses, [204, 204, 200])
+        for ip in booked:
+            answer = self.call(200, "GET", f"{IPAM}/ips/{ip['id']}")
+            self.assertIsNone(answer["resource"], "the owner's addresses outlive the gateway")
+            self.call(204, "DELETE", f"{IPAM}/ips/{ip['id']}", {})
+        # Its deletion is tried again while it is refused with 412, as it was before.
+        network_path = f"{VPC}/private-networks/{network['id']}"
+        deadline = time.monotonic() + 90
+        while (status := self.exchange("DELETE", network_path)[0]) == 412 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        self.assertEqual(status, 204)
+        self.call(204, "DELETE", f"{VPC}/vpcs/{vpc['id']}")
 
     def test_lookup_by_name_among_many_similar_ones(self):
         made = []
