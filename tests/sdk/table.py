@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Writes docs/conformance.md from the sources of the suites: call × client × the tests that make the call.
 
-With --check it compares instead, and fails as well if a client offers a call that none of its tests makes.
+With --check it compares instead, and fails as well if a client offers a call that none of its tests makes. A source says what a test would
+do; with --seen LOG CLIENT it compares with the calls that the service has logged as answered with success, and fails for those that the page
+has and the client did not make.
 """
 
 import json
@@ -202,7 +204,10 @@ ERRORS = [
     (412, "precondition_failed", "PreconditionFailedError", "PreconditionFailedError"),
     (423, "locked", "ResourceLockedError", "ResourceLockedError"),
     (429, "too_many_requests", "TooManyRequestsError", "ResponseError"),
+    (405, "method_not_allowed", "ScalewayError", "ResponseError"),
+    (500, "internal", "ScalewayError", "ResponseError"),
     (501, "not_implemented", "ScalewayError", "ResponseError"),
+    (503, "unavailable", "ScalewayError", "ResponseError"),
     (503, "out_of_stock", "OutOfStockError", "OutOfStockError"),
 ]
 
@@ -219,7 +224,8 @@ INTRODUCTION = """\
 | Terraform's exchanges | none: the requests that the provider sends | `tests/sdk/python/test_terraform*.py` |
 
 The clients differ on the wire (a body with GET and DELETE, `True` for `true`, `null` for what is left out, `/32` after an address), so each makes every call
-that it offers. This page is written by `tests/sdk/table.py` from the suites' sources; `scripts/test-sdk` fails when they disagree or when a
+that it offers. This page is written by `tests/sdk/table.py` from the suites' sources; `scripts/test-sdk` fails when they disagree, when a call
+of it was not really made (the service logs what it answered to whom), or when a
 client offers a call that its suite does not make. In the tables, `shared` is the code around a suite's tests.
 """
 
@@ -349,12 +355,47 @@ def page():
         text += f"| {status} `{kind}` | {' | '.join(cells)} |\n"
     text += (
         "\nWhat the clients have no class for comes as their generic error, which keeps status and body"
-        " (`already_exists` and `too_many_requests` in Go, `not_implemented` everywhere). `resource_expired` (410) is answered nowhere.\n"
+        " (`already_exists` and `too_many_requests` in Go; `method_not_allowed`, `internal`, `not_implemented` and `unavailable` everywhere). `resource_expired` (410) is answered nowhere.\n"
     )
     return text, bad
 
 
+# How each client names itself; Terraform's exchanges are no test of the Go SDK.
+AGENTS = {"python": r"scaleway-sdk-python/", "js": r"scaleway-sdk-js/", "go": r"scaleway-sdk-go/(?!.*terraform)"}
+ANSWERED = re.compile(r'request\{id=\S+ method=(\w+) path="([^"]*)"\}: causeway_api::headers: answered status=2\d\d .*client="([^"]*)"')
+
+
+def offered_by(client):
+    """The calls that the page has for a client; waiters make other ones."""
+    calls = [("/s2s-vpn/v1alpha1/regions/{region}/", call) for call, _, in_js in CALLS if in_js or client != "js"]
+    calls += [("/interlink/v1beta1/regions/{region}/", call) for call, _ in LINK_CALLS]
+    calls = [call.replace(" ", f" {prefix}", 1) for prefix, call in calls if not call.startswith("the waiter")]
+    column = list(AGENTS).index(client)
+    return calls + [call for call in around()[0] if AROUND.get(call, (None,) * 3)[column]]
+
+
+def seen(log, client):
+    """What is missing of those in a log."""
+    made = set()
+    for line in pathlib.Path(log).read_text(errors="replace").splitlines():
+        match = ANSWERED.search(line)
+        if match and re.match(AGENTS[client], match.group(3)):
+            made.add(f"{match.group(1)} {match.group(2)}")
+    missing = []
+    for call in offered_by(client):
+        pattern = re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(call))
+        if not any(re.fullmatch(pattern, one) for one in made):
+            missing.append(call)
+    return missing
+
+
 def main():
+    if "--seen" in sys.argv:
+        log, client = sys.argv[sys.argv.index("--seen") + 1 :]
+        missing = seen(log, client)
+        for call in missing:
+            print(f"never answered with success: {client}: {call}", file=sys.stderr)
+        sys.exit(1 if missing else 0)
     text, bad = page()
     if "--check" not in sys.argv:
         PAGE.write_text(text)

@@ -151,6 +151,36 @@ func TestTooManyRequests(t *testing.T) {
 	t.Error("a hundred calls were not too many for one per second")
 }
 
+// The Go SDK has types for none of these: the generic error keeps the status and the type. The broken service is another one, whose disk is
+// full, and which cannot read what it once wrote of a VPC.
+func TestUnavailableInternalAndMethodNotAllowed(t *testing.T) {
+	broken := with(t, environment(t, "BROKEN_API_URL"), environment(t, "BROKEN_ACCESS_KEY"), environment(t, "BROKEN_SECRET_KEY"),
+		scw.WithDefaultProjectID(environment(t, "BROKEN_PROJECT_ID")))
+	for kind, want := range map[string]struct {
+		status int
+		err    error
+	}{
+		"unavailable": {http.StatusServiceUnavailable, second(s2s.NewAPI(broken).CreateCustomerGateway(&s2s.CreateCustomerGatewayRequest{
+			Name: run, Asn: 65010, IPv4Public: pointer(cidr("198.51.100.59/32")),
+		}))},
+		"internal": {http.StatusInternalServerError, second(vpc.NewAPI(broken).ListVPCs(&vpc.ListVPCsRequest{}))},
+		// No call of the SDK asks for it; its own request and its own parsing do.
+		"method_not_allowed": {http.StatusMethodNotAllowed, client.Do(&scw.ScalewayRequest{
+			Method: http.MethodPut, Path: "/s2s-vpn/v1alpha1/regions/" + string(region) + "/connections",
+		}, nil)},
+	} {
+		failed := parsed[*scw.ResponseError](t, kind, want.err)
+		equal(t, "status of "+kind, failed.StatusCode, want.status)
+		equal(t, "type", failed.Type, kind)
+		if failed.Message == "" {
+			t.Errorf("%s: no message", kind)
+		}
+		if kind == "unavailable" {
+			contains(t, "body", string(failed.RawBody), `"help_message":"`, "disk")
+		}
+	}
+}
+
 func TestNotFound(t *testing.T) {
 	own := policy(t, false)
 	peer := customer(t, "198.51.100.41")

@@ -516,6 +516,30 @@ class Slice(unittest.TestCase):
         self.assertGreaterEqual(body["reset_seconds"], 1)
         self.assertTrue(body["help_message"])
 
+    def test_unavailable_and_internal(self):
+        """The service is another one, whose disk is full, and which cannot read what it once wrote of a VPC."""
+        broken = Client.from_env()
+        broken.api_url = os.environ["BROKEN_API_URL"]
+        broken.access_key, broken.secret_key = os.environ["BROKEN_ACCESS_KEY"], os.environ["BROKEN_SECRET_KEY"]
+        # Lists are asked for by organization, and this one has another.
+        broken.default_project_id, broken.default_organization_id = os.environ["BROKEN_PROJECT_ID"], None
+        vpn = S2SVpnV1Alpha1API(broken)
+        body = self.fails(503, "unavailable", vpn.create_customer_gateway, name=RUN, asn=65010, ipv4_public="198.51.100.39")
+        self.assertIn("disk", body["help_message"])
+        self.assertEqual(vpn.list_customer_gateways().total_count, 0)
+        body = self.fails(500, "internal", VpcV2API(broken).list_vp_cs)
+        # What is wrong is for the operator's log.
+        self.assertEqual(sorted(body), ["message", "type"])
+
+    def test_method_not_allowed(self):
+        """No call of the SDK asks for it; its own request and its own parsing do."""
+
+        def put():
+            self.api._throw_on_error(self.api._request("PUT", f"/s2s-vpn/v1alpha1/regions/{self.region}/connections"))
+
+        body = self.fails(405, "method_not_allowed", put)
+        self.assertEqual(sorted(body), ["message", "type"])
+
     def test_out_of_stock(self):
         small = self.vpc_api.create_private_network(
             name=RUN, vpc_id=self.vpc.id, subnets=["10.83.0.0/29"], default_route_propagation_enabled=False

@@ -267,6 +267,29 @@ test('too_many_requests', async () => {
   assert.ok(error.resetSeconds >= 1 && error.helpMessage);
 });
 
+test('unavailable, internal and method_not_allowed', async () => {
+  // The service is another one, whose disk is full, and which cannot read what it once wrote of a VPC. The SDK has classes for none of
+  // these: the generic one has the status and the body.
+  const broken = createClient({
+    ...profile(), apiURL: env('BROKEN_API_URL'), accessKey: env('BROKEN_ACCESS_KEY'), secretKey: env('BROKEN_SECRET_KEY'),
+    defaultProjectId: env('BROKEN_PROJECT_ID'),
+  });
+  const api = new S2SVpnv1alpha1.API(broken);
+  const unavailable = await failure(
+    api.createCustomerGateway({ name: run, asn: 65010, ipv4Public: '203.0.113.60/32' }), Errors.ScalewayError, 503,
+  );
+  assert.equal(unavailable.body.type, 'unavailable');
+  assert.match(unavailable.body.help_message, /disk/);
+  assert.equal((await api.listCustomerGateways()).totalCount, 0);
+  const internal = await failure(new Vpcv2.API(broken).listVPCs().all(), Errors.ScalewayError, 500);
+  assert.deepEqual(Object.keys(internal.body).sort(), ['message', 'type']);
+  assert.equal(internal.body.type, 'internal');
+  // No call of the SDK asks for it; its own request and its own parsing do.
+  const path = `/s2s-vpn/v1alpha1/regions/${env('SCW_DEFAULT_REGION')}/connections`;
+  const refused = await failure(client.fetch({ method: 'PUT', path }), Errors.ScalewayError, 405);
+  assert.equal(refused.body.type, 'method_not_allowed');
+});
+
 test('quotas_exceeded', async (t) => {
   const types = await vpn.listVpnGatewayTypes().all();
   const limit = types.find(({ name }) => name === 'VGW-S').allowedConnections;
