@@ -1,5 +1,6 @@
 //! Webhooks: who is told what, signed how, and how often it is tried (wire-ext.md §1). Sending is another crate's business.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use base64::Engine;
@@ -165,11 +166,21 @@ pub struct MadeWebhook {
     pub secret: Zeroizing<String>,
 }
 
+/// Deliveries of one owner that are under way at once.
+const PER_OWNER: u32 = 4;
+
+/// Due deliveries that are looked at for those to send.
+const LOOK: u32 = 1024;
+
 /// A delivery as it is to be sent now.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
     /// Its id.
     pub id: Uuid,
+    /// The webhook that it is for.
+    pub webhook: WebhookId,
+    /// Whose that is.
+    pub owner: WebhookOwner,
     /// Where to.
     pub target: WebhookTarget,
     /// Which addresses that may resolve to.
@@ -364,18 +375,35 @@ impl Controller {
         Ok(Page { items, total })
     }
 
-    /// Deliveries to send now, at most `limit`, each signed with the present time.
+    /// Deliveries to send now beside those to the webhooks of `under_way`, each signed with the present time: at most `limit` altogether, one
+    /// for each webhook, and four for each owner, so that one whose receivers are slow or gone holds up nobody else's.
     ///
     /// # Errors
     /// If the store fails.
-    pub async fn outgoing(&self, limit: u32) -> Result<Vec<Outgoing>> {
+    pub async fn outgoing(&self, limit: usize, under_way: &BTreeMap<WebhookId, WebhookOwner>) -> Result<Vec<Outgoing>> {
+        let mut room = limit.saturating_sub(under_way.len());
+        if room == 0 {
+            return Ok(Vec::new());
+        }
         let mut reader = self.read().await?;
         let now = self.now();
         let rules = rules(&mut reader).await?;
-        let due = reader.due_deliveries(now, limit).await?;
+        let except: Vec<WebhookId> = under_way.keys().copied().collect();
+        // More than there is room for: some are of owners that have enough under way.
+        let due = reader.due_deliveries(now, PER_OWNER, &except, LOOK).await?;
         drop(reader);
-        let mut outgoing = Vec::with_capacity(due.len());
+        let mut of_owner: BTreeMap<(bool, Uuid), u32> = BTreeMap::new();
+        for owner in under_way.values() {
+            *of_owner.entry(place(owner)).or_default() += 1;
+        }
+        let mut outgoing = Vec::with_capacity(room.min(due.len()));
         for DueDelivery { delivery, body, record } in due {
+            let taken = of_owner.entry(place(&record.webhook.owner)).or_default();
+            if room == 0 || *taken >= PER_OWNER {
+                continue;
+            }
+            *taken += 1;
+            room -= 1;
             let secret = self.inner.kek.open(&context(record.webhook.id), &record.secret);
             let parts = WebhookTarget::parse(&record.webhook.url)
                 .filter(|target| target.https || rules.allow_http)
@@ -384,6 +412,8 @@ impl Controller {
             match parts {
                 Ok((target, secret)) => outgoing.push(Outgoing {
                     id: delivery.id,
+                    webhook: record.webhook.id,
+                    owner: record.webhook.owner,
                     target,
                     rules: rules.clone(),
                     signature: signature(secret.slice(), now, &body),
@@ -397,12 +427,12 @@ impl Controller {
         Ok(outgoing)
     }
 
-    /// When the next delivery is to be sent; `None`: none waits.
+    /// When the next delivery is to be sent that was not due at `after`; `None`: none waits.
     ///
     /// # Errors
     /// If the store fails.
-    pub async fn next_outgoing(&self) -> Result<Option<Timestamp>> {
-        Ok(self.read().await?.next_delivery().await?)
+    pub async fn next_outgoing(&self, after: Timestamp) -> Result<Option<Timestamp>> {
+        Ok(self.read().await?.next_delivery(after).await?)
     }
 
     /// Notes what became of an attempt: the receiver took it, or why not.
@@ -430,6 +460,15 @@ impl Controller {
         }
         writer.set_delivery(&delivery).await?;
         Ok(writer.commit().await?)
+    }
+}
+
+/// Tells owners apart.
+const fn place(owner: &WebhookOwner) -> (bool, Uuid) {
+    match owner {
+        WebhookOwner::Operator => (false, Uuid::nil()),
+        WebhookOwner::Tenant(project) => (false, project.0),
+        WebhookOwner::Partner(partner) => (true, partner.0),
     }
 }
 

@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
-use causeway_controller::{Controller, Settings, WebhookRules, ZoneSettings};
+use causeway_controller::{Controller, KeyRequest, Settings, WebhookRules, ZoneSettings};
 use causeway_crypto::envelope::Kek;
 use causeway_crypto::hmac_sha256;
 use causeway_model::command::{
     ListQuery, NewPartner, NewPop, NewPort, NewWebhook, OrderField, PartnerFields, PopFields,
 };
 use causeway_model::command::{NewLink, NewMeta};
-use causeway_model::resource::{Caller, LinkBandwidth, PortAttachment, PortOwner, WebhookDelivery};
+use causeway_model::resource::{Caller, LinkBandwidth, PortAttachment, PortOwner, Role, WebhookDelivery};
 use causeway_model::watch::KeepaliveProfile;
 use causeway_model::{PartnerId, PopId, WebhookId};
 use causeway_store::Store;
@@ -87,6 +87,10 @@ impl World {
     }
 
     async fn order(&self) {
+        self.order_as(&self.operator).await;
+    }
+
+    async fn order_as(&self, caller: &Caller) {
         let new = NewLink {
             meta: NewMeta { project_id: None, name: "link".to_owned(), tags: Vec::new() },
             pop_id: self.pop,
@@ -98,21 +102,12 @@ impl World {
             routing_policy_v4_id: None,
             routing_policy_v6_id: None,
         };
-        self.controller.create_link(&self.operator, REGION, new).await.expect("ordered");
+        self.controller.create_link(caller, REGION, new).await.expect("ordered");
     }
 
     /// The newest delivery of a webhook, once it was tried.
     async fn tried(&self, id: WebhookId) -> WebhookDelivery {
-        let list = ListQuery {
-            order: OrderField::CreatedAt,
-            descending: false,
-            page: 1,
-            page_size: 1,
-            project_id: None,
-            organization_id: None,
-            name: None,
-            tags: Vec::new(),
-        };
+        let list = newest();
         let look = async {
             loop {
                 let page = self.controller.webhook_deliveries(&self.operator, id, &list).await.expect("listed");
@@ -123,6 +118,20 @@ impl World {
             }
         };
         tokio::time::timeout(Duration::from_secs(60), look).await.expect("in time")
+    }
+}
+
+/// The first of a list.
+fn newest() -> ListQuery {
+    ListQuery {
+        order: OrderField::CreatedAt,
+        descending: false,
+        page: 1,
+        page_size: 1,
+        project_id: None,
+        organization_id: None,
+        name: None,
+        tags: Vec::new(),
     }
 }
 
@@ -187,6 +196,46 @@ async fn a_receiver_gets_what_it_can_verify_and_its_refusal_is_noted() {
         assert_eq!(delivery.last_error.as_deref(), Some(expected));
         assert!(delivery.delivered_at.is_none() && delivery.next_at.is_some());
         world.controller.delete_webhook(&world.operator, id).await.expect("deleted");
+    }
+    task.abort();
+}
+
+#[tokio::test]
+async fn receivers_that_say_nothing_hold_up_nobody_else() {
+    let world = world().await;
+    let c = &world.controller;
+    let rules = WebhookRules { allow_http: true, allowed_networks: vec!["127.0.0.0/8".parse().expect("a network")] };
+    c.set_webhook_rules(&world.operator, rules).await.expect("set");
+    let project = c.create_project(&world.operator, "other".to_owned(), String::new()).await.expect("made");
+    let request = KeyRequest {
+        role: Role::Tenant,
+        project_id: project.id,
+        partner_id: None,
+        description: String::new(),
+        expires_at: None,
+    };
+    let key = c.issue_api_key(&world.operator, request).await.expect("made");
+    let tenant = c.authenticate(&key.secret_key, Uuid::new_v4()).await.expect("the key works");
+    // The kernel takes their connections; nobody reads.
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = silent.local_addr().expect("bound").port();
+    let mut of_tenant = Vec::new();
+    for number in 0..20 {
+        let new = NewWebhook { url: format!("http://127.0.0.1:{port}/{number}"), events: Vec::new() };
+        of_tenant.push(c.create_webhook(&tenant, new).await.expect("made").webhook.id);
+    }
+    for _ in 0..3 {
+        world.order_as(&tenant).await;
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    world.webhook(&format!("http://127.0.0.1:{port}/")).await;
+    world.order().await;
+    let task = causeway_notify::spawn(world.controller.clone(), Path::new(AUTHORITIES)).expect("starts");
+    receive(&listener, "HTTP/1.1 204 No Content\r\n\r\n").await;
+    for id in of_tenant {
+        let page = c.webhook_deliveries(&tenant, id, &newest()).await.expect("listed");
+        assert!(page.items.iter().all(|delivery| delivery.attempts == 0), "nobody waited for the silent ones");
     }
     task.abort();
 }

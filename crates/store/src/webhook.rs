@@ -125,17 +125,31 @@ impl Reader {
         Ok((rows.iter().map(delivery).collect::<Result<_>>()?, total))
     }
 
-    /// Deliveries that are to be tried now, of each webhook the oldest, the longest due first.
+    /// Deliveries that are to be tried now: of each webhook the oldest, of each owner at most `per_owner`, the longest due first; none to one of
+    /// `except`.
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn due_deliveries(&mut self, now: Timestamp, limit: u32) -> Result<Vec<DueDelivery>> {
+    pub async fn due_deliveries(
+        &mut self,
+        now: Timestamp,
+        per_owner: u32,
+        except: &[WebhookId],
+        limit: u32,
+    ) -> Result<Vec<DueDelivery>> {
+        let except: Vec<String> = except.iter().map(|id| id.0.simple().to_string()).collect();
         let rows = sqlx::query(
-            "SELECT webhook_delivery.*, project_id, partner_id, url, events, secret, webhook.created_at AS webhook_created_at \
-             FROM webhook_delivery JOIN webhook ON webhook.id = webhook_id WHERE webhook_delivery.seq IN ( \
-             SELECT min(seq) FROM webhook_delivery WHERE next_at <= ? GROUP BY webhook_id) ORDER BY next_at LIMIT ?",
+            "WITH oldest AS (SELECT webhook_id, min(seq) AS seq, min(next_at) AS due FROM webhook_delivery WHERE next_at <= ?1 \
+             AND webhook_id NOT IN (SELECT unhex(value) FROM json_each(?2)) GROUP BY webhook_id), \
+             ranked AS (SELECT oldest.seq, due, row_number() OVER (PARTITION BY project_id, partner_id ORDER BY due, oldest.seq) AS place \
+             FROM oldest JOIN webhook ON webhook.id = webhook_id) \
+             SELECT webhook_delivery.*, project_id, partner_id, url, events, secret, webhook.created_at AS webhook_created_at \
+             FROM ranked JOIN webhook_delivery ON webhook_delivery.seq = ranked.seq JOIN webhook ON webhook.id = webhook_id \
+             WHERE place <= ?3 ORDER BY due, ranked.seq LIMIT ?4",
         )
         .bind(now.0)
+        .bind(to_json(&except))
+        .bind(per_owner)
         .bind(limit)
         .fetch_all(self.connection())
         .await?;
@@ -147,12 +161,13 @@ impl Reader {
             .collect()
     }
 
-    /// When the next delivery is to be tried.
+    /// When the next delivery is to be tried that is not yet at `after`.
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn next_delivery(&mut self) -> Result<Option<Timestamp>> {
-        sqlx::query("SELECT min(next_at) AS next FROM webhook_delivery WHERE next_at IS NOT NULL")
+    pub async fn next_delivery(&mut self, after: Timestamp) -> Result<Option<Timestamp>> {
+        sqlx::query("SELECT min(next_at) AS next FROM webhook_delivery WHERE next_at > ?")
+            .bind(after.0)
             .fetch_one(self.connection())
             .await?
             .opt_time("next")

@@ -1,10 +1,12 @@
 //! Webhooks: who is told what, signed how, and how often it is tried.
 
+use std::collections::BTreeMap;
+
 use causeway_controller::{Outgoing, PartnerAction, WebhookRules};
 use causeway_crypto::hmac_sha256;
-use causeway_model::WebhookId;
 use causeway_model::command::{NewWebhook, PartnerChange};
 use causeway_model::resource::{Caller, Role};
+use causeway_model::{Timestamp, WebhookId};
 use causeway_store::Store;
 use serde_json::Value;
 use uuid::Uuid;
@@ -71,7 +73,7 @@ async fn every_party_is_told_of_its_own_links_and_the_partner_only_if_switched_o
 
     let mut outgoing = Vec::new();
     loop {
-        let round = c.outgoing(100).await.expect("read");
+        let round = c.outgoing(100, &BTreeMap::new()).await.expect("read");
         if round.is_empty() {
             break;
         }
@@ -98,7 +100,7 @@ async fn deliveries_are_signed_tried_again_and_given_up() {
     let c = &world.controller;
     let (id, secret) = made(&world, &world.operator, &["link.requested"]).await;
     world.order(catalogue.hosted(50)).await;
-    let [first] = c.outgoing(10).await.expect("read").try_into().expect("one");
+    let [first] = c.outgoing(10, &BTreeMap::new()).await.expect("read").try_into().expect("one");
     let (time, tag) = first.signature.split_once(",v1=").expect("two parts");
     let time = time.strip_prefix("t=").expect("a time");
     let expected = hmac_sha256(secret.as_bytes(), &[time.as_bytes(), b".", first.body.as_bytes()]);
@@ -108,28 +110,28 @@ async fn deliveries_are_signed_tried_again_and_given_up() {
 
     let delivery = first.id;
     c.sent(first, Err("connection refused".to_owned())).await.expect("noted");
-    assert!(c.outgoing(10).await.expect("read").is_empty(), "not before its time");
+    assert!(c.outgoing(10, &BTreeMap::new()).await.expect("read").is_empty(), "not before its time");
     let page = c.webhook_deliveries(&world.operator, id, &list()).await.expect("listed");
     assert_eq!((page.items[0].attempts, page.items[0].last_error.as_deref()), (1, Some("connection refused")));
     let mut waited = 0;
     for attempt in 2..=13 {
-        let next = c.next_outgoing().await.expect("read").expect("one waits");
+        let next = c.next_outgoing(Timestamp(0)).await.expect("read").expect("one waits");
         let wait = (next.0 - world.time().0) / 1_000_000 + 1;
         assert!(wait >= waited, "attempt {attempt} waits {wait} s after {waited} s");
         waited = wait * 4 / 5 - 2;
         world.clock_forward(wait);
-        let [again] = c.outgoing(10).await.expect("read").try_into().expect("one");
+        let [again] = c.outgoing(10, &BTreeMap::new()).await.expect("read").try_into().expect("one");
         assert_eq!(again.id, delivery);
         c.sent(again, Err("status 500".to_owned())).await.expect("noted");
     }
-    assert_eq!(c.next_outgoing().await.expect("read"), None, "given up after three days");
+    assert_eq!(c.next_outgoing(Timestamp(0)).await.expect("read"), None, "given up after three days");
 
     world.order(catalogue.hosted(50)).await;
-    let [taken] = c.outgoing(10).await.expect("read").try_into().expect("one");
+    let [taken] = c.outgoing(10, &BTreeMap::new()).await.expect("read").try_into().expect("one");
     c.sent(taken, Ok(())).await.expect("noted");
     let page = c.webhook_deliveries(&world.operator, id, &list()).await.expect("listed");
     assert!(page.items[0].delivered_at.is_some() && page.items[1].delivered_at.is_none());
-    assert!(c.outgoing(10).await.expect("read").is_empty());
+    assert!(c.outgoing(10, &BTreeMap::new()).await.expect("read").is_empty());
 }
 
 #[tokio::test]
