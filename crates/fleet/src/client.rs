@@ -48,8 +48,11 @@ const SUPERSEDED_PAUSE: Duration = Duration::from_secs(60);
 const BEAT_PATIENCE: Duration = Duration::from_secs(10);
 /// Between two attempts to renew.
 const RENEW_PAUSE: Duration = Duration::from_secs(300);
-/// What became good is written at most so often.
-const WRITE_INTERVAL: Duration = Duration::from_secs(1);
+/// What became good is written at once, so that a kill at any moment loses nothing; after that writing rests so many times as long as it took,
+/// so that a large node under many changes is at it for a fifth of the time at most…
+const WRITE_REST: u32 = 4;
+/// …and no longer than this.
+const LONGEST_REST: Duration = Duration::from_secs(5);
 /// States that were handed to the node and that it has not reported on.
 const UNREPORTED: usize = 16;
 /// Octets of an answer at most.
@@ -281,6 +284,7 @@ struct Link {
     /// What it was handed, the newest last.
     handed: Vec<Arc<NodeDesired>>,
     write_at: Option<Instant>,
+    rests_until: Instant,
 }
 
 impl Link {
@@ -297,7 +301,7 @@ impl Link {
                         self.good.reported(state, &report);
                     }
                     self.handed.drain(..at);
-                    self.write_at = self.write_at.or(Some(Instant::now() + WRITE_INTERVAL));
+                    self.write_at = self.write_at.or(Some(self.rests_until));
                 }
                 self.report = Some(report);
             }
@@ -314,10 +318,12 @@ impl Link {
 
     fn write(&mut self) {
         self.write_at = None;
+        let begun = Instant::now();
         if let Err(error) = self.good.write() {
             tracing::error!(%error, "the last good configuration cannot be written; a restart would begin with an older one");
             self.write_at = Some(Instant::now() + Duration::from_secs(30));
         }
+        self.rests_until = Instant::now() + (begun.elapsed() * WRITE_REST).min(LONGEST_REST);
     }
 
     /// Drives `work` while the node goes on talking; `None`: the node or the process ends.
@@ -364,6 +370,7 @@ pub async fn run(directory: &Path, end: ControllerEnd, shutdown: CancellationTok
         beat: None,
         handed: Vec::new(),
         write_at: None,
+        rests_until: Instant::now(),
     };
     if start.revision > 0 {
         tracing::info!(

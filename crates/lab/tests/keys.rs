@@ -26,6 +26,18 @@ async fn active(scene: &Scene, id: &str, reason: Option<&str>) -> Result<Value> 
     .await
 }
 
+/// A connection that the gateway has: its own first attempt is over before the device is told of it, so that the two do not cross.
+async fn connect(
+    scene: &mut Scene,
+    new: &NewConnection,
+    change: impl FnOnce(String) -> String,
+    key: Option<&str>,
+) -> Result<String> {
+    let id = scene.connect(new, change, key).await?;
+    scene.api.wait_status("vpn-gateways", &scene.site.gateway, "active", PATIENCE).await?;
+    Ok(id)
+}
+
 /// When the tunnel's IKE SA was authenticated; a rekey keeps it.
 fn authenticated_at(state: &Value) -> Result<String> {
     text(state, "/tunnels/0/ike/established_at").map(str::to_owned)
@@ -59,7 +71,7 @@ async fn nothing_lost(streams: [Stream; 2]) -> Result<()> {
 async fn a_device_that_changes_over_late_loses_nothing() -> Result<()> {
     Scene::play("keylat", async |scene| {
         for generate_revision in [true, false] {
-            let id = scene.connect(&NewConnection::default(), |text| text, None).await?;
+            let id = connect(scene, &NewConnection::default(), |text| text, None).await?;
             scene.lab.device.load().await?;
             let before = authenticated_at(&active(scene, &id, None).await?)?;
             let flow = streams(scene).await?;
@@ -106,7 +118,7 @@ async fn a_device_that_changes_over_early_is_let_in_as_soon_as_the_key_is_here()
     Scene::play("keyear", async |scene| {
         for initiation in ["customer_gateway", "vpn_gateway"] {
             let new = NewConnection { initiation, ..NewConnection::default() };
-            let id = scene.connect(&new, |text| text, None).await?;
+            let id = connect(scene, &new, |text| text, None).await?;
             scene.lab.device.load().await?;
             let before = authenticated_at(&active(scene, &id, None).await?)?;
             scene.lab.device.change_key(EARLY_KEY).await?;
@@ -144,7 +156,7 @@ async fn a_device_that_never_changes_over_stays_until_the_key_is_revoked() -> Re
     Scene::play("keynev", async |scene| {
         for initiation in ["vpn_gateway", "customer_gateway"] {
             let new = NewConnection { initiation, ..NewConnection::default() };
-            let id = scene.connect(&new, |text| text, None).await?;
+            let id = connect(scene, &new, |text| text, None).await?;
             scene.lab.device.load().await?;
             let before = authenticated_at(&active(scene, &id, None).await?)?;
             let key = scene.api.renew_key(&id, true).await?;
@@ -175,7 +187,7 @@ async fn a_device_is_let_in_with_the_key_from_before_several_changes() -> Result
     Scene::play("keytwi", async |scene| {
         for initiation in ["customer_gateway", "vpn_gateway"] {
             let new = NewConnection { initiation, ..NewConnection::default() };
-            let id = scene.connect(&new, |text| text, None).await?;
+            let id = connect(scene, &new, |text| text, None).await?;
             scene.lab.device.load().await?;
             active(scene, &id, None).await?;
             scene.api.renew_key(&id, true).await?;
@@ -213,7 +225,7 @@ async fn a_device_is_let_in_with_the_key_from_before_several_changes() -> Result
 async fn the_windows_end_leaves_the_tunnel_and_refuses_the_old_key() -> Result<()> {
     Scene::play("keyend", async |scene| {
         let new = NewConnection { initiation: "customer_gateway", ..NewConnection::default() };
-        let id = scene.connect(&new, |text| text, None).await?;
+        let id = connect(scene, &new, |text| text, None).await?;
         scene.api.set_options(&id, &json!({"psk_overlap": 3})).await?;
         scene.lab.device.load().await?;
         let before = authenticated_at(&active(scene, &id, None).await?)?;

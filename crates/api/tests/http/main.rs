@@ -13,7 +13,6 @@ mod openapi;
 mod operator;
 mod overload;
 mod routing;
-mod sdk;
 mod service;
 mod slice;
 mod streams;
