@@ -80,36 +80,31 @@ impl Answer {
 
 impl Service {
     pub(crate) async fn start() -> Self {
-        Self::start_with(Duration::ZERO, RateLimits::default(), idle).await
+        Self::start_with(RateLimits::default(), idle).await
     }
 
     /// That takes so many requests.
     pub(crate) async fn start_limited(limits: RateLimits) -> Self {
-        Self::start_with(Duration::ZERO, limits, idle).await
-    }
-
-    /// With a node that takes `delay` for whatever it is told.
-    pub(crate) async fn start_with_node(delay: Duration) -> Self {
-        Self::start_with(delay, RateLimits::default(), idle).await
+        Self::start_with(limits, idle).await
     }
 
     /// With a node that reports these facts of connections.
     pub(crate) async fn start_with_facts(facts: Facts) -> Self {
-        Self::start_with(Duration::ZERO, RateLimits::default(), facts).await
+        Self::start_with(RateLimits::default(), facts).await
     }
 
     /// With public addresses for many gateways, and without limits on requests.
     pub(crate) async fn start_roomy() -> Self {
         let none = Rate { per_second: 0, burst: 0 };
         let limits = RateLimits { per_key: none, per_address: none };
-        Self::start_over(["198.18.0.0/16", "2001:db8:0:1::/64"], Duration::ZERO, limits, idle).await
+        Self::start_over(["198.18.0.0/16", "2001:db8:0:1::/64"], limits, idle).await
     }
 
-    async fn start_with(delay: Duration, limits: RateLimits, facts: Facts) -> Self {
-        Self::start_over(["192.0.2.0/28", "2001:db8:0:1::/64"], delay, limits, facts).await
+    async fn start_with(limits: RateLimits, facts: Facts) -> Self {
+        Self::start_over(["192.0.2.0/28", "2001:db8:0:1::/64"], limits, facts).await
     }
 
-    async fn start_over(pools: [&str; 2], delay: Duration, limits: RateLimits, facts: Facts) -> Self {
+    async fn start_over(pools: [&str; 2], limits: RateLimits, facts: Facts) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let store = Store::open(&directory.path().join("causeway.db")).await.expect("a store");
         let settings = Settings {
@@ -128,7 +123,7 @@ impl Service {
         let bootstrap = controller.bootstrap().await.expect("a bootstrap").expect("the first start");
         let (controller_end, node_end) = causeway_fleet::in_process();
         controller.attach_node(controller_end);
-        tokio::spawn(agreeable_node(node_end, delay, facts));
+        tokio::spawn(agreeable_node(node_end, facts));
         let config = ApiConfig { limits, ..ApiConfig::new(vec!["fr-par".to_owned()]) };
         Self {
             router: causeway_api::router(controller.clone(), config),
@@ -205,8 +200,8 @@ fn idle(connection: &ConnectionDesired) -> ConnectionFacts {
     }
 }
 
-/// Reports everything as applied, `delay` after it is told.
-async fn agreeable_node(mut node: NodeEnd, delay: Duration, facts: Facts) {
+/// Reports everything as applied as soon as it is told.
+async fn agreeable_node(mut node: NodeEnd, facts: Facts) {
     let hello = FromNode::Hello {
         protocol: PROTOCOL,
         node: NodeId::random(),
@@ -221,7 +216,6 @@ async fn agreeable_node(mut node: NodeEnd, delay: Duration, facts: Facts) {
         }
     }
     loop {
-        tokio::time::sleep(delay).await;
         let desired = Arc::clone(&node.desired.borrow_and_update());
         let gateways = desired.gateways.iter();
         let report = NodeReport {
