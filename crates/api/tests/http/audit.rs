@@ -80,26 +80,14 @@ impl Trail {
         let records = list["audit_records"].as_array().expect("a list");
         let own: Vec<&Value> = records.iter().filter(|record| record["details"]["with"].is_null()).collect();
         let [record] = own[..] else { panic!("{call}: {list}") };
-        // With a connection goes the secret that was made for it, with a network what was booked of it; nothing else goes along.
+        // With a connection goes the secret that was made for it; nothing else of these goes along.
         let of = format!("{} {}", text(record, "resource"), text(record, "resource_id"));
-        let beside = match (text(record, "action"), text(record, "resource")) {
-            ("delete", "connection") => vec![("delete", "secret", of.as_str())],
-            _ => Vec::new(),
-        };
-        let found = records.iter().filter(|record| !record["details"]["with"].is_null());
-        let said = |record: &Value| {
-            (
-                text(record, "action").to_owned(),
-                text(record, "resource").to_owned(),
-                text(&record["details"], "with").to_owned(),
-            )
-        };
-        let found: Vec<_> = found.map(said).collect();
-        let beside: Vec<_> = beside
-            .into_iter()
-            .map(|(a, r, w): (&str, &str, &str)| (a.to_owned(), r.to_owned(), w.to_owned()))
-            .collect();
-        assert_eq!(found, beside, "{call}: {list}");
+        let goes_along = (text(record, "action"), text(record, "resource")) == ("delete", "connection");
+        let expected = Vec::from_iter(goes_along.then_some(("delete", "secret", of.as_str())));
+        let beside = records.iter().filter(|record| !record["details"]["with"].is_null());
+        let beside =
+            beside.map(|record| (text(record, "action"), text(record, "resource"), text(&record["details"], "with")));
+        assert_eq!(beside.collect::<Vec<_>>(), expected, "{call}: {list}");
         assert_eq!(record["access_key"], access_key, "{call}");
         let (before, after) = (&record["before"], &record["after"]);
         match says {
