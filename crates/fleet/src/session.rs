@@ -293,7 +293,7 @@ impl NodeSession {
         self.wire.write(NodeFrame::Hello { protocol: PROTOCOL, node, boot, zone, version, revision })
     }
 
-    /// What is observed; `None` while it is about a revision that is not of this session.
+    /// What is observed; `None` while it is about a revision that was not sent on this channel.
     pub fn report(&mut self, report: &NodeReport) -> Option<String> {
         let at = self.reportable.iter().rposition(|revision| *revision == report.revision)?;
         self.reportable.drain(..at);
@@ -301,7 +301,7 @@ impl NodeSession {
         Some(self.wire.write(NodeFrame::Report { report: report.clone() }))
     }
 
-    /// Whether it has reported on what it was sent in this session.
+    /// Whether it has reported on what it was sent on this channel.
     #[must_use]
     pub const fn is_answered(&self) -> bool {
         self.answered

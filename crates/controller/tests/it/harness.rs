@@ -342,9 +342,9 @@ impl FakeNode {
         Arc::clone(&desired)
     }
 
-    /// Waits until the controller has ended this session.
+    /// Waits until the controller has ended the channel.
     pub(crate) async fn ended(&mut self) {
-        tokio::time::timeout(Duration::from_secs(20), self.end.reports.closed()).await.expect("the session ends");
+        tokio::time::timeout(Duration::from_secs(20), self.end.reports.closed()).await.expect("the channel ends");
     }
 
     pub(crate) async fn report(&self, report: NodeReport) {
