@@ -1,10 +1,12 @@
 //! What is waited for lasts as long whoever sets the clock (system.md §4).
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use causeway_controller::Clock;
+use causeway_model::command::NewWebhook;
 use causeway_model::desired::NodeDesired;
 use causeway_model::status::LinkStatus;
 use causeway_model::{LinkId, Timestamp};
@@ -103,5 +105,25 @@ async fn an_earlier_key_is_accepted_for_its_window_whoever_sets_the_clock() {
         clock.pass(61);
         world.controller.run_deadlines().await.expect("deadlines");
         node.wait_for(|desired| accepted(desired) == 1).await;
+    }
+}
+
+#[tokio::test]
+async fn a_delivery_is_tried_again_when_it_would_have_been_whoever_sets_the_clock() {
+    for set in [400 * DAY, -400 * DAY] {
+        let (world, clock, _) = world_with_a_clock().await;
+        let catalogue = world.catalogue().await;
+        let c = &world.controller;
+        let hook = NewWebhook { url: "https://hooks.example.net/in".to_owned(), events: Vec::new() };
+        c.create_webhook(&world.operator, hook).await.expect("made");
+        world.order(catalogue.hosted(50)).await;
+        c.run_deadlines().await.expect("deadlines");
+        let due = c.outgoing(10, &BTreeMap::new()).await.expect("read").pop().expect("one");
+        c.sent(due, Err("status 500".to_owned())).await.expect("noted");
+        let wait = async || c.next_outgoing(Timestamp(0)).await.expect("read").expect("one waits").0 - c.time().0;
+        let before = wait().await;
+        clock.set(set);
+        c.run_deadlines().await.expect("deadlines");
+        assert_eq!(wait().await, before, "set by {set} s");
     }
 }

@@ -1,5 +1,6 @@
 //! Custom routes, learned routes, access lists, attachments, and the addresses that routes lead through.
 
+use causeway_controller::AuditFilter;
 use causeway_model::acl::{Acl, AclAction, AclProtocol, AclRule, PortRange};
 use causeway_model::command::{CustomResource, ListQuery, NewBgp, NewConnection, NewIp, NewIpSource, OrderField};
 use causeway_model::explain::Question;
@@ -706,4 +707,30 @@ async fn no_route_leads_into_the_inside_of_a_connection() {
     world.route(through("fd78::2/128")).await.expect("made");
     let refused = connect(13, Some("fd78::1/126")).await.expect_err("a route leads there");
     assert_eq!(kind(&refused), "400 bgp_config_ipv6.private_ip", "{refused}");
+}
+
+#[tokio::test]
+async fn an_address_that_goes_with_its_network_has_a_record() {
+    let world = World::new().await;
+    let (controller, operator) = (&world.controller, &world.operator);
+    let network = world.network(operator).await;
+    let new = NewIp {
+        project_id: None,
+        source: NewIpSource::PrivateNetwork(network.id),
+        is_ipv6: false,
+        address: None,
+        resource: None,
+        tags: Vec::new(),
+    };
+    let ip = controller.book_ip(operator, REGION, new).await.expect("booked");
+    controller.delete_private_network(operator, REGION, network.id).await.expect("deleted");
+    let filter = AuditFilter {
+        resource_id: Some(ip.id.to_string()),
+        action: Some("delete".to_owned()),
+        ..AuditFilter::default()
+    };
+    let records = controller.audit_records(operator, &list(), &filter).await.expect("listed").items;
+    let [record] = &records[..] else { panic!("one record: {}", records.len()) };
+    assert_eq!(record.details["with"], format!("private_network {}", network.id));
+    assert_eq!(record.project_id, Some(network.meta.project_id));
 }

@@ -2,10 +2,11 @@
 
 use causeway_controller::{AuditFilter, EventQuery, QuotaResource};
 use causeway_model::ConnectionId;
-use causeway_model::command::NewConnection;
+use causeway_model::command::{NewConnection, NewSecret, NewSecretVersion};
 use causeway_model::resource::Caller;
+use zeroize::Zeroizing;
 
-use crate::harness::{REGION, World, kind, list, new_connection};
+use crate::harness::{REGION, World, kind, list, meta, new_connection};
 
 /// Two connections of a tenant with one key.
 async fn two_with_one_key(world: &World, tenant: &Caller) -> [ConnectionId; 2] {
@@ -87,4 +88,29 @@ async fn a_connections_own_secret_that_is_protected_outlives_it() {
     controller.set_secret_protected(&tenant, REGION, secret, false).await.expect("unprotected");
     controller.delete_secret(&tenant, REGION, secret).await.expect("deleted");
     assert_eq!(counted().await, 0);
+}
+
+#[tokio::test]
+async fn a_typed_secret_is_no_key() {
+    let world = World::new().await;
+    let (_node, _, made) = world.connected().await;
+    let (controller, operator, id) = (&world.controller, &world.operator, made.connection.id);
+    for (kind_of, data, expected) in [
+        ("basic_credentials", &br#"{"username":"u","password":"p"}"#[..], Some("400 secret.id")),
+        ("opaque", &b"an octet for each letter"[..], None),
+    ] {
+        let new = NewSecret {
+            meta: meta("key"),
+            description: String::new(),
+            kind: kind_of.to_owned(),
+            path: "/".to_owned(),
+            protected: false,
+        };
+        let secret = controller.create_secret(operator, REGION, new).await.expect("made").id;
+        let data = Zeroizing::new(data.to_vec());
+        let version = NewSecretVersion { data, description: None, disable_previous: false, data_crc32: None };
+        controller.create_secret_version(operator, REGION, secret, version).await.expect("made");
+        let changed = controller.change_psk(operator, REGION, id, secret, None).await;
+        assert_eq!(changed.err().as_ref().map(kind).as_deref(), expected, "{kind_of}");
+    }
 }
