@@ -94,7 +94,7 @@ catalogue! {
     /// No node has room.
     NoCapacity = "no_capacity", Platform, Operator, "no node of the zone has room for this gateway", "choose another zone or gateway type, or contact support";
     /// There is no node at all.
-    NoNode = "no_node", Platform, Operator, "no gateway node serves this zone", "the operator has to start a node: `causeway serve` as root, with /dev/net/tun and nft";
+    NoNode = "no_node", Platform, Operator, "no gateway node serves this zone", "contact support: the operator has to start a node (`causeway serve` as root, with /dev/net/tun and nft)";
     /// A successor of a lost node is being set up.
     Failover = "failover", Platform, Nobody, "the gateway is moving to another node", "none, it is in progress";
     /// The node was lost and no other is healthy.
