@@ -1,8 +1,10 @@
 //! Rules about the repository itself: which crate may use which, how long a file may be, where dependencies come from and under which
 //! licences. The tests of this package apply them; this library has the parts that need tests of their own.
 
+pub mod acceptance;
 pub mod advisory;
 pub mod licence;
+pub mod proof;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

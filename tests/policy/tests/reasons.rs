@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use causeway_policy::proof::Test;
 use causeway_policy::root;
 
 /// The causes of the survey that are about tunnels, BGP, routes and packets.
@@ -70,17 +71,7 @@ fn quoted(text: &str) -> Vec<&str> {
 
 /// The text of a test that is named as file below `crates/` and function.
 fn test(name: &str) -> Result<String> {
-    let (file, function) = name.split_once(' ').with_context(|| format!("{name} is no file and function"))?;
-    let path = root().join("crates").join(file);
-    let source = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let start = format!("fn {function}(");
-    let (before, body) = source.split_once(&start).with_context(|| format!("{file} has no {function}"))?;
-    let attributes: Vec<&str> =
-        before.rsplit('\n').skip(1).take_while(|line| line.starts_with('#') || line.starts_with("///")).collect();
-    let is_test = |line: &&str| line.starts_with("#[test]") || line.starts_with("#[tokio::test");
-    ensure!(attributes.iter().any(is_test), "{name} is no test");
-    let (body, _) = body.split_once("\n}\n").unwrap_or((body, ""));
-    Ok(body.to_owned())
+    Test::read(name)?.body()
 }
 
 fn document() -> Result<String> {
