@@ -10,8 +10,9 @@ use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUE
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::proto::Connection;
 use tokio::runtime;
+use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::{Error, Namespace, Result};
 
@@ -19,21 +20,27 @@ use crate::{Error, Namespace, Result};
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// Attempts at reading a table that changes meanwhile.
 const DUMP_ATTEMPTS: usize = 8;
+/// Wait, times the attempt, for a dump that whoever asked for it no longer waits for: the socket reads it to its end.
+const BUSY_WAIT: Duration = Duration::from_millis(10);
 
 /// A route-netlink socket that was opened inside one namespace, driven by the tokio runtime it was made on. Clones share it;
 /// with the last one the socket closes, so that it does not keep the namespace alive.
 #[derive(Clone, Debug)]
 pub struct Netlink {
     handle: Handle,
-    _driver: Arc<Driver>,
+    driver: Arc<Driver>,
 }
 
 #[derive(Debug)]
-struct Driver(AbortHandle);
+struct Driver {
+    task: AbortHandle,
+    /// Held by whoever has asked for a dump: the kernel refuses a second one on the same socket.
+    dump: Mutex<()>,
+}
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
 
@@ -75,7 +82,8 @@ impl Netlink {
         connection.set_forward_ack(true);
         connection.set_forward_done(true);
         let task = runtime.spawn(connection);
-        Ok(Self { handle, _driver: Arc::new(Driver(task.abort_handle())) })
+        let driver = Arc::new(Driver { task: task.abort_handle(), dump: Mutex::default() });
+        Ok(Self { handle, driver })
     }
 
     /// Sends a change and waits for the kernel's verdict.
@@ -110,10 +118,14 @@ impl Netlink {
         action: impl Fn() -> String,
         pick: impl Fn(RouteNetlinkMessage) -> Option<T>,
     ) -> Result<Vec<T>> {
-        for _ in 0..DUMP_ATTEMPTS {
+        let _turn = if dump { Some(self.driver.dump.lock().await) } else { None };
+        for attempt in 1..=DUMP_ATTEMPTS {
             match self.query_once(message.clone(), dump, &action, &pick).await {
                 Ok(Some(found)) => return Ok(found),
                 Ok(None) | Err(Error::NoAnswer { .. }) => {}
+                Err(error) if dump && attempt < DUMP_ATTEMPTS && error.errno() == Some(libc::EBUSY) => {
+                    sleep(BUSY_WAIT.saturating_mul(u32::try_from(attempt).unwrap_or(1))).await;
+                }
                 Err(error) => return Err(error),
             }
         }

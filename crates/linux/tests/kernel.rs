@@ -270,6 +270,34 @@ async fn thousands_of_routes_come_and_go() {
     assert_eq!(applied, Applied { deleted: 4990, ..Applied::default() });
 }
 
+#[tokio::test]
+#[ignore = "needs root"]
+async fn tables_are_read_by_many_at_once_and_after_readers_that_gave_up() {
+    let room = Room::new("dumps");
+    let desired: Vec<RouteSpec> = (0..4000_u32)
+        .map(|i| {
+            let [_, _, high, low] = i.to_be_bytes();
+            let kind = RouteKind::Blackhole;
+            RouteSpec { kind, table: 77, ..RouteSpec::unicast(net(&format!("172.16.{high}.{low}/32")), Vec::new()) }
+        })
+        .collect();
+    room.net.apply_routes(ROUTE_PROTOCOL, 77, &desired).await.expect("apply");
+
+    let readers = (0..20).map(|_| {
+        let net = room.net.clone();
+        tokio::spawn(async move { net.routes(77).await.map(|routes| routes.len()) })
+    });
+    for reader in futures_util::future::join_all(readers).await {
+        assert_eq!(reader.expect("no panic").expect("the table"), desired.len());
+    }
+    // A dump of so many routes takes several messages: whoever leaves after the first wait leaves the kernel in the middle of it.
+    for _ in 0..20 {
+        let given_up = tokio::time::timeout(std::time::Duration::ZERO, room.net.routes(77)).await;
+        assert!(given_up.is_err(), "it was there at once, so that nothing was given up");
+        assert_eq!(room.net.routes(77).await.expect("the table").len(), desired.len());
+    }
+}
+
 /// A router with two gateways behind it, of which one has three equal ways and the other one.
 #[tokio::test]
 #[ignore = "needs root"]
