@@ -4,10 +4,10 @@ use clap::{Args, Subcommand};
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::{Object, edit, get, label, list};
+use super::{Object, edit, label, list};
 use crate::failure::Failure;
-use crate::output::Column;
-use crate::session::{Api, Kind, Session, set_some, text};
+use crate::output::{Column, inline};
+use crate::session::{Api, Kind, Session, reason, set_some, text};
 
 const NODE: Kind = Kind { noun: "node", api: Api::Operator, collection: "nodes", list_key: "nodes" };
 
@@ -36,6 +36,13 @@ const TOKEN_COLUMNS: &[Column] = &[
     Column { title: "DESCRIPTION", cell: |token| text(token, "/description") },
 ];
 
+const HISTORY_COLUMNS: &[Column] = &[
+    Column { title: "AT", cell: |event| text(event, "/at") },
+    Column { title: "STATE", cell: |event| text(event, "/subject") },
+    Column { title: "REASON", cell: |event| event.get("reason").map(reason).unwrap_or_default() },
+    Column { title: "EVIDENCE", cell: |event| event.pointer("/reason/evidence").map(inline).unwrap_or_default() },
+];
+
 /// What people call a state: whoever is revoked is no node.
 fn state(node: &Value) -> String {
     if node.get("revoked_at").is_some_and(Value::is_string) {
@@ -53,6 +60,8 @@ pub enum Action {
     List,
     /// Show a node with its reason, its history and its gateways; operators only
     Get(Object),
+    /// List a node's states with their reasons, the newest first; operators only
+    History(Object),
     /// Change a node's name, or how much it may carry; operators only
     Edit(Edit),
     /// Place nothing new on a node; what it carries stays; operators only
@@ -130,6 +139,12 @@ pub struct DeleteToken {
     id: String,
 }
 
+/// A node with all of its history: what lists have of it is the newest state.
+async fn whole(session: &mut Session<'_>, wanted: &Object) -> Result<Value, Failure> {
+    let id = session.id(&NODE, &wanted.object).await?;
+    session.get(&session.object(&NODE, &id)).await
+}
+
 async fn act(session: &mut Session<'_>, wanted: &Object, action: &str, done: &str) -> Result<(), Failure> {
     let id = session.id(&NODE, &wanted.object).await?;
     let target = session.object(&NODE, &id).join(action);
@@ -141,7 +156,15 @@ impl Action {
     pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         match self {
             Self::List => list(session, &NODE, "nodes", COLUMNS, &[]).await,
-            Self::Get(wanted) => get(session, &NODE, &wanted.object).await,
+            Self::Get(wanted) => {
+                let node = whole(session, &wanted).await?;
+                session.show(&node)
+            }
+            Self::History(wanted) => {
+                let node = whole(session, &wanted).await?;
+                let states = node.get("history").and_then(Value::as_array).cloned().unwrap_or_default();
+                session.show_list("states", HISTORY_COLUMNS, states)
+            }
             Self::Edit(Edit { node, changes }) => {
                 let mut body = json!({});
                 set_some(&mut body, "name", changes.name);
