@@ -70,7 +70,7 @@ impl Scene {
         let program = Self::program()?;
         let mut lab = Lab::start(Some(id), &program).await?;
         let order = async |lab: &mut Lab| {
-            let (api, fleet) = lab.start_fleet(&program).await?;
+            let (api, fleet) = lab.start_fleet(false).await?;
             let (_, network, _) = api.create_network(Some("10.99.0.0/24")).await?;
             let gateway = api.create_gateway(&network).await?;
             api.wait_status("vpn-gateways", &text(&gateway, "/id")?, "active", PATIENCE).await?;

@@ -10,6 +10,8 @@ use crate::machine::{Machine, Running};
 
 /// Where the API listens, on the node's loopback.
 const LISTEN: &str = "127.0.0.1:8080";
+/// The zone of everything.
+const ZONE: &str = "fr-par-1";
 
 /// How the service is configured. Everything else is as the first start writes it.
 #[derive(Clone, Debug)]
@@ -32,18 +34,34 @@ pub struct Service {
     settings: Settings,
     /// Where nodes of other machines reach it, instead of a node in its own process.
     nodes: Option<String>,
+    /// The command that says whether a node's machine runs, where gateways of a stopped one start on another.
+    machine_state: Option<String>,
     running: Option<Running>,
 }
 
 impl Service {
     pub(crate) fn new(machine: Machine, program: &Path, data: PathBuf, log: PathBuf, settings: Settings) -> Self {
-        Self { machine, program: program.to_owned(), data, log, settings, nodes: None, running: None }
+        Self {
+            machine,
+            program: program.to_owned(),
+            data,
+            log,
+            settings,
+            nodes: None,
+            machine_state: None,
+            running: None,
+        }
     }
 
     /// Puts the service on another machine, before its first start: without a node in its process, and with a listener for others.
     pub(crate) fn move_to(&mut self, machine: Machine, nodes: &str) {
         self.machine = machine;
         self.nodes = Some(nodes.to_owned());
+    }
+
+    /// Switches failover on, before the start: `command` says whether a node's machine runs.
+    pub(crate) fn fail_over(&mut self, command: &str) {
+        self.machine_state = Some(command.to_owned());
     }
 
     /// What the command line of the product prints on the service's machine.
@@ -62,12 +80,15 @@ impl Service {
     pub async fn start(&mut self) -> Result<Api> {
         ensure!(self.running.is_none(), "the service runs already");
         let pools = format!(
-            r#"{{ "fr-par-1" = {{ ipv4 = ["{}"], ipv6 = ["{}"] }} }}"#,
+            r#"{{ "{ZONE}" = {{ ipv4 = ["{}"], ipv6 = ["{}"] }} }}"#,
             self.settings.pools.0, self.settings.pools.1
         );
         let asn = self.settings.asn.to_string();
         let data = self.data.display().to_string();
-        let environment = [
+        let command = self.machine_state.as_deref();
+        let machines = command.map(|command| format!(r#"{{ "{ZONE}" = "{command}" }}"#)).unwrap_or_default();
+        let failover = format!(r#"["{ZONE}"]"#);
+        let mut environment = vec![
             ("CAUSEWAY_LISTEN", LISTEN),
             ("CAUSEWAY_NODE_UNDERLAY", self.settings.underlay.as_str()),
             ("CAUSEWAY_NODE_ENABLED", if self.nodes.is_some() { "no" } else { "yes" }),
@@ -76,6 +97,10 @@ impl Service {
             ("CAUSEWAY_PUBLIC_POOLS", pools.as_str()),
             ("CAUSEWAY_PROVIDER_ASN", asn.as_str()),
         ];
+        if command.is_some() {
+            environment.push(("CAUSEWAY_FLEET_MACHINE_STATE", &machines));
+            environment.push(("CAUSEWAY_FLEET_FAILOVER", &failover));
+        }
         let program = self.program.display().to_string();
         let running = self.machine.start(&program, &["serve", "--data", &data], &environment, &self.log)?;
         self.running = Some(running);

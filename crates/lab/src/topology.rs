@@ -21,7 +21,7 @@ use crate::machine::{Machine, host_command};
 use crate::service::{Service, Settings};
 use crate::wait::eventually;
 pub use branch::Branch;
-pub use fleet::Fleet;
+pub use fleet::{Fleet, LAN};
 
 /// Fixed addresses of the laboratory (documentation ranges outside, private ones inside).
 pub mod addresses {
@@ -211,6 +211,11 @@ impl Lab {
     ) -> Result<Vec<String>> {
         let bridge = Self::bridge(node, network).await?;
         node.run("ip", &["link", "set", port, "master", &bridge]).await?.text()?;
+        Self::number(host, subnets).await
+    }
+
+    /// Gives a host an address of each subnet and its default routes. Returns the addresses.
+    async fn number(host: &Machine, subnets: &[String]) -> Result<Vec<String>> {
         let mut addresses = Vec::new();
         for subnet in subnets {
             let (router, own) = router_and_host(subnet)?;
@@ -250,6 +255,16 @@ impl Lab {
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Which neighbour the Internet's router has for an address of the underlay: a hardware address.
+    ///
+    /// # Errors
+    /// It has none.
+    pub async fn neighbour(&self, address: &str) -> Result<String> {
+        let shown = self.inet.run("ip", &["neighbour", "show", address]).await?.text()?;
+        let mut words = shown.split_whitespace().skip_while(|word| *word != "lladdr");
+        words.nth(1).map(str::to_owned).with_context(|| format!("no neighbour for {address}: {shown}"))
     }
 
     /// Names of network namespaces that the service made and that still exist.

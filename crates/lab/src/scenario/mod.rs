@@ -1,6 +1,7 @@
 //! Scenarios: stories with an end, told step by step.
 
 mod first;
+mod fleet;
 pub(crate) mod pair;
 pub(crate) mod steps;
 
@@ -16,6 +17,10 @@ pub(crate) const DEFAULT: &str = "first";
 pub(crate) const ALL: &[(&str, &str)] = &[
     ("first", "a VPN between a gateway and a strongSwan + BIRD device: its whole life from order to deletion"),
     ("pair", "two tunnels in one connection, and two connections as a pair: each tunnel is cut in turn under traffic"),
+    (
+        "fleet",
+        "a controller and three gateway nodes: one is cut off, refuses a configuration, and is lost under traffic",
+    ),
 ];
 
 /// Runs the scenario `name` in an empty lab. With `keep` it ends with the VPN working instead of deleting it. A brief
@@ -24,6 +29,7 @@ pub(crate) async fn run(name: &str, lab: &mut Lab, console: &Console, keep: bool
     match name {
         "first" => first::run(lab, console, keep).await,
         "pair" => pair::run(lab, console, keep, brief).await,
+        "fleet" => fleet::run(lab, console, keep).await,
         _ => {
             let names: Vec<_> = ALL.iter().map(|(name, _)| *name).collect();
             bail!("there is no scenario {name:?}; there are: {}", names.join(", "))

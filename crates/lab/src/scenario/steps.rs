@@ -66,6 +66,13 @@ pub(crate) async fn no_pings(lab: &Lab) -> Result<()> {
 /// Orders network and gateway; waits for `active`; attaches the host. Returns the objects without a customer gateway and policies, and
 /// the time from the order of the gateway to `active`.
 pub(crate) async fn order_gateway(lab: &mut Lab) -> Result<(Site, Duration)> {
+    let (site, took) = order_lone_gateway(lab).await?;
+    lab.attach_host(&site.network, &site.subnets).await?;
+    Ok((site, took))
+}
+
+/// As [`order_gateway`], without a host.
+pub(crate) async fn order_lone_gateway(lab: &Lab) -> Result<(Site, Duration)> {
     let api = lab.api()?;
     let (vpc, network, subnets) = api.create_network(None).await?;
     let begun = Instant::now();
@@ -75,7 +82,6 @@ pub(crate) async fn order_gateway(lab: &mut Lab) -> Result<(Site, Duration)> {
     let id = text(&gateway, "/id")?;
     api.wait_status("vpn-gateways", &id, "active", PATIENCE).await?;
     let took = begun.elapsed();
-    lab.attach_host(&network, &subnets).await?;
     let site =
         Site { vpc, network, subnets, gateway: id, customer: String::new(), policies: [String::new(), String::new()] };
     Ok((site, took))

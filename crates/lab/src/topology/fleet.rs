@@ -1,17 +1,18 @@
-//! A controller on a machine of its own and two gateway nodes, of which the second one has the Private Network's host and the site in reach.
+//! A controller on a machine of its own and gateway nodes on one underlay, each with a port of one switch.
 //!
 //! ```text
-//!   control ──┐
-//!   spare  ───┤ inet ── underlay ── node ── Private Network ── host
+//!   control ── inet ── underlay ─┬─ spare ─┬─ switch
+//!                                ├─ node ──┤
+//!                                └─ third ─┘
 //! ```
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Lab, assign, default_route, wire};
+use super::{Lab, addresses, assign, default_route, wire};
 use crate::api::Api;
 use crate::machine::{Machine, Running};
 use crate::service::{Service, tail};
@@ -19,47 +20,74 @@ use crate::wait::eventually;
 
 /// Where nodes find the controller.
 const CONTROL: &str = "198.18.0.1";
+const CONTROL_ROUTER: &str = "198.18.0.254";
+/// In the order in which they join.
+const NAMES: [&str; 3] = ["spare", "node", "third"];
+/// A machine's port of the switch that Private Networks can be mapped to.
+pub const LAN: &str = "lan0";
+/// How the names of the files begin that say whether a machine runs.
+const STATES: &str = "machine-";
 /// How long a node may take to become up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The nodes, by name: `spare` joined first, `node` second.
+/// The nodes, by name: `spare` joined first, `node` second, `third` third.
 #[derive(Debug)]
 pub struct Fleet {
     machines: BTreeMap<&'static str, Machine>,
+    switch: Machine,
     running: BTreeMap<&'static str, Running>,
     folder: PathBuf,
     program: PathBuf,
 }
 
 impl Lab {
-    /// Moves the service to a machine of its own, without a node in its process, and makes two machines its nodes.
+    /// Moves the service to a machine of its own, without a node in its process, and makes machines on one underlay its nodes: two, or three
+    /// where gateways of a stopped machine start on another.
     ///
     /// # Errors
     /// A step that failed, with the logs.
-    pub async fn start_fleet(&mut self, program: &Path) -> Result<(Api, Fleet)> {
+    pub async fn start_fleet(&mut self, failover: bool) -> Result<(Api, Fleet)> {
         let control = Machine::create(&self.ledger, "control").await?;
-        let spare = Machine::create(&self.ledger, "spare").await?;
-        for (number, (machine, port, interface)) in
-            [(&control, "ctl0", "eth0"), (&spare, "spare0", "up0")].into_iter().enumerate()
-        {
-            wire(&self.inet, port, machine, interface).await?;
-            let router = format!("198.18.{number}.254");
-            assign(&self.inet, port, &format!("{router}/24")).await?;
-            assign(machine, interface, &format!("198.18.{number}.1/24")).await?;
-            default_route(machine, &router).await?;
+        wire(&self.inet, "ctl0", &control, "eth0").await?;
+        assign(&self.inet, "ctl0", &format!("{CONTROL_ROUTER}/24")).await?;
+        assign(&control, "eth0", &format!("{CONTROL}/24")).await?;
+        default_route(&control, CONTROL_ROUTER).await?;
+        self.inet.shell("ip link add seg0 type bridge; ip link set seg0 up; ip address flush dev under0").await?;
+        for (router, length) in addresses::UNDERLAY_ROUTER.into_iter().zip(["24", "64"]) {
+            assign(&self.inet, "seg0", &format!("{router}/{length}")).await?;
+        }
+        let switch = Machine::create(&self.ledger, "lan").await?;
+        switch.shell("ip link add sw0 type bridge; ip link set sw0 up").await?;
+        let names = if failover { &NAMES[..] } else { &NAMES[..2] };
+        let mut machines = BTreeMap::new();
+        for name in names {
+            let (port, machine) = match *name {
+                "node" => ("under0".to_owned(), self.node.clone()),
+                name => {
+                    let machine = Machine::create(&self.ledger, name).await?;
+                    let port = format!("under-{name}");
+                    wire(&self.inet, &port, &machine, "up0").await?;
+                    (port, machine)
+                }
+            };
+            self.inet.run("ip", &["link", "set", &port, "master", "seg0"]).await?.text()?;
+            let port = format!("to-{name}");
+            wire(&switch, &port, &machine, "lan0").await?;
+            switch.run("ip", &["link", "set", &port, "master", "sw0"]).await?.text()?;
+            configure(name, &machine).await?;
+            machines.insert(*name, machine.with_own_namespaces().await?);
         }
         self.service.move_to(control, &format!("{CONTROL}:443"));
+        let folder = self.folder.clone();
+        if failover {
+            let states = folder.join(STATES).display().to_string();
+            self.service.fail_over(&format!("cat {states}$CAUSEWAY_NODE_NAME"));
+        }
         let api = self.start_service().await?;
-        let mut fleet = Fleet {
-            machines: BTreeMap::from([
-                ("spare", spare.with_own_namespaces().await?),
-                ("node", self.node.with_own_namespaces().await?),
-            ]),
-            running: BTreeMap::new(),
-            folder: self.folder.clone(),
-            program: program.to_owned(),
-        };
-        for name in ["spare", "node"] {
+        let program = self.service.program().to_owned();
+        let mut fleet = Fleet { machines, switch, running: BTreeMap::new(), folder, program };
+        for name in names {
+            fleet.set_machine_state(name, "running")?;
             fleet.join(&self.service, name).await.with_context(|| format!("node {name}"))?;
             fleet.run(name)?;
             let up = fleet.wait_state(&self.service, name, "up").await;
@@ -67,6 +95,41 @@ impl Lab {
         }
         Ok((api, fleet))
     }
+
+    /// Plugs the host into the switch that all nodes have a port of ([`LAN`]), and gives it an address of each subnet.
+    ///
+    /// # Errors
+    /// A command fails.
+    pub async fn attach_host_to_switch(&mut self, fleet: &Fleet, subnets: &[String]) -> Result<()> {
+        wire(&fleet.switch, "to-host", &self.host, "eth0").await?;
+        fleet.switch.run("ip", &["link", "set", "to-host", "master", "sw0"]).await?.text()?;
+        self.host_addresses = Self::number(&self.host, subnets).await?;
+        Ok(())
+    }
+}
+
+/// What a machine has before any program runs on it.
+async fn configure(name: &str, machine: &Machine) -> Result<()> {
+    let [ipv4, ipv6] = own_addresses(name);
+    machine
+        .shell("for port in up0 lan0; do ip link set $port up; ip address flush dev $port scope global; done")
+        .await?;
+    assign(machine, "up0", &format!("{ipv4}/24")).await?;
+    assign(machine, "up0", &format!("{ipv6}/64")).await?;
+    for router in addresses::UNDERLAY_ROUTER {
+        default_route(machine, router).await?;
+    }
+    Ok(())
+}
+
+/// A node's own addresses on the underlay: those of `node` as in every lab, the others' below.
+fn own_addresses(name: &str) -> [String; 2] {
+    let below = match name {
+        "spare" => 1,
+        "third" => 2,
+        _ => 0,
+    };
+    [format!("192.0.2.{}", 253 - below), format!("2001:db8:0:1::{:x}", 0xfffd - below)]
 }
 
 impl Fleet {
@@ -111,6 +174,87 @@ impl Fleet {
     pub async fn kill(&mut self, name: &str) -> Result<()> {
         self.running.remove(name).with_context(|| format!("{name} does not run"))?.kill().await;
         Ok(())
+    }
+
+    /// What the operator's own means say of a node's machine.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn set_machine_state(&self, name: &str, state: &str) -> Result<()> {
+        // In one piece: who reads it meanwhile sees the old or the new word.
+        let (new, path) = (self.folder.join("machine.new"), self.folder.join(format!("{STATES}{name}")));
+        std::fs::write(&new, state)?;
+        Ok(std::fs::rename(new, path)?)
+    }
+
+    /// Cuts a machine's power: its links, its process (SIGKILL), and all that its kernel had. The operator's means know.
+    ///
+    /// # Errors
+    /// It does not run, or a command fails.
+    pub async fn power_off(&mut self, name: &str) -> Result<()> {
+        let machine = self.machine(name)?.clone();
+        machine.shell("ip link set up0 down; ip link set lan0 down").await?;
+        self.kill(name).await?;
+        machine
+            .shell(
+                "ip netns list | cut -d ' ' -f 1 | xargs -r -n 1 ip netns delete; \
+                 for name in $(ls /sys/class/net); do if [ -e /sys/class/net/$name/bridge ]; then ip link delete $name; fi; done; \
+                 ip address flush dev up0 scope global; nft flush ruleset",
+            )
+            .await?;
+        self.set_machine_state(name, "stopped")
+    }
+
+    /// The power is back: links, addresses, the node's process.
+    ///
+    /// # Errors
+    /// It runs already, or a command fails.
+    pub async fn power_on(&mut self, name: &'static str) -> Result<()> {
+        configure(name, self.machine(name)?).await?;
+        self.set_machine_state(name, "running")?;
+        self.run(name)
+    }
+
+    /// The names of all nodes.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.machines.keys().copied()
+    }
+
+    /// The address by which a node speaks to its controller.
+    #[must_use]
+    pub fn own_address(&self, name: &str) -> String {
+        let [ipv4, _] = own_addresses(name);
+        ipv4
+    }
+
+    /// The nodes whose underlay has an address.
+    ///
+    /// # Errors
+    /// A command fails.
+    pub async fn holders(&self, address: &str) -> Result<Vec<&'static str>> {
+        let mut holders = Vec::new();
+        for (name, machine) in &self.machines {
+            let shown = machine.run("ip", &["-o", "address", "show", "dev", "up0", "to", address]).await?.text()?;
+            if !shown.trim().is_empty() {
+                holders.push(*name);
+            }
+        }
+        Ok(holders)
+    }
+
+    /// The node that carries a gateway, as the controller sees it.
+    ///
+    /// # Errors
+    /// None does.
+    pub async fn carrier(&self, service: &Service, gateway: &str) -> Result<&'static str> {
+        for name in self.names() {
+            let node = self.node(service, name).await?;
+            let carried = node.get("gateways").and_then(serde_json::Value::as_array);
+            if carried.is_some_and(|carried| carried.iter().any(|id| id == gateway)) {
+                return Ok(name);
+            }
+        }
+        anyhow::bail!("no node carries {gateway}")
     }
 
     /// Waits until a node's process has ended by itself.

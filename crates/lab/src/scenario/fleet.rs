@@ -1,0 +1,391 @@
+//! The third scenario: a VPN on one of three gateway nodes, while that node is cut off from the controller, refuses a configuration, and is
+//! switched off and on again.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use hyper::Method;
+use serde_json::{Value, json};
+
+use super::steps::{PATIENCE, delete_site, order_customer, order_lone_gateway};
+use crate::api::{Family, NewConnection, Site, codes, summary, text};
+use crate::console::{Console, seconds};
+use crate::stream::Stream;
+use crate::topology::{Fleet, LAN, Lab, addresses, router_and_host};
+use crate::wait::eventually;
+
+/// A judging interval of the fast profile is 7 s, and a node that was cut off may pause 20 s between two attempts to connect.
+const JUDGED: Duration = Duration::from_secs(90);
+
+/// The VPN, with traffic.
+struct Vpn {
+    site: Site,
+    connection: String,
+    /// The gateway's public addresses.
+    public: Vec<String>,
+    /// To and from the office.
+    streams: Vec<Stream>,
+    /// The node that carries it.
+    carrier: &'static str,
+}
+
+/// The whole story.
+pub(super) async fn run(lab: &mut Lab, console: &Console, keep: bool) -> Result<()> {
+    console.line(
+        "A controller and three gateway nodes, each a machine and a process of its own, and a VPN on one of the nodes.\n\n  \
+         control ---+                     +- spare -+\n  \
+         site ---- inet --- 192.0.2.0/24 -+- node --+- switch --- host\n  \
+         office ----+                     +- third -+",
+    );
+    let mut fleet = console
+        .step("Start the controller; three machines join it and run as nodes", "all three are up", async {
+            let (_, fleet) = lab.start_fleet(true).await?;
+            console.quote(&lab.command_line("node list").await?);
+            Ok(("up, up, up".to_owned(), fleet))
+        })
+        .await?;
+    let outcome = play(lab, console, &mut fleet, keep).await;
+    if outcome.is_err() {
+        for name in fleet.names() {
+            console.line(&format!("--- {name}\n{}", fleet.log_tail(name)));
+        }
+    }
+    outcome
+}
+
+async fn play(lab: &mut Lab, console: &Console, fleet: &mut Fleet, keep: bool) -> Result<()> {
+    let mut vpn = order(lab, console, fleet).await?;
+    cut_off(lab, console, fleet, &vpn).await?;
+    refuse(lab, console, fleet, &vpn).await?;
+    let lost = vpn.carrier;
+    lose(lab, console, fleet, &mut vpn).await?;
+    return_of(lab, console, fleet, &vpn, lost).await?;
+    if keep {
+        console.line("\nNothing is deleted, since the lab is to be kept.");
+    } else {
+        deletion(lab, console, fleet, vpn).await?;
+    }
+    console.success();
+    Ok(())
+}
+
+async fn order(lab: &mut Lab, console: &Console, fleet: &Fleet) -> Result<Vpn> {
+    let (mut site, carrier) = console
+        .step(
+            "Order a network and a VPN gateway, and map the network to the switch",
+            "the gateway is active on one node; the host reaches the VPC's router through the switch",
+            async {
+                let (site, took) = order_lone_gateway(lab).await?;
+                lab.command_line(&format!("private-network attach {} --interface {LAN}", site.network)).await?;
+                lab.attach_host_to_switch(fleet, &site.subnets).await?;
+                for subnet in &site.subnets {
+                    let (router, _) = router_and_host(subnet)?;
+                    eventually("the VPC's router", PATIENCE, || lab.host.ping(&router, None, 0.5)).await?;
+                }
+                let carrier = fleet.carrier(&lab.service, &site.gateway).await?;
+                Ok((format!("provisioning -> active in {} on {carrier}", seconds(took)), (site, carrier)))
+            },
+        )
+        .await?;
+    console
+        .step(
+            "Order a connection with two tunnels and start the device",
+            "active with nothing to complain about; a datagram every 10 ms in each direction arrives",
+            async {
+                order_customer(lab, &mut site).await?;
+                let api = lab.api()?;
+                let new = NewConnection { outer: Family::Both, ..NewConnection::default() };
+                let connection = api.create_connection(&site, &new).await?;
+                let id = text(&connection, "/id")?;
+                let configuration = api.device_configuration(&id).await?;
+                lab.device.install(&configuration, &api.key(&connection).await?, &addresses::SITE_PREFIXES).await?;
+                lab.device.start().await?;
+                well(lab, &id).await?;
+                let public = public_addresses(lab, &site.gateway).await?;
+                let host = lab.host_addresses().first().context("the host is not attached")?.clone();
+                let mut streams = Vec::new();
+                for (from, to, target) in
+                    [(&lab.host, &lab.office, addresses::OFFICE[0]), (&lab.office, &lab.host, host.as_str())]
+                {
+                    let stream = Stream::start(from, to, target).await?;
+                    stream.steady(PATIENCE).await?;
+                    streams.push(stream);
+                }
+                let seen = format!("active; the gateway has {}", public.join(" and "));
+                Ok((seen, Vpn { site, connection: id, public, streams, carrier }))
+            },
+        )
+        .await
+}
+
+/// Controller and node do not hear each other; the Internet and the node do.
+async fn cut_off(lab: &Lab, console: &Console, fleet: &Fleet, vpn: &Vpn) -> Result<()> {
+    let name = vpn.carrier;
+    let since = marks(vpn);
+    console
+        .step(
+            &format!("Cut {name} off from the controller"),
+            "its verdict has a reason, what it carries stays where it is, and no packet is lost",
+            async {
+                lab.cut(&fleet.own_address(name)).await?;
+                let node = lost_to_the_controller(lab, fleet, name).await?;
+                show(lab, console, name).await?;
+                ensure!(carried(&node, &vpn.site.gateway), "the gateway was taken away from a node that may forward");
+                nothing_lost(vpn, &since).await?;
+                Ok((format!("{}; nothing lost", summary_of_node(&node)), ()))
+            },
+        )
+        .await?;
+    console
+        .step(&format!("Let {name} and the controller hear each other again"), "it is up; no packet was lost", async {
+            lab.heal().await?;
+            fleet.wait_state(&lab.service, name, "up").await?;
+            lab.api()?.wait_status("vpn-gateways", &vpn.site.gateway, "active", PATIENCE).await?;
+            well(lab, &vpn.connection).await?;
+            nothing_lost(vpn, &since).await?;
+            Ok(("up, active; nothing lost".to_owned(), ()))
+        })
+        .await
+}
+
+/// Waits for the verdict on a node that is cut off.
+async fn lost_to_the_controller(lab: &Lab, fleet: &Fleet, name: &str) -> Result<Value> {
+    eventually(&format!("the verdict on {name}"), JUDGED, || async {
+        let node = fleet.node(&lab.service, name).await?;
+        let (state, reason) = (text(&node, "/state")?, text(&node, "/reason/code").unwrap_or_default());
+        ensure!(state == "down" && reason == "node_silent", "{node}");
+        Ok(node)
+    })
+    .await
+}
+
+/// The kernel cannot do what is asked of it: a second Private Network on an interface that no machine has.
+async fn refuse(lab: &Lab, console: &Console, fleet: &Fleet, vpn: &Vpn) -> Result<()> {
+    let name = vpn.carrier;
+    let since = marks(vpn);
+    let network = console
+        .step(
+            "Map another network of the VPC to an interface that no machine has",
+            &format!("{name} is config_fail with the item and the kernel's error; no packet is lost"),
+            async {
+                let api = lab.api()?;
+                let body = json!({"name": "nowhere", "tags": [], "vpc_id": vpn.site.vpc});
+                let network = text(&api.create("vpc/v2", "private-networks", &body).await?, "/id")?;
+                lab.command_line(&format!("private-network attach {network} --interface nowhere0")).await?;
+                fleet.wait_state(&lab.service, name, "config_fail").await?;
+                let node = fleet.node(&lab.service, name).await?;
+                let item = text(&node, "/reason/evidence/item")?;
+                ensure!(item.contains("nowhere0"), "another item: {node}");
+                show(lab, console, name).await?;
+                nothing_lost(vpn, &since).await?;
+                Ok((format!("{}; nothing lost", summary_of_node(&node)), network))
+            },
+        )
+        .await?;
+    console
+        .step("Take that back", &format!("{name} is up by itself; no packet was lost"), async {
+            lab.command_line(&format!("private-network detach {network}")).await?;
+            fleet.wait_state(&lab.service, name, "up").await?;
+            lab.api()?.delete("vpc/v2", &format!("private-networks/{network}")).await?;
+            nothing_lost(vpn, &since).await?;
+            Ok(("up; nothing lost".to_owned(), ()))
+        })
+        .await
+}
+
+/// The node's machine is switched off.
+async fn lose(lab: &Lab, console: &Console, fleet: &mut Fleet, vpn: &mut Vpn) -> Result<()> {
+    let lost = vpn.carrier;
+    let since = marks(vpn);
+    let before = neighbours(lab, vpn).await?;
+    let begun = Instant::now();
+    console
+        .step(
+            &format!("Switch {lost} off (SIGKILL, no link); the operator's means say that it is stopped"),
+            &format!("{lost} is down (machine_stopped); the gateway is on another node with its public addresses"),
+            async {
+                fleet.power_off(lost).await?;
+                fleet.wait_state(&lab.service, lost, "down").await?;
+                let node = fleet.node(&lab.service, lost).await?;
+                ensure!(text(&node, "/reason/code")? == "machine_stopped", "{node}");
+                let verdict = begun.elapsed();
+                let carrier = eventually("another node carries the gateway", JUDGED, || async {
+                    let carrier = fleet.carrier(&lab.service, &vpn.site.gateway).await?;
+                    ensure!(carrier != lost, "{lost} does");
+                    Ok(carrier)
+                })
+                .await?;
+                let placed = begun.elapsed();
+                vpn.carrier = carrier;
+                lab.api()?.wait_status("vpn-gateways", &vpn.site.gateway, "active", JUDGED).await?;
+                let active = begun.elapsed();
+                only_holder(fleet, vpn).await?;
+                console.quote(&lab.command_line("node list").await?);
+                let seen = format!(
+                    "down after {}, placed on {carrier} after {}, active after {}",
+                    seconds(verdict),
+                    seconds(placed),
+                    seconds(active)
+                );
+                Ok((seen, ()))
+            },
+        )
+        .await?;
+    console
+        .step(
+            "Look at the traffic",
+            "it flows again through the other node, whose hardware address the Internet's router has learned",
+            async {
+                for stream in &vpn.streams {
+                    stream.steady(JUDGED).await?;
+                }
+                let back = begun.elapsed();
+                well(lab, &vpn.connection).await?;
+                let after = neighbours(lab, vpn).await?;
+                for (address, (old, new)) in vpn.public.iter().zip(before.iter().zip(&after)) {
+                    ensure!(old != new, "the Internet's router still has {old} for {address}");
+                    console.quote(&format!("{address} was at {old}, is at {new}"));
+                }
+                Ok((format!("steady {} after the loss{}", seconds(back), met(vpn, &since)), ()))
+            },
+        )
+        .await
+}
+
+/// The machine is back, and has nothing any more.
+async fn return_of(lab: &Lab, console: &Console, fleet: &mut Fleet, vpn: &Vpn, lost: &'static str) -> Result<()> {
+    let since = marks(vpn);
+    console
+        .step(
+            &format!("Switch {lost} on again"),
+            "waiting, then up, with nothing to carry: one node has the public addresses, and no packet is lost",
+            async {
+                fleet.power_on(lost).await?;
+                fleet.wait_state(&lab.service, lost, "up").await?;
+                let node = fleet.node(&lab.service, lost).await?;
+                ensure!(!carried(&node, &vpn.site.gateway), "the gateway has gone back: {node}");
+                let history = node.get("history").and_then(Value::as_array).context("no history")?;
+                let states: Vec<String> = history.iter().filter_map(|event| text(event, "/subject").ok()).collect();
+                ensure!(
+                    states.starts_with(&["up".into(), "waiting".into(), "down".into()]),
+                    "another history: {states:?}"
+                );
+                only_holder(fleet, vpn).await?;
+                console.quote(&lab.command_line(&format!("node history {lost}")).await?);
+                nothing_lost(vpn, &since).await?;
+                Ok(("down -> waiting -> up; nothing lost".to_owned(), ()))
+            },
+        )
+        .await
+}
+
+async fn deletion(lab: &mut Lab, console: &Console, fleet: &Fleet, mut vpn: Vpn) -> Result<()> {
+    console
+        .step("Delete everything", "404 everywhere, and no public address is left on any node", async {
+            vpn.streams.clear();
+            lab.device.stop().await;
+            let api = lab.api()?;
+            let path = format!("connections/{}", vpn.connection);
+            api.delete("s2s-vpn/v1alpha1", &path).await?;
+            api.wait_gone("s2s-vpn/v1alpha1", &path, PATIENCE).await?;
+            delete_site(lab, &vpn.site).await?;
+            for address in &vpn.public {
+                let holders = fleet.holders(address).await?;
+                ensure!(holders.is_empty(), "{address} is still on {holders:?}");
+            }
+            Ok(("all gone".to_owned(), ()))
+        })
+        .await
+}
+
+/// Active with nothing to complain about.
+async fn well(lab: &Lab, connection: &str) -> Result<()> {
+    let api = lab.api()?;
+    eventually("the connection is well", JUDGED, || async {
+        let state = api.state("connections", connection).await?;
+        ensure!(
+            text(&state, "/status")? == "active" && codes(&state).is_empty(),
+            "{} {:?}",
+            summary(&state),
+            codes(&state)
+        );
+        Ok(())
+    })
+    .await
+}
+
+/// Exactly the carrier has the public addresses.
+async fn only_holder(fleet: &Fleet, vpn: &Vpn) -> Result<()> {
+    for address in &vpn.public {
+        let holders = fleet.holders(address).await?;
+        ensure!(holders == [vpn.carrier], "{address} is on {holders:?}, the gateway on {}", vpn.carrier);
+    }
+    Ok(())
+}
+
+async fn neighbours(lab: &Lab, vpn: &Vpn) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for address in &vpn.public {
+        found.push(eventually("the Internet's router knows", PATIENCE, || lab.neighbour(address)).await?);
+    }
+    Ok(found)
+}
+
+async fn public_addresses(lab: &Lab, gateway: &str) -> Result<Vec<String>> {
+    let api = lab.api()?;
+    let gateway = api.vpn(&format!("vpn-gateways/{gateway}")).await?;
+    let mut found = Vec::new();
+    for family in ["4", "6"] {
+        let id = text(&gateway, &format!("/public_config/ipam_ipv{family}_id"))?;
+        let ip = api.must(Method::GET, &format!("{}/ips/{id}", api.prefix("ipam/v1")), None).await?;
+        let address = text(&ip, "/address")?;
+        found.push(address.split('/').next().unwrap_or(&address).to_owned());
+    }
+    Ok(found)
+}
+
+fn carried(node: &Value, gateway: &str) -> bool {
+    node.get("gateways").and_then(Value::as_array).is_some_and(|ids| ids.iter().any(|id| id == gateway))
+}
+
+fn summary_of_node(node: &Value) -> String {
+    let state = text(node, "/state").unwrap_or_default();
+    match (text(node, "/reason/code"), text(node, "/reason/message")) {
+        (Ok(code), Ok(message)) => format!("{state} ({code}: {message})"),
+        _ => state,
+    }
+}
+
+/// What the command line says of a node.
+async fn show(lab: &Lab, console: &Console, name: &str) -> Result<()> {
+    console.quote(&lab.command_line("node list").await?);
+    console.quote(&lab.command_line(&format!("node history {name}")).await?);
+    Ok(())
+}
+
+fn marks(vpn: &Vpn) -> Vec<u64> {
+    vpn.streams.iter().map(Stream::mark).collect()
+}
+
+/// Every datagram since `marks` has arrived, or arrives.
+async fn nothing_lost(vpn: &Vpn, marks: &[u64]) -> Result<()> {
+    for (stream, mark) in vpn.streams.iter().zip(marks) {
+        stream.steady(PATIENCE).await?;
+        eventually(&format!("nothing of {} is lost", stream.name), PATIENCE, || async {
+            let lost = stream.since(*mark).lost;
+            ensure!(lost == 0, "{lost} lost");
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// `; host -> office: gap 12 ms, 0 lost; …`
+fn met(vpn: &Vpn, marks: &[u64]) -> String {
+    let shown = vpn.streams.iter().zip(marks).map(|(stream, mark)| {
+        let met = stream.since(*mark);
+        format!("; {}: gap {} ms, {} lost", stream.name, met.gap.as_millis(), met.lost)
+    });
+    shown.collect()
+}
