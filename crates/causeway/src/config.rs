@@ -1,6 +1,6 @@
 //! `DIR/causeway.toml`: written with comments and defaults at the first start, checked key by key, and overridden by the environment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -59,6 +59,11 @@ per_address = { per_second = 5000, burst = 20000 }
 listen = ""
 # How often nodes say that they are there, and how often that is judged: "fast" (2 s, 7 s), "medium" (12 s, 1 min), "slow" (1 min, 5 min).
 keepalive = "medium"
+# What says whether a node's machine runs, zone by zone: a command for the shell that prints "running", "stopped" or "unknown" for the
+# machine that CAUSEWAY_NODE_ID and CAUSEWAY_NODE_NAME name. "stopped" has to mean that it cannot run: { "fr-par-1" = "/etc/causeway/machine" }.
+machine_state = {}
+# Zones in which the gateways of a stopped machine are started on another node. Their nodes start with nothing until the controller speaks.
+failover = []
 
 # The gateway node inside this process.
 [node]
@@ -87,6 +92,8 @@ const KEYS: &[&[&str]] = &[
     &["rate_limits", "per_address"],
     &["fleet", "listen"],
     &["fleet", "keepalive"],
+    &["fleet", "machine_state"],
+    &["fleet", "failover"],
     &["node", "enabled"],
     &["node", "zone"],
     &["node", "underlay"],
@@ -143,9 +150,21 @@ pub(crate) struct FleetSection {
     /// How often they say that they are there.
     #[serde(default)]
     pub(crate) keepalive: KeepaliveProfile,
+    /// What says whether a machine runs, by zone.
+    #[serde(default)]
+    pub(crate) machine_state: BTreeMap<String, String>,
+    /// Zones with failover.
+    #[serde(default)]
+    pub(crate) failover: BTreeSet<String>,
 }
 
 impl FleetSection {
+    /// Every zone that is named, with the key that does.
+    fn zones(&self) -> impl Iterator<Item = (&'static str, &String)> {
+        let machines = self.machine_state.keys().map(|zone| ("machine_state", zone));
+        machines.chain(self.failover.iter().map(|zone| ("failover", zone)))
+    }
+
     /// Where nodes reach the controller.
     pub(crate) fn listen(&self) -> Option<SocketAddr> {
         self.listen.parse().ok()
@@ -364,6 +383,16 @@ fn check(config: &Config) -> Result<(), String> {
         let listen = &config.fleet.listen;
         return Err(format!("fleet.listen: {listen:?} is no address with a port; for example \"0.0.0.0:443\""));
     }
+    for (key, zone) in config.fleet.zones() {
+        if !config.zones.contains(zone) {
+            return Err(format!("fleet.{key}: {zone:?} is not one of zones {:?}", config.zones));
+        }
+    }
+    if let Some(zone) = config.fleet.failover.iter().find(|zone| !config.fleet.machine_state.contains_key(*zone)) {
+        return Err(format!(
+            "fleet.failover: nothing can be moved in {zone:?} while fleet.machine_state has no command that says whether its machines run"
+        ));
+    }
     if config.node.underlay.len() > 15 {
         return Err(format!("node.underlay: {:?} is longer than an interface name can be (15)", config.node.underlay));
     }
@@ -453,6 +482,11 @@ mod tests {
         assert!(text.contains("keepalive") && text.contains("fast"), "{text}");
         let text = message(parse(&DEFAULT.replace("listen = \"\"", "listen = \"443\"")));
         assert!(text.contains("fleet.listen") && text.contains("0.0.0.0:443"), "{text}");
+        let text = message(parse(&DEFAULT.replace("failover = []", "failover = [\"fr-par-1\"]")));
+        assert!(text.contains("fleet.failover") && text.contains("fleet.machine_state"), "{text}");
+        let text =
+            message(parse(&DEFAULT.replace("machine_state = {}", "machine_state = { \"nl-ams-1\" = \"true\" }")));
+        assert!(text.contains("fleet.machine_state") && text.contains("nl-ams-1"), "{text}");
         let text = message(parse(&DEFAULT.replace("192.0.2.0/24", "192.0.2.0/33")));
         assert!(text.contains("ipv4"), "{text}");
     }

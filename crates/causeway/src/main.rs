@@ -2,6 +2,7 @@
 
 mod config;
 mod datadir;
+mod machine;
 mod node;
 mod serve;
 

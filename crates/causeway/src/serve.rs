@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, NodeEnabled, Transport};
 use crate::datadir::DataDir;
+use crate::machine;
 
 /// The node gets this long to close its tunnels in order.
 pub(crate) const NODE_PATIENCE: Duration = Duration::from_secs(15);
@@ -56,6 +57,7 @@ pub(crate) async fn serve(
     let database = data.path().join(DATABASE);
     let (store, kek) = open(&data, &database).await?;
     let controller = Controller::open(store, settings(&config), kek).await.context("cannot start the controller")?;
+    controller.set_failover(config.fleet.failover.clone()).await.context("cannot set which zones have failover")?;
     let bootstrap = controller.bootstrap().await.context("cannot make the operator's key")?;
     controller.keep_audit(config.audit_days);
     let tls = tls(&config, &data)?;
@@ -74,6 +76,11 @@ pub(crate) async fn serve(
     ));
     let notify = start_notify(&controller, environment);
     let nodes = listen_for_nodes(&config, &controller, &shutdown).await?;
+    let machines = config.fleet.machine_state.clone();
+    if !machines.is_empty() {
+        let period = config.fleet.keepalive.period();
+        tokio::spawn(machine::watch(controller.clone(), machines, period, shutdown.clone()));
+    }
     say(&match environment_file {
         Some(path) => format!("serving {url}; clients: . {}", path.display()),
         None => format!("serving {url}; there is no operator.env: stop, and `causeway operator-key DIR` makes a key"),

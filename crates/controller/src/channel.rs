@@ -315,11 +315,15 @@ async fn gateway_facts(
     if pending != record.pending_since {
         writer.set_gateway_pending(id, pending).await?;
     }
-    Ok(changed || pending != record.pending_since)
+    let taken_over = record.failover_since.is_some() && applied >= record.config_revision;
+    if taken_over {
+        writer.set_gateway_failover(id, None).await?;
+    }
+    Ok(changed || taken_over || pending != record.pending_since)
 }
 
 /// Stores what a node says of a connection, or that it does not run it; whether that is anything new.
-async fn connection_facts(
+pub(crate) async fn connection_facts(
     writer: &mut Writer,
     record: &ConnectionRecord,
     facts: Option<&ConnectionFacts>,

@@ -112,6 +112,7 @@ impl Controller {
             self.inner.watches.add(record, self.monotonic());
             self.judge(&mut writer, record.id, now).await?;
         }
+        self.tell_failover(&mut writer).await?;
         Ok(writer.commit().await?)
     }
 
@@ -133,6 +134,15 @@ impl Controller {
     /// The node's process, which is a part of this one, has ended.
     pub(crate) async fn node_ended(&self, node: NodeId) -> Result<()> {
         self.inner.watches.with(node, |watch| watch.machine(MachineState::Stopped));
+        self.judge_if_new(node).await
+    }
+
+    /// What the operator's own means say of a node's machine.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn node_machine(&self, node: NodeId, state: MachineState) -> Result<()> {
+        self.inner.watches.with(node, |watch| watch.machine(state));
         self.judge_if_new(node).await
     }
 
@@ -207,6 +217,7 @@ impl Controller {
         if is_back {
             restore_learned_routes(writer, node, now).await?;
         }
+        self.replace_if_lost(writer, &before, &verdict, now).await?;
         let zone = before.zone;
         self.refresh_node(writer, node, now).await?;
         if matches!(verdict.state, NodeState::Up | NodeState::ConfigFail) {

@@ -17,6 +17,7 @@ mod customer;
 mod door;
 mod event;
 mod explain;
+mod failover;
 mod flap;
 mod gateway;
 mod hearing;
@@ -167,6 +168,8 @@ pub(crate) struct Inner {
     /// What is heard of nodes.
     pub(crate) watches: hearing::Watches,
     pub(crate) current_sessions: std::sync::Mutex<std::collections::BTreeMap<causeway_model::NodeId, u64>>,
+    /// Zones whose gateways are started on another node when theirs is known not to run, once that was said.
+    pub(crate) failover: std::sync::Mutex<Option<std::collections::BTreeSet<String>>>,
 }
 
 /// The control plane. Clones share it.
@@ -201,6 +204,7 @@ impl Controller {
             sessions: AtomicU64::new(0),
             watches,
             current_sessions: std::sync::Mutex::default(),
+            failover: std::sync::Mutex::default(),
             marks: jobs::Marks::default(),
             clock_seen: link::ClockSeen::default(),
         };

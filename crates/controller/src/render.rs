@@ -84,7 +84,8 @@ impl Controller {
                 }
             }
         }
-        Ok(NodeDesired { revision, vpcs, gateways })
+        let failover = reader.node(node).await?.is_some_and(|node| node.failover_revision.is_some());
+        Ok(NodeDesired { revision, vpcs, gateways, failover })
     }
 
     /// The VPCs whose router another node has: that of their gateways, or for a VPC without gateways the node that came first.

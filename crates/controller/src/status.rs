@@ -15,6 +15,9 @@ use causeway_store::{ConnectionRecord, EventText, GatewayRecord, NodeRecord, Rea
 use crate::Result;
 use crate::flap::{self, Change};
 
+/// No node, or one that was lost while another one has not yet taken over.
+const LOST: NodeView = NodeView { state: NodeState::Down, silent: true, waiting_overdue: false };
+
 const fn node_view(node: &NodeRecord) -> NodeView {
     NodeView { state: node.state, silent: node.silent, waiting_overdue: node.overdue }
 }
@@ -69,6 +72,7 @@ pub(crate) fn has_no_policy(record: &ConnectionRecord, family: Family) -> bool {
 pub(crate) fn gateway_view(record: &GatewayRecord, node: Option<&NodeRecord>, now: Timestamp) -> GatewayView {
     let observed = record.observed.as_ref();
     let placement = match node {
+        Some(_) if record.failover_since.is_some() => Placement::Placed(LOST),
         Some(node) => Placement::Placed(node_view(node)),
         None if record.no_room => Placement::NoCapacity,
         None => Placement::NoNode,
@@ -81,7 +85,7 @@ pub(crate) fn gateway_view(record: &GatewayRecord, node: Option<&NodeRecord>, no
         ever_acknowledged: observed.is_some_and(|observed| observed.ever_acknowledged),
         pending_for: record.pending_since.map(|since| now.seconds_since(since)),
         refused: current(observed.and_then(|observed| observed.refusal.as_ref()), record.config_revision),
-        failover_for: None,
+        failover_for: record.failover_since.filter(|_| node.is_some()).map(|since| now.seconds_since(since)),
     }
 }
 
@@ -100,13 +104,12 @@ impl Seen<'_> {
         let observed = record.observed.as_ref();
         let expected: Vec<Family> = record.connection.expected_families().collect();
         let (pending_for, refused) = self.owed();
-        let lost = NodeView { state: NodeState::Down, silent: true, waiting_overdue: false };
         with(&ConnectionView {
             locked: record.connection.locked || gateway.gateway.locked,
             lock_owed: self.lock_owed(),
             gateway_acknowledged: gateway.observed.as_ref().is_some_and(|observed| observed.ever_acknowledged),
             gateway_deleting: gateway.gateway.deleting_since.is_some(),
-            node: self.node.map_or(lost, node_view),
+            node: self.node.filter(|_| gateway.failover_since.is_none()).map_or(LOST, node_view),
             ever_acknowledged: observed.is_some_and(|observed| observed.ever_acknowledged),
             pending_for,
             refused,

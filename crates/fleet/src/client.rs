@@ -298,7 +298,12 @@ impl Link {
             FromNode::Report(report) => {
                 if let Some(at) = self.handed.iter().position(|state| state.revision == report.revision) {
                     if let Some(state) = self.handed.get(at) {
+                        let is_other_mode = state.failover != self.good.state().failover;
                         self.good.reported(state, &report);
+                        // The controller may act on the acknowledgement of another mode: a new start has to know of it.
+                        if is_other_mode && !self.write() {
+                            return;
+                        }
                     }
                     self.handed.drain(..at);
                     self.write_at = self.write_at.or(Some(self.rests_until));
@@ -316,7 +321,8 @@ impl Link {
         self.end.desired.send_replace(state);
     }
 
-    fn write(&mut self) {
+    /// Whether it is on disk now.
+    fn write(&mut self) -> bool {
         self.write_at = None;
         let begun = Instant::now();
         if let Err(error) = self.good.write() {
@@ -324,6 +330,7 @@ impl Link {
             self.write_at = Some(Instant::now() + Duration::from_secs(30));
         }
         self.rests_until = Instant::now() + (begun.elapsed() * WRITE_REST).min(LONGEST_REST);
+        self.write_at.is_none()
     }
 
     /// Drives `work` while the node goes on talking; `None`: the node or the process ends.
@@ -335,7 +342,7 @@ impl Link {
                 done = &mut work => return Some(done),
                 () = shutdown.cancelled() => return None,
                 word = self.end.reports.recv() => self.note(word?),
-                () = sleep_until(self.write_at.unwrap_or(far)), if self.write_at.is_some() => self.write(),
+                () = sleep_until(self.write_at.unwrap_or(far)), if self.write_at.is_some() => drop(self.write()),
             }
         }
     }
@@ -372,7 +379,9 @@ pub async fn run(directory: &Path, end: ControllerEnd, shutdown: CancellationTok
         write_at: None,
         rests_until: Instant::now(),
     };
-    if start.revision > 0 {
+    if start.failover {
+        tracing::info!("what this node had may run elsewhere by now; waiting for the controller");
+    } else if start.revision > 0 {
         tracing::info!(
             revision = start.revision,
             gateways = start.gateways.len(),
@@ -484,7 +493,7 @@ async fn session(
                 keepalive_at = Instant::now() + period.unwrap_or(STEP_TIMEOUT);
                 say(&mut channel, session.keepalive(&link.health())).await?;
             }
-            () = sleep_until(link.write_at.unwrap_or(far)), if link.write_at.is_some() => link.write(),
+            () = sleep_until(link.write_at.unwrap_or(far)), if link.write_at.is_some() => drop(link.write()),
             () = sleep_until(renew_at), if renewal.is_none() => {
                 renewal = Some(tokio::spawn(renew(identity.clone(), directory.to_owned())));
             }

@@ -53,7 +53,7 @@ fn merged<T: Clone, I: PartialEq>(old: &[T], news: Vec<T>, gone: &[I], id: impl 
 }
 
 impl Delta {
-    /// The change from `old` to `new`; `None` if only the whole document says it (an order that differs).
+    /// The change from `old` to `new`; `None` if only the whole document says it (an order or a mode that differs).
     #[must_use]
     pub fn between(old: &NodeDesired, new: &NodeDesired) -> Option<Self> {
         let (vpcs, gone_vpcs) = changed(&old.vpcs, &new.vpcs, |vpc| vpc.id);
@@ -75,6 +75,7 @@ impl Delta {
             revision: self.to,
             vpcs: merged(&old.vpcs, self.vpcs, &self.gone_vpcs, |vpc| vpc.id),
             gateways: merged(&old.gateways, self.gateways, &self.gone_gateways, |gateway| gateway.id),
+            failover: old.failover,
         })
     }
 }
@@ -105,7 +106,8 @@ mod tests {
             locked: false,
             connections: Vec::new(),
         };
-        NodeDesired { revision, vpcs: vpcs.iter().map(vpc).collect(), gateways: gateways.iter().map(gateway).collect() }
+        let (vpcs, gateways) = (vpcs.iter().map(vpc).collect(), gateways.iter().map(gateway).collect());
+        NodeDesired { revision, vpcs, gateways, failover: false }
     }
 
     fn objects() -> impl Strategy<Value = Vec<(u8, u64)>> {
@@ -131,6 +133,12 @@ mod tests {
                 prop_assert_ne!(order(&old), order(&new));
             }
         }
+    }
+
+    #[test]
+    fn another_mode_travels_with_everything() {
+        let old = state(1, &[(1, 1)], &[(1, 1)]);
+        assert_eq!(Delta::between(&old, &NodeDesired { revision: 2, failover: true, ..old.clone() }), None);
     }
 
     #[test]

@@ -154,7 +154,8 @@ fn merge(good: &NodeDesired, desired: &NodeDesired, report: &NodeReport) -> Node
             .collect();
         Some(gateway)
     });
-    NodeDesired { revision: desired.revision, vpcs: vpcs.collect(), gateways: gateways.collect() }
+    let (vpcs, gateways) = (vpcs.collect(), gateways.collect());
+    NodeDesired { revision: desired.revision, vpcs, gateways, failover: desired.failover }
 }
 
 #[cfg(test)]
@@ -185,6 +186,7 @@ mod tests {
             revision,
             vpcs: vec![VpcDesired::new(vpc, Vec::new())],
             gateways: gateways.iter().map(gateway).collect(),
+            failover: false,
         }
     }
 

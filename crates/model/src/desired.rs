@@ -21,6 +21,9 @@ pub struct NodeDesired {
     pub vpcs: Vec<VpcDesired>,
     /// The gateways placed on this node.
     pub gateways: Vec<GatewayDesired>,
+    /// What is placed on this node may be started elsewhere while it is away: when it starts, it waits for the controller's word.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub failover: bool,
 }
 
 /// A VPC's router and its Private Networks on this node.

@@ -48,6 +48,8 @@ pub struct NodeRecord {
     pub max_bandwidth: Option<u64>,
     /// Connections that it may carry; `None`: no limit.
     pub max_connections: Option<u64>,
+    /// The revision that told it that its gateways may be started elsewhere; `None`: they may not.
+    pub failover_revision: Option<u64>,
 }
 
 /// A judgement on a node.
@@ -113,6 +115,7 @@ pub(crate) fn node(row: &SqliteRow) -> Result<NodeRecord> {
         overdue: row.flag("overdue")?,
         max_bandwidth: row.opt_number("max_bandwidth")?,
         max_connections: row.opt_number("max_connections")?,
+        failover_revision: row.opt_number("failover_revision")?,
     })
 }
 
@@ -244,6 +247,19 @@ impl Writer {
             .fetch_one(self.connection())
             .await?
             .number("revision")
+    }
+
+    /// Says from which revision on a node's gateways may be started elsewhere; `None`: they may not.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn set_node_failover(&mut self, id: NodeId, revision: Option<u64>) -> Result<()> {
+        sqlx::query("UPDATE node SET failover_revision = ? WHERE id = ?")
+            .bind(revision.map(|revision| i64::try_from(revision).unwrap_or(i64::MAX)))
+            .bind(blob(id.0))
+            .execute(self.connection())
+            .await?;
+        Ok(())
     }
 
     /// As [`Self::bump_node`], where nobody asks for the number.

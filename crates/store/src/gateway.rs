@@ -23,6 +23,8 @@ pub struct GatewayRecord {
     pub node: Option<NodeId>,
     /// On no node, because none had room.
     pub no_room: bool,
+    /// Since when it is off a node that was lost, until it is in force on another one.
+    pub failover_since: Option<Timestamp>,
     /// The newest configuration.
     pub config_revision: u64,
     /// The one that the lock came with; means nothing of what is not locked.
@@ -85,6 +87,7 @@ pub(crate) fn record(row: &SqliteRow) -> Result<GatewayRecord> {
         },
         node: row.opt_id("node_id")?,
         no_room: row.flag("no_room")?,
+        failover_since: row.opt_time("failover_since")?,
         config_revision: row.number("config_revision")?,
         lock_revision: row.number("lock_revision")?,
         pending_since: row.opt_time("pending_since")?,
@@ -276,6 +279,19 @@ impl Writer {
     /// If the database fails.
     pub async fn set_gateway_pending(&mut self, id: VpnGatewayId, since: Option<Timestamp>) -> Result<()> {
         sqlx::query("UPDATE vpn_gateway SET pending_since = ? WHERE id = ?")
+            .bind(since.map(|time| time.0))
+            .bind(blob(id.0))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Sets since when a gateway is off a node that was lost.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn set_gateway_failover(&mut self, id: VpnGatewayId, since: Option<Timestamp>) -> Result<()> {
+        sqlx::query("UPDATE vpn_gateway SET failover_since = ? WHERE id = ?")
             .bind(since.map(|time| time.0))
             .bind(blob(id.0))
             .execute(self.connection())

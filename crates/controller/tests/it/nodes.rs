@@ -8,6 +8,7 @@ use causeway_fleet::door::{Denied, Gatekeeper, JoinRequest, Membership, RenewReq
 use causeway_model::command::{NewPrivateNetwork, NewVpc};
 use causeway_model::resource::{PrivateNetwork, Role};
 use causeway_model::status::{NodeState, VpnGatewayStatus};
+use causeway_model::watch::MachineState;
 use causeway_model::{Error, NodeId, ReasonCode, VpnGatewayId};
 
 use crate::harness::{FakeNode, REGION, World, ZONE, kind, meta, open, until};
@@ -241,4 +242,81 @@ async fn a_second_session_of_a_node_ends_the_first() {
     let second = FakeNode::attach_remote(&world.controller, first.id).await;
     first.ended().await;
     world.node_is(second.id, NodeState::Up).await;
+}
+
+/// Two nodes of a zone with failover, and a gateway in force on the first, which knows that it may be replaced.
+async fn with_failover() -> (World, FakeNode, FakeNode, VpnGatewayId) {
+    let world = World::new().await;
+    world.controller.set_failover([ZONE.to_owned()].into()).await.expect("set");
+    let mut first = world.up().await;
+    let network = world.network(&world.operator).await;
+    let gateway = world.gateway(&world.operator, &network).await.gateway.id;
+    first.acknowledge_until(|desired| desired.gateways.len() == 1 && desired.failover).await;
+    until(&world.controller, async || world.reason(gateway).await == (VpnGatewayStatus::Active, None)).await;
+    let second = world.up().await;
+    assert_eq!(world.carrier(gateway).await, Some(first.id));
+    (world, first, second, gateway)
+}
+
+#[tokio::test]
+async fn the_gateways_of_a_stopped_machine_are_started_on_another_node() {
+    let (world, first, mut second, gateway) = with_failover().await;
+    let lost = first.id;
+    let stopped = || world.controller.node_machine(lost, MachineState::Stopped);
+    stopped().await.expect("noted");
+    assert_eq!(world.node(lost).await.node.state, NodeState::Down);
+    assert_eq!(world.carrier(gateway).await, Some(lost), "it was heard a moment ago");
+    drop(first);
+    world.pass(25).await;
+    assert_eq!(world.carrier(gateway).await, Some(second.id));
+    assert_eq!(world.reason(gateway).await, (VpnGatewayStatus::Configuring, Some(ReasonCode::Failover)));
+    second.acknowledge_until(|desired| desired.gateways.len() == 1).await;
+    until(&world.controller, async || world.reason(gateway).await == (VpnGatewayStatus::Active, None)).await;
+    // The machine is back, and is told that it has nothing.
+    let mut again = FakeNode::attach_remote(&world.controller, lost).await;
+    assert!(again.wait_for(|desired| desired.failover).await.gateways.is_empty());
+    world.node_is(lost, NodeState::Up).await;
+    assert_eq!(world.carrier(gateway).await, Some(second.id));
+}
+
+#[tokio::test]
+async fn nothing_moves_off_a_node_that_is_only_silent_or_does_not_know() {
+    let (world, first, second, gateway) = with_failover().await;
+    let lost = first.id;
+    drop(first);
+    // In steps, since a judge that was asleep judges nobody.
+    for _ in 0..13 {
+        world.pass(10).await;
+    }
+    assert_eq!(world.node(lost).await.node.fault.map(|fault| fault.code), Some(ReasonCode::NodeSilent));
+    assert_eq!(world.carrier(gateway).await, Some(lost), "it may forward still");
+    assert_eq!(world.reason(gateway).await, (VpnGatewayStatus::Failed, Some(ReasonCode::NoHealthyNode)));
+    // Switched off and on: the node has not acknowledged it again.
+    world.controller.set_failover([].into()).await.expect("set");
+    world.controller.node_machine(lost, MachineState::Stopped).await.expect("noted");
+    assert_eq!(world.carrier(gateway).await, Some(lost), "no failover in this zone");
+    world.controller.set_failover([ZONE.to_owned()].into()).await.expect("set");
+    world.controller.node_machine(lost, MachineState::Running).await.expect("noted");
+    world.controller.node_machine(lost, MachineState::Stopped).await.expect("noted");
+    assert_eq!(world.carrier(gateway).await, Some(lost), "it would start with what it had");
+    drop(second);
+}
+
+#[tokio::test]
+async fn a_lost_gateway_without_another_node_is_failed_until_there_is_one() {
+    let (world, first, second, gateway) = with_failover().await;
+    let (lost, other) = (first.id, second.id);
+    let cordon = async |cordoned| {
+        let change = NodeChange { cordoned: Some(cordoned), ..NodeChange::default() };
+        world.controller.change_node(&world.operator, other, change).await.expect("changed")
+    };
+    cordon(true).await;
+    drop(first);
+    world.controller.node_machine(lost, MachineState::Stopped).await.expect("noted");
+    world.pass(25).await;
+    assert_eq!(world.carrier(gateway).await, None);
+    assert_eq!(world.reason(gateway).await, (VpnGatewayStatus::Failed, Some(ReasonCode::NoHealthyNode)));
+    cordon(false).await;
+    assert_eq!(world.carrier(gateway).await, Some(other));
+    drop(second);
 }

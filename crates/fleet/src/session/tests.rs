@@ -25,7 +25,7 @@ fn desired(revision: u64, gateways: &[u128]) -> Arc<NodeDesired> {
         connections: Vec::new(),
     };
     let vpcs = vec![VpcDesired::new(vpc, Vec::new())];
-    Arc::new(NodeDesired { revision, vpcs, gateways: gateways.iter().map(gateway).collect() })
+    Arc::new(NodeDesired { revision, vpcs, gateways: gateways.iter().map(gateway).collect(), failover: false })
 }
 
 fn report(revision: u64, gateways: &[u128]) -> NodeReport {

@@ -456,5 +456,5 @@ fn desired(me: u8, outside: Outside) -> NodeDesired {
         connections: vec![connection],
     };
     let networks = vec![NetworkDesired { id: network, subnets: subnets(me), bridge: None }];
-    NodeDesired { revision: 1, vpcs: vec![VpcDesired::new(vpc, networks)], gateways: vec![gateway] }
+    NodeDesired { revision: 1, vpcs: vec![VpcDesired::new(vpc, networks)], gateways: vec![gateway], failover: false }
 }

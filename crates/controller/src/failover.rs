@@ -1,0 +1,98 @@
+//! Gateways of a machine that is known not to run are started on another node (system.md §3). Nobody else can say that: a node that is only
+//! silent may forward still.
+
+use std::collections::BTreeSet;
+use std::sync::PoisonError;
+
+use causeway_model::status::NodeState;
+use causeway_model::{ReasonCode, Timestamp};
+use causeway_store::{NodeRecord, NodeVerdict, Writer};
+
+use crate::channel::connection_facts;
+use crate::{Controller, Result, status};
+
+impl Controller {
+    /// The zones with failover; in all others gateways stay where they are. Nodes are told, and only what a node has acknowledged counts.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn set_failover(&self, zones: BTreeSet<String>) -> Result<()> {
+        *self.inner.failover.lock().unwrap_or_else(PoisonError::into_inner) = Some(zones);
+        let mut writer = self.inner.store.write().await?;
+        self.tell_failover(&mut writer).await?;
+        writer.commit().await?;
+        self.announce();
+        Ok(())
+    }
+
+    /// The nodes of these zones whose machines' state is of interest.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn machines(&self, zones: &BTreeSet<String>) -> Result<Vec<NodeRecord>> {
+        let nodes = self.read().await?.nodes().await?;
+        let wanted =
+            |node: &NodeRecord| zones.contains(&node.zone) && node.enrolled_at.is_some() && node.revoked_at.is_none();
+        Ok(nodes.into_iter().filter(wanted).collect())
+    }
+
+    fn failover_zones(&self) -> Option<BTreeSet<String>> {
+        self.inner.failover.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Gives every node that does not have it yet the mode of its zone. A node inside this process starts with nothing anyway.
+    pub(crate) async fn tell_failover(&self, writer: &mut Writer) -> Result<()> {
+        let Some(zones) = self.failover_zones() else { return Ok(()) };
+        for node in writer.nodes().await? {
+            let wanted = node.enrolled_at.is_some() && node.revoked_at.is_none() && zones.contains(&node.zone);
+            if wanted != node.failover_revision.is_some() {
+                let revision = writer.bump_node(node.id).await?;
+                writer.set_node_failover(node.id, wanted.then_some(revision)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Places what a node carries elsewhere, if it is safe: its machine does not run, nothing is heard of it, and when it comes back it will
+    /// wait to be told what it has.
+    pub(crate) async fn replace_if_lost(
+        &self,
+        writer: &mut Writer,
+        node: &NodeRecord,
+        verdict: &NodeVerdict,
+        now: Timestamp,
+    ) -> Result<()> {
+        let stopped = verdict.fault.as_ref().is_some_and(|fault| fault.code == ReasonCode::MachineStopped);
+        let knows = node.failover_revision.is_some_and(|revision| node.applied_revision >= revision);
+        let wanted = self.failover_zones().is_some_and(|zones| zones.contains(&node.zone));
+        if verdict.state != NodeState::Down || !stopped || !verdict.silent || !knows || !wanted {
+            return Ok(());
+        }
+        let mut moved = Vec::new();
+        for record in writer.gateways_of_node(node.id).await? {
+            let id = record.gateway.id;
+            if record.gateway.deleting_since.is_some() {
+                self.finish_deletion(writer, &record, now).await?;
+                continue;
+            }
+            for connection in writer.connection_records(id).await? {
+                connection_facts(writer, &connection, None, now).await?;
+            }
+            writer.unplace_gateway(id, false).await?;
+            writer.set_gateway_failover(id, Some(now)).await?;
+            writer.bump_gateway(id, now).await?;
+            moved.push(id);
+        }
+        if moved.is_empty() {
+            return Ok(());
+        }
+        // Should somebody answer for it after all, it is told at once that it has nothing.
+        writer.advance_node(node.id).await?;
+        tracing::warn!(node = %node.id, gateways = moved.len(), "the node's machine does not run; its gateways go to other nodes");
+        self.place_waiting(writer, &node.zone, now).await?;
+        for id in moved {
+            status::refresh(writer, id, now).await?;
+        }
+        Ok(())
+    }
+}
