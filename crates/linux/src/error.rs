@@ -89,6 +89,12 @@ impl Error {
         self.errno() == Some(libc::EEXIST)
     }
 
+    /// Whether this kernel cannot do it at all.
+    #[must_use]
+    pub fn is_unsupported(&self) -> bool {
+        self.errno() == Some(libc::EOPNOTSUPP)
+    }
+
     /// Whether the object, or the link or table it would be in, does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {

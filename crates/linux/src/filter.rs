@@ -15,7 +15,7 @@ use std::fmt::Write;
 
 pub use acl::{AclFilter, AclReader, AclTable};
 pub use apply::{apply, read_counters, read_link_drops, remove};
-pub use gateway::{ConnectionFilter, GatewayFilter};
+pub use gateway::{ConnectionFilter, GatewayFilter, InterLinkFilter};
 pub use router::{NetworkFilter, RouterFilter};
 
 use crate::Result;

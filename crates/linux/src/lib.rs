@@ -18,6 +18,8 @@ pub mod route;
 mod sys;
 pub mod sysctl;
 pub mod tcp;
+pub mod upper;
+pub mod watch;
 
 pub use address::AddressOptions;
 pub use announce::{announce, announce_here};
@@ -26,5 +28,7 @@ pub use link::{Link, VethEnd};
 pub use namespace::Namespace;
 pub use netlink::Netlink;
 pub use route::{Applied, Change, NextHop, ROUTE_PROTOCOL, Route, RouteKind, RouteSpec, RouteTable};
+pub use upper::Upper;
+pub use watch::LinkWatch;
 
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;

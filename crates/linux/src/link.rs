@@ -24,6 +24,8 @@ pub struct Link {
     pub mtu: u32,
     /// Whether it is administratively up.
     pub up: bool,
+    /// Whether it has a carrier: what it stands on works, and it is up itself.
+    pub carrier: bool,
     /// Index of the bridge that it is a port of.
     pub master: Option<u32>,
     /// `veth`, `bridge`, `tun`, …; `None` for physical links and loopback.
@@ -67,7 +69,7 @@ impl<'a> VethEnd<'a> {
     }
 }
 
-const CREATE: u16 = NLM_F_CREATE | NLM_F_EXCL;
+pub(crate) const CREATE: u16 = NLM_F_CREATE | NLM_F_EXCL;
 
 impl Netlink {
     /// Makes a veth pair, each end in its namespace from the start and down.
@@ -241,6 +243,7 @@ fn pick(message: RouteNetlinkMessage) -> Option<Link> {
         mac: Vec::new(),
         mtu: 0,
         up: message.header.flags.contains(LinkFlags::Up),
+        carrier: false,
         master: None,
         kind: None,
     };
@@ -249,6 +252,7 @@ fn pick(message: RouteNetlinkMessage) -> Option<Link> {
             LinkAttribute::IfName(name) => link.name = name,
             LinkAttribute::Address(mac) => link.mac = mac,
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+            LinkAttribute::Carrier(carrier) => link.carrier = carrier != 0,
             LinkAttribute::Controller(index) => link.master = Some(index),
             LinkAttribute::LinkInfo(infos) => {
                 link.kind = infos.into_iter().find_map(|info| match info {

@@ -104,6 +104,7 @@ impl Site {
             announce_out: vec![net("10.0.0.0/24"), net("fd00:1::/64"), net("192.168.0.0/16")],
             mss_v4: 1300,
             mss_v6: 1280,
+            interlink: None,
         };
         let filter = GatewayFilter {
             vpc_link: "vpc".to_owned(),

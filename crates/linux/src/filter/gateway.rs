@@ -43,6 +43,24 @@ pub struct ConnectionFilter {
     pub mss_v4: u16,
     /// The same over IPv6.
     pub mss_v6: u16,
+    /// The TUN is none, but the link of an InterLink.
+    pub interlink: Option<InterLinkFilter>,
+}
+
+/// What is different on an Ethernet link, which the kernel forwards to by itself: neighbours have to find each other, and its bandwidth is kept here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InterLinkFilter {
+    /// Bits per second in each direction; 0: as much as there is.
+    pub bandwidth: u64,
+}
+
+impl InterLinkFilter {
+    /// Drops what exceeds the bandwidth. The kernel's token bucket holds what the rate moves in a second, and this on top: a few dozen full
+    /// packets. Each rule that this makes has a bucket of its own.
+    fn police(self, drop: &str) -> Option<String> {
+        let rate = self.bandwidth / 8;
+        (rate > 0).then(|| format!("limit rate over {rate} bytes/second burst 65536 bytes {drop}"))
+    }
 }
 
 /// Sources that no packet from outside the link can have (RFC 6890): this network, loopback, link-local, multicast, reserved, mapped.
@@ -78,6 +96,9 @@ const DROPS: [&str; 10] = [
     "drop_out_destination",
 ];
 
+/// What is counted for an InterLink, too: what exceeds its bandwidth.
+const SHAPED: &str = "drop_shaped";
+
 impl GatewayFilter {
     /// What a connection's whitelist may open.
     fn reachable(&self) -> Nets {
@@ -97,13 +118,14 @@ impl ConnectionFilter {
 
     /// Runs before routing, so that a packet with a forged source does not even cause an ICMP error.
     fn guard(&self, gateway: &GatewayFilter, vpc: &Nets) -> Vec<String> {
+        // Neighbour discovery comes from link-local addresses, and is of no use beyond the link (RFC 4861 §7.1).
+        let mut rules: Vec<_> = self.neighbours("return").collect();
         if !self.is_open(gateway) {
-            let mut rules = self.inside_pairs("return");
+            rules.extend(self.inside_pairs("return"));
             rules.push(self.dropped("drop_closed"));
             return rules;
         }
-        let mut rules: Vec<_> =
-            self.inside.iter().map(|(_, peer)| format!("{} saddr {} return", protocol(peer), peer.addr())).collect();
+        rules.extend(self.inside.iter().map(|(_, peer)| format!("{} saddr {} return", protocol(peer), peer.addr())));
         rules.extend(vpc.inside("saddr", &self.dropped("drop_source_vpc")));
         // Our own inside addresses are among them, too: the peer's packets have left this chain.
         let inside = gateway.connections.iter().flat_map(|connection| &connection.inside).map(|(local, _)| local);
@@ -127,6 +149,7 @@ impl ConnectionFilter {
         rules.extend(vpc.quoted_source(&counted("errors_in", "accept")));
         rules.push(format!("ip saddr 169.254.0.0/16 {}", self.dropped("drop_source_martian")));
         rules.extend(Nets::new(&self.accept_in).outside("saddr", &self.dropped("drop_source_policy")));
+        rules.extend(self.police());
         rules.extend(self.clamp());
         rules.push(counted("forwarded_in", "accept"));
         rules
@@ -143,13 +166,24 @@ impl ConnectionFilter {
         // The VPC's router reports with whatever address it has towards the gateway.
         rules.extend(vpc.quoted_destination(&counted("errors_out", "accept")));
         rules.extend(announced.outside("saddr", &self.dropped("drop_out_source")));
+        rules.extend(self.police());
         rules.extend(self.clamp());
         rules.push(counted("forwarded_out", "accept"));
         rules
     }
 
+    fn police(&self) -> Option<String> {
+        self.interlink?.police(&self.dropped(SHAPED))
+    }
+
+    fn neighbours(&self, verdict: &'static str) -> impl Iterator<Item = String> {
+        let found = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } ip6 hoplimit 255";
+        self.interlink.iter().map(move |_| format!("{found} {verdict}"))
+    }
+
     fn input(&self) -> Vec<String> {
-        let mut rules = self.inside_pairs("goto input_peer");
+        let mut rules: Vec<_> = self.neighbours("accept").collect();
+        rules.extend(self.inside_pairs("goto input_peer"));
         rules.push(self.dropped("drop_input_tunnel"));
         rules
     }
@@ -191,7 +225,9 @@ impl Ruleset for GatewayFilter {
     fn counters(&self) -> Vec<String> {
         let links = self.connections.iter().map(|connection| &connection.tun);
         let of_links = links.flat_map(|tun| DROPS.map(|reason| of_link(reason, tun)));
-        COUNTERS.iter().map(|name| (*name).to_owned()).chain(of_links).collect()
+        let interlinks = self.connections.iter().filter(|connection| connection.interlink.is_some());
+        let shaped = interlinks.map(|connection| of_link(SHAPED, &connection.tun));
+        COUNTERS.iter().map(|name| (*name).to_owned()).chain(of_links).chain(shaped).collect()
     }
 
     fn chains(&self) -> Result<String> {

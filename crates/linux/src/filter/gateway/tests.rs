@@ -22,6 +22,7 @@ fn connection(tun: &str, number: u8) -> ConnectionFilter {
         announce_out: nets(&["10.0.0.0/8", "fd00::/8"]),
         mss_v4: 1360,
         mss_v6: 1340,
+        interlink: None,
     }
 }
 
@@ -41,6 +42,27 @@ fn the_ruleset() {
     filter.connections[1].propagate = false;
     let carried = Counters::from([("drop_closed.tun-b".to_owned(), Count { packets: 3, bytes: 252 })]);
     assert_eq!(filter.render(&carried).expect("good names"), include_str!("../gateway.nft"));
+}
+
+#[test]
+fn an_interlink_finds_its_neighbours_and_keeps_to_its_bandwidth() {
+    let mut filter = gateway();
+    let plain = filter.render(&Counters::new()).expect("good names");
+    assert!(!plain.contains("limit rate") && !plain.contains("nd-neighbor-solicit, nd-neighbor-advert } ip6 hoplimit"));
+    filter.connections[0].interlink = Some(InterLinkFilter { bandwidth: 100_000_000 });
+    let text = filter.render(&Counters::new()).expect("good names");
+    let police = "limit rate over 12500000 bytes/second burst 65536 bytes counter name drop_shaped.tun-a drop";
+    assert_eq!(text.matches(police).count(), 2, "each direction:\n{text}");
+    assert!(text.contains("counter drop_shaped.tun-a {") && !text.contains("drop_shaped.tun-b"));
+    let found = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } ip6 hoplimit 255";
+    assert!(text.contains(&format!("{found} return")) && text.contains(&format!("{found} accept")), "{text}");
+    // Closed, the neighbours still find each other: the session runs without propagation.
+    filter.connections[0].propagate = false;
+    let closed = filter.render(&Counters::new()).expect("good names");
+    assert!(closed.contains(&format!("{found} return")) && !closed.contains("limit rate"));
+    filter.connections[0].interlink = Some(InterLinkFilter { bandwidth: 0 });
+    filter.connections[0].propagate = true;
+    assert!(!filter.render(&Counters::new()).expect("good names").contains("limit rate"), "unlimited");
 }
 
 #[test]
