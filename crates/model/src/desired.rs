@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::acl::Acl;
-use crate::id::{ConnectionId, PrivateNetworkId, RouteId, VpcId, VpnGatewayId};
+use crate::id::{ConnectionId, LinkId, PrivateNetworkId, RouteId, VpcId, VpnGatewayId};
 use crate::net::Family;
 use crate::secret::Psk;
 use crate::suite::Cipher;
@@ -24,6 +24,9 @@ pub struct NodeDesired {
     /// What is placed on this node may be started elsewhere while it is away: when it starts, it waits for the controller's word.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub failover: bool,
+    /// The InterLinks that end on this node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<LinkDesired>,
 }
 
 /// A VPC's router and its Private Networks on this node.
@@ -195,6 +198,67 @@ impl BgpDesired {
     pub const fn family(&self) -> Family {
         Family::of_net(&self.local)
     }
+}
+
+/// One InterLink.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkDesired {
+    /// The link.
+    pub id: LinkId,
+    /// Revision of everything below, shared objects included; acknowledged per link.
+    pub revision: u64,
+    /// The VPC that it leads to, which is in [`NodeDesired::vpcs`]; sessions run without one, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vpc: Option<VpcId>,
+    /// What carries it.
+    pub attachment: AttachmentDesired,
+    /// Bits per second in each direction; 0 = unlimited.
+    pub bandwidth: u64,
+    /// Our AS number.
+    pub asn: u32,
+    /// The other side's AS number.
+    pub peer_asn: u32,
+    /// One entry per family.
+    pub bgp: Vec<BgpDesired>,
+    /// Whether routes are exchanged and traffic forwarded.
+    pub propagate: bool,
+    /// Sessions end and traffic stops while locked.
+    pub locked: bool,
+    /// BGP hold time, seconds; 0 or at least 3.
+    pub hold_time: u16,
+    /// BGP prefixes accepted at most, per session.
+    pub max_prefixes: u32,
+    /// Key of the sessions' TCP MD5 signatures (RFC 2385); `None`: unsigned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bgp_md5: Option<Psk>,
+    /// Whether both ends of a session must be neighbours by hop limit (RFC 5082).
+    #[serde(default)]
+    pub bgp_gtsm: bool,
+}
+
+/// What carries an InterLink on its node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum AttachmentDesired {
+    /// A VLAN (IEEE 802.1Q) of an interface.
+    Vlan {
+        /// The interface's name.
+        interface: String,
+        /// The VLAN id, 1 to 4094.
+        vlan: u16,
+    },
+    /// An interface as it is.
+    Interface {
+        /// Its name.
+        interface: String,
+    },
+    /// A VXLAN (RFC 7348).
+    Vxlan {
+        /// The far end.
+        remote: IpAddr,
+        /// The network identifier, 24 bits.
+        vni: u32,
+    },
 }
 
 /// A routing policy's whitelists (system.md §2.2).

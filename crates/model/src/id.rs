@@ -137,6 +137,14 @@ impl ConnectionId {
     }
 }
 
+impl LinkId {
+    /// The first eight hexadecimal digits, as in [`VpnGatewayId::short`].
+    #[must_use]
+    pub fn short(&self) -> String {
+        self.0.simple().to_string()[..8].to_owned()
+    }
+}
+
 impl VpcId {
     /// The first eight hexadecimal digits, as in [`VpnGatewayId::short`].
     #[must_use]

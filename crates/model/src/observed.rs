@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{ConnectionId, PrivateNetworkId, VpcId, VpnGatewayId};
+use crate::id::{ConnectionId, LinkId, PrivateNetworkId, VpcId, VpnGatewayId};
 use crate::net::Family;
 use crate::reason::Fault;
 use crate::time::Timestamp;
@@ -23,6 +23,34 @@ pub struct NodeReport {
     /// VPCs.
     #[serde(default)]
     pub vpcs: Vec<VpcFacts>,
+    /// InterLinks.
+    #[serde(default)]
+    pub links: Vec<LinkFacts>,
+}
+
+/// What the node says of an InterLink.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkFacts {
+    /// The link.
+    pub id: LinkId,
+    /// Its [`crate::desired::LinkDesired::revision`] in force; 0: none.
+    pub applied: u64,
+    /// Why a newer revision is not in force.
+    pub refused: Option<Refusal>,
+    /// Whether what carries it is there and has a carrier.
+    pub carrier: bool,
+    /// Since when; `None`: nothing carried it yet.
+    pub carrier_since: Option<Timestamp>,
+    /// Octets of the largest packet; 0 while nothing carries it.
+    pub mtu: u32,
+    /// Its BGP sessions, those without a policy excepted.
+    pub sessions: Vec<SessionFacts>,
+    /// What the sessions received and what became of it.
+    pub received: Vec<ReceivedRoute>,
+    /// What is announced.
+    pub announced: Vec<IpNet>,
+    /// Packets dropped, by reason (`shaped`, `source_policy`, …).
+    pub drops: BTreeMap<String, u64>,
 }
 
 /// What the node says of a VPC's router.

@@ -234,6 +234,8 @@ catalogue! {
     MaxPrefixesExceeded = "max_prefixes_exceeded", Bgp, Device, "the device announces more prefixes than allowed; the excess is refused", "announce fewer prefixes, aggregate, or raise `max_prefixes`";
     /// No tunnel, so no session.
     TunnelDown = "tunnel_down", Bgp, Nobody, "no tunnel is up", "see the tunnel's reason";
+    /// The link's interface is there, but nothing answers at its other end.
+    NoCarrier = "no_carrier", Bgp, Device, "the link has no carrier", "see whether the other side's port is up and the line between works";
     /// The family has no policy.
     BgpDisabled = "bgp_disabled", Bgp, Tenant, "no routing policy of this family is attached", "attach one if this family should be routed";
     /// Propagation is off.

@@ -77,6 +77,11 @@ impl Host {
         self.present().map_or(ETHERNET_MTU, |present| present.mtu)
     }
 
+    /// Whether the interface is the underlay.
+    pub(crate) fn is_underlay(&self, name: &str) -> bool {
+        name == self.underlay
+    }
+
     fn present(&self) -> Option<Underlay> {
         *self.present.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -235,7 +240,7 @@ impl Host {
             return Ok(Bridge { index: link.index, own: false });
         }
         let refuse = |error: String| Err(SetupError { item: item.clone(), error });
-        if name == self.underlay {
+        if self.is_underlay(name) {
             return refuse("it is the underlay; name another interface, or a bridge".to_owned());
         }
         // Whatever has an address here would lose its way out through a bridge.

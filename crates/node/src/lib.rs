@@ -8,6 +8,7 @@
 //!
 //! Only this crate touches the kernel (through `linux`, `tun` and `datapath`); nothing here decides a status.
 
+mod attach;
 mod clock;
 mod counting;
 mod dispatch;
@@ -22,6 +23,7 @@ mod routes;
 #[cfg(test)]
 mod rules;
 pub mod session;
+mod site;
 mod supervisor;
 mod table;
 mod vpc;

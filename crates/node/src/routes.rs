@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use causeway_bgp::{Candidate, select};
+use causeway_bgp::{Candidate, LinkKind, select};
 use causeway_model::observed::RouteDecision;
 use causeway_model::{ConnectionId, Family, RouteId, VpnGatewayId};
 use ipnet::IpNet;
@@ -18,6 +18,8 @@ pub(crate) struct Learned {
     pub(crate) gateway: VpnGatewayId,
     /// The connection.
     pub(crate) connection: ConnectionId,
+    /// What that is: a connection, or the one that stands for a link.
+    pub(crate) kind: LinkKind,
     /// The prefix.
     pub(crate) prefix: IpNet,
     /// See [`causeway_bgp::preference`].
@@ -113,7 +115,11 @@ pub(crate) fn compute<'a>(
         }
         for lost in &selection.beaten {
             let (Some(loser), Some(winner)) = (routes.get(lost.index), routes.get(lost.by)) else { continue };
-            let by = format!("connection {}: {lost}", winner.connection);
+            let kind = match winner.kind {
+                LinkKind::Vpn => "connection",
+                LinkKind::InterLink => "link",
+            };
+            let by = format!("{kind} {}: {lost}", winner.connection);
             tables.decisions.insert((loser.connection, prefix), RouteDecision::Beaten { by });
         }
         install_own(&mut tables, prefix, &routes, &candidates);
@@ -151,6 +157,7 @@ mod tests {
         Learned {
             gateway,
             connection,
+            kind: LinkKind::Vpn,
             prefix: prefix.parse().expect("a prefix"),
             preference,
             as_path_length: 1,

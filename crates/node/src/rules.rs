@@ -353,6 +353,7 @@ impl Site {
         let learned = |route: &causeway_bgp::Route| Learned {
             gateway: self.gateway,
             connection: self.id,
+            kind: LinkKind::Vpn,
             prefix: route.prefix,
             preference: preference(LinkKind::Vpn, OURS, &route.communities),
             as_path_length: route.as_path.len(),
@@ -417,6 +418,7 @@ fn choose(wanted: &[Wanted]) -> Tables {
         .map(|(wanted, number)| Learned {
             gateway: VpnGatewayId(uuid::Uuid::from_u128(wanted.gateway)),
             connection: connection(number),
+            kind: wanted.kind,
             prefix: net(wanted.prefix),
             preference: preference(wanted.kind, OURS, &wanted.communities),
             as_path_length: wanted.path,

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use causeway_datapath::{Datapath, DatapathConfig};
 use causeway_fleet::{FromNode, NodeEnd, PROTOCOL};
+use causeway_linux::Namespace;
 use causeway_linux::filter::LinkDrops;
-use causeway_model::desired::{GatewayDesired, NodeDesired, VpcDesired};
+use causeway_model::desired::{NodeDesired, VpcDesired};
 use causeway_model::observed::Refusal;
 use causeway_model::watch::Service;
 use causeway_model::{NodeId, VpcId, VpnGatewayId};
@@ -30,6 +31,7 @@ use crate::health::Health;
 use crate::host::Host;
 use crate::ownership::Thing;
 use crate::routes::{self, Chosen};
+use crate::site::Site;
 use crate::vpc::{Concern, Trouble, VpcRouter};
 
 mod report;
@@ -88,7 +90,8 @@ pub async fn run(config: NodeConfig, end: NodeEnd, shutdown: CancellationToken) 
     let directory = Arc::<Directory>::default();
     // One message for each choice of routes, of which each VPC has one under way at most.
     let (choices_tx, choices) = mpsc::unbounded_channel();
-    let around = Surroundings { datapath: Arc::new(datapath), reports: reports_tx, ended: ended_tx };
+    let around =
+        Surroundings { host: Arc::clone(&host), datapath: Arc::new(datapath), reports: reports_tx, ended: ended_tx };
     let dispatcher = tokio::spawn(Arc::clone(&directory).serve(ike, path_events)).abort_handle();
     let now = Instant::now();
     let mut node = Node {
@@ -131,7 +134,7 @@ struct Inbox {
 }
 
 struct Entry {
-    desired: GatewayDesired,
+    desired: Arc<Site>,
     handle: Option<GatewayHandle>,
     namespace: String,
     /// Public addresses that this gateway holds sockets on.
@@ -157,6 +160,7 @@ struct Node {
     /// What of each VPC's router is not in place.
     troubles: BTreeMap<VpcId, Vec<Trouble>>,
     underlay_trouble: Option<SetupError>,
+    /// Gateways and links.
     gateways: BTreeMap<VpnGatewayId, Entry>,
     /// Runs of actors, and routers, so far.
     incarnations: u64,
@@ -300,9 +304,10 @@ impl Node {
         let desired = Arc::clone(&self.desired);
         self.watch_underlay().await;
         // What goes or moves goes first: others may get its addresses.
-        let stays = |id: &VpnGatewayId, entry: &Entry| {
-            desired.gateways.iter().any(|gateway| gateway.id == *id && same_place(&entry.desired, gateway))
-        };
+        let gateways = desired.gateways.iter().map(Site::from).chain(desired.links.iter().map(Site::from));
+        let sites: BTreeMap<VpnGatewayId, Arc<Site>> = gateways.map(|site| (site.id, Arc::new(site))).collect();
+        let stays =
+            |id: &VpnGatewayId, entry: &Entry| sites.get(id).is_some_and(|site| site.is_in_place_of(&entry.desired));
         let gone: Vec<VpnGatewayId> =
             self.gateways.iter().filter(|(id, entry)| !stays(id, entry)).map(|(id, _)| *id).collect();
         self.stop_gateways(&gone, inbox).await;
@@ -312,8 +317,8 @@ impl Node {
         for vpc in &desired.vpcs {
             self.apply_router(vpc, inbox).await;
         }
-        for gateway in &desired.gateways {
-            self.apply_gateway(gateway, inbox).await;
+        for site in sites.into_values() {
+            self.apply_gateway(site, inbox).await;
         }
         let surplus: Vec<VpcId> =
             self.routers.keys().copied().filter(|id| !desired.vpcs.iter().any(|vpc| vpc.id == *id)).collect();
@@ -391,16 +396,16 @@ impl Node {
     }
 
     /// What around a gateway is not in place: its network, its VPC's router, the underlay.
-    fn trouble(&self, desired: &GatewayDesired) -> Option<&SetupError> {
+    fn trouble(&self, desired: &Site) -> Option<&SetupError> {
         let underlay = self.underlay_trouble.as_ref().filter(|_| !desired.public_addresses.is_empty());
         self.inside_trouble(desired).or(underlay)
     }
 
-    fn inside_trouble(&self, desired: &GatewayDesired) -> Option<&SetupError> {
-        let router = self.vpc_troubles(desired.vpc);
+    fn inside_trouble(&self, desired: &Site) -> Option<&SetupError> {
+        let router = self.vpc_troubles(desired.vpc?);
         let mut concerning = router.filter(|(concern, _)| match concern {
             Concern::Router => true,
-            Concern::Network(network) => *network == desired.network,
+            Concern::Network(network) => Some(*network) == desired.network,
             Concern::Lists | Concern::Custom => false,
         });
         concerning.next().map(|(_, error)| error)
@@ -412,28 +417,54 @@ impl Node {
         self.troubles.get(&vpc).into_iter().flatten().chain(routes)
     }
 
-    async fn apply_gateway(&mut self, desired: &GatewayDesired, inbox: &mut Inbox) {
+    async fn apply_gateway(&mut self, desired: Arc<Site>, inbox: &mut Inbox) {
         let entry = self.gateways.entry(desired.id).or_insert_with(|| Entry {
-            desired: desired.clone(),
+            desired: Arc::clone(&desired),
             handle: None,
-            namespace: format!("cwg-{}", desired.id.short()),
+            namespace: desired.namespace(),
             bound: BTreeSet::new(),
             refused: None,
             report: None,
             drops: LinkDrops::new(),
             acknowledged: 0,
         });
-        entry.desired = desired.clone();
-        if entry.handle.is_some() {
+        let before = std::mem::replace(&mut entry.desired, Arc::clone(&desired));
+        let started = if entry.handle.is_some() {
+            let moved = self.move_link(&before, &desired).await;
             self.push(desired.id);
-            return;
-        }
-        let started = self.start_gateway(desired).await;
+            moved
+        } else {
+            self.start_gateway(&desired).await
+        };
         self.meanwhile(inbox, std::future::ready(())).await;
         if let Err(error) = started {
             tracing::warn!(%error, gateway = %desired.id, revision = desired.revision, "gateway refused");
             self.refuse_gateway(desired.id, &error, inbox).await;
         }
+    }
+
+    /// Takes a running link from one VPC's router to another's, or from none or to none. Its sessions go on.
+    async fn move_link(&mut self, before: &Site, desired: &Site) -> Result<(), SetupError> {
+        if before.vpc == desired.vpc {
+            return Ok(());
+        }
+        if let Some(router) = before.vpc.and_then(|vpc| self.routers.get_mut(&vpc)) {
+            router.detach(desired.id).await?;
+        }
+        self.unrouted.extend(before.vpc);
+        self.unrouted.extend(desired.vpc);
+        let name = desired.namespace();
+        let namespace = Namespace::open(&name).map_err(SetupError::at(&format!("namespace {name}")))?;
+        self.attach(desired, &namespace).await
+    }
+
+    /// Hangs the namespace of a gateway or a link on the router of its VPC.
+    async fn attach(&mut self, desired: &Site, namespace: &Namespace) -> Result<(), SetupError> {
+        let Some(vpc) = desired.vpc else { return Ok(()) };
+        let Some(router) = self.routers.get_mut(&vpc) else {
+            return Err(SetupError { item: format!("router of VPC {vpc}"), error: "it is not there".to_owned() });
+        };
+        router.attach(desired.id, namespace, desired.network, &desired.private_addresses).await
     }
 
     /// Undoes what there is of a gateway, reports why, and tries again later.
@@ -454,9 +485,9 @@ impl Node {
         let connections = entry.desired.connections.iter().map(|connection| connection.id);
         self.directory.put(id, entry.bound.iter().copied(), connections, handle.words.clone());
         handle.wanted.send_if_modified(|wanted| {
-            let same = *wanted.desired == entry.desired && (&wanted.vpc, wanted.underlay_mtu) == (&vpc, underlay_mtu);
+            let same = wanted.desired == entry.desired && (&wanted.vpc, wanted.underlay_mtu) == (&vpc, underlay_mtu);
             if !same {
-                wanted.desired = Arc::new(entry.desired.clone());
+                wanted.desired = Arc::clone(&entry.desired);
                 wanted.vpc = vpc;
                 wanted.underlay_mtu = underlay_mtu;
             }
@@ -465,21 +496,15 @@ impl Node {
     }
 
     /// Namespace, attachment, public addresses, sockets, actor.
-    async fn start_gateway(&mut self, desired: &GatewayDesired) -> Result<(), SetupError> {
+    async fn start_gateway(&mut self, desired: &Arc<Site>) -> Result<(), SetupError> {
         let id = desired.id;
         if let Some(error) = self.inside_trouble(desired) {
             return Err(error.clone());
         }
         let vpc = self.vpc_routes(desired.vpc);
+        let namespace = self.host.make_namespace(&desired.namespace())?;
+        self.attach(desired, &namespace).await?;
         let Some(entry) = self.gateways.get_mut(&id) else { return Ok(()) };
-        let Some(router) = self.routers.get_mut(&desired.vpc) else {
-            return Err(SetupError {
-                item: format!("router of VPC {}", desired.vpc),
-                error: "it is not there".to_owned(),
-            });
-        };
-        let namespace = self.host.make_namespace(&entry.namespace)?;
-        router.attach(id, &namespace, desired.network, &desired.private_addresses).await?;
         for address in &desired.public_addresses {
             let item = format!("IKE and ESP sockets on {address}");
             self.host.add_public_address(*address).await?;
@@ -487,7 +512,7 @@ impl Node {
             entry.bound.insert(*address);
         }
         let wanted = Wanted {
-            desired: Arc::new(desired.clone()),
+            desired: Arc::clone(desired),
             vpc,
             underlay_mtu: self.host.underlay_mtu(),
             routes: Arc::default(),
@@ -499,7 +524,9 @@ impl Node {
         self.directory.put(id, entry.bound.iter().copied(), connections, handle.words.clone());
         entry.handle = Some(handle);
         entry.refused = None;
-        self.host.announce(desired.public_addresses.clone()).await;
+        if !desired.public_addresses.is_empty() {
+            self.host.announce(desired.public_addresses.clone()).await;
+        }
         Ok(())
     }
 
@@ -530,13 +557,13 @@ impl Node {
                 self.host.remove_public_address(address).await;
             }
             let vpc = entry.desired.vpc;
-            if let Some(router) = self.routers.get_mut(&vpc)
+            if let Some(router) = vpc.and_then(|vpc| self.routers.get_mut(&vpc))
                 && let Err(error) = router.detach(*id).await
             {
                 tracing::warn!(%error, gateway = %id, "cannot take a gateway off its router");
             }
             self.host.remove_namespace(&entry.namespace);
-            self.unrouted.insert(vpc);
+            self.unrouted.extend(vpc);
         }
     }
 
@@ -553,7 +580,8 @@ impl Node {
     }
 
     /// What the gateways of a VPC have to know of it.
-    fn vpc_routes(&self, vpc: VpcId) -> VpcRoutes {
+    fn vpc_routes(&self, vpc: Option<VpcId>) -> VpcRoutes {
+        let Some(vpc) = vpc else { return VpcRoutes::default() };
         let desired = self.desired.vpcs.iter().find(|other| other.id == vpc);
         let custom = self.routers.get(&vpc).map(VpcRouter::custom_routes).unwrap_or_default();
         VpcRoutes {
@@ -616,7 +644,7 @@ impl Node {
             |entry: &&mut Entry| entry.handle.as_ref().is_some_and(|handle| handle.incarnation == report.incarnation);
         let Some(entry) = self.gateways.get_mut(&report.gateway.id).filter(current) else { return };
         if entry.report.as_ref().map(|before| &before.learned) != Some(&report.learned) {
-            self.unrouted.insert(report.vpc);
+            self.unrouted.extend(entry.desired.vpc);
             if report.urgent {
                 self.routes_at = Instant::now();
             }
@@ -654,9 +682,9 @@ impl Node {
                 continue;
             };
             self.choosing.insert(vpc);
-            let reports = self.gateways.values().filter_map(|entry| entry.report.as_ref());
-            let learned: Vec<_> =
-                reports.filter(|report| report.vpc == vpc).map(|report| Arc::clone(&report.learned)).collect();
+            let entries = self.gateways.values().filter(|entry| entry.desired.vpc == Some(vpc));
+            let reports = entries.filter_map(|entry| entry.report.as_ref());
+            let learned: Vec<_> = reports.map(|report| Arc::clone(&report.learned)).collect();
             let (custom, local) = (router.custom_routes(), self.subnets(vpc));
             let before = self.chosen.get(&vpc).cloned().unwrap_or_default();
             let choices = self.choices.clone();
@@ -673,7 +701,7 @@ impl Node {
         self.choosing.remove(&vpc);
         let Some(router) = self.routers.get_mut(&vpc) else { return };
         router.set_learned(Arc::clone(&chosen.router));
-        for (id, entry) in self.gateways.iter().filter(|(_, entry)| entry.desired.vpc == vpc) {
+        for (id, entry) in self.gateways.iter().filter(|(_, entry)| entry.desired.vpc == Some(vpc)) {
             let Some(handle) = &entry.handle else { continue };
             let routes = chosen.gateways.get(id).cloned().unwrap_or_default();
             handle.wanted.send_if_modified(|wanted| {
@@ -701,7 +729,9 @@ impl Node {
                 moved.insert(*vpc);
             }
         }
-        for (id, _) in self.gateways.iter().filter(|(_, entry)| moved.contains(&entry.desired.vpc)) {
+        for (id, _) in
+            self.gateways.iter().filter(|(_, entry)| entry.desired.vpc.is_some_and(|vpc| moved.contains(&vpc)))
+        {
             self.push(*id);
         }
         self.unrouted.extend(moved);
@@ -735,11 +765,4 @@ impl Node {
         }
         self.host.close().await;
     }
-}
-
-/// Whether nothing changed that only a new start can change.
-fn same_place(before: &GatewayDesired, after: &GatewayDesired) -> bool {
-    (before.vpc, before.network) == (after.vpc, after.network)
-        && before.private_addresses == after.private_addresses
-        && before.public_addresses == after.public_addresses
 }

@@ -73,7 +73,8 @@ pub(crate) enum Concern {
 pub(crate) type Trouble = (Concern, SetupError);
 
 struct GatewayLink {
-    network: PrivateNetworkId,
+    /// Where neighbours look for its addresses; an InterLink has neither.
+    network: Option<PrivateNetworkId>,
     addresses: Vec<IpAddr>,
     index: u32,
 }
@@ -334,12 +335,15 @@ impl VpcRouter {
         &mut self,
         id: VpnGatewayId,
         namespace: &Namespace,
-        network: PrivateNetworkId,
+        network: Option<PrivateNetworkId>,
         addresses: &[IpNet],
     ) -> Result<(), SetupError> {
-        let item = format!("attachment of gateway {id} to Private Network {network}");
+        let item = match network {
+            Some(network) => format!("attachment of gateway {id} to Private Network {network}"),
+            None => format!("attachment of link {id} to VPC {}", self.id),
+        };
         let step = || SetupError::at::<causeway_linux::Error>(&item);
-        if !self.networks.contains_key(&network) {
+        if network.is_some_and(|network| !self.networks.contains_key(&network)) {
             let error = format!("VPC {} has no such network on this node", self.id);
             return Err(SetupError { item, error });
         }
@@ -356,7 +360,9 @@ impl VpcRouter {
         self.netlink.ensure_address(index, local, options).await.map_err(step())?;
         let addresses = addresses.iter().map(IpNet::addr).collect();
         self.gateways.insert(id, GatewayLink { network, addresses, index });
-        self.apply_proxies(network).await?;
+        if let Some(network) = network {
+            self.apply_proxies(network).await?;
+        }
         self.wish_routes(true);
         Ok(())
     }
@@ -366,7 +372,10 @@ impl VpcRouter {
         let Some(link) = self.gateways.remove(&id) else { return Ok(()) };
         let item = format!("attachment of gateway {id}");
         let deleted = self.netlink.delete_link_by_name(&gateway_port(id)).await.map_err(SetupError::at(&item));
-        let proxies = self.apply_proxies(link.network).await;
+        let proxies = match link.network {
+            Some(network) => self.apply_proxies(network).await,
+            None => Ok(()),
+        };
         // The kernel has taken the routes by that link away.
         self.wish_routes(true);
         deleted.and(proxies)
@@ -451,7 +460,7 @@ impl VpcRouter {
         let addresses: Vec<IpAddr> = self
             .gateways
             .values()
-            .filter(|link| link.network == network)
+            .filter(|link| link.network == Some(network))
             .flat_map(|link| link.addresses.iter().copied())
             .collect();
         let item = format!("proxied neighbours of Private Network {network}");

@@ -11,8 +11,10 @@ use causeway_model::observed::TunnelFacts;
 use causeway_model::{ConnectionId, Family, Psk};
 use ipnet::IpNet;
 
+use super::carrier::Carrier;
 use super::tunnel::{Child, assumed_mtu, new_tunnel_facts};
 use super::{Gateway, Incoming, VpcRoutes};
+use crate::clock::wall_clock;
 use crate::error::SetupError;
 use crate::session::{self, Guard, SessionHandle, SessionKey, SessionUpdate, Totals};
 
@@ -47,6 +49,8 @@ pub(super) struct Connection {
     pub(super) sending: Option<ChildId>,
     /// From when on the IPv4 tunnel is preferred to the IPv6 one.
     pub(super) ipv4_steady_at: Instant,
+    /// What carries it, if no tunnel does: it is an InterLink.
+    pub(super) carrier: Option<Carrier>,
     pub(super) sessions: BTreeMap<Family, Bgp>,
     /// What all sessions of each family have counted.
     totals: BTreeMap<Family, Totals>,
@@ -92,6 +96,7 @@ impl Gateway {
         if !self.connections.contains_key(&id) {
             self.make_connection(desired.clone()).await?;
         }
+        self.apply_carrier(id).await?;
         // Sessions that do not go on say so while their addresses are still there.
         self.end_sessions(&desired, locked).await;
         if let Some(connection) = self.connections.get_mut(&id) {
@@ -110,8 +115,16 @@ impl Gateway {
     async fn make_connection(&mut self, desired: ConnectionDesired) -> Result<(), SetupError> {
         let id = desired.id;
         let tun = tun_name(id);
-        let mtu = assumed_mtu(&desired, self.underlay_mtu);
-        let tun_index = self.make_tun(id, &tun, mtu).await?;
+        let (tun_index, mtu, carrier) = match self.desired.attachment.clone() {
+            Some(attachment) => {
+                let link = self.ensure_carrier(id, &attachment).await?;
+                (link.index, link.mtu, Some(Carrier { up: link.up && link.carrier, since: wall_clock() }))
+            }
+            None => {
+                let mtu = assumed_mtu(&desired, self.underlay_mtu);
+                (self.make_tun(id, &tun, mtu).await?, mtu, None)
+            }
+        };
         // What was asked before this node had the connection is fulfilled by its first authentication.
         let (reauthenticated, revoked) = (desired.reauthenticate, desired.revocations);
         let connection = Connection {
@@ -128,6 +141,7 @@ impl Gateway {
             active: BTreeMap::new(),
             sending: None,
             ipv4_steady_at: Instant::now(),
+            carrier,
             sessions: BTreeMap::new(),
             totals: BTreeMap::new(),
             applied: 0,
@@ -222,7 +236,7 @@ impl Gateway {
             let Some((filters, config)) = self.wanted_session(desired, family, locked) else { continue };
             let policy = session_policy(desired.propagate, filters, &self.vpc, self.interconnections());
             let Some(connection) = self.connections.get_mut(&desired.id) else { return };
-            let up = connection.sending.is_some();
+            let up = connection.is_carried();
             let totals = connection.totals.entry(family).or_default();
             let session = connection.sessions.entry(family).or_insert_with(|| {
                 let key = SessionKey { connection: desired.id, family };
@@ -249,7 +263,7 @@ impl Gateway {
     /// The sessions of `id` follow its tunnel at once, without waiting for any hold timer.
     pub(super) async fn enable_sessions(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get(&id) else { return };
-        let up = connection.sending.is_some();
+        let up = connection.is_carried();
         for session in connection.sessions.values() {
             session.handle.send(session::Command::Enable(up)).await;
         }
@@ -281,7 +295,7 @@ impl Gateway {
         }
         self.drain_ike().await;
         for id in ids {
-            if self.connections.remove(id).is_some()
+            if self.connections.remove(id).is_some_and(|connection| connection.carrier.is_none())
                 && let Err(error) = self.around.datapath.remove_tunnel(*id)
             {
                 tracing::warn!(%error, connection = %id, "cannot remove a tunnel");
@@ -322,8 +336,12 @@ impl Gateway {
     fn router_id(&self) -> Ipv4Addr {
         let public = self.desired.public_addresses.iter().copied();
         let private = self.desired.private_addresses.iter().map(IpNet::addr);
+        // A link has neither, but an address that its network knows.
+        let inside = self.desired.connections.iter().filter(|_| self.desired.attachment.is_some());
+        let inside = inside.flat_map(|connection| &connection.bgp).map(|bgp| bgp.local.addr());
         public
             .chain(private)
+            .chain(inside)
             .find_map(|address| match address {
                 IpAddr::V4(address) => Some(address),
                 IpAddr::V6(_) => None,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use causeway_linux::filter::{ConnectionFilter, GatewayFilter};
+use causeway_linux::filter::{ConnectionFilter, GatewayFilter, InterLinkFilter};
 use causeway_linux::{AddressOptions, NextHop, RouteSpec, sysctl};
 use causeway_model::{ConnectionId, Family};
 use causeway_tun::{Tun, TunOptions};
@@ -29,7 +29,13 @@ const HEADERS_V6: u32 = 60;
 impl Gateway {
     /// The link to the router: up, with our addresses as /32 and /128.
     pub(super) async fn apply_attachment(&self) -> Result<(), SetupError> {
-        let item = format!("attachment to Private Network {}", self.desired.network);
+        if self.desired.vpc.is_none() {
+            return Ok(());
+        }
+        let item = match self.desired.network {
+            Some(network) => format!("attachment to Private Network {network}"),
+            None => "attachment to the VPC".to_owned(),
+        };
         let step = || SetupError::at::<causeway_linux::Error>(&item);
         let index = self.netlink.index(GATEWAY_LINK).await.map_err(step())?;
         self.netlink.set_up(index, true).await.map_err(step())?;
@@ -74,7 +80,9 @@ impl Gateway {
 
     /// Brings the MTU inside to what the tunnels leave. The MSS follows with the filter.
     pub(super) async fn apply_mtu(&mut self, id: ConnectionId) -> Result<bool, SetupError> {
-        let Some(connection) = self.connections.get_mut(&id) else { return Ok(false) };
+        // A link's is what its device says.
+        let tunnelled = |connection: &&mut Connection| connection.carrier.is_none();
+        let Some(connection) = self.connections.get_mut(&id).filter(tunnelled) else { return Ok(false) };
         let mtu = inside_mtu(connection, self.underlay_mtu);
         if mtu == connection.mtu {
             return Ok(false);
@@ -163,6 +171,7 @@ impl Gateway {
             announce_out: policies().flat_map(|policy| policy.prefix_filter_out.iter().copied()).collect(),
             mss_v4: mss(HEADERS_V4),
             mss_v6: mss(HEADERS_V6),
+            interlink: connection.carrier.map(|_| InterLinkFilter { bandwidth: self.desired.bandwidth }),
         }
     }
 
@@ -171,10 +180,15 @@ impl Gateway {
     /// changed, or something failed.
     pub(super) async fn wish_routes(&mut self, fresh: bool) -> Result<(), SetupError> {
         let item = format!("routes of gateway {}", self.id);
-        let index = self.netlink.index(GATEWAY_LINK).await.map_err(SetupError::at(&item))?;
-        let own = own_routes(&self.vpc, &self.desired.private_addresses, index);
+        let own = match self.desired.vpc {
+            Some(_) => {
+                let index = self.netlink.index(GATEWAY_LINK).await.map_err(SetupError::at(&item))?;
+                own_routes(&self.vpc, &self.desired.private_addresses, index)
+            }
+            None => BTreeMap::new(),
+        };
         // What has no tunnel carries nothing, however long the choice among all gateways takes to hear of it.
-        let carrying = self.connections.iter().filter(|(_, connection)| connection.sending.is_some());
+        let carrying = self.connections.iter().filter(|(_, connection)| connection.is_carried());
         let hops = carrying.map(|(id, connection)| (*id, hops(connection))).collect();
         self.table.wish(Wish { own, learned: Arc::clone(&self.routes), hops }, fresh);
         Ok(())

@@ -1,8 +1,9 @@
-//! One VPN gateway: the actor that owns its IKE endpoint, its tunnels, its BGP sessions and its namespace's configuration.
+//! One VPN gateway or InterLink: the actor that owns its IKE endpoint, its tunnels, its BGP sessions and its namespace's configuration.
 //!
 //! Everything that happens to a gateway is a message to its actor, taken one at a time: desired state, IKE datagrams, events of the packet
 //! path, BGP snapshots, its clock. So one gateway's trouble never waits for another's, and no state is shared.
 
+mod carrier;
 mod connection;
 mod kernel;
 mod report;
@@ -18,8 +19,7 @@ use causeway_datapath::Datapath;
 use causeway_ike::{Endpoint, EndpointConfig};
 use causeway_linux::filter::GatewayFilter;
 use causeway_linux::route::MAIN_TABLE;
-use causeway_linux::{Namespace, Netlink, ROUTE_PROTOCOL, RouteTable};
-use causeway_model::desired::GatewayDesired;
+use causeway_linux::{LinkWatch, Namespace, Netlink, ROUTE_PROTOCOL, RouteTable};
 use causeway_model::observed::{Refusal, RouteDecision};
 use causeway_model::{ConnectionId, VpnGatewayId};
 use ipnet::IpNet;
@@ -31,7 +31,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::{self, Word};
 use crate::error::SetupError;
+use crate::host::Host;
 use crate::session::{Listener, SessionUpdate};
+use crate::site::Site;
 use crate::table::{Installer, Learnt, Untaken};
 use connection::Connection;
 #[cfg(test)]
@@ -73,7 +75,7 @@ pub(crate) struct VpcRoutes {
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
     /// The gateway.
-    pub(crate) desired: Arc<GatewayDesired>,
+    pub(crate) desired: Arc<Site>,
     /// Its VPC's own routes.
     pub(crate) vpc: VpcRoutes,
     /// MTU of the underlay, octets.
@@ -117,6 +119,8 @@ impl GatewayHandle {
 /// What the actor needs from the node.
 #[derive(Clone)]
 pub(crate) struct Surroundings {
+    /// The node's own namespace.
+    pub(crate) host: Arc<Host>,
     /// The packet path.
     pub(crate) datapath: Arc<Datapath>,
     /// To the node.
@@ -136,7 +140,7 @@ struct Incoming {
 pub(crate) struct Gateway {
     id: VpnGatewayId,
     incarnation: u64,
-    desired: Arc<GatewayDesired>,
+    desired: Arc<Site>,
     vpc: VpcRoutes,
     underlay_mtu: u32,
     namespace: Namespace,
@@ -151,6 +155,8 @@ pub(crate) struct Gateway {
     untaken: Arc<Untaken>,
     /// Notified when routes came into place, or could not.
     table_news: Arc<Notify>,
+    /// News of the namespace's links, where one of them carries an InterLink.
+    links: Option<LinkWatch>,
     /// The packet filter in force; `None` until there is one.
     filter: Option<GatewayFilter>,
     listeners: BTreeMap<IpAddr, (Listener, AbortHandle)>,
@@ -192,6 +198,10 @@ impl Gateway {
         around: Surroundings,
     ) -> Result<GatewayHandle, SetupError> {
         let netlink = Netlink::open(&namespace).map_err(SetupError::at("netlink of the gateway"))?;
+        let links = match &wanted.desired.attachment {
+            Some(_) => Some(LinkWatch::open(&namespace).map_err(SetupError::at("news of the link's carrier"))?),
+            None => None,
+        };
         let (words_tx, words) = mpsc::channel(dispatch::QUEUE);
         let (updates_tx, updates) = mpsc::channel(64);
         let (incoming_tx, incoming) = mpsc::channel(16);
@@ -217,6 +227,7 @@ impl Gateway {
             table,
             untaken: Arc::default(),
             table_news,
+            links,
             filter: None,
             listeners: BTreeMap::new(),
             updates_tx,
@@ -267,7 +278,11 @@ impl Gateway {
                 () = sleep_until(self.retry_at.unwrap_or(now + far).into()), if self.retry_at.is_some() => self.apply().await,
                 () = sleep_until(self.report_at.unwrap_or(now + far).into()), if self.report_at.is_some() => self.report(),
                 () = table_news.notified() => self.settle(),
-                _ = tick.tick() => self.tick(),
+                news = carrier::news(&mut self.links) => self.links_changed(news).await,
+                _ = tick.tick() => {
+                    self.tick();
+                    self.look_at_carriers().await;
+                }
             }
         }
     }

@@ -8,7 +8,7 @@ use causeway_bgp::{LinkKind, Route, preference};
 use causeway_model::observed::{
     ConnectionFacts, GatewayFacts, ReceivedRoute, RouteDecision, SessionFacts, TunnelFacts,
 };
-use causeway_model::{ConnectionId, Family, ReasonCode, VpcId};
+use causeway_model::{ConnectionId, Family, ReasonCode, Timestamp};
 use ipnet::IpNet;
 use tokio::sync::mpsc;
 
@@ -27,10 +27,21 @@ pub(crate) struct GatewayReport {
     pub(crate) only_counters: bool,
     /// A tunnel came or went: routes are chosen without the usual pause.
     pub(crate) urgent: bool,
-    pub(crate) vpc: VpcId,
     pub(crate) gateway: GatewayFacts,
     pub(crate) connections: Vec<ConnectionFacts>,
+    /// Of an InterLink, what carries it.
+    pub(crate) carrier: Option<CarrierReport>,
     pub(crate) learned: Arc<Vec<Learned>>,
+}
+
+/// What carries an InterLink.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CarrierReport {
+    /// Whether it has a carrier, and since when.
+    pub(crate) up: bool,
+    pub(crate) since: Timestamp,
+    /// Octets of the largest packet.
+    pub(crate) mtu: u32,
 }
 
 impl Gateway {
@@ -59,9 +70,12 @@ impl Gateway {
             incarnation: self.incarnation,
             only_counters: self.only_counters,
             urgent,
-            vpc: self.desired.vpc,
             gateway: GatewayFacts { id: self.id, applied: self.applied, refused: self.refused.clone() },
             connections,
+            carrier: self.connections.values().find_map(|connection| {
+                let carrier = connection.carrier?;
+                Some(CarrierReport { up: carrier.up, since: carrier.since, mtu: connection.mtu })
+            }),
             learned: Arc::new(learned),
         };
         // Never waits: the node may be waiting for this gateway at this moment.
@@ -72,9 +86,10 @@ impl Gateway {
     }
 
     fn learned(&self, id: ConnectionId, connection: &Connection) -> Vec<Learned> {
-        if !connection.is_open() || self.desired.locked || connection.sending.is_none() {
+        if !connection.is_open() || self.desired.locked || !connection.is_carried() {
             return Vec::new();
         }
+        let kind = if connection.carrier.is_some() { LinkKind::InterLink } else { LinkKind::Vpn };
         let updates = connection.sessions.values().filter_map(|session| session.update.as_ref());
         updates
             // Of a session that is down these are the ones that graceful restart keeps.
@@ -82,8 +97,9 @@ impl Gateway {
             .map(|route| Learned {
                 gateway: self.id,
                 connection: id,
+                kind,
                 prefix: route.prefix,
-                preference: preference(LinkKind::Vpn, self.desired.asn, &route.communities),
+                preference: preference(kind, self.desired.asn, &route.communities),
                 as_path_length: route.as_path.len(),
                 med: route.med,
                 received_at: route.received_at,
@@ -93,7 +109,7 @@ impl Gateway {
 
     fn facts(&self, id: ConnectionId, connection: &Connection) -> ConnectionFacts {
         // A session's last words may be older than the loss of the tunnel.
-        let carried = connection.sending.is_some();
+        let carried = connection.is_carried();
         let updates = || connection.sessions.values().filter_map(|session| session.update.as_ref());
         let live = || updates().filter(|_| carried);
         let received = live()
@@ -109,8 +125,10 @@ impl Gateway {
             if carried || (!facts.up && facts.received == 0) {
                 return facts;
             }
-            let since = connection.tunnels.iter().map(|tunnel| tunnel.since).max().unwrap_or(facts.since);
-            let fault = Some(ReasonCode::TunnelDown.into());
+            let tunnels = connection.tunnels.iter().map(|tunnel| tunnel.since);
+            let since = tunnels.chain(connection.carrier.map(|carrier| carrier.since)).max().unwrap_or(facts.since);
+            let why = if connection.carrier.is_some() { ReasonCode::NoCarrier } else { ReasonCode::TunnelDown };
+            let fault = Some(why.into());
             SessionFacts { up: false, since, fault, received: 0, accepted: 0, announced: 0, ..facts }
         };
         ConnectionFacts {

@@ -326,9 +326,9 @@ impl Gateway {
         self.enable_sessions(id).await;
     }
 
-    /// A connection got its first tunnel or lost its last. Its routes follow at once, before anybody chooses among all gateways, and the
+    /// A connection got its first tunnel or lost its last, a link its carrier. Its routes follow at once, before anybody chooses among all gateways, and the
     /// node hears of it without the usual pauses.
-    async fn follow_tunnel(&mut self) {
+    pub(super) async fn follow_tunnel(&mut self) {
         if let Err(error) = self.wish_routes(false).await {
             tracing::warn!(%error, gateway = %self.id, "routes are not all in place");
             self.retry_soon();

@@ -166,7 +166,7 @@ impl Stage for Machine {
         let room = Room::new(&format!("cwrp-g{gateway}"));
         sysctl::apply(&room.0, &sysctl::forwarding()).expect("settings");
         let addresses = nets(&PRIVATE[gateway]);
-        self.router().attach(id, &room.0, world.networks[gateway], &addresses).await.expect("attached");
+        self.router().attach(id, &room.0, Some(world.networks[gateway]), &addresses).await.expect("attached");
         let netlink = Netlink::open(&room.0).expect("netlink");
         let router = netlink.index(GATEWAY_LINK).await.expect("the link to the router");
         netlink.set_up(router, true).await.expect("up");

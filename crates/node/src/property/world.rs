@@ -251,6 +251,7 @@ impl World {
             learned.extend(connection.devices.iter().flat_map(Device::accepted).map(|route| Learned {
                 gateway: self.gateways[gateway],
                 connection: connection.id,
+                kind: LinkKind::Vpn,
                 prefix: route.prefix,
                 preference: preference(LinkKind::Vpn, OURS, &route.communities),
                 as_path_length: route.as_path.len(),

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use causeway_model::LinkId;
 use causeway_model::desired::VpcDesired;
-use causeway_model::observed::{AclCounters, GatewayFacts, NodeReport, VpcFacts};
+use causeway_model::observed::{AclCounters, GatewayFacts, LinkFacts, NodeReport, VpcFacts};
 
 use super::{COUNTER_DELAY, Entry, Node, REPORT_DELAY, REPORT_INTERVAL};
 use crate::counting::{Counted, Read, Reader, Source, Whose};
 use crate::gateway::{tun_name, withhold};
+use crate::site::link_connection;
 use crate::vpc::{Concern, VpcRouter};
 
 impl Node {
@@ -46,13 +48,17 @@ impl Node {
     pub(super) fn report(&mut self) -> NodeReport {
         let mut report = NodeReport { revision: self.desired.revision, ..NodeReport::default() };
         for entry in self.gateways.values_mut() {
-            let settled = self.routers.get(&entry.desired.vpc).is_some_and(VpcRouter::is_settled);
+            let settled = entry.desired.vpc.is_none_or(|vpc| self.routers.get(&vpc).is_some_and(VpcRouter::is_settled));
             let applied = entry.report.as_ref().map_or(0, |report| report.gateway.applied);
             if settled || applied < entry.acknowledged {
                 entry.acknowledged = applied;
             }
         }
         for (id, entry) in &self.gateways {
+            if let Some(link) = entry.desired.link() {
+                report.links.push(self.link_facts(link, entry));
+                continue;
+            }
             let mut facts = GatewayFacts { id: *id, applied: 0, refused: entry.refused.clone() };
             if let Some(gateway) = &entry.report {
                 facts = GatewayFacts { applied: entry.acknowledged, ..gateway.gateway.clone() };
@@ -78,6 +84,29 @@ impl Node {
         }
         report.vpcs = self.desired.vpcs.iter().map(|vpc| self.vpc_facts(vpc)).collect();
         report
+    }
+
+    fn link_facts(&self, id: LinkId, entry: &Entry) -> LinkFacts {
+        let revision = entry.desired.revision;
+        let own = entry.report.as_ref().and_then(|report| report.connections.first());
+        let carrier = entry.report.as_ref().and_then(|report| report.carrier);
+        // What concerns the link itself comes before what is around it.
+        let gateway = entry.report.as_ref().and_then(|report| report.gateway.refused.clone());
+        let refused = own.and_then(|own| own.refused.clone()).or(gateway).or_else(|| entry.refused.clone());
+        let around = || self.trouble(&entry.desired).map(|error| error.refusal(revision));
+        let drops = entry.drops.get(&tun_name(link_connection(id)));
+        LinkFacts {
+            id,
+            applied: own.map_or(0, |own| own.applied.min(entry.acknowledged)),
+            refused: refused.or_else(around),
+            carrier: carrier.is_some_and(|carrier| carrier.up),
+            carrier_since: carrier.map(|carrier| carrier.since),
+            mtu: carrier.map_or(0, |carrier| carrier.mtu),
+            sessions: own.map(|own| own.sessions.clone()).unwrap_or_default(),
+            received: own.map(|own| own.received.clone()).unwrap_or_default(),
+            announced: own.map(|own| own.announced.clone()).unwrap_or_default(),
+            drops: drops.cloned().unwrap_or_default(),
+        }
     }
 
     /// The first trouble stands for all: what it names comes before what follows from it. Private Networks have their own besides.

@@ -284,10 +284,10 @@ const CASES: &[Case] = &[
 ];
 
 /// Datagrams without end, from a thread.
-struct UdpFlood(std::sync::Arc<std::sync::atomic::AtomicBool>, Option<std::thread::JoinHandle<()>>);
+pub(crate) struct UdpFlood(std::sync::Arc<std::sync::atomic::AtomicBool>, Option<std::thread::JoinHandle<()>>);
 
 impl UdpFlood {
-    fn start(from: &Namespace, to: &str) -> Self {
+    pub(crate) fn start(from: &Namespace, to: &str) -> Self {
         let socket = from.run(|| UdpSocket::bind("0.0.0.0:0")).expect("run").expect("bind");
         let to = SocketAddr::new(ip(to), 9);
         let ended = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));

@@ -270,6 +270,9 @@ impl Side {
                 connection.revision = revision;
             }
         }
+        for link in &mut self.desired.links {
+            link.revision = revision;
+        }
         self.write();
     }
 
@@ -289,10 +292,13 @@ impl Side {
             });
             let connections =
                 report.connections.iter().all(|facts| facts.applied == revision && facts.refused.is_none());
+            let links = report.links.iter().all(|facts| facts.applied == revision && facts.refused.is_none());
             report.revision == revision
                 && report.gateways.len() == self.desired.gateways.len()
                 && report.connections.len() == self.desired.gateways.iter().map(|g| g.connections.len()).sum::<usize>()
                 && report.vpcs.len() == self.desired.vpcs.len()
+                && report.links.len() == self.desired.links.len()
+                && links
                 && vpcs
                 && gateways
                 && connections
@@ -394,7 +400,8 @@ impl Drop for Side {
         }
         let gateways = self.desired.gateways.iter().map(|gateway| format!("cwg-{}", gateway.id.short()));
         let routers = self.desired.vpcs.iter().map(|vpc| format!("cwv-{}", vpc.id.short()));
-        for name in gateways.chain(routers) {
+        let links = self.desired.links.iter().map(|link| format!("cwl-{}", link.id.short()));
+        for name in gateways.chain(routers).chain(links) {
             let _ = Namespace::delete(&name);
         }
         let _ = std::fs::remove_dir_all(&self.directory);
@@ -456,5 +463,6 @@ fn desired(me: u8, outside: Outside) -> NodeDesired {
         connections: vec![connection],
     };
     let networks = vec![NetworkDesired { id: network, subnets: subnets(me), bridge: None }];
-    NodeDesired { revision: 1, vpcs: vec![VpcDesired::new(vpc, networks)], gateways: vec![gateway], failover: false }
+    let vpcs = vec![VpcDesired::new(vpc, networks)];
+    NodeDesired { revision: 1, vpcs, gateways: vec![gateway], failover: false, links: Vec::new() }
 }
