@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::pace::{Known, Pace};
-use crate::{Controller, Result, event, hearing, status};
+use crate::{Controller, Result, event, hearing, link, status};
 
 /// The first message of a session.
 struct Hello {
@@ -169,6 +169,7 @@ impl Controller {
         writer.register_node(hello.node, &hello.zone, hello.boot, &hello.version, now).await?;
         let record = writer.node(hello.node).await?.ok_or_else(missing)?;
         self.node_came(&mut writer, &record, is_new_boot).await?;
+        link::place_unplaced(&mut writer, now).await?;
         writer.emit(now, "node", "attached", &hello.node.to_string()).await?;
         writer.commit().await?;
         self.announce();
@@ -182,6 +183,7 @@ impl Controller {
         let before = writer.node(node).await?;
         let refusals = report.gateways.iter().map(|facts| &facts.refused);
         let refusals = refusals.chain(report.connections.iter().map(|facts| &facts.refused));
+        let refusals = refusals.chain(report.links.iter().map(|facts| &facts.refused));
         let refusal = refusals.chain(report.vpcs.iter().map(|facts| &facts.refused)).flatten().next().cloned();
         self.node_reported(&mut writer, node, refusal, now).await?;
         let after = writer.node(node).await?;
@@ -227,6 +229,7 @@ impl Controller {
             }
             seen.insert(id);
         }
+        link::take_facts(&mut writer, node, &report, heard_again, now).await?;
         writer.commit().await?;
         *known = Known {
             gateways: seen,

@@ -242,15 +242,20 @@ impl Controller {
     /// as a configuration item of this connection: its sessions must not run unsigned.
     pub(crate) async fn md5_key(&self, reader: &mut Reader, record: &ConnectionRecord) -> Option<Psk> {
         let (id, revision) = record.bgp_options.md5?;
+        Some(self.signing_key(reader, id, revision, &format!("connection {}", record.connection.id)).await)
+    }
+
+    /// The data of a secret's version, as a key; an empty one if they cannot be read.
+    pub(crate) async fn signing_key(&self, reader: &mut Reader, id: SecretId, revision: u32, of: &str) -> Psk {
         let data = match reader.secret_version(id, revision).await {
             Ok(Some(stored)) => self.open_version(&stored).map(|data| data.to_vec()).map_err(|error| error.to_string()),
             Ok(None) => Err("it is missing".to_owned()),
             Err(error) => Err(error.to_string()),
         };
-        Some(Psk::new(data.unwrap_or_else(|error| {
-            tracing::error!(connection = %record.connection.id, secret = %id, revision, %error, "the MD5 key cannot be read");
+        Psk::new(data.unwrap_or_else(|error| {
+            tracing::error!(of, secret = %id, revision, %error, "the MD5 key cannot be read");
             Vec::new()
-        })))
+        }))
     }
 
     /// A connection's options.

@@ -85,7 +85,9 @@ impl Controller {
             }
         }
         let failover = reader.node(node).await?.is_some_and(|node| node.failover_revision.is_some());
-        Ok(NodeDesired { revision, vpcs, gateways, failover })
+        let ids: Vec<VpcId> = vpcs.iter().map(|vpc| vpc.id).collect();
+        let links = self.render_links(&mut reader, node, &ids).await?;
+        Ok(NodeDesired { revision, vpcs, gateways, failover, links })
     }
 
     /// The VPCs whose router another node has: that of their gateways, or for a VPC without gateways the node that came first.

@@ -66,8 +66,10 @@ async fn unused(reader: &mut Reader, id: SecretId, revision: Option<u32>) -> Res
         return Err(in_use(format!("the key of connection {first}; give it another key first")));
     }
     let signers = reader.connections_signing_with(id, revision).await?;
-    let Some(first) = signers.first() else { return Ok(()) };
-    Err(in_use(format!("signs the BGP sessions of connection {first}; set its option `bgp.md5_secret_id` anew first")))
+    let links = reader.links_signing_with(id, revision).await?;
+    let users = signers.iter().map(|id| format!("connection {id}")).chain(links.iter().map(|id| format!("link {id}")));
+    let Some(first) = users.into_iter().next() else { return Ok(()) };
+    Err(in_use(format!("signs the BGP sessions of {first}; set its option `bgp.md5_secret_id` anew first")))
 }
 
 impl Unit<'_> {

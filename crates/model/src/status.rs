@@ -189,7 +189,9 @@ impl NodeView {
         !self.silent && matches!(self.state, NodeState::Up | NodeState::ConfigFail)
     }
 
-    const fn is_lost(self) -> bool {
+    /// Whether it is out of the question that it carries anything.
+    #[must_use]
+    pub const fn is_lost(self) -> bool {
         matches!(self.state, NodeState::Down) || (matches!(self.state, NodeState::Waiting) && self.waiting_overdue)
     }
 }

@@ -1,5 +1,6 @@
 //! Objects together with what is derived from the facts: what a read answers.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -164,6 +165,18 @@ pub struct LinkState {
     pub bgp_sessions: Vec<SessionFacts>,
     /// When the node reported last.
     pub observed_at: Option<Timestamp>,
+    /// The newest revision of what the node shall run of it.
+    pub desired_revision: u64,
+    /// The one in force; 0: none.
+    pub applied_revision: u64,
+    /// The node that it ends on.
+    pub node: Option<NodeId>,
+    /// Whether what carries it has a carrier; `None`: not known.
+    pub carrier: Option<bool>,
+    /// Octets of the largest packet; 0: nothing carries it.
+    pub mtu: u32,
+    /// Packets dropped on the node, by reason.
+    pub drops: BTreeMap<String, u64>,
 }
 
 /// A PoP and the sizes that it has.

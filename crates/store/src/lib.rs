@@ -61,7 +61,7 @@ pub use fleet::{ConnectionObserved, GatewayObserved, NodeRecord, NodeVerdict};
 pub use gateway::GatewayRecord;
 pub use identity::{ApiKey, Pool, Project};
 pub use interlink::CatalogueKind;
-pub use link::{LinkRecord, LinkUnits};
+pub use link::{LinkNode, LinkObserved, LinkOptions, LinkRecord, LinkUnits};
 pub use list::{Kind, Scope};
 pub use operator::UsageRow;
 pub use options::BgpOptions;

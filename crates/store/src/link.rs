@@ -1,9 +1,11 @@
 //! InterLinks with their sessions and what they take of the catalogue.
 
 use causeway_model::command::{LinkFilter, LinkKindFilter, ListQuery, PartnerLinkFilter};
+use causeway_model::observed::LinkFacts;
 use causeway_model::resource::{Link, LinkHost, LinkPolicy};
-use causeway_model::status::{BgpStatus, LinkStatus};
-use causeway_model::{Family, LinkId, PartnerId, PopId, PortId, RoutingPolicyId, Timestamp, VpcId};
+use causeway_model::status::{BgpStatus, LinkStatus, NodeState};
+use causeway_model::{Family, LinkId, NodeId, PartnerId, PopId, PortId, RoutingPolicyId, SecretId, Timestamp, VpcId};
+use serde::{Deserialize, Serialize};
 use sqlx::sqlite::SqliteRow;
 
 use crate::catalog::Filter;
@@ -28,6 +30,64 @@ pub struct LinkRecord {
     pub reminded_at: Timestamp,
     /// When time alone changes something.
     pub due_at: Option<Timestamp>,
+    /// The node that it ends on.
+    pub node: Option<LinkNode>,
+    /// Grows with every change that concerns the node.
+    pub config_revision: u64,
+    /// Since when the node owes the acknowledgement of the newest configuration.
+    pub pending_since: Option<Timestamp>,
+    /// The revision of its node's desired state from which on it is not part of it any more.
+    pub removing_revision: Option<u64>,
+    /// The last status that was not `configuring`.
+    pub settled_status: LinkStatus,
+    /// What its node said last.
+    pub observed: Option<LinkObserved>,
+    /// What its sessions ask of the peer.
+    pub options: LinkOptions,
+}
+
+/// The node of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkNode {
+    /// Its id.
+    pub id: NodeId,
+    /// Its state.
+    pub state: NodeState,
+    /// Connected, but nothing was reported yet; or not heard.
+    pub silent: bool,
+    /// Since when it is in this state.
+    pub state_since: Timestamp,
+}
+
+/// What a node said of a link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkObserved {
+    /// The facts.
+    pub facts: LinkFacts,
+    /// Whether the session of IPv4, and that of IPv6, was ever up.
+    pub ever_up: [bool; 2],
+    /// When this was first said.
+    pub observed_at: Timestamp,
+}
+
+/// What a link's BGP sessions ask of the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkOptions {
+    /// Hold time, seconds; 0 or at least 3.
+    pub hold_time: u16,
+    /// Prefixes accepted at most, per session.
+    pub max_prefixes: u32,
+    /// The version of a secret whose data sign every segment (RFC 2385); `None`: unsigned.
+    pub md5: Option<(SecretId, u32)>,
+    /// Whether the peer must be a neighbour by hop limit (RFC 5082).
+    pub gtsm: bool,
+}
+
+impl Default for LinkOptions {
+    fn default() -> Self {
+        let timers = causeway_model::desired::Timers::default();
+        Self { hold_time: timers.hold_time, max_prefixes: timers.max_prefixes, md5: None, gtsm: false }
+    }
 }
 
 /// Which /31 and which /127 of the service's blocks a link has, counted from 0.
@@ -41,7 +101,8 @@ pub struct LinkUnits {
 
 /// Links with all that a record holds, in one statement.
 const LINK: &str = "SELECT link.*, v4.routing_policy_id AS v4_policy, v4.since AS v4_since, v6.routing_policy_id AS v6_policy, \
-     v6.since AS v6_since FROM link LEFT JOIN link_session AS v4 ON v4.link_id = link.id AND v4.is_ipv6 = 0 \
+     v6.since AS v6_since, node.state AS node_state, node.silent AS node_silent, node.state_since AS node_state_since \
+     FROM link LEFT JOIN node ON node.id = link.node_id LEFT JOIN link_session AS v4 ON v4.link_id = link.id AND v4.is_ipv6 = 0 \
      LEFT JOIN link_session AS v6 ON v6.link_id = link.id AND v6.is_ipv6 = 1";
 
 fn policy(row: &SqliteRow, id: &'static str, since: &'static str) -> Result<Option<LinkPolicy>> {
@@ -95,6 +156,34 @@ fn record(row: &SqliteRow) -> Result<LinkRecord> {
         bgp_v6_status: row.word("bgp_v6_status")?,
         reminded_at: row.time("reminded_at")?,
         due_at: row.opt_time("due_at")?,
+        node: node(row)?,
+        config_revision: row.number("config_revision")?,
+        pending_since: row.opt_time("pending_since")?,
+        removing_revision: row.opt_number("removing_revision")?,
+        settled_status: if row.opt_text("settled_status")?.is_some() {
+            row.word("settled_status")?
+        } else {
+            row.word("status")?
+        },
+        observed: row.opt_json("observed")?,
+        options: options(row)?,
+    })
+}
+
+fn node(row: &SqliteRow) -> Result<Option<LinkNode>> {
+    let Some(id) = row.opt_id("node_id")? else { return Ok(None) };
+    let (state, silent) = (row.word("node_state")?, row.flag("node_silent")?);
+    Ok(Some(LinkNode { id, state, silent, state_since: row.time("node_state_since")? }))
+}
+
+fn options(row: &SqliteRow) -> Result<LinkOptions> {
+    let default = LinkOptions::default();
+    let (secret, revision) = (row.opt_id("md5_secret_id")?, row.opt_number("md5_secret_revision")?);
+    Ok(LinkOptions {
+        hold_time: row.opt_number("hold_time")?.unwrap_or(default.hold_time),
+        max_prefixes: row.opt_number("max_prefixes")?.unwrap_or(default.max_prefixes),
+        md5: Option::zip(secret, revision),
+        gtsm: row.flag("gtsm")?,
     })
 }
 
@@ -241,6 +330,42 @@ impl Reader {
             "SELECT link.id FROM link_session JOIN link ON link.id = link_session.link_id WHERE routing_policy_id = ? ORDER BY seq",
         )
         .bind(blob(id.0))
+        .fetch_all(self.connection())
+        .await?;
+        rows.iter().map(|row| row.id("id")).collect()
+    }
+
+    /// The links of a node, those included that it still has to remove, oldest first.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn links_of_node(&mut self, node: NodeId) -> Result<Vec<LinkRecord>> {
+        let sql = sqlx::AssertSqlSafe(format!("{LINK} WHERE link.node_id = ? ORDER BY link.seq"));
+        sqlx::query(sql).bind(blob(node.0)).fetch_all(self.connection()).await?.iter().map(record).collect()
+    }
+
+    /// The links in service that are on no node, oldest first.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn links_without_node(&mut self) -> Result<Vec<LinkRecord>> {
+        let sql = sqlx::AssertSqlSafe(format!(
+            "{LINK} WHERE link.node_id IS NULL AND link.tenant_deleted_at IS NULL AND link.deleted_at IS NULL \
+             AND json_extract(link.life, '$.stage.stage') = 'in_service' ORDER BY link.seq"
+        ));
+        sqlx::query(sql).fetch_all(self.connection()).await?.iter().map(record).collect()
+    }
+
+    /// The links whose BGP sessions are signed with this secret, or this version of it, oldest first.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn links_signing_with(&mut self, id: SecretId, revision: Option<u32>) -> Result<Vec<LinkId>> {
+        let rows = sqlx::query(
+            "SELECT id FROM link WHERE md5_secret_id = ?1 AND (?2 IS NULL OR md5_secret_revision = ?2) AND deleted_at IS NULL ORDER BY seq",
+        )
+        .bind(blob(id.0))
+        .bind(revision)
         .fetch_all(self.connection())
         .await?;
         rows.iter().map(|row| row.id("id")).collect()
@@ -429,7 +554,9 @@ impl Writer {
         sqlx::query(
             "UPDATE link SET name = ?, name_folded = ?, name_sort = ?, tags = ?, updated_at = ?, peer_asn = ?, vpc_id = ?, \
              route_propagation_enabled = ?, life = ?, lock_reason = ?, status = ?, bgp_v4_status = ?, bgp_v6_status = ?, \
-             tenant_deleted_at = ?, deleted_at = ?, reminded_at = ?, due_at = ? WHERE id = ?",
+             tenant_deleted_at = ?, deleted_at = ?, reminded_at = ?, due_at = ?, node_id = ?, config_revision = ?, pending_since = ?, \
+             removing_revision = ?, settled_status = ?, observed = ?, hold_time = ?, max_prefixes = ?, gtsm = ?, md5_secret_id = ?, md5_secret_revision = ? \
+             WHERE id = ?",
         )
         .bind(&link.meta.name)
         .bind(folded)
@@ -448,6 +575,17 @@ impl Writer {
         .bind(link.life.deleted_at().map(|at| at.0))
         .bind(record.reminded_at.0)
         .bind(record.due_at.map(|at| at.0))
+        .bind(record.node.map(|node| blob(node.id.0)))
+        .bind(number(record.config_revision)?)
+        .bind(record.pending_since.map(|at| at.0))
+        .bind(record.removing_revision.map(number).transpose()?)
+        .bind(word(record.settled_status))
+        .bind(record.observed.as_ref().map(to_json))
+        .bind(i64::from(record.options.hold_time))
+        .bind(i64::from(record.options.max_prefixes))
+        .bind(record.options.gtsm)
+        .bind(record.options.md5.map(|(secret, _)| blob(secret.0)))
+        .bind(record.options.md5.map(|(_, revision)| revision))
         .bind(blob(link.id.0))
         .execute(self.connection())
         .await?;

@@ -1,6 +1,8 @@
 //! The recorded documents of InterLink (wire-api.md §4.4, §4.7, §4.8, Appendix A), byte for byte. `l3_connectivity` and a partner's `region`
 //! came after the recordings: they stand where the alphabet puts them.
 
+use std::collections::BTreeMap;
+
 use causeway_model::link::{LinkEvent, LinkKind, LinkLife};
 use causeway_model::resource::{
     DedicatedConnection, Link, LinkAddresses, LinkHost, LinkPolicy, Meta, Partner, Pop, Port, PortAttachment,
@@ -245,6 +247,12 @@ fn state() -> LinkState {
         next_reminder: Some(time("2026-04-22T20:29:51.721706Z")),
         bgp_sessions: Vec::new(),
         observed_at: None,
+        desired_revision: 3,
+        applied_revision: 2,
+        node: None,
+        carrier: Some(true),
+        mtu: 1450,
+        drops: BTreeMap::from([("shaped".to_owned(), 7)]),
         statuses,
     }
 }
@@ -265,6 +273,6 @@ fn a_partner_sees_no_more_of_a_link_than_it_needs() {
 fn a_links_state_says_whose_turn_it_is_and_until_when() {
     check(
         &LinkStateDocument::from(state()),
-        r#"{"bandwidth":50000000,"bgp_sessions":[],"deadline":"2026-04-29T20:29:51.721706Z","lifecycle":"requested","next_reminder_at":"2026-04-22T20:29:51.721706Z","observed_at":null,"reason":null,"status":"requested","turn":"partner","waiting_since":"2026-04-19T20:29:51.721706Z"}"#,
+        r#"{"applied_revision":2,"bandwidth":50000000,"bgp_sessions":[],"carrier":true,"deadline":"2026-04-29T20:29:51.721706Z","desired_revision":3,"drops":{"shaped":7},"lifecycle":"requested","mtu":1450,"next_reminder_at":"2026-04-22T20:29:51.721706Z","node":null,"observed_at":null,"reason":null,"status":"requested","turn":"partner","waiting_since":"2026-04-19T20:29:51.721706Z"}"#,
     );
 }

@@ -13,8 +13,8 @@ use causeway_crypto::SystemEntropy;
 use causeway_crypto::envelope::Kek;
 use causeway_fleet::{FromNode, NodeEnd, PROTOCOL};
 use causeway_model::NodeId;
-use causeway_model::desired::{ConnectionDesired, VpcDesired};
-use causeway_model::observed::{AclCounters, ConnectionFacts, Counter, GatewayFacts, NodeReport, VpcFacts};
+use causeway_model::desired::{ConnectionDesired, LinkDesired, VpcDesired};
+use causeway_model::observed::{AclCounters, ConnectionFacts, Counter, GatewayFacts, LinkFacts, NodeReport, VpcFacts};
 use causeway_model::watch::KeepaliveProfile;
 use causeway_store::Store;
 use http_body_util::BodyExt;
@@ -226,10 +226,27 @@ async fn agreeable_node(mut node: NodeEnd, facts: Facts) {
                 .collect(),
             connections: gateways.flat_map(|gateway| &gateway.connections).map(facts).collect(),
             vpcs: desired.vpcs.iter().map(vpc_facts).collect(),
+            links: desired.links.iter().map(link_facts).collect(),
         };
         if node.reports.send(FromNode::Report(report)).await.is_err() || node.desired.changed().await.is_err() {
             return;
         }
+    }
+}
+
+/// What a node says of a link whose router says nothing.
+fn link_facts(link: &LinkDesired) -> LinkFacts {
+    LinkFacts {
+        id: link.id,
+        applied: link.revision,
+        refused: None,
+        carrier: true,
+        carrier_since: None,
+        mtu: 1500,
+        sessions: Vec::new(),
+        received: Vec::new(),
+        announced: Vec::new(),
+        drops: BTreeMap::new(),
     }
 }
 

@@ -1,15 +1,19 @@
 //! A link's status, and what time and events make of it.
 
 use causeway_model::link::{LinkEvent, LinkKind, Stage};
+use causeway_model::observed::SessionFacts;
 use causeway_model::reason::Fault;
-use causeway_model::resource::{Link, LinkHost, WebhookOwner};
-use causeway_model::status::{BgpStatus, LinkSession, LinkStatus, LinkView, NodeView, link_status};
+use causeway_model::reason::ReasonCode;
+use causeway_model::resource::{LinkHost, WebhookOwner};
+use causeway_model::status::{
+    BgpStatus, LinkSession, LinkStatus, LinkView, NodeState, NodeView, PLATFORM_DEADLINE, link_status,
+};
 use causeway_model::view::{LinkState, LinkStatuses};
 use causeway_model::{Family, LinkId, Timestamp};
 use causeway_store::{EventText, LinkRecord, Writer};
 use serde_json::json;
 
-use super::LINK;
+use super::{LINK, node};
 use crate::Result;
 use crate::flap::{self, Change};
 use crate::webhook::{Event, tell};
@@ -17,38 +21,70 @@ use crate::webhook::{Event, tell};
 /// Links looked at in one tick; the rest has its turn in the next.
 pub(crate) const BATCH: u32 = 500;
 
-/// The sessions that a link should have. Nothing observes them before links have a node, so they are down.
-fn sessions(link: &Link) -> Vec<LinkSession> {
-    let expected = Family::ALL.into_iter().filter_map(|family| Some((family, link.policy(family)?)));
+fn session(record: &LinkRecord, family: Family) -> Option<&SessionFacts> {
+    record.observed.as_ref()?.facts.sessions.iter().find(|session| session.family == family)
+}
+
+/// The sessions that a link should have, as its node sees them.
+fn sessions(record: &LinkRecord) -> Vec<LinkSession> {
+    let link = &record.link;
+    let expected =
+        Family::ALL.into_iter().zip([0, 1]).filter_map(|(family, at)| Some((family, at, link.policy(family)?)));
+    let observed = record.observed.as_ref();
+    let no_carrier = observed.is_some_and(|observed| !observed.facts.carrier && observed.facts.applied > 0);
     expected
-        .map(|(family, policy)| LinkSession {
-            family,
-            policy_since: policy.since,
-            up: false,
-            ever_up: false,
-            fault: None,
+        .map(|(family, at, policy)| {
+            let facts = session(record, family);
+            let fault = facts.and_then(|facts| facts.fault.clone());
+            LinkSession {
+                family,
+                policy_since: policy.since,
+                up: facts.is_some_and(|facts| facts.up),
+                ever_up: observed.and_then(|observed| observed.ever_up.get(at)).is_some_and(|ever| *ever),
+                fault: fault.or_else(|| no_carrier.then(|| ReasonCode::NoCarrier.into())),
+            }
         })
         .collect()
 }
 
-/// The table of system.md §3.
-pub(super) fn status(link: &Link, now: Timestamp) -> (LinkStatus, Option<Fault>) {
-    let expected = sessions(link);
-    link_status(&LinkView {
-        life: &link.life,
-        node: NodeView::UP,
-        pending_for: None,
-        refused: None,
-        expected: &expected,
-        ever_up: false,
-        vpc: link.vpc_id.is_some(),
-        propagation: link.route_propagation_enabled,
-        now,
+/// The node of a link as its table sees it. On none is as if it were lost: nobody carries the link.
+fn node_view(record: &LinkRecord, now: Timestamp) -> NodeView {
+    let none = NodeView { state: NodeState::Down, silent: true, waiting_overdue: false };
+    record.node.map_or(none, |node| NodeView {
+        state: node.state,
+        silent: node.silent,
+        waiting_overdue: node.state == NodeState::Waiting
+            && now.seconds_since(node.state_since) >= crate::status::JUDGING_INTERVAL,
     })
 }
 
-fn bgp_status(link: &Link, family: Family) -> BgpStatus {
-    if link.policy(family).is_some() { BgpStatus::Down } else { BgpStatus::Disabled }
+/// The table of system.md §3.
+pub(super) fn status(record: &LinkRecord, now: Timestamp) -> (LinkStatus, Option<Fault>) {
+    let (link, expected) = (&record.link, sessions(record));
+    let observed = record.observed.as_ref();
+    let refused = observed.and_then(|observed| observed.facts.refused.clone());
+    let (status, fault) = link_status(&LinkView {
+        life: &link.life,
+        node: node_view(record, now),
+        pending_for: record.pending_since.map(|since| now.seconds_since(since)),
+        refused: refused.filter(|refused| refused.revision == record.config_revision),
+        expected: &expected,
+        ever_up: observed.is_some_and(|observed| observed.ever_up.contains(&true)),
+        vpc: link.vpc_id.is_some(),
+        propagation: link.route_propagation_enabled,
+        now,
+    });
+    let nobody = record.node.is_none() && fault.as_ref().is_some_and(|fault| fault.code == ReasonCode::NodeUnreachable);
+    (status, if nobody { Some(ReasonCode::NoNode.into()) } else { fault })
+}
+
+fn bgp_status(record: &LinkRecord, family: Family, now: Timestamp) -> BgpStatus {
+    match record.link.policy(family) {
+        None => BgpStatus::Disabled,
+        Some(_) if node_view(record, now).is_lost() => BgpStatus::Down,
+        Some(_) if session(record, family).is_some_and(|session| session.up) => BgpStatus::Up,
+        Some(_) => BgpStatus::Down,
+    }
 }
 
 /// What a record says, its copies of statuses being right.
@@ -64,14 +100,14 @@ pub(super) fn statuses(record: LinkRecord) -> LinkStatuses {
 /// What a record comes to by the time that has passed since it was written.
 pub(super) fn now(mut record: LinkRecord, now: Timestamp) -> LinkStatuses {
     record.link.life.elapse(now);
-    record.status = status(&record.link, now).0;
+    record.status = status(&record, now).0;
     statuses(record)
 }
 
 /// `state` of a link.
 pub(super) fn state(mut record: LinkRecord, now: Timestamp) -> LinkState {
     record.link.life.elapse(now);
-    let (status, fault) = status(&record.link, now);
+    let (status, fault) = status(&record, now);
     record.status = status;
     let life = &record.link.life;
     let since = life.waiting_since().unwrap_or(record.link.meta.updated_at);
@@ -86,8 +122,14 @@ pub(super) fn state(mut record: LinkRecord, now: Timestamp) -> LinkState {
         waiting_since: life.waiting_since(),
         deadline: life.deadline(),
         next_reminder: life.next_reminder(record.reminded_at),
-        bgp_sessions: Vec::new(),
-        observed_at: None,
+        bgp_sessions: record.observed.as_ref().map(|observed| observed.facts.sessions.clone()).unwrap_or_default(),
+        observed_at: record.observed.as_ref().map(|observed| observed.observed_at),
+        desired_revision: record.config_revision,
+        applied_revision: record.observed.as_ref().map_or(0, |observed| observed.facts.applied),
+        node: record.node.map(|node| node.id),
+        carrier: record.observed.as_ref().map(|observed| observed.facts.carrier),
+        mtu: record.observed.as_ref().map_or(0, |observed| observed.facts.mtu),
+        drops: record.observed.as_ref().map(|observed| observed.facts.drops.clone()).unwrap_or_default(),
         statuses: statuses(record),
     }
 }
@@ -106,15 +148,21 @@ fn due_at(record: &LinkRecord, now: Timestamp) -> Option<Timestamp> {
     let graces = policies
         .filter_map(|policy| Some(grace?.max(policy.since).plus_seconds(causeway_model::link::FIRST_SESSION_GRACE)));
     let graces = graces.filter(|end| *end > now);
-    [life.deadline(), life.next_reminder(record.reminded_at)].into_iter().flatten().chain(graces).min()
+    let overdue = record.pending_since.map(|since| since.plus_seconds(PLATFORM_DEADLINE as i64));
+    let overdue = overdue.filter(|at| *at > now);
+    [life.deadline(), life.next_reminder(record.reminded_at), overdue].into_iter().flatten().chain(graces).min()
 }
 
 /// Writes a link that something happened to, and tells what has become of it.
 pub(super) async fn save(writer: &mut Writer, record: &mut LinkRecord, now: Timestamp) -> Result<()> {
     let life = &mut record.link.life;
     life.elapse(now);
-    // No node carries it yet, so none has anything to remove.
-    if life.kind == LinkKind::SelfHosted && life.tenant_deleted_at.is_some() && life.removed_at.is_none() {
+    // No node carries it, so none has anything to remove.
+    if life.kind == LinkKind::SelfHosted
+        && life.tenant_deleted_at.is_some()
+        && life.removed_at.is_none()
+        && record.node.is_none()
+    {
         life.removed_at = Some(now);
     }
     // What its tenant has deleted holds nothing, however long the other side takes (wire-api.md §1.10).
@@ -123,10 +171,15 @@ pub(super) async fn save(writer: &mut Writer, record: &mut LinkRecord, now: Time
         record.link.routing_policy_v4 = None;
         record.link.routing_policy_v6 = None;
     }
-    let (status, fault) = status(&record.link, now);
+    node::follow(writer, record, now).await?;
+    let (status, fault) = status(record, now);
     let before = std::mem::replace(&mut record.status, status);
-    record.bgp_v4_status = bgp_status(&record.link, Family::Ipv4);
-    record.bgp_v6_status = bgp_status(&record.link, Family::Ipv6);
+    let settled = record.settled_status;
+    if status != LinkStatus::Configuring {
+        record.settled_status = status;
+    }
+    record.bgp_v4_status = bgp_status(record, Family::Ipv4, now);
+    record.bgp_v6_status = bgp_status(record, Family::Ipv6, now);
     record.due_at = due_at(record, now);
     writer.set_link(record).await?;
     if before != status {
@@ -140,7 +193,8 @@ pub(super) async fn save(writer: &mut Writer, record: &mut LinkRecord, now: Time
         )
         .await?;
         writer.emit(now, LINK, status.as_str(), &id.to_string()).await?;
-        if let Some(kind) = notice(before, status) {
+        // What a change passes through is nobody's news.
+        if let Some(kind) = notice(settled, status).filter(|_| settled != status) {
             notify(writer, record, kind, now).await?;
         }
     }
@@ -172,7 +226,7 @@ const fn notice(before: LinkStatus, after: LinkStatus) -> Option<&'static str> {
 /// Tells the webhooks of all parties; a partner's only if the operator has switched that on for it (system.md §3).
 async fn notify(writer: &mut Writer, record: &LinkRecord, kind: &'static str, now: Timestamp) -> Result<()> {
     let link = &record.link;
-    let (status, fault) = status(link, now);
+    let (status, fault) = status(record, now);
     let mut data = json!({
         "link_id": link.id,
         "name": link.meta.name,
@@ -211,7 +265,7 @@ pub(crate) async fn elapse(writer: &mut Writer, id: LinkId, now: Timestamp) -> R
     for reminder in record.link.life.reminders(record.reminded_at, now) {
         let text = EventText {
             subject: "reminder".to_owned(),
-            fault: status(&record.link, now).1,
+            fault: status(&record, now).1,
             details: [("turn".to_owned(), format!("{:?}", reminder.to).to_lowercase())].into(),
         };
         writer.add_object_event(id.0, reminder.at, "status", &text).await?;
@@ -219,7 +273,7 @@ pub(crate) async fn elapse(writer: &mut Writer, id: LinkId, now: Timestamp) -> R
         notify(writer, &record, "link.reminder", reminder.at).await?;
     }
     record.reminded_at = record.reminded_at.max(now);
-    if status(&record.link, now).0 != before {
+    if status(&record, now).0 != before {
         record.link.meta.updated_at = now;
     }
     save(writer, &mut record, now).await

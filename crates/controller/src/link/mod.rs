@@ -2,6 +2,7 @@
 
 mod file;
 mod life;
+mod node;
 mod offer;
 mod partner;
 mod place;
@@ -20,7 +21,7 @@ use causeway_model::resource::{
 use causeway_model::status::{BgpStatus, DedicatedConnectionStatus, LinkStatus};
 use causeway_model::view::{LinkState, LinkStatuses};
 use causeway_model::{Error, Family, LinkId, ProjectId, RoutingPolicyId, VpcId};
-use causeway_store::{LinkRecord, ObjectEvent, Reader};
+use causeway_store::{LinkOptions, LinkRecord, ObjectEvent, Reader};
 
 use crate::access::Intent::{self, Read, Write};
 use crate::access::{checked, operator, paging, referenced, scope};
@@ -33,6 +34,7 @@ use crate::{Controller, Result};
 
 pub use file::CatalogueDifference;
 pub(crate) use life::{BATCH, elapse};
+pub(crate) use node::{place_unplaced, refresh_links, take_facts};
 pub use partner::PartnerAction;
 pub(crate) use waits::ClockSeen;
 
@@ -129,7 +131,7 @@ impl Unit<'_> {
         if life.locked {
             return Err(Error::Locked { resource: LINK, id: id.to_string() });
         }
-        let (status, _) = life::status(&record.link, now);
+        let (status, _) = life::status(&record, now);
         if status == LinkStatus::Configuring || life.tenant_deleted_at.is_some() {
             return Err(transient(id, status));
         }
@@ -315,6 +317,13 @@ impl Controller {
             bgp_v6_status: BgpStatus::Disabled,
             reminded_at: now,
             due_at: None,
+            node: None,
+            config_revision: 0,
+            pending_since: None,
+            removing_revision: None,
+            settled_status: LinkStatus::Configuring,
+            observed: None,
+            options: LinkOptions::default(),
             link,
         };
         unit.insert_link(&record, place.units).await?;
@@ -392,6 +401,7 @@ impl Controller {
         id: LinkId,
         change: LinkChange,
     ) -> Result<LinkStatuses> {
+        self.settle_link(id).await?;
         let mut unit = self.unit(caller, region).await?;
         let mut record = unit.changeable_link(id, true).await?;
         let before = record.link.clone();
@@ -419,6 +429,7 @@ impl Controller {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Locked`], [`Error::TransientState`], [`Error::PreconditionFailed`] while propagation is on.
     pub async fn delete_link(&self, caller: &Caller, region: &str, id: LinkId) -> Result<LinkStatuses> {
+        self.settle_link(id).await?;
         let mut unit = self.unit(caller, region).await?;
         let mut record = unit.changeable_link(id, true).await?;
         if record.link.route_propagation_enabled {
@@ -426,10 +437,6 @@ impl Controller {
         }
         let details = gone(&record.link);
         unit.happens(&mut record, LinkEvent::TenantDeleted)?;
-        // Nodes attach no links yet, so that nothing of a self-hosted one has to be removed from its node.
-        if record.link.partner_id().is_none() {
-            unit.happens(&mut record, LinkEvent::Removed)?;
-        }
         let now = unit.now;
         life::save(&mut unit, &mut record, now).await?;
         unit.finish("delete", LINK, id, &details).await?;
@@ -441,6 +448,7 @@ impl Controller {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Locked`], [`Error::TransientState`], [`Error::PreconditionFailed`] if it leads to another one.
     pub async fn attach_link_vpc(&self, caller: &Caller, region: &str, id: LinkId, vpc: VpcId) -> Result<LinkStatuses> {
+        self.settle_link(id).await?;
         let mut unit = self.unit(caller, region).await?;
         let mut record = unit.changeable_link(id, false).await?;
         let before = record.link.clone();
@@ -458,6 +466,7 @@ impl Controller {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Locked`], [`Error::TransientState`], [`Error::PreconditionFailed`] if it leads to no VPC.
     pub async fn detach_link_vpc(&self, caller: &Caller, region: &str, id: LinkId) -> Result<LinkStatuses> {
+        self.settle_link(id).await?;
         let mut unit = self.unit(caller, region).await?;
         let mut record = unit.changeable_link(id, true).await?;
         let before = record.link.clone();
@@ -501,6 +510,7 @@ impl Controller {
         change: LinkPolicyChange,
         action: &str,
     ) -> Result<LinkStatuses> {
+        self.settle_link(change.link).await?;
         let mut unit = self.unit(caller, region).await?;
         let mut record = unit.changeable_link(change.link, false).await?;
         let before = record.link.clone();
@@ -527,6 +537,7 @@ impl Controller {
         region: &str,
         change: LinkPolicyChange,
     ) -> Result<LinkStatuses> {
+        self.settle_link(change.link).await?;
         let mut unit = self.unit(caller, region).await?;
         let mut record = unit.changeable_link(change.link, true).await?;
         let before = record.link.clone();
@@ -555,6 +566,7 @@ impl Controller {
         id: LinkId,
         enabled: bool,
     ) -> Result<LinkStatuses> {
+        self.settle_link(id).await?;
         let mut unit = self.unit(caller, region).await?;
         let mut record = unit.changeable_link(id, !enabled).await?;
         let before = record.link.clone();

@@ -6,7 +6,7 @@ use causeway_model::resource::{Caller, RoutingPolicy};
 use causeway_store::{Kind, Reader};
 use ipnet::IpNet;
 
-use super::in_use;
+use super::{in_use, node};
 use crate::access::Intent::{self, Read, Write};
 use crate::access::{checked, paging, scope};
 use crate::audit::policy_change;
@@ -93,6 +93,8 @@ impl Controller {
         unit.rename(Kind::LinkRoutingPolicy, id.0, &mut policy.meta, rename).await?;
         if edited {
             unit.set_link_routing_policy(&policy).await?;
+            let (links, now) = (unit.links_with_policy(id).await?, unit.now);
+            node::shared_changed(&mut unit, links, now).await?;
         }
         unit.finish("update", AUDITED, id, &policy_change(Some(&before), Some(&policy))).await?;
         Ok(policy)

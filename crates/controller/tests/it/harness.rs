@@ -16,7 +16,7 @@ use causeway_model::command::{
 };
 use causeway_model::desired::NodeDesired;
 use causeway_model::observed::{
-    AclCounters, ConnectionFacts, GatewayFacts, NodeReport, SessionFacts, TunnelFacts, VpcFacts,
+    AclCounters, ConnectionFacts, GatewayFacts, LinkFacts, NodeReport, SessionFacts, TunnelFacts, VpcFacts,
 };
 use causeway_model::resource::{Caller, CustomerGateway, InitiationPolicy, PrivateNetwork, Role, RoutingPolicy};
 use causeway_model::status::VpnGatewayStatus;
@@ -409,8 +409,25 @@ pub(crate) fn acknowledgement(desired: &NodeDesired, up: Option<(bool, bool)>) -
             announced: Vec::new(),
         }
     });
+    let links = desired.links.iter().map(|link| {
+        let session = |family: Family, up| SessionFacts { up, ..SessionFacts::new(family, now) };
+        let sessions = link.bgp.iter().filter(|session| session.policy.is_some());
+        LinkFacts {
+            id: link.id,
+            applied: link.revision,
+            refused: None,
+            carrier: true,
+            carrier_since: Some(now),
+            mtu: 1500,
+            sessions: up.map_or_else(Vec::new, |(_, up)| sessions.map(|at| session(at.family(), up)).collect()),
+            received: Vec::new(),
+            announced: Vec::new(),
+            drops: BTreeMap::new(),
+        }
+    });
     NodeReport {
         revision: desired.revision,
+        links: links.collect(),
         connections: connections.collect(),
         gateways: gateways
             .map(|gateway| GatewayFacts { id: gateway.id, applied: gateway.revision, refused: None })

@@ -10,7 +10,7 @@ use causeway_model::status::{BgpStatus, DedicatedConnectionStatus, LinkStatus};
 use causeway_model::view::LinkStatuses;
 use causeway_model::{DedicatedConnectionId, LinkId, PartnerId, ReasonCode};
 
-use crate::harness::{REGION, World, kind, list, meta};
+use crate::harness::{FakeNode, REGION, World, kind, list, meta, until};
 use crate::interlink::{Catalogue, DAY, new_port};
 
 fn pairing_key(link: &LinkStatuses) -> uuid::Uuid {
@@ -22,6 +22,12 @@ fn pairing_key(link: &LinkStatuses) -> uuid::Uuid {
 
 async fn status(world: &World, id: LinkId) -> LinkStatus {
     world.controller.link(&world.operator, REGION, id).await.expect("there").status
+}
+
+/// The status once the node has acknowledged what is new.
+async fn settled(world: &World, id: LinkId) -> LinkStatus {
+    until(&world.controller, async || status(world, id).await != LinkStatus::Configuring).await;
+    status(world, id).await
 }
 
 async fn acts(world: &World, catalogue: &Catalogue, id: LinkId, actions: &[PartnerAction]) {
@@ -65,12 +71,19 @@ async fn a_hosted_link_lives_as_the_documents_say() {
     acts(&world, &catalogue, id, &[PartnerAction::Accept]).await;
     assert_eq!(status(&world, id).await, LinkStatus::Provisioning);
     acts(&world, &catalogue, id, &[PartnerAction::Provisioned]).await;
-    assert_eq!(status(&world, id).await, LinkStatus::Active);
+    let state = c.link_state(&world.operator, REGION, id).await.expect("there");
+    assert_eq!(
+        (state.statuses.status, state.reason.map(|reason| reason.code)),
+        (LinkStatus::AllDown, Some(ReasonCode::NoNode))
+    );
+    FakeNode::attach(c).await.run();
+    assert_eq!(settled(&world, id).await, LinkStatus::Active);
 
     let (v4, v6) = (world.link_policy(false).await, world.link_policy(true).await);
     let change = |policy| LinkPolicyChange { link: id, policy };
     let with = c.attach_link_policy(&world.operator, REGION, change(v4.id)).await.expect("attached");
-    assert_eq!((with.status, with.bgp_v4_status), (LinkStatus::Active, BgpStatus::Down), "the first 60 s");
+    assert_eq!((with.status, with.bgp_v4_status), (LinkStatus::Configuring, BgpStatus::Down));
+    assert_eq!(settled(&world, id).await, LinkStatus::Active, "the first 60 s");
     let state = c.link_state(&world.operator, REGION, id).await.expect("there");
     assert_eq!(state.reason.expect("a reason").code, ReasonCode::AwaitingFirstSession);
     world.pass(61).await;
@@ -80,7 +93,8 @@ async fn a_hosted_link_lives_as_the_documents_say() {
     let error = c.attach_link_policy(&world.operator, REGION, change(second.id)).await.expect_err("one is there");
     assert_eq!(kind(&error), "412 resource_still_in_use");
     let set = c.set_link_policy(&world.operator, REGION, change(second.id)).await.expect("set");
-    assert_eq!(set.status, LinkStatus::AllDown, "the session is the same as before");
+    assert_eq!(set.status, LinkStatus::Configuring);
+    assert_eq!(settled(&world, id).await, LinkStatus::AllDown, "the session is the same as before");
     c.attach_link_policy(&world.operator, REGION, change(v6.id)).await.expect("attached");
     let error = c.detach_link_policy(&world.operator, REGION, change(v4.id)).await.expect_err("another one is there");
     assert_eq!(kind(&error), "400 routing_policy_id");
@@ -240,7 +254,9 @@ async fn a_lock_stops_the_tenant_but_not_the_partner_or_the_time() {
     assert_eq!(state.reason.expect("a reason").evidence["reason"], "abuse");
     acts(&world, &catalogue, one, &[PartnerAction::Accept, PartnerAction::Provisioned]).await;
     assert_eq!(status(&world, one).await, LinkStatus::Locked);
-    assert_eq!(c.set_link_locked(&support, REGION, one, None).await.expect("unlocked").status, LinkStatus::Active);
+    FakeNode::attach(c).await.run();
+    c.set_link_locked(&support, REGION, one, None).await.expect("unlocked");
+    assert_eq!(settled(&world, one).await, LinkStatus::Active);
     world.pass(10 * DAY + 1).await;
     let unlocked = c.set_link_locked(&support, REGION, two, None).await.expect("unlocked");
     assert_eq!(unlocked.status, LinkStatus::Expired, "the ten days went on");
@@ -254,7 +270,9 @@ async fn a_self_hosted_link_is_ready_and_its_vlan_its_own() {
     let mut new = catalogue.self_hosted(100);
     new.vlan = Some(2001);
     let first = world.order(new.clone()).await;
-    assert_eq!(first.status, LinkStatus::Ready);
+    assert_eq!(first.status, LinkStatus::AllDown, "nobody carries it");
+    FakeNode::attach(c).await.run();
+    assert_eq!(settled(&world, first.link.id).await, LinkStatus::Ready);
     assert_eq!((first.link.vlan, first.link.peer_asn), (2001, 65010));
     let refusals = [
         ("400 vlan", {
@@ -351,7 +369,8 @@ async fn a_self_hosted_link_is_ready_and_its_vlan_its_own() {
     let error = c.act_as_partner(&catalogue.as_partner, first.link.id, PartnerAction::Accept).await;
     assert_eq!(kind(&error.expect_err("not hosted")), "404 link");
     let deleted = c.delete_link(&world.operator, REGION, first.link.id).await.expect("deleted");
-    assert_eq!(deleted.status, LinkStatus::Deleted, "no node has it");
+    assert_eq!(deleted.status, LinkStatus::Deprovisioning, "its node has it");
+    until(c, async || status(&world, first.link.id).await == LinkStatus::Deleted).await;
     assert_eq!(world.order(catalogue.self_hosted(50)).await.link.vlan, 2001, "the one that is free again");
 }
 
@@ -367,7 +386,8 @@ async fn orders_wait_for_their_dedicated_connection() {
     let waiting = world.order(catalogue.self_hosted(50)).await;
     assert_eq!(waiting.status, LinkStatus::Configuring);
     set(DedicatedConnectionStatus::Active).await;
-    assert_eq!(status(&world, waiting.link.id).await, LinkStatus::Ready);
+    FakeNode::attach(c).await.run();
+    assert_eq!(settled(&world, waiting.link.id).await, LinkStatus::Ready);
     set(DedicatedConnectionStatus::Disabled).await;
     let error = c.create_link(&world.operator, REGION, catalogue.self_hosted(50)).await.expect_err("out of service");
     assert_eq!(kind(&error), "412 unknown_precondition");
@@ -460,7 +480,9 @@ async fn every_filter_of_the_list() {
     new.meta.tags = vec!["red".to_owned()];
     new.routing_policy_v6_id = Some(policy);
     let one = world.order(new).await;
-    world.order(catalogue.self_hosted(50)).await;
+    FakeNode::attach(&world.controller).await.run();
+    let own = world.order(catalogue.self_hosted(50)).await;
+    assert_eq!(settled(&world, own.link.id).await, LinkStatus::Ready);
     let none = LinkFilter::default;
     let cases = [
         (2, none()),

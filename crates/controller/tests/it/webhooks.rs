@@ -6,12 +6,14 @@ use causeway_controller::{Outgoing, PartnerAction, WebhookRules};
 use causeway_crypto::hmac_sha256;
 use causeway_model::command::{NewWebhook, PartnerChange};
 use causeway_model::resource::{Caller, Role};
+
+use causeway_model::status::LinkStatus;
 use causeway_model::{Timestamp, WebhookId};
 use causeway_store::Store;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::harness::{World, kind, list};
+use crate::harness::{FakeNode, REGION, World, kind, list, until};
 use crate::interlink::DAY;
 
 const URL: &str = "https://hooks.example.net/in";
@@ -54,9 +56,16 @@ async fn every_party_is_told_of_its_own_links_and_the_partner_only_if_switched_o
     world.pass(3 * DAY + 1).await;
     assert_eq!(told(&world, &tenant, of_tenant).await, ["link.requested", "link.reminder"]);
     assert_eq!(told(&world, &catalogue.as_partner, of_partner).await, ["link.reminder"]);
-    for action in [PartnerAction::Accept, PartnerAction::Provisioned, PartnerAction::StartDeprovisioning] {
+    FakeNode::attach(c).await.run();
+    for action in [PartnerAction::Accept, PartnerAction::Provisioned] {
         c.act_as_partner(&catalogue.as_partner, id, action).await.expect("in order");
     }
+    let active = async || c.link(&tenant, REGION, id).await.expect("there").status == LinkStatus::Active;
+    until(c, active).await;
+    // What the node is given in between is nobody's news.
+    c.set_link_propagation(&tenant, REGION, id, true).await.expect("on");
+    until(c, active).await;
+    c.act_as_partner(&catalogue.as_partner, id, PartnerAction::StartDeprovisioning).await.expect("in order");
     let refused = world.order(catalogue.hosted(50)).await.link.id;
     let no = PartnerAction::Refuse("no such customer".to_owned());
     c.act_as_partner(&catalogue.as_partner, refused, no).await.expect("refused");
@@ -68,6 +77,7 @@ async fn every_party_is_told_of_its_own_links_and_the_partner_only_if_switched_o
     {
         assert!(seen.iter().any(|told| told == event), "{event}: {seen:?}");
     }
+    assert_eq!(seen.iter().filter(|told| *told == "link.active").count(), 1, "{seen:?}");
     assert_eq!(told(&world, &world.operator, of_operator).await, ["link.expired"], "what it asked for");
     assert!(told(&world, &stranger, of_stranger).await.is_empty());
 

@@ -1,10 +1,12 @@
 //! Links in the extension API (wire-ext.md §1, §2): their state, their options, and what their partner sees.
 
+use std::collections::BTreeMap;
+
 use causeway_model::link::Party;
 use causeway_model::resource::LinkHost;
 use causeway_model::status::{BgpStatus, LinkStatus};
 use causeway_model::view::LinkState;
-use causeway_model::{LinkId, PopId};
+use causeway_model::{LinkId, NodeId, PopId};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -21,14 +23,26 @@ documents! {
 /// `state` of a link.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LinkStateDocument {
+    /// Revision that the node has in force; 0: none.
+    applied_revision: u64,
     /// Bits per second in each direction.
     bandwidth: u64,
     bgp_sessions: Vec<SessionDocument>,
+    /// Whether what carries the link has a carrier; null: nobody knows.
+    carrier: Option<bool>,
     /// When the order fails or the request expires, if nothing happens.
     deadline: Option<Time>,
+    /// Newest revision of what the node shall run of it.
+    desired_revision: u64,
+    /// Packets dropped on the node, by reason.
+    drops: BTreeMap<String, u64>,
     /// How far the order got, whatever hides it.
     lifecycle: &'static str,
+    /// Octets of the largest packet; 0: nothing carries the link.
+    mtu: u32,
     next_reminder_at: Option<Time>,
+    /// The node that the link ends on.
+    node: Option<NodeId>,
     observed_at: Option<Time>,
     reason: Option<ReasonDocument>,
     status: LinkStatus,
@@ -42,11 +56,17 @@ pub struct LinkStateDocument {
 impl From<LinkState> for LinkStateDocument {
     fn from(state: LinkState) -> Self {
         Self {
+            applied_revision: state.applied_revision,
             bandwidth: state.statuses.link.bandwidth_mbps.saturating_mul(MEGA),
             bgp_sessions: state.bgp_sessions.into_iter().map(Into::into).collect(),
+            carrier: state.carrier,
             deadline: state.deadline.map(Into::into),
+            desired_revision: state.desired_revision,
+            drops: state.drops,
             lifecycle: state.lifecycle,
+            mtu: state.mtu,
             next_reminder_at: state.next_reminder.map(Into::into),
+            node: state.node,
             observed_at: state.observed_at.map(Into::into),
             reason: state.reason.map(Into::into),
             status: state.statuses.status,
