@@ -261,7 +261,7 @@ impl Walk<'_> {
 #[tokio::test]
 async fn no_action_of_any_party_leaves_the_diagram() {
     let mut done: BTreeMap<&'static str, usize> = BTreeMap::new();
-    for seed in 1..=4_u64 {
+    for seed in 1..=8_u64 {
         let world = World::new().await;
         let catalogue = world.catalogue().await;
         let new = || NewVpc { meta: meta("vpc") };

@@ -9,6 +9,7 @@ mod harness;
 mod interlink;
 mod links;
 mod links_clock;
+mod links_node;
 mod links_property;
 mod nodes;
 mod operator;

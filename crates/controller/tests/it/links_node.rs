@@ -1,0 +1,151 @@
+//! Links on their node: what it is told, and what its reports make of their statuses.
+
+use causeway_model::LinkId;
+use causeway_model::command::{LinkPolicyChange, NewVpc};
+use causeway_model::desired::{AttachmentDesired, LinkDesired, NodeDesired};
+use causeway_model::observed::{NodeReport, Refusal};
+use causeway_model::status::{BgpStatus, LinkStatus};
+use causeway_model::view::LinkState;
+use causeway_model::{Family, ReasonCode};
+
+use crate::harness::{FakeNode, REGION, World, acknowledgement, meta, until};
+
+async fn state(world: &World, id: LinkId) -> LinkState {
+    world.controller.link_state(&world.operator, REGION, id).await.expect("there")
+}
+
+async fn reaches(world: &World, id: LinkId, status: LinkStatus, reason: Option<ReasonCode>) {
+    until(&world.controller, async || {
+        let state = state(world, id).await;
+        (state.statuses.status, state.reason.map(|reason| reason.code)) == (status, reason)
+    })
+    .await;
+}
+
+fn only(desired: &NodeDesired) -> &LinkDesired {
+    let [link] = desired.links.as_slice() else { panic!("one link: {desired:?}") };
+    link
+}
+
+/// A report in which the sessions of these families are up.
+fn report(desired: &NodeDesired, up: &[Family]) -> NodeReport {
+    let mut report = acknowledgement(desired, Some((true, true)));
+    for session in report.links.iter_mut().flat_map(|link| &mut link.sessions) {
+        session.up = up.contains(&session.family);
+        session.fault = (!session.up).then(|| ReasonCode::BgpTimeout.into());
+    }
+    report
+}
+
+#[tokio::test]
+async fn the_node_is_told_and_its_sessions_decide() {
+    let world = World::new().await;
+    let catalogue = world.catalogue().await;
+    let c = &world.controller;
+    let network = world.network(&world.operator).await;
+    let (v4, v6) = (world.link_policy(false).await.id, world.link_policy(true).await.id);
+    let mut node = FakeNode::attach(c).await;
+    let ordered = world.order(catalogue.self_hosted(100)).await;
+    let id = ordered.link.id;
+    assert_eq!(ordered.status, LinkStatus::Configuring, "the node does not have it yet");
+    let desired = node.wait_for(|desired| desired.links.len() == 1).await;
+    let link = only(&desired);
+    let attachment = AttachmentDesired::Vlan { interface: "eth2".to_owned(), vlan: ordered.link.vlan };
+    assert_eq!((link.id, &link.attachment, link.bandwidth, link.vpc), (id, &attachment, 100_000_000, None));
+    assert_eq!((link.asn, link.peer_asn, link.hold_time, link.propagate), (12876, 65010, 60, false));
+    let addresses: Vec<_> = link.bgp.iter().map(|bgp| (bgp.local, bgp.peer, bgp.policy.is_some())).collect();
+    let (ipv4, ipv6) = (ordered.link.ipv4, ordered.link.ipv6);
+    assert_eq!(addresses, [(ipv4.ours, ipv4.theirs, false), (ipv6.ours, ipv6.theirs, false)]);
+    node.report(acknowledgement(&desired, None)).await;
+    reaches(&world, id, LinkStatus::Ready, Some(ReasonCode::NoRoutingPolicy)).await;
+
+    for policy in [v4, v6] {
+        c.attach_link_policy(&world.operator, REGION, LinkPolicyChange { link: id, policy }).await.expect("attached");
+        let newest = state(&world, id).await.desired_revision;
+        let desired = node.wait_for(|desired| only(desired).revision == newest).await;
+        node.report(acknowledgement(&desired, None)).await;
+        until(c, async || state(&world, id).await.applied_revision == newest).await;
+    }
+    c.attach_link_vpc(&world.operator, REGION, id, network.vpc_id).await.expect("attached");
+    let desired = node.wait_for(|desired| only(desired).vpc == Some(network.vpc_id)).await;
+    assert!(only(&desired).bgp.iter().all(|bgp| bgp.policy.is_some()));
+    node.report(report(&desired, &[])).await;
+    reaches(&world, id, LinkStatus::Ready, Some(ReasonCode::BgpTimeout)).await;
+
+    node.report(report(&desired, &Family::ALL)).await;
+    reaches(&world, id, LinkStatus::Active, Some(ReasonCode::PropagationDisabled)).await;
+    let link = c.link(&world.operator, REGION, id).await.expect("there");
+    assert_eq!((link.bgp_v4_status, link.bgp_v6_status), (BgpStatus::Up, BgpStatus::Up));
+    c.set_link_propagation(&world.operator, REGION, id, true).await.expect("on");
+    let desired = node.wait_for(|desired| only(desired).propagate).await;
+    node.report(report(&desired, &Family::ALL)).await;
+    reaches(&world, id, LinkStatus::Active, None).await;
+    node.report(report(&desired, &[Family::Ipv4])).await;
+    reaches(&world, id, LinkStatus::LimitedConnectivity, Some(ReasonCode::BgpTimeout)).await;
+    node.report(report(&desired, &[])).await;
+    reaches(&world, id, LinkStatus::AllDown, Some(ReasonCode::BgpTimeout)).await;
+    node.report(report(&desired, &Family::ALL)).await;
+    reaches(&world, id, LinkStatus::Active, None).await;
+
+    // What the node refuses is named, and what runs goes on.
+    c.set_link_propagation(&world.operator, REGION, id, false).await.expect("off");
+    let desired = node.wait_for(|desired| !only(desired).propagate).await;
+    let mut refused = report(&desired, &Family::ALL);
+    let revision = only(&desired).revision;
+    let refusal = Refusal { revision, item: "interface eth2".to_owned(), error: "it is not there".to_owned() };
+    for link in &mut refused.links {
+        link.applied = revision - 1;
+        link.refused = Some(refusal.clone());
+    }
+    node.report(refused).await;
+    reaches(&world, id, LinkStatus::Active, Some(ReasonCode::ConfigRefused)).await;
+    let reason = state(&world, id).await.reason.expect("a reason");
+    assert!(reason.evidence.values().any(|value| value == "interface eth2"), "{reason:?}");
+    node.report(report(&desired, &Family::ALL)).await;
+    reaches(&world, id, LinkStatus::Active, Some(ReasonCode::PropagationDisabled)).await;
+
+    // A policy that links share is the node's business, too.
+    let all = vec!["0.0.0.0/0".parse().expect("a prefix")];
+    let rename = causeway_model::command::Rename::default();
+    c.update_link_routing_policy(&world.operator, REGION, v4, rename, Some(all.clone()), None).await.expect("edited");
+    let desired = node
+        .wait_for(|desired| {
+            only(desired).bgp.iter().any(|bgp| bgp.policy.as_ref().is_some_and(|p| p.prefix_filter_in == all))
+        })
+        .await;
+    node.report(report(&desired, &Family::ALL)).await;
+    reaches(&world, id, LinkStatus::Active, Some(ReasonCode::PropagationDisabled)).await;
+
+    // It is deleted when the node has let go of it, and its VLAN id is taken until then.
+    let deleted = c.delete_link(&world.operator, REGION, id).await.expect("deleted");
+    assert_eq!(deleted.status, LinkStatus::Deprovisioning);
+    let reason = state(&world, id).await.reason.expect("a reason");
+    assert_eq!(reason.code, ReasonCode::AwaitingRemoval);
+    let desired = node.wait_for(|desired| desired.links.is_empty()).await;
+    node.report(acknowledgement(&desired, None)).await;
+    until(c, async || state(&world, id).await.statuses.status == LinkStatus::Deleted).await;
+}
+
+#[tokio::test]
+async fn a_silent_configuration_is_overdue_and_a_lost_node_takes_its_links_down() {
+    let world = World::new().await;
+    let catalogue = world.catalogue().await;
+    let c = &world.controller;
+    let mut node = FakeNode::attach(c).await;
+    let id = world.order(catalogue.self_hosted(100)).await.link.id;
+    node.wait_for(|desired| desired.links.len() == 1).await;
+    reaches(&world, id, LinkStatus::Configuring, Some(ReasonCode::ConfigPending)).await;
+    let error = c.attach_link_vpc(&world.operator, REGION, id, vpc(&world).await).await.expect_err("no actions");
+    assert_eq!(crate::harness::kind(&error), "409 configuring");
+    world.pass(31).await;
+    reaches(&world, id, LinkStatus::Ready, Some(ReasonCode::ConfigOverdue)).await;
+    let desired = node.wait_for(|desired| desired.links.len() == 1).await;
+    node.report(acknowledgement(&desired, None)).await;
+    reaches(&world, id, LinkStatus::Ready, Some(ReasonCode::NoRoutingPolicy)).await;
+    drop(node);
+    reaches(&world, id, LinkStatus::AllDown, Some(ReasonCode::NodeUnreachable)).await;
+}
+
+async fn vpc(world: &World) -> causeway_model::VpcId {
+    world.controller.create_vpc(&world.operator, REGION, NewVpc { meta: meta("vpc") }).await.expect("made").id
+}
