@@ -124,6 +124,12 @@ impl Api {
         })
     }
 
+    /// The same service, called with another key.
+    #[must_use]
+    pub fn with_key(&self, secret_key: String) -> Self {
+        Self { secret_key, ..self.clone() }
+    }
+
     /// The prefix of a regional API: `s2s-vpn/v1alpha1` gives `/s2s-vpn/v1alpha1/regions/fr-par`.
     #[must_use]
     pub fn prefix(&self, api: &str) -> String {

@@ -5,6 +5,7 @@
 //! ```
 
 mod branch;
+pub(crate) mod edge;
 mod fleet;
 
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use crate::machine::{Machine, host_command};
 use crate::service::{Service, Settings};
 use crate::wait::eventually;
 pub use branch::Branch;
+pub(crate) use edge::Edge;
 pub use fleet::{Fleet, LAN};
 
 /// Fixed addresses of the laboratory (documentation ranges outside, private ones inside).

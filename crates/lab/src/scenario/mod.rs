@@ -2,6 +2,7 @@
 
 mod first;
 mod fleet;
+mod interlink;
 pub(crate) mod pair;
 pub(crate) mod steps;
 
@@ -21,6 +22,10 @@ pub(crate) const ALL: &[(&str, &str)] = &[
         "fleet",
         "a controller and three gateway nodes: one is cut off, refuses a configuration, and is lost under traffic",
     ),
+    (
+        "interlink",
+        "a private link beside the VPN: the partner provisions it, it carries, loses its carrier, falls silent, and goes",
+    ),
 ];
 
 /// Runs the scenario `name` in an empty lab. With `keep` it ends with the VPN working instead of deleting it. A brief
@@ -30,6 +35,7 @@ pub(crate) async fn run(name: &str, lab: &mut Lab, console: &Console, keep: bool
         "first" => first::run(lab, console, keep).await,
         "pair" => pair::run(lab, console, keep, brief).await,
         "fleet" => fleet::run(lab, console, keep).await,
+        "interlink" => interlink::run(lab, console, keep).await,
         _ => {
             let names: Vec<_> = ALL.iter().map(|(name, _)| *name).collect();
             bail!("there is no scenario {name:?}; there are: {}", names.join(", "))
