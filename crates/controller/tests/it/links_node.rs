@@ -27,6 +27,14 @@ fn only(desired: &NodeDesired) -> &LinkDesired {
     link
 }
 
+/// Until its first report a node counts as silent.
+async fn hear(world: &World, node: &mut FakeNode) {
+    let mut changes = world.controller.subscribe();
+    changes.borrow_and_update();
+    node.acknowledge_until(|_| true).await;
+    changes.changed().await.expect("the controller lives");
+}
+
 /// A report in which the sessions of these families are up.
 fn report(desired: &NodeDesired, up: &[Family]) -> NodeReport {
     let mut report = acknowledgement(desired, Some((true, true)));
@@ -45,6 +53,7 @@ async fn the_node_is_told_and_its_sessions_decide() {
     let network = world.network(&world.operator).await;
     let (v4, v6) = (world.link_policy(false).await.id, world.link_policy(true).await.id);
     let mut node = FakeNode::attach(c).await;
+    hear(&world, &mut node).await;
     let ordered = world.order(catalogue.self_hosted(100)).await;
     let id = ordered.link.id;
     assert_eq!(ordered.status, LinkStatus::Configuring, "the node does not have it yet");
@@ -132,6 +141,7 @@ async fn a_silent_configuration_is_overdue_and_a_lost_node_takes_its_links_down(
     let catalogue = world.catalogue().await;
     let c = &world.controller;
     let mut node = FakeNode::attach(c).await;
+    hear(&world, &mut node).await;
     let id = world.order(catalogue.self_hosted(100)).await.link.id;
     node.wait_for(|desired| desired.links.len() == 1).await;
     reaches(&world, id, LinkStatus::Configuring, Some(ReasonCode::ConfigPending)).await;
