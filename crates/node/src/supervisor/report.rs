@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use causeway_model::LinkId;
 use causeway_model::desired::VpcDesired;
-use causeway_model::observed::{AclCounters, GatewayFacts, LinkFacts, NodeReport, VpcFacts};
+use causeway_model::observed::{AclCounters, GatewayFacts, LinkFacts, NodeReport, ReceivedRoute, VpcFacts};
 
 use super::{COUNTER_DELAY, Entry, Node, REPORT_DELAY, REPORT_INTERVAL};
 use crate::counting::{Counted, Read, Reader, Source, Whose};
@@ -62,13 +62,8 @@ impl Node {
             let mut facts = GatewayFacts { id: *id, applied: 0, refused: entry.refused.clone() };
             if let Some(gateway) = &entry.report {
                 facts = GatewayFacts { applied: entry.acknowledged, ..gateway.gateway.clone() };
-                let untaken = self.routers.get(&entry.desired.vpc).map(VpcRouter::untaken).unwrap_or_default();
                 report.connections.extend(gateway.connections.iter().cloned().map(|mut connection| {
-                    if !untaken.is_empty() {
-                        let received = std::mem::take(&mut connection.received).into_iter();
-                        connection.received =
-                            received.map(|route| withhold(route, &untaken, "the VPC's router")).collect();
-                    }
+                    connection.received = self.held(entry, std::mem::take(&mut connection.received));
                     let dropped = entry.drops.get(&tun_name(connection.id)).into_iter().flatten();
                     // One packet filter for all tunnels of a connection: it counts with the first.
                     if let Some(tunnel) = connection.tunnels.first_mut() {
@@ -84,6 +79,16 @@ impl Node {
         }
         report.vpcs = self.desired.vpcs.iter().map(|vpc| self.vpc_facts(vpc)).collect();
         report
+    }
+
+    /// What was received, with what the router's table does not hold withheld.
+    fn held(&self, entry: &Entry, received: Vec<ReceivedRoute>) -> Vec<ReceivedRoute> {
+        let router = entry.desired.vpc.and_then(|vpc| self.routers.get(&vpc));
+        let untaken = router.map(VpcRouter::untaken).unwrap_or_default();
+        if untaken.is_empty() {
+            return received;
+        }
+        received.into_iter().map(|route| withhold(route, &untaken, "the VPC's router")).collect()
     }
 
     fn link_facts(&self, id: LinkId, entry: &Entry) -> LinkFacts {
@@ -103,7 +108,7 @@ impl Node {
             carrier_since: carrier.map(|carrier| carrier.since),
             mtu: carrier.map_or(0, |carrier| carrier.mtu),
             sessions: own.map(|own| own.sessions.clone()).unwrap_or_default(),
-            received: own.map(|own| own.received.clone()).unwrap_or_default(),
+            received: self.held(entry, own.map(|own| own.received.clone()).unwrap_or_default()),
             announced: own.map(|own| own.announced.clone()).unwrap_or_default(),
             drops: drops.cloned().unwrap_or_default(),
         }
