@@ -232,7 +232,7 @@ impl Controller {
         for record in writer.gateways_of_node(node).await? {
             status::refresh(writer, record.gateway.id, now).await?;
         }
-        Ok(())
+        crate::link::refresh_links(writer, node, now).await
     }
 }
 

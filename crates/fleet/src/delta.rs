@@ -1,7 +1,7 @@
 //! What changed from one revision of a node's desired state to a later one, object by object.
 
-use causeway_model::desired::{GatewayDesired, NodeDesired, VpcDesired};
-use causeway_model::{VpcId, VpnGatewayId};
+use causeway_model::desired::{GatewayDesired, LinkDesired, NodeDesired, VpcDesired};
+use causeway_model::{LinkId, VpcId, VpnGatewayId};
 use serde::{Deserialize, Serialize};
 
 /// A change of desired state. Only valid for the revision that it starts from.
@@ -23,6 +23,12 @@ pub struct Delta {
     /// Gateways that are no longer there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gone_gateways: Vec<VpnGatewayId>,
+    /// InterLinks that are new or have changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<LinkDesired>,
+    /// InterLinks that are no longer there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone_links: Vec<LinkId>,
 }
 
 /// A delta that starts from another revision than the one at hand.
@@ -58,7 +64,9 @@ impl Delta {
     pub fn between(old: &NodeDesired, new: &NodeDesired) -> Option<Self> {
         let (vpcs, gone_vpcs) = changed(&old.vpcs, &new.vpcs, |vpc| vpc.id);
         let (gateways, gone_gateways) = changed(&old.gateways, &new.gateways, |gateway| gateway.id);
-        let delta = Self { from: old.revision, to: new.revision, vpcs, gone_vpcs, gateways, gone_gateways };
+        let (links, gone_links) = changed(&old.links, &new.links, |link| link.id);
+        let (from, to) = (old.revision, new.revision);
+        let delta = Self { from, to, vpcs, gone_vpcs, gateways, gone_gateways, links, gone_links };
         let made = delta.clone().apply(old).ok()?;
         (made == *new).then_some(delta)
     }
@@ -76,6 +84,7 @@ impl Delta {
             vpcs: merged(&old.vpcs, self.vpcs, &self.gone_vpcs, |vpc| vpc.id),
             gateways: merged(&old.gateways, self.gateways, &self.gone_gateways, |gateway| gateway.id),
             failover: old.failover,
+            links: merged(&old.links, self.links, &self.gone_links, |link| link.id),
         })
     }
 }
@@ -107,7 +116,7 @@ mod tests {
             connections: Vec::new(),
         };
         let (vpcs, gateways) = (vpcs.iter().map(vpc).collect(), gateways.iter().map(gateway).collect());
-        NodeDesired { revision, vpcs, gateways, failover: false }
+        NodeDesired { revision, vpcs, gateways, failover: false, links: Vec::new() }
     }
 
     fn objects() -> impl Strategy<Value = Vec<(u8, u64)>> {
