@@ -154,8 +154,21 @@ fn merge(good: &NodeDesired, desired: &NodeDesired, report: &NodeReport) -> Node
             .collect();
         Some(gateway)
     });
-    let (vpcs, gateways) = (vpcs.collect(), gateways.collect());
-    NodeDesired { revision: desired.revision, vpcs, gateways, failover: desired.failover }
+    let refused_links: Vec<_> =
+        report.links.iter().filter(|facts| facts.refused.is_some()).map(|facts| facts.id).collect();
+    let links = desired.links.iter().filter_map(|link| {
+        if !refused_links.contains(&link.id) {
+            return Some(link.clone());
+        }
+        good.links.iter().find(|known| known.id == link.id).cloned()
+    });
+    NodeDesired {
+        revision: desired.revision,
+        vpcs: vpcs.collect(),
+        gateways: gateways.collect(),
+        failover: desired.failover,
+        links: links.collect(),
+    }
 }
 
 #[cfg(test)]
