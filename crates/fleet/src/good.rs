@@ -200,6 +200,7 @@ mod tests {
             vpcs: vec![VpcDesired::new(vpc, Vec::new())],
             gateways: gateways.iter().map(gateway).collect(),
             failover: false,
+            links: Vec::new(),
         }
     }
 

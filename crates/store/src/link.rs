@@ -55,8 +55,8 @@ pub struct LinkNode {
     pub state: NodeState,
     /// Connected, but nothing was reported yet; or not heard.
     pub silent: bool,
-    /// Since when it is in this state.
-    pub state_since: Timestamp,
+    /// Waiting for longer than its verdict may take.
+    pub overdue: bool,
 }
 
 /// What a node said of a link.
@@ -101,7 +101,7 @@ pub struct LinkUnits {
 
 /// Links with all that a record holds, in one statement.
 const LINK: &str = "SELECT link.*, v4.routing_policy_id AS v4_policy, v4.since AS v4_since, v6.routing_policy_id AS v6_policy, \
-     v6.since AS v6_since, node.state AS node_state, node.silent AS node_silent, node.state_since AS node_state_since \
+     v6.since AS v6_since, node.state AS node_state, node.silent AS node_silent, node.overdue AS node_overdue \
      FROM link LEFT JOIN node ON node.id = link.node_id LEFT JOIN link_session AS v4 ON v4.link_id = link.id AND v4.is_ipv6 = 0 \
      LEFT JOIN link_session AS v6 ON v6.link_id = link.id AND v6.is_ipv6 = 1";
 
@@ -173,7 +173,7 @@ fn record(row: &SqliteRow) -> Result<LinkRecord> {
 fn node(row: &SqliteRow) -> Result<Option<LinkNode>> {
     let Some(id) = row.opt_id("node_id")? else { return Ok(None) };
     let (state, silent) = (row.word("node_state")?, row.flag("node_silent")?);
-    Ok(Some(LinkNode { id, state, silent, state_since: row.time("node_state_since")? }))
+    Ok(Some(LinkNode { id, state, silent, overdue: row.flag("node_overdue")? }))
 }
 
 fn options(row: &SqliteRow) -> Result<LinkOptions> {

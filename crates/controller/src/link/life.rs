@@ -48,14 +48,9 @@ fn sessions(record: &LinkRecord) -> Vec<LinkSession> {
 }
 
 /// The node of a link as its table sees it. On none is as if it were lost: nobody carries the link.
-fn node_view(record: &LinkRecord, now: Timestamp) -> NodeView {
+fn node_view(record: &LinkRecord) -> NodeView {
     let none = NodeView { state: NodeState::Down, silent: true, waiting_overdue: false };
-    record.node.map_or(none, |node| NodeView {
-        state: node.state,
-        silent: node.silent,
-        waiting_overdue: node.state == NodeState::Waiting
-            && now.seconds_since(node.state_since) >= crate::status::JUDGING_INTERVAL,
-    })
+    record.node.map_or(none, |node| NodeView { state: node.state, silent: node.silent, waiting_overdue: node.overdue })
 }
 
 /// The table of system.md §3.
@@ -65,7 +60,7 @@ pub(super) fn status(record: &LinkRecord, now: Timestamp) -> (LinkStatus, Option
     let refused = observed.and_then(|observed| observed.facts.refused.clone());
     let (status, fault) = link_status(&LinkView {
         life: &link.life,
-        node: node_view(record, now),
+        node: node_view(record),
         pending_for: record.pending_since.map(|since| now.seconds_since(since)),
         refused: refused.filter(|refused| refused.revision == record.config_revision),
         expected: &expected,
@@ -78,10 +73,10 @@ pub(super) fn status(record: &LinkRecord, now: Timestamp) -> (LinkStatus, Option
     (status, if nobody { Some(ReasonCode::NoNode.into()) } else { fault })
 }
 
-fn bgp_status(record: &LinkRecord, family: Family, now: Timestamp) -> BgpStatus {
+fn bgp_status(record: &LinkRecord, family: Family) -> BgpStatus {
     match record.link.policy(family) {
         None => BgpStatus::Disabled,
-        Some(_) if node_view(record, now).is_lost() => BgpStatus::Down,
+        Some(_) if node_view(record).is_lost() => BgpStatus::Down,
         Some(_) if session(record, family).is_some_and(|session| session.up) => BgpStatus::Up,
         Some(_) => BgpStatus::Down,
     }
@@ -178,8 +173,8 @@ pub(super) async fn save(writer: &mut Writer, record: &mut LinkRecord, now: Time
     if status != LinkStatus::Configuring {
         record.settled_status = status;
     }
-    record.bgp_v4_status = bgp_status(record, Family::Ipv4, now);
-    record.bgp_v6_status = bgp_status(record, Family::Ipv6, now);
+    record.bgp_v4_status = bgp_status(record, Family::Ipv4);
+    record.bgp_v6_status = bgp_status(record, Family::Ipv6);
     record.due_at = due_at(record, now);
     writer.set_link(record).await?;
     if before != status {

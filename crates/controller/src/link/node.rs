@@ -49,12 +49,8 @@ pub(super) async fn follow(writer: &mut Writer, record: &mut LinkRecord, now: Ti
     if record.node.is_none() {
         // The one that came first: there is one, or the operator runs several for links that may end on any.
         let first = writer.nodes().await?.into_iter().next();
-        record.node = first.map(|node| LinkNode {
-            id: node.id,
-            state: node.state,
-            silent: node.silent,
-            state_since: node.state_since,
-        });
+        record.node =
+            first.map(|node| LinkNode { id: node.id, state: node.state, silent: node.silent, overdue: node.overdue });
     }
     if same { Ok(()) } else { owe(writer, record, now).await }
 }

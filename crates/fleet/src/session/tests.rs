@@ -25,7 +25,8 @@ fn desired(revision: u64, gateways: &[u128]) -> Arc<NodeDesired> {
         connections: Vec::new(),
     };
     let vpcs = vec![VpcDesired::new(vpc, Vec::new())];
-    Arc::new(NodeDesired { revision, vpcs, gateways: gateways.iter().map(gateway).collect(), failover: false })
+    let gateways = gateways.iter().map(gateway).collect();
+    Arc::new(NodeDesired { revision, vpcs, gateways, failover: false, links: Vec::new() })
 }
 
 fn report(revision: u64, gateways: &[u128]) -> NodeReport {
