@@ -6,7 +6,6 @@ use causeway_controller::{Outgoing, PartnerAction, WebhookRules};
 use causeway_crypto::hmac_sha256;
 use causeway_model::command::{NewWebhook, PartnerChange};
 use causeway_model::resource::{Caller, Role};
-
 use causeway_model::status::LinkStatus;
 use causeway_model::{Timestamp, WebhookId};
 use causeway_store::Store;
