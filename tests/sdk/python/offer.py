@@ -93,6 +93,17 @@ class Offer:
         """What the partner does with a link that is addressed to it."""
         return self.at_partner.call("POST", f"/partner/links/{link_id}/{verb}", body)
 
+    def in_service(self, status):
+        """Status and reason of a link in service that should have `status`: its node refuses a port whose interface is not there. Without a node
+        (the tests' user is not root, say) nobody carries it."""
+        nodes = self.operator.call("GET", "/operator/nodes")["nodes"]
+        return (status, "config_refused") if nodes else ("all_down", "no_node")
+
+    def seen(self, link_id):
+        """Status and reason of a link."""
+        state = self.state(link_id)
+        return (state["status"], state["reason"]["code"])
+
     def state(self, link_id):
         """The link's state."""
         return self.operator.call("GET", f"/regions/{REGION}/links/{link_id}/state")

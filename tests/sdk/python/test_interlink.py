@@ -207,9 +207,9 @@ class InterLink(unittest.TestCase):
         self.offer.answer(link.id, "accept")
         self.assertEqual(self.links.get_link(link_id=link.id).status, LinkStatus.PROVISIONING)
         self.offer.answer(link.id, "provisioned")
-        self.assertEqual(self.links.wait_for_link(link_id=link.id, options=WAITING).status, LinkStatus.ACTIVE)
-        # The node looks for the port's interface, which is not there.
-        self.assertIn(self.offer.state(link.id)["reason"]["code"], ("no_routing_policy", "config_refused"))
+        settled = self.links.wait_for_link(link_id=link.id, options=WAITING)
+        self.assertEqual(self.offer.seen(link.id), self.offer.in_service("active"))
+        self.assertEqual(settled.status, self.offer.in_service("active")[0])
 
         self.links.enable_route_propagation(link_id=link.id)
         held = self.fails(412, "precondition_failed", self.links.delete_link, link_id=link.id)
@@ -236,7 +236,8 @@ class InterLink(unittest.TestCase):
         policy = self.policy()
         link = self.own(vlan=1501, peer_asn=65001, routing_policy_v4_id=policy.id)
         link = self.links.wait_for_link(link_id=link.id, options=WAITING)
-        self.assertEqual((link.status, link.vlan, link.peer_bgp_config.asn), (LinkStatus.READY, 1501, 65001))
+        self.assertEqual(self.offer.seen(link.id), self.offer.in_service("ready"))
+        self.assertEqual((link.status, link.vlan, link.peer_bgp_config.asn), (self.offer.in_service("ready")[0], 1501, 65001))
         self.assertEqual((link.self_.connection_id, link.partner), (self.offer.dedicated["id"], None))
         self.assertEqual((link.routing_policy_v4_id, link.bgp_v4_status), (policy.id, BgpStatus.DOWN))
         found = self.links.list_links_all(name=RUN, kind=LinkKind.SELF_HOSTED, routing_policy_id=policy.id)

@@ -117,7 +117,7 @@ class TerraformInterLink(Transport):
         own = LINK.replace(" partner ", " ").replace(" scw_bgp_config", " routing_policy_v4_id scw_bgp_config self")
         self.keys(created, own)
         self.assertEqual(created["self"], {"connection_id": self.offer.dedicated["id"]})
-        self.assertEqual((link["status"], link["vlan"], link["peer_bgp_config"]["asn"]), ("ready", 1510, 65001))
+        self.assertEqual((link["status"], link["vlan"], link["peer_bgp_config"]["asn"]), (self.offer.in_service("ready")[0], 1510, 65001))
         self.assertEqual((link["routing_policy_v4_id"], link["bgp_v4_status"]), (policy["id"], "down"))
         changed = self.call(200, "PATCH", f"{P}/links/{link['id']}", {"peer_asn": 65002})
         self.assertEqual((changed["peer_bgp_config"]["asn"], changed["name"]), (65002, RUN))
@@ -139,7 +139,7 @@ class TerraformInterLink(Transport):
         path, vpc = f"{P}/links/{link['id']}", self.vpc()
         self.offer.answer(link["id"], "accept")
         self.offer.answer(link["id"], "provisioned")
-        self.assertEqual(self.polled(link["id"])["status"], "active")
+        self.assertEqual(self.polled(link["id"])["status"], self.offer.in_service("active")[0])
         self.call(200, "POST", f"{path}/attach-vpc", {"vpc_id": vpc["id"]})
         for policy in policies:
             self.call(412, "DELETE", f"{P}/routing-policies/{policy['id']}")
