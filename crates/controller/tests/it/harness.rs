@@ -32,11 +32,20 @@ pub(crate) const KEK: [u8; 32] = [7; 32];
 
 /// The machine's clock plus what the test adds.
 #[derive(Default)]
-pub(crate) struct TestClock(AtomicI64);
+pub(crate) struct TestClock {
+    added: AtomicI64,
+    /// What of it nodes were heard in all the time.
+    heard: AtomicI64,
+}
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        Timestamp(SystemClock.now().0 + self.0.load(Ordering::SeqCst))
+        Timestamp(SystemClock.now().0 + self.added.load(Ordering::SeqCst))
+    }
+
+    fn monotonic(&self) -> Duration {
+        let measured = self.now().0 - self.heard.load(Ordering::SeqCst);
+        Duration::from_micros(u64::try_from(measured).expect("after 1970"))
     }
 }
 
@@ -88,13 +97,19 @@ impl World {
 
     /// Moves the clock and does what is due.
     pub(crate) async fn pass(&self, seconds: i64) {
-        self.clock.0.fetch_add(seconds * 1_000_000, Ordering::SeqCst);
+        self.clock_forward(seconds);
         self.controller.run_deadlines().await.expect("deadlines");
     }
 
     /// Moves the clock only.
     pub(crate) fn clock_forward(&self, seconds: i64) {
-        self.clock.0.fetch_add(seconds * 1_000_000, Ordering::SeqCst);
+        self.clock.added.fetch_add(seconds * 1_000_000, Ordering::SeqCst);
+    }
+
+    /// As [`Self::pass`], while the keepalives of all nodes go on arriving: what silence is measured with stands still.
+    pub(crate) async fn pass_heard(&self, seconds: i64) {
+        self.clock.heard.fetch_add(seconds * 1_000_000, Ordering::SeqCst);
+        self.pass(seconds).await;
     }
 
     /// A second project and its tenant.

@@ -26,7 +26,11 @@ async fn status(world: &World, id: LinkId) -> LinkStatus {
 
 /// The status once the node has acknowledged what is new.
 async fn settled(world: &World, id: LinkId) -> LinkStatus {
-    until(&world.controller, async || status(world, id).await != LinkStatus::Configuring).await;
+    let settled = async || {
+        let state = world.controller.link_state(&world.operator, REGION, id).await.expect("there");
+        state.applied_revision == state.desired_revision && state.statuses.status != LinkStatus::Configuring
+    };
+    until(&world.controller, settled).await;
     status(world, id).await
 }
 
@@ -86,7 +90,7 @@ async fn a_hosted_link_lives_as_the_documents_say() {
     assert_eq!(settled(&world, id).await, LinkStatus::Active, "the first 60 s");
     let state = c.link_state(&world.operator, REGION, id).await.expect("there");
     assert_eq!(state.reason.expect("a reason").code, ReasonCode::AwaitingFirstSession);
-    world.pass(61).await;
+    world.pass_heard(61).await;
     let filter = LinkFilter { status: Some(LinkStatus::AllDown), ..LinkFilter::default() };
     assert_eq!(found(&world, &list(), filter).await, 1, "the copy that lists filter by follows the time");
     let second = world.link_policy(false).await;

@@ -147,11 +147,13 @@ async fn a_silent_configuration_is_overdue_and_a_lost_node_takes_its_links_down(
     reaches(&world, id, LinkStatus::Configuring, Some(ReasonCode::ConfigPending)).await;
     let error = c.attach_link_vpc(&world.operator, REGION, id, vpc(&world).await).await.expect_err("no actions");
     assert_eq!(crate::harness::kind(&error), "409 configuring");
-    world.pass(31).await;
+    world.pass_heard(31).await;
     reaches(&world, id, LinkStatus::Ready, Some(ReasonCode::ConfigOverdue)).await;
     let desired = node.wait_for(|desired| desired.links.len() == 1).await;
     node.report(acknowledgement(&desired, None)).await;
     reaches(&world, id, LinkStatus::Ready, Some(ReasonCode::NoRoutingPolicy)).await;
+    world.pass(30).await;
+    reaches(&world, id, LinkStatus::Ready, Some(ReasonCode::NodeUnreachable)).await;
     drop(node);
     reaches(&world, id, LinkStatus::AllDown, Some(ReasonCode::NodeUnreachable)).await;
 }

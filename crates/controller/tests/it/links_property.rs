@@ -147,11 +147,11 @@ impl Walk<'_> {
                 }
             }
             17 | 18 => {
-                world.pass(self.numbers.of(&[1, 31, 61, 3600])).await;
+                world.pass_heard(self.numbers.of(&[1, 31, 61, 3600])).await;
                 None
             }
             _ => {
-                world.pass(self.numbers.of(&[3600, DAY, DAY, 3 * DAY, 10 * DAY])).await;
+                world.pass_heard(self.numbers.of(&[3600, DAY, DAY, 3 * DAY, 10 * DAY])).await;
                 None
             }
         };

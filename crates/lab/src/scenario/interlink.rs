@@ -118,8 +118,7 @@ async fn order(lab: &Lab, console: &Console) -> Result<Order> {
                 let state = api.state("links", &text(&link, "/id")?).await?;
                 let id = text(&link, "/id")?;
                 let partner = api.with_key(text(&key, "/secret_key")?);
-                let seen = format!("requested; {}", summary(&state));
-                Ok((seen, Order { link, id, partner }))
+                Ok((summary(&state), Order { link, id, partner }))
             },
         )
         .await
@@ -201,7 +200,7 @@ async fn turn_round(lab: &Lab, console: &Console, order: &Order, edge: &Edge, st
                 lab.device.write(BIRD, &plain)?;
                 lab.device.birdc(&["configure"]).await?;
                 carries(lab, edge, true).await?;
-                Ok(("VPN, then link".to_owned(), ()))
+                Ok(("the VPN carries while its routes are tagged, the link before and after".to_owned(), ()))
             },
         )
         .await
@@ -266,8 +265,8 @@ async fn one_session(lab: &Lab, console: &Console, order: &Order, edge: &Edge, s
             carries(lab, edge, true).await?;
             stream.steady(PATIENCE).await?;
             edge.birdc("enable b_ipv6").await?;
-            wait_status(lab, &order.id, "active").await?;
-            Ok((summary(&state), ()))
+            let back = wait_status(lab, &order.id, "active").await?;
+            Ok((format!("{}, then {}", summary(&state), summary(&back)), ()))
         })
         .await
 }
