@@ -29,10 +29,9 @@ fn only(desired: &NodeDesired) -> &LinkDesired {
 
 /// Until its first report a node counts as silent.
 async fn hear(world: &World, node: &mut FakeNode) {
-    let mut changes = world.controller.subscribe();
-    changes.borrow_and_update();
     node.acknowledge_until(|_| true).await;
-    changes.changed().await.expect("the controller lives");
+    let c = &world.controller;
+    until(c, async || !c.node(&world.operator, node.id).await.expect("there").node.silent).await;
 }
 
 /// A report in which the sessions of these families are up.
