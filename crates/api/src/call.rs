@@ -219,10 +219,15 @@ fn nobody() -> Caller {
     }
 }
 
-/// The secret key is in `X-Auth-Token`, or in `X-Session-Token` where a client was built with a session.
+/// The secret key is in `X-Auth-Token`, or in `X-Session-Token` where a client was built with a session; monitoring can only say
+/// `Authorization: Bearer`.
 async fn authenticate(app: &App, headers: &HeaderMap, request_id: Uuid) -> Result<Caller, Failure> {
     let token = headers.get("x-auth-token").or_else(|| headers.get("x-session-token"));
-    let token = token.and_then(|token| token.to_str().ok()).filter(|token| !token.is_empty());
+    let token = token.and_then(|token| token.to_str().ok()).or_else(|| {
+        let bearer = headers.get("authorization").and_then(|value| value.to_str().ok());
+        bearer.and_then(|value| value.strip_prefix("Bearer "))
+    });
+    let token = token.filter(|token| !token.is_empty());
     let Some(token) = token else {
         return Err(Failure(Error::DeniedAuthentication { reason: "invalid_argument" }));
     };

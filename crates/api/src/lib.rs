@@ -5,6 +5,7 @@
 
 mod answer;
 mod call;
+mod exposition;
 mod feed;
 mod guests;
 mod headers;
@@ -32,6 +33,7 @@ use shares::Shares;
 
 pub use limits::{Rate, RateLimits};
 pub use openapi::openapi;
+pub use routes::metrics::metrics_router;
 pub use serve::serve;
 pub use shares::Memory;
 pub use tls::{TlsConfig, TlsError};
@@ -103,6 +105,7 @@ fn assemble(controller: Controller, config: ApiConfig) -> (Router, Vec<Operation
     let router = routes
         .route("/openapi.json", get(openapi::document))
         .route("/docs", get(openapi::page))
+        .route("/metrics", get(routes::metrics::metrics))
         .fallback(answer::no_such_path)
         .method_not_allowed_fallback(answer::no_such_method)
         .layer(middleware::from_fn_with_state(app.clone(), headers::limit_address))

@@ -53,6 +53,11 @@ ipv6 = ["2001:db8:0:1::/64"]
 per_key = { per_second = 5000, burst = 20000 }
 per_address = { per_second = 5000, burst = 20000 }
 
+# GET /metrics in the text format of Prometheus, for the key of an operator or of support (as X-Auth-Token, or as Bearer token).
+[metrics]
+# Beside that a listener of its own, in plain HTTP and without a key, where only your monitoring gets: "127.0.0.1:9090". "": none.
+listen = ""
+
 # Gateway nodes on other machines.
 [fleet]
 # Where they reach this controller, over TLS that both ends prove themselves in: "0.0.0.0:443", for example. "": nowhere, there are none.
@@ -90,6 +95,7 @@ const KEYS: &[&[&str]] = &[
     &["public_pools"],
     &["rate_limits", "per_key"],
     &["rate_limits", "per_address"],
+    &["metrics", "listen"],
     &["fleet", "listen"],
     &["fleet", "keepalive"],
     &["fleet", "machine_state"],
@@ -132,12 +138,31 @@ pub(crate) struct Config {
     /// Requests that are taken.
     #[serde(default)]
     pub(crate) rate_limits: RateSection,
+    /// Monitoring.
+    #[serde(default)]
+    pub(crate) metrics: MetricsSection,
     /// Nodes on other machines.
     #[serde(default)]
     pub(crate) fleet: FleetSection,
     /// The node inside the process.
     #[serde(default)]
     pub(crate) node: NodeSection,
+}
+
+/// Monitoring.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MetricsSection {
+    /// Where it is served without a key; empty: nowhere.
+    #[serde(default)]
+    listen: String,
+}
+
+impl MetricsSection {
+    /// Where it is served without a key.
+    pub(crate) fn listen(&self) -> Option<SocketAddr> {
+        self.listen.parse().ok()
+    }
 }
 
 /// Nodes on other machines.
@@ -379,6 +404,10 @@ fn check(config: &Config) -> Result<(), String> {
             return Err(format!("rate_limits.{name}: burst must be at least 1, or no request is ever taken"));
         }
     }
+    if !config.metrics.listen.is_empty() && config.metrics.listen().is_none() {
+        let listen = &config.metrics.listen;
+        return Err(format!("metrics.listen: {listen:?} is no address with a port; for example \"127.0.0.1:9090\""));
+    }
     if !config.fleet.listen.is_empty() && config.fleet.listen().is_none() {
         let listen = &config.fleet.listen;
         return Err(format!("fleet.listen: {listen:?} is no address with a port; for example \"0.0.0.0:443\""));
@@ -480,8 +509,13 @@ mod tests {
         assert!(text.contains("listen") && text.contains("line"), "{text}");
         let text = message(parse(&DEFAULT.replace("keepalive = \"medium\"", "keepalive = \"often\"")));
         assert!(text.contains("keepalive") && text.contains("fast"), "{text}");
-        let text = message(parse(&DEFAULT.replace("listen = \"\"", "listen = \"443\"")));
-        assert!(text.contains("fleet.listen") && text.contains("0.0.0.0:443"), "{text}");
+        for (table, example) in [("[metrics]", "127.0.0.1:9090"), ("[fleet]", "0.0.0.0:443")] {
+            let (before, after) = DEFAULT.split_once(table).expect("there");
+            let wrong = format!("{before}{table}{}", after.replacen("listen = \"\"", "listen = \"443\"", 1));
+            let text = message(parse(&wrong));
+            assert!(text.contains(&format!("{}.listen", table.trim_matches(['[', ']']))), "{text}");
+            assert!(text.contains(example), "{text}");
+        }
         let text = message(parse(&DEFAULT.replace("failover = []", "failover = [\"fr-par-1\"]")));
         assert!(text.contains("fleet.failover") && text.contains("fleet.machine_state"), "{text}");
         let text =

@@ -74,6 +74,7 @@ pub(crate) async fn serve(
         causeway_api::router(controller.clone(), api_config),
         shutdown.clone().cancelled_owned(),
     ));
+    let monitored = serve_metrics(&config, &controller, &shutdown).await?;
     let notify = start_notify(&controller, environment);
     let nodes = listen_for_nodes(&config, &controller, &shutdown).await?;
     let machines = config.fleet.machine_state.clone();
@@ -91,6 +92,9 @@ pub(crate) async fn serve(
         notify.abort();
     }
     let api = api.await.context("the API's task failed")?;
+    if let Some(monitored) = monitored {
+        monitored.await.context("the task of the metrics listener failed")?.context("the metrics listener failed")?;
+    }
     if let Some(nodes) = nodes {
         nodes.await.context("the task of the node listener failed")?;
     }
@@ -169,6 +173,21 @@ async fn until_ended(node: Option<JoinHandle<anyhow::Result<()>>>, shutdown: &Ca
         }
         result = &mut node => result.context("the node's task failed")?,
     }
+}
+
+/// Opens the listener for monitoring, if there is to be one.
+async fn serve_metrics(
+    config: &Config,
+    controller: &Controller,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<Option<JoinHandle<std::io::Result<()>>>> {
+    let Some(listen) = config.metrics.listen() else { return Ok(None) };
+    let listener = TcpListener::bind(listen).await.with_context(|| {
+        format!("cannot listen for monitoring on {listen}; choose another address in metrics.listen")
+    })?;
+    say(&format!("metrics at http://{}/metrics", listener.local_addr()?))?;
+    let router = causeway_api::metrics_router(controller.clone());
+    Ok(Some(tokio::spawn(causeway_api::serve(listener, None, router, shutdown.clone().cancelled_owned()))))
 }
 
 /// Sends what webhooks are told. Without certificate authorities nothing can be sent, and the rest works.

@@ -18,6 +18,7 @@ mod door;
 mod event;
 mod explain;
 mod failover;
+mod figures;
 mod flap;
 mod gateway;
 mod hearing;
@@ -66,6 +67,7 @@ pub use causeway_store::{ApiKey, AuditFilter, JoinTokenRecord, NodeRecord, Objec
 pub use clock::{Clock, SystemClock};
 pub use event::EventQuery;
 pub use explain::ConnectionRoutes;
+pub use figures::Figures;
 pub use identity::{Bootstrap, KeyRequest, NewApiKey};
 pub use link::{CatalogueDifference, PartnerAction};
 pub use node::{NewJoinToken, NodeChange, NodeInfo};

@@ -7,6 +7,7 @@ pub(crate) mod extension;
 pub(crate) mod interlink;
 pub(crate) mod ipam;
 pub(crate) mod link;
+pub(crate) mod metrics;
 pub(crate) mod operator;
 pub(crate) mod options;
 pub(crate) mod partner;

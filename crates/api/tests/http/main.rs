@@ -8,6 +8,7 @@ mod conventions;
 mod explanation;
 mod extension;
 mod interlink;
+mod metrics;
 mod offer;
 mod openapi;
 mod operator;

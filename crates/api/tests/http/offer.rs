@@ -8,7 +8,7 @@ use crate::service::{EXTENSION, Service};
 const I: &str = "/interlink/v1beta1/regions/fr-par";
 const O: &str = "/causeway/v1/operator";
 
-fn sample() -> Value {
+pub(crate) fn sample() -> Value {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/interlink-catalogue.toml");
     toml::from_str(&std::fs::read_to_string(path).expect("ships")).expect("TOML")
 }

@@ -1,0 +1,50 @@
+//! What monitoring asks for: every object that is configured, in the state in which it is.
+
+use causeway_model::Error;
+use causeway_model::resource::{Caller, Role};
+use causeway_store::{ConnectionFigures, GatewayFigures, LinkFigures, NodeRecord};
+
+use crate::access::denied;
+use crate::{Controller, Result};
+
+/// All objects at one moment.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    /// The nodes, those that were revoked excepted.
+    pub nodes: Vec<NodeRecord>,
+    /// VPN gateways.
+    pub gateways: Vec<GatewayFigures>,
+    /// Connections.
+    pub connections: Vec<ConnectionFigures>,
+    /// Links.
+    pub links: Vec<LinkFigures>,
+}
+
+impl Controller {
+    /// What monitoring sees; operators and support only.
+    ///
+    /// # Errors
+    /// [`Error::PermissionsDenied`].
+    pub async fn figures(&self, caller: &Caller) -> Result<Figures> {
+        if !matches!(caller.role, Role::Operator | Role::Support) {
+            return Err(denied("read", "metrics"));
+        }
+        self.all_figures().await
+    }
+
+    /// As [`Self::figures`], for a listener that the operator has opened for monitoring alone.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn all_figures(&self) -> Result<Figures, Error> {
+        let mut reader = self.read().await?;
+        let mut nodes = reader.nodes().await?;
+        nodes.retain(|node| node.revoked_at.is_none());
+        Ok(Figures {
+            nodes,
+            gateways: reader.gateway_figures().await?,
+            connections: reader.connection_figures().await?,
+            links: reader.link_figures().await?,
+        })
+    }
+}
