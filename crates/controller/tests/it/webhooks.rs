@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use causeway_controller::{Outgoing, PartnerAction, WebhookRules};
 use causeway_crypto::hmac_sha256;
-use causeway_model::command::{NewWebhook, PartnerChange};
+use causeway_model::command::{NewWebhook, PartnerChange, PortChange};
 use causeway_model::resource::{Caller, Role};
 use causeway_model::status::LinkStatus;
 use causeway_model::{Timestamp, WebhookId};
@@ -100,6 +100,23 @@ async fn every_party_is_told_of_its_own_links_and_the_partner_only_if_switched_o
     assert_eq!(of("link.accepted", "project_id")["data"]["link_id"], id.to_string());
     let to_partner = of("link.accepted", "pairing_key");
     assert!(to_partner["data"]["name"].is_null() && to_partner["data"]["project_id"].is_null(), "{to_partner}");
+}
+
+#[tokio::test]
+async fn an_order_that_fails_is_told_to_the_operator() {
+    let world = World::new().await;
+    let catalogue = world.catalogue().await;
+    let c = &world.controller;
+    let (of_operator, _) = made(&world, &world.operator, &["link.failed"]).await;
+    let off = PortChange { enabled: Some(false), ..PortChange::default() };
+    c.update_port(&world.operator, catalogue.port.id, off).await.expect("off");
+    let id = world.order(catalogue.hosted(50)).await.link.id;
+    assert!(told(&world, &world.operator, of_operator).await.is_empty(), "it has its time");
+    world.pass(31).await;
+    assert_eq!(told(&world, &world.operator, of_operator).await, ["link.failed"]);
+    let outgoing = c.outgoing(100, &BTreeMap::new()).await.expect("read");
+    let [one] = outgoing.as_slice() else { panic!("one: {}", outgoing.len()) };
+    assert_eq!((&body(one)["type"], &body(one)["data"]["link_id"]), (&"link.failed".into(), &id.to_string().into()));
 }
 
 #[tokio::test]
