@@ -1,5 +1,6 @@
 """InterLink with the official Python SDK: the tenant's side. What the partner and the operator do has no SDK and goes through the extension API."""
 
+import time
 import unittest
 import uuid
 
@@ -231,6 +232,48 @@ class InterLink(unittest.TestCase):
             self.offer.answer(link.id, "accept")
         self.assertEqual(raised.exception.status_code, 412)
         self.assertEqual(self.links.delete_link(link_id=link.id).status, LinkStatus.DELETED)
+
+    def becomes(self, link_id, status):
+        """Waits until a link has this status."""
+        deadline = time.monotonic() + 180
+        while (found := self.links.get_link(link_id=link_id).status) != status:
+            self.assertLess(time.monotonic(), deadline, f"{found} is not {status}")
+            time.sleep(0.5)
+
+    def test_what_time_makes_of_links(self):
+        """An order that cannot be placed fails after half a minute; sessions that do not come up have a minute."""
+        pop = self.offer.add("pops", name=f"{RUN}-c", link_bandwidths_mbps=[50])
+        port = self.offer.add(
+            "ports",
+            name=f"{RUN}-off",
+            pop_id=pop["id"],
+            partner_id=self.offer.partner["id"],
+            attachment={"kind": "vlan", "interface": "eth4"},
+            capacity_mbps=100,
+        )
+        switch = f"/operator/ports/{port['id']}"
+        self.offer.operator.call("PATCH", switch, {"enabled": False})
+        waiting = self.order(pop_id=pop["id"])
+        self.assertEqual(waiting.status, LinkStatus.CONFIGURING)
+        self.assertEqual(self.links.get_link(link_id=waiting.id).status, LinkStatus.CONFIGURING)
+        busy = self.fails(409, "transient_state", self.links.enable_route_propagation, link_id=waiting.id)
+        self.assertEqual(busy["current_state"], "configuring")
+
+        policy = self.policy()
+        silent = self.order()
+        self.offer.answer(silent.id, "accept")
+        self.offer.answer(silent.id, "provisioned")
+        self.links.attach_routing_policy(link_id=silent.id, routing_policy_id=policy.id)
+
+        self.becomes(waiting.id, LinkStatus.FAILED)
+        state = self.offer.state(waiting.id)
+        self.assertEqual((state["reason"]["code"], state["turn"]), ("order_failed", "operator"))
+        self.offer.operator.call("PATCH", switch, {"enabled": True})
+        self.offer.operator.call("POST", f"/operator/links/{waiting.id}/repair", {})
+        self.becomes(waiting.id, LinkStatus.REQUESTED)
+
+        self.becomes(silent.id, LinkStatus.ALL_DOWN)
+        self.assertEqual(self.links.get_link(link_id=silent.id).bgp_v4_status, BgpStatus.DOWN)
 
     def test_self_hosted_link(self):
         policy = self.policy()
