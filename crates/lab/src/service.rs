@@ -73,6 +73,15 @@ impl Service {
         self.machine.shell(&format!(". {data}/operator.env; {program} {arguments}")).await
     }
 
+    /// Starts a client on the service's machine, as operators do: with the variables of `operator.env`.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start_client(&self, program: &str, arguments: &str, log: &Path) -> Result<Running> {
+        let script = format!(". {}/operator.env; exec {program} {arguments}", self.data.display());
+        self.machine.start("sh", &["-c", &script], &[], log)
+    }
+
     /// Starts the process and waits until it answers.
     ///
     /// # Errors
