@@ -1,5 +1,5 @@
 # `make demo` shows the product, `make test` checks it. Both work from a clean clone on Debian 12 or newer.
-.PHONY: demo test interop build fmt lint clean-labs
+.PHONY: demo test acceptance interop build fmt lint clean-labs
 
 # SCENARIO=pair   another story than the first (`causeway lab demo --help` names them); KEEP=1   leave the lab running and print what to try
 demo:
@@ -7,6 +7,10 @@ demo:
 
 test:
 	@scripts/test
+
+# What the product documents promise, row by row (docs/documents.md); ONLY=vpn-01 for one row, ONLY=vpn for a document.
+acceptance:
+	@scripts/acceptance $(ONLY)
 
 # Every suite and group against strongSwan (docs/interop.md). Needs root.
 interop:

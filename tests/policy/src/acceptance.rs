@@ -130,8 +130,9 @@ pub fn page(documents: &[Document]) -> Result<String> {
     let mut page = format!(
         "# What the product documents promise, and what shows it\n\n\
          Made from `tests/acceptance` by `UPDATE_DOCUMENTS=1 cargo test -p causeway-policy --test acceptance`; do not edit.\n\n\
-         One row for each statement of the five documents that users were given, in their order and in our words. Tests are named by their\n\
-         file, below `crates/` if it does not begin with `tests/`.\n\n\
+         One row for each statement of the five documents that users were given, in their order and in our words. `sudo make acceptance` causes\n\
+         each of them and says what was seen; `sudo make acceptance ONLY=vpn-01` does so for one row, `ONLY=vpn` for a document. Tests are\n\
+         named by their file, below `crates/` if it does not begin with `tests/`.\n\n\
          {} statements, of which {} have a proof and {open} are not shown in full yet (**not yet**, with what is missing).\n",
         all().count(),
         all().count() - open,

@@ -4,6 +4,7 @@
 pub mod acceptance;
 pub mod advisory;
 pub mod licence;
+pub mod outcome;
 pub mod proof;
 
 use std::collections::BTreeSet;
