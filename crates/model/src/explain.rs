@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use crate::acl::{Acl, AclPacket};
 use crate::desired::{CustomRouteDesired, PolicyDesired};
-use crate::id::{ConnectionId, PrivateNetworkId, RouteId, RoutingPolicyId, VpnGatewayId};
+use crate::id::{ConnectionId, LinkId, PrivateNetworkId, RouteId, RoutingPolicyId, VpnGatewayId};
 use crate::net::{Family, whitelist_entry};
 use crate::observed::{ReceivedRoute, RouteDecision};
 use crate::reason::{Fault, ReasonCode};
@@ -28,19 +28,52 @@ pub struct Picture {
     pub acl_ipv4: Acl,
     /// Its IPv6 list.
     pub acl_ipv6: Acl,
-    /// The connections of its gateways.
+    /// The connections of its gateways, and its links.
     pub ways: Vec<Way>,
     /// What its router has not put in force; see [`Explanation::caveats`].
     pub caveats: Vec<Fault>,
 }
 
-/// A connection as far as routes and packets are concerned.
+/// What a customer is reached through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Via {
+    /// The tunnels of a connection.
+    Connection {
+        /// The connection.
+        connection: ConnectionId,
+        /// Its gateway.
+        gateway: VpnGatewayId,
+    },
+    /// An InterLink.
+    Link(LinkId),
+}
+
+impl Via {
+    /// Names it in the evidence of `fault`.
+    fn named(self, fault: Fault) -> Fault {
+        match self {
+            Self::Connection { connection, .. } => fault.with("connection", connection.to_string()),
+            Self::Link(link) => fault.with("link", link.to_string()),
+        }
+    }
+
+    /// The step at which a packet is handed to it.
+    const fn step(self) -> &'static str {
+        match self {
+            Self::Connection { .. } => TUNNEL,
+            Self::Link(_) => LINK,
+        }
+    }
+}
+
+const TUNNEL: &str = "tunnel";
+const LINK: &str = "link";
+
+/// A connection or a link as far as routes and packets are concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Way {
-    /// The connection.
-    pub connection: ConnectionId,
-    /// Its gateway.
-    pub gateway: VpnGatewayId,
+    /// Which one.
+    pub via: Via,
     /// It or its gateway is locked.
     pub locked: bool,
     /// Whether routes are exchanged.
@@ -49,9 +82,9 @@ pub struct Way {
     pub policies: Vec<(Family, RoutingPolicyId, PolicyDesired)>,
     /// Inside addresses with the interconnection subnets' masks.
     pub inside: Vec<IpNet>,
-    /// The outer families of tunnels that are up.
+    /// The outer families of tunnels that are up; a link has none.
     pub tunnels_up: Vec<Family>,
-    /// Why no tunnel is up, where it is known.
+    /// Why no tunnel is up, where it is known; of a link, why nothing carries it, and `None` if something does.
     pub tunnel_fault: Option<Fault>,
     /// The families whose sessions are up.
     pub sessions_up: Vec<Family>,
@@ -70,13 +103,17 @@ impl Way {
 
     /// Why nothing at all passes, if so; the root first.
     fn closed(&self, family: Family) -> Option<Fault> {
-        let fault = |code: ReasonCode| Some(Fault::new(code).with("connection", self.connection.to_string()));
+        let fault = |code: ReasonCode| Some(self.via.named(code.into()));
         if self.locked {
             return fault(ReasonCode::Locked);
         }
-        if self.tunnels_up.is_empty() {
-            let why = self.tunnel_fault.clone().unwrap_or_else(|| ReasonCode::AwaitingDevice.into());
-            return Some(why.with("connection", self.connection.to_string()));
+        let untunnelled = || self.tunnel_fault.clone().unwrap_or_else(|| ReasonCode::AwaitingDevice.into());
+        let uncarried = match self.via {
+            Via::Connection { .. } => self.tunnels_up.is_empty().then(untunnelled),
+            Via::Link(_) => self.tunnel_fault.clone(),
+        };
+        if let Some(why) = uncarried {
+            return Some(self.via.named(why));
         }
         if self.policy(family).is_none() {
             return fault(ReasonCode::NoRoutingPolicy);
@@ -95,7 +132,7 @@ impl Way {
             }
             let known = self.session_faults.iter().find(|(of, _)| *of == family).map(|(_, fault)| fault.clone());
             let fault = known.unwrap_or_else(|| ReasonCode::BgpConnecting.into());
-            Some(fault.with("connection", self.connection.to_string()))
+            Some(self.via.named(fault))
         })
     }
 }
@@ -115,12 +152,7 @@ pub enum Origin {
         next_hop: Option<IpAddr>,
     },
     /// A device announced it.
-    Learned {
-        /// Through this connection.
-        connection: ConnectionId,
-        /// Of this gateway.
-        gateway: VpnGatewayId,
-    },
+    Learned(Via),
 }
 
 /// How a route's prefix lies to the one that was asked for.
@@ -157,11 +189,11 @@ pub enum Outcome {
     Filtered(String),
     /// Admitted, but not used.
     Withheld(String),
-    /// The connection has no route to it, for this reason.
+    /// The connection or link has no route to it, for this reason.
     Missing(Box<Fault>),
 }
 
-/// A route that might be taken, or a connection that has none.
+/// A route that might be taken, or a connection or link that has none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
     /// Where it comes from.
@@ -185,10 +217,10 @@ pub struct Candidate {
 /// A place on a packet's way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// `source`, `gateway`, `route`, `acl`, `tunnel` or `delivery`.
+    /// `source`, `gateway`, `route`, `acl`, `tunnel`, `link` or `delivery`.
     pub at: &'static str,
-    /// The connection, where it is about one.
-    pub connection: Option<ConnectionId>,
+    /// The connection or link, where it is about one.
+    pub via: Option<Via>,
     /// Whether the packet passes.
     pub passes: bool,
     /// What was found.
@@ -214,7 +246,7 @@ pub struct Explanation {
     /// For a packet: the route that answers take, in words; `None`: there is none.
     pub return_path: Option<String>,
     /// What may make the kernel do something else at present: the answer follows what is configured, and a node may owe a part of that
-    /// to the VPC's router or to a connection of this answer.
+    /// to the VPC's router, or to a connection or link of this answer.
     pub caveats: Vec<Fault>,
 }
 
@@ -248,9 +280,9 @@ impl Picture {
         self.subnets().find(|(_, subnet)| subnet.contains(&address)).map(|(id, subnet)| (id, subnet.trunc()))
     }
 
-    /// The router's caveats and those of these connections.
-    fn caveats(&self, concerned: &BTreeSet<ConnectionId>) -> Vec<Fault> {
-        let ways = self.ways.iter().filter(|way| concerned.contains(&way.connection));
+    /// The router's caveats and those of these connections and links.
+    fn caveats(&self, concerned: &BTreeSet<Via>) -> Vec<Fault> {
+        let ways = self.ways.iter().filter(|way| concerned.contains(&way.via));
         let mut found: Vec<Fault> = Vec::new();
         for caveat in self.caveats.iter().chain(ways.flat_map(|way| &way.caveats)) {
             // Connections of one gateway share its own.
@@ -293,10 +325,10 @@ impl Picture {
         found
     }
 
-    /// The candidates of one connection: what it received, or why it has nothing for the prefix.
+    /// The candidates of one connection or link: what it received, or why it has nothing for the prefix.
     fn learned(&self, way: &Way, asked: &IpNet, found: &mut Vec<Candidate>) {
         let family = Family::of_net(asked);
-        let origin = Origin::Learned { connection: way.connection, gateway: way.gateway };
+        let origin = Origin::Learned(way.via);
         let policy = way.policy(family);
         let before = found.len();
         for route in &way.received {
@@ -329,9 +361,7 @@ impl Picture {
             return;
         }
         let fault = way.silent(family).unwrap_or_else(|| {
-            Fault::new(ReasonCode::NoRoute)
-                .with("connection", way.connection.to_string())
-                .with("because", "the device does not announce it")
+            way.via.named(ReasonCode::NoRoute.into()).with("because", "the device does not announce it")
         });
         found.push(Candidate {
             origin,
@@ -387,7 +417,7 @@ fn rank(candidate: &Candidate) -> (u8, u8) {
     let nearness = match candidate.origin {
         Origin::Local(_) => 2,
         Origin::Custom { .. } => 1,
-        Origin::Learned { .. } => 0,
+        Origin::Learned(_) => 0,
     };
     (candidate.prefix.prefix_len(), nearness)
 }
@@ -417,14 +447,14 @@ pub fn explain_prefix(picture: &Picture, prefix: &IpNet) -> Explanation {
     let more = candidates.len().saturating_sub(MAX_CANDIDATES);
     candidates.truncate(MAX_CANDIDATES);
     let verdict = if taken { "routed" } else { "unrouted" };
-    let concerned: BTreeSet<ConnectionId> = candidates.iter().filter_map(connection_of).collect();
+    let concerned: BTreeSet<Via> = candidates.iter().filter_map(via_of).collect();
     let caveats = picture.caveats(&concerned);
     Explanation { verdict, fault, candidates, more, steps: Vec::new(), return_path: None, caveats }
 }
 
-fn connection_of(candidate: &Candidate) -> Option<ConnectionId> {
+fn via_of(candidate: &Candidate) -> Option<Via> {
     match candidate.origin {
-        Origin::Learned { connection, .. } => Some(connection),
+        Origin::Learned(via) => Some(via),
         Origin::Local(_) | Origin::Custom { .. } => None,
     }
 }
@@ -440,9 +470,10 @@ fn describe(candidate: &Candidate) -> String {
         Origin::Custom { route, network, next_hop: None } => {
             format!("{prefix}, custom route {route} on Private Network {network}")
         }
-        Origin::Learned { connection, gateway } => {
+        Origin::Learned(Via::Connection { connection, gateway }) => {
             format!("{prefix}, learned through connection {connection} of gateway {gateway}")
         }
+        Origin::Learned(Via::Link(link)) => format!("{prefix}, learned through link {link}"),
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use causeway_bgp::{LinkKind, Policy, Verdict, preference};
 use causeway_model::acl::{Acl, AclAction, AclPacket, AclProtocol};
 use causeway_model::desired::PolicyDesired;
-use causeway_model::explain::{Picture, Question, Way, explain};
+use causeway_model::explain::{Picture, Question, Via, Way, explain};
 use causeway_model::observed::RouteDecision;
 use causeway_model::{ConnectionId, Family, PrivateNetworkId, ReasonCode, RouteId, RoutingPolicyId, VpnGatewayId};
 use ipnet::IpNet;
@@ -260,7 +260,7 @@ const CASES: &[Case] = &[
     }),
     rule(6, "the provider's side never becomes a transit between two customers", || {
         let mut picture = vpc(&["0.0.0.0/0"]);
-        let mut other = Way { connection: connection(1), ..picture.ways[0].clone() };
+        let mut other = Way { via: via(1), ..picture.ways[0].clone() };
         other.policies[0].2.prefix_filter_in = nets(&["10.8.0.0/16"]);
         other.received = received("10.8.0.0/16");
         picture.ways.push(other);
@@ -462,12 +462,15 @@ fn received(prefix: &str) -> Vec<causeway_model::observed::ReceivedRoute> {
     vec![route]
 }
 
+fn via(number: u128) -> Via {
+    Via::Connection { connection: connection(number), gateway: VpnGatewayId::random() }
+}
+
 /// Two Private Networks, and a site with 10.9.0.0/16 behind a connection that lets these out.
 fn vpc(out: &[&str]) -> Picture {
     let lists = PolicyDesired { prefix_filter_in: nets(&["10.9.0.0/16"]), prefix_filter_out: nets(out) };
     let way = Way {
-        connection: connection(0),
-        gateway: VpnGatewayId::random(),
+        via: via(0),
         locked: false,
         propagation: true,
         policies: vec![(Family::Ipv4, RoutingPolicyId::random(), lists)],

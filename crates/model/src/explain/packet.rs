@@ -5,9 +5,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Candidate, Explanation, Origin, Packet, Picture, Step, Way, connection_of, describe, explain_prefix};
+use super::{Candidate, Explanation, LINK, Origin, Packet, Picture, Step, TUNNEL, Via, Way, describe, explain_prefix, via_of};
 use crate::acl::AclAction;
-use crate::id::{ConnectionId, PrivateNetworkId, RoutingPolicyId};
+use crate::id::{PrivateNetworkId, RoutingPolicyId};
 use crate::net::Family;
 use crate::reason::{Fault, ReasonCode};
 
@@ -37,15 +37,15 @@ pub fn explain_packet(picture: &Picture, packet: &Packet) -> Explanation {
     } else {
         // What is wrong with a way that is taken comes before what keeps another one from being taken.
         let faults = || way.steps.iter().rev().filter_map(|step| step.fault.as_ref().map(|fault| (step.at, fault)));
-        let refused = faults().find(|(at, _)| *at != "tunnel").filter(|_| open > 0);
+        let refused = faults().find(|(at, _)| ![TUNNEL, LINK].contains(at)).filter(|_| open > 0);
         let fault = refused.or_else(|| faults().next()).map(|(_, fault)| fault.clone());
         fault.or_else(|| Some(ReasonCode::NoRoute.into()))
     };
-    let concerned: BTreeSet<ConnectionId> = route
+    let concerned: BTreeSet<Via> = route
         .candidates
         .iter()
-        .filter_map(connection_of)
-        .chain(way.steps.iter().filter_map(|step| step.connection))
+        .filter_map(via_of)
+        .chain(way.steps.iter().filter_map(|step| step.via))
         .collect();
     Explanation {
         verdict,
@@ -97,13 +97,13 @@ struct Trace<'a> {
 }
 
 impl Trace<'_> {
-    fn pass(&mut self, at: &'static str, connection: Option<ConnectionId>, detail: impl Into<String>) {
-        self.steps.push(Step { at, connection, passes: true, detail: detail.into(), fault: None });
+    fn pass(&mut self, at: &'static str, via: Option<Via>, detail: impl Into<String>) {
+        self.steps.push(Step { at, via, passes: true, detail: detail.into(), fault: None });
     }
 
-    fn stop(&mut self, at: &'static str, connection: Option<ConnectionId>, fault: Fault) {
+    fn stop(&mut self, at: &'static str, via: Option<Via>, fault: Fault) {
         let detail = fault.explain(None).message;
-        self.steps.push(Step { at, connection, passes: false, detail, fault: Some(fault) });
+        self.steps.push(Step { at, via, passes: false, detail, fault: Some(fault) });
     }
 
     /// Whether the router's access list lets the packet pass.
@@ -154,7 +154,7 @@ impl Trace<'_> {
             return Tally { open: 1, passed: 1 };
         }
         for candidate in &taken {
-            self.pass("route", connection_of(candidate), describe(candidate));
+            self.pass("route", via_of(candidate), describe(candidate));
         }
         if !self.acl() {
             return Tally { open: taken.len(), passed: 0 };
@@ -164,13 +164,13 @@ impl Trace<'_> {
 
     /// Out of the router by a route that was taken.
     fn leave(&mut self, candidate: &Candidate) -> Fate {
-        let Some(id) = connection_of(candidate) else {
+        let Some(id) = via_of(candidate) else {
             self.pass("delivery", None, describe(candidate));
             return Fate::Passes;
         };
-        let Some(way) = self.picture.ways.iter().find(|way| way.connection == id) else { return Fate::Closed };
+        let Some(way) = self.picture.ways.iter().find(|way| way.via == id) else { return Fate::Closed };
         if let Some(fault) = way.closed(Family::of(self.packet.destination)) {
-            self.stop("tunnel", Some(id), fault);
+            self.stop(id.step(), Some(id), fault);
             return Fate::Closed;
         }
         let Some((_, policy, lists)) = way.policy(Family::of(self.packet.destination)) else { return Fate::Closed };
@@ -204,7 +204,7 @@ impl Trace<'_> {
             return Fate::Dropped;
         };
         self.pass("gateway", Some(id), format!("policy {policy} lets {entry} out"));
-        self.pass("tunnel", Some(id), format!("over the {} tunnel", families(&way.tunnels_up)));
+        self.pass(id.step(), Some(id), format!("over the {}", carrier(way)));
         Fate::Passes
     }
 
@@ -245,7 +245,7 @@ impl Trace<'_> {
             self.stop("route", None, Picture::unrouted(routes));
             return dropped;
         };
-        if let Some(to) = connection_of(taken) {
+        if let Some(to) = via_of(taken) {
             // A custom route's destination may hold another site: to the gateway it looks like the VPC, to the router it does not.
             self.stop("route", Some(to), transit(taken));
             return dropped;
@@ -258,21 +258,21 @@ impl Trace<'_> {
         tally
     }
 
-    /// Into the VPC through one connection.
+    /// Into the VPC through one connection or link.
     fn enter(&mut self, way: &Way, taken: Option<&Candidate>) -> Fate {
-        let id = Some(way.connection);
+        let id = Some(way.via);
         let family = Family::of(self.packet.destination);
         if let Some(fault) = way.closed(family) {
-            self.stop("tunnel", id, fault);
+            self.stop(way.via.step(), id, fault);
             return Fate::Closed;
         }
-        self.pass("tunnel", id, format!("through the {} tunnel", families(&way.tunnels_up)));
+        self.pass(way.via.step(), id, format!("through the {}", carrier(way)));
         let Some((_, policy, lists)) = way.policy(family) else { return Fate::Closed };
         let destination = self.packet.destination;
         let listed = lists.prefix_filter_out.iter().find(|range| range.contains(&destination));
         let own = self.picture.is_local(destination).is_some()
             || self.picture.custom_routes.iter().any(|custom| custom.destination.contains(&destination));
-        if !own && let Some(to) = taken.filter(|taken| connection_of(taken).is_some_and(|to| to != way.connection)) {
+        if !own && let Some(to) = taken.filter(|taken| via_of(taken).is_some_and(|to| to != way.via)) {
             self.stop("gateway", id, transit(to));
             return Fate::Dropped;
         }
@@ -341,6 +341,13 @@ fn list_text(entries: &[IpNet]) -> String {
     if text.is_empty() { "nothing".to_owned() } else { text.join(", ") }
 }
 
-fn families(up: &[Family]) -> String {
-    up.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
+/// `IPv4 or IPv6 tunnel`, or `link`.
+fn carrier(way: &Way) -> String {
+    match way.via {
+        Via::Connection { .. } => {
+            let up: Vec<String> = way.tunnels_up.iter().map(ToString::to_string).collect();
+            format!("{} tunnel", up.join(" or "))
+        }
+        Via::Link(_) => LINK.to_owned(),
+    }
 }

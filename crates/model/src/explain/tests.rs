@@ -33,8 +33,7 @@ fn way(number: usize) -> Way {
     let lists =
         PolicyDesired { prefix_filter_in: vec![net("10.20.0.0/16")], prefix_filter_out: vec![net("172.16.0.0/12")] };
     Way {
-        connection: id(CONNECTIONS[number]),
-        gateway: id(0x91),
+        via: Via::Connection { connection: id(CONNECTIONS[number]), gateway: id(0x91) },
         locked: false,
         propagation: true,
         policies: vec![(Family::Ipv4, id(0x70), lists)],
