@@ -1,21 +1,21 @@
 //! Where prefixes and packets go in a VPC, and why: the store's objects and facts as [`causeway_model::explain`] takes them.
 
 use causeway_model::desired::PolicyDesired;
-use causeway_model::explain::{Explanation, Own, OwnRoute, Picture, Question, Way, explain, own_routes};
-use causeway_model::observed::{ReceivedRoute, Refusal};
+use causeway_model::explain::{Explanation, Own, OwnRoute, Picture, Question, Via, Way, explain, own_routes};
+use causeway_model::observed::{ReceivedRoute, Refusal, SessionFacts};
 use causeway_model::reason::{Fault, ReasonCode};
 use causeway_model::resource::Caller;
 use causeway_model::status::{NodeState, owed_fault};
-use causeway_model::{ConnectionId, Family, RoutingPolicyId, Timestamp, VpcId};
-use causeway_store::{ConnectionRecord, GatewayRecord, NodeRecord, Reader};
+use causeway_model::{ConnectionId, Family, LinkId, RoutingPolicyId, Timestamp, VpcId};
+use causeway_store::{ConnectionRecord, GatewayRecord, LinkRecord, NodeRecord, Reader};
 
 use crate::access::Intent::Read;
 use crate::connection::{find, gateway_of, policy_desired};
 use crate::network::{find_network, find_vpc};
 use crate::status::node_of;
-use crate::{Controller, Result, acl};
+use crate::{Controller, Result, acl, link};
 
-/// Routes of a connection as its node last reported them, and what decides about them.
+/// Routes of a connection or link as its node last reported them, and what decides about them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnectionRoutes {
     /// Received from the customer, each with what became of it.
@@ -39,16 +39,41 @@ impl Controller {
         let record = find(&mut reader, caller, Read, id).await?;
         let gateway = gateway_of(&mut reader, &record).await?;
         let vpc = find_network(&mut reader, caller, Read, gateway.gateway.private_network_id).await?.vpc_id;
-        let custom = reader.custom_routes(self.region()).await?.remove(&vpc).unwrap_or_default();
-        let own = Own {
-            subnets: reader.vpc_subnets(vpc).await?,
-            custom: custom.into_iter().map(|route| route.destination).collect(),
-            announce_custom: reader.vpc_config(vpc).await?.announce_custom_routes,
-        };
+        let own = self.own(&mut reader, vpc).await?;
         let announced = record.observed.as_ref().map(|observed| observed.facts.announced.clone()).unwrap_or_default();
         let way = way(&mut reader, record, gateway.gateway.locked).await?;
         let own = own_routes(&way, &own, &announced);
         Ok(ConnectionRoutes { received: way.received, own, policies: way.policies, asn: gateway.gateway.asn })
+    }
+
+    /// The routes of a link in both directions. One that leads to no VPC has nothing to announce.
+    ///
+    /// # Errors
+    /// [`causeway_model::Error::NotFound`].
+    pub async fn link_routes(&self, caller: &Caller, region: &str, id: LinkId) -> Result<ConnectionRoutes> {
+        self.in_region(region)?;
+        let now = self.now();
+        let mut reader = self.read().await?;
+        let record = link::find(&mut reader, caller, Read, id, now).await?;
+        let own = match record.link.vpc_id {
+            Some(vpc) => self.own(&mut reader, vpc).await?,
+            None => Own::default(),
+        };
+        let announced = record.observed.as_ref().map(|observed| observed.facts.announced.clone()).unwrap_or_default();
+        let asn = record.link.provider_asn;
+        let way = link_way(&mut reader, record, now).await?;
+        let own = own_routes(&way, &own, &announced);
+        Ok(ConnectionRoutes { received: way.received, own, policies: way.policies, asn })
+    }
+
+    /// What a VPC may announce.
+    async fn own(&self, reader: &mut Reader, vpc: VpcId) -> Result<Own> {
+        let custom = reader.custom_routes(self.region()).await?.remove(&vpc).unwrap_or_default();
+        Ok(Own {
+            subnets: reader.vpc_subnets(vpc).await?,
+            custom: custom.into_iter().map(|route| route.destination).collect(),
+            announce_custom: reader.vpc_config(vpc).await?.announce_custom_routes,
+        })
     }
 
     /// Explains where a prefix or a packet goes in a VPC, and why.
@@ -93,6 +118,10 @@ impl Controller {
                 picture.ways.push(Way { caveats, ..way(reader, record, gateway.gateway.locked).await? });
             }
         }
+        for record in reader.links_of_vpc(vpc).await? {
+            let caveats = link_caveats(reader, &record, now).await?;
+            picture.ways.push(Way { caveats, ..link_way(reader, record, now).await? });
+        }
         Ok(picture)
     }
 }
@@ -109,36 +138,110 @@ fn caveats(
     node: Option<&NodeRecord>,
     now: Timestamp,
 ) -> Vec<Fault> {
-    let mut found = Vec::new();
-    if node.is_none_or(|node| node.silent || !matches!(node.state, NodeState::Up | NodeState::ConfigFail)) {
-        let heard = node.and_then(|node| node.reported_at).map_or("never".to_owned(), |at| at.to_string());
-        let of = format!("VPN gateway {}", gateway.gateway.id);
-        found.push(Fault::new(ReasonCode::NodeUnreachable).with("of", of).with("last_heard", heard));
-    }
-    let mut owed = |item: String, applied: u64, desired: u64, since: Option<Timestamp>, refusal: Option<&Refusal>| {
-        if applied < desired {
-            let seconds = since.map_or(0.0, |since| now.seconds_since(since));
-            let fault = owed_fault(seconds, refusal.filter(|refusal| refusal.revision == desired));
-            found.push(caveat(fault, &item, applied, desired));
-        }
-    };
+    let name = format!("VPN gateway {}", gateway.gateway.id);
+    let unheard = unheard(node, &name);
     let seen = gateway.observed.as_ref();
-    owed(
-        format!("VPN gateway {}", gateway.gateway.id),
-        seen.map_or(0, |seen| seen.applied_revision),
-        gateway.config_revision,
-        gateway.pending_since,
-        seen.and_then(|seen| seen.refusal.as_ref()),
-    );
+    let of_gateway = Owed {
+        item: name,
+        applied: seen.map_or(0, |seen| seen.applied_revision),
+        desired: gateway.config_revision,
+        since: gateway.pending_since,
+        refusal: seen.and_then(|seen| seen.refusal.as_ref()),
+    };
     let seen = record.observed.as_ref();
-    owed(
-        format!("connection {}", record.connection.id),
-        seen.map_or(0, |seen| seen.applied_revision),
-        record.config_revision,
-        record.pending_since,
-        seen.and_then(|seen| seen.refusal.as_ref()),
-    );
-    found
+    let of_connection = Owed {
+        item: format!("connection {}", record.connection.id),
+        applied: seen.map_or(0, |seen| seen.applied_revision),
+        desired: record.config_revision,
+        since: record.pending_since,
+        refusal: seen.and_then(|seen| seen.refusal.as_ref()),
+    };
+    unheard.into_iter().chain(of_gateway.caveat(now)).chain(of_connection.caveat(now)).collect()
+}
+
+/// The same of a link.
+async fn link_caveats(reader: &mut Reader, record: &LinkRecord, now: Timestamp) -> Result<Vec<Fault>> {
+    let name = format!("link {}", record.link.id);
+    let node = match record.node {
+        Some(node) => reader.node(node.id).await?,
+        None => None,
+    };
+    let unheard = unheard(node.as_ref(), &name);
+    let seen = record.observed.as_ref().map(|observed| &observed.facts);
+    let owed = Owed {
+        item: name,
+        applied: seen.map_or(0, |seen| seen.applied),
+        desired: record.config_revision,
+        since: record.pending_since,
+        refusal: seen.and_then(|seen| seen.refused.as_ref()),
+    };
+    Ok(unheard.into_iter().chain(owed.caveat(now)).collect())
+}
+
+/// That nothing is heard of what runs `of`, if so.
+fn unheard(node: Option<&NodeRecord>, of: &str) -> Option<Fault> {
+    let silent = node.is_none_or(|node| node.silent || !matches!(node.state, NodeState::Up | NodeState::ConfigFail));
+    let heard = node.and_then(|node| node.reported_at).map_or("never".to_owned(), |at| at.to_string());
+    silent.then(|| Fault::new(ReasonCode::NodeUnreachable).with("of", of).with("last_heard", heard))
+}
+
+/// What a node may owe.
+struct Owed<'a> {
+    item: String,
+    applied: u64,
+    desired: u64,
+    since: Option<Timestamp>,
+    refusal: Option<&'a Refusal>,
+}
+
+impl Owed<'_> {
+    fn caveat(self, now: Timestamp) -> Option<Fault> {
+        if self.applied >= self.desired {
+            return None;
+        }
+        let seconds = self.since.map_or(0.0, |since| now.seconds_since(since));
+        let fault = owed_fault(seconds, self.refusal.filter(|refusal| refusal.revision == self.desired));
+        Some(caveat(fault, &self.item, self.applied, self.desired))
+    }
+}
+
+/// A link as far as routes and packets are concerned.
+async fn link_way(reader: &mut Reader, record: LinkRecord, now: Timestamp) -> Result<Way> {
+    let link = &record.link;
+    let mut policies = Vec::with_capacity(2);
+    let mut inside = Vec::with_capacity(4);
+    for family in Family::ALL {
+        let addresses = link.addresses(family);
+        inside.extend([addresses.ours, addresses.theirs]);
+        if let (Some(policy), Some(lists)) = (link.policy(family), link::lists(reader, link, family).await?) {
+            policies.push((family, policy.id, lists));
+        }
+    }
+    let (via, locked, propagation) = (Via::Link(link.id), link.life.locked, link.route_propagation_enabled);
+    let tunnel_fault = link::uncarried(&record, now);
+    let (sessions, received) =
+        record.observed.map(|observed| (observed.facts.sessions, observed.facts.received)).unwrap_or_default();
+    let (sessions_up, session_faults) = judged(sessions);
+    Ok(Way {
+        via,
+        locked,
+        propagation,
+        policies,
+        inside,
+        tunnels_up: Vec::new(),
+        tunnel_fault,
+        sessions_up,
+        session_faults,
+        received,
+        caveats: Vec::new(),
+    })
+}
+
+/// The families whose sessions are up, and why others are not.
+fn judged(sessions: Vec<SessionFacts>) -> (Vec<Family>, Vec<(Family, Fault)>) {
+    let up = sessions.iter().filter(|session| session.up).map(|session| session.family).collect();
+    let down = sessions.into_iter().filter(|session| !session.up);
+    (up, down.filter_map(|session| Some((session.family, session.fault?))).collect())
 }
 
 async fn way(reader: &mut Reader, record: ConnectionRecord, gateway_locked: bool) -> Result<Way> {
@@ -158,21 +261,17 @@ async fn way(reader: &mut Reader, record: ConnectionRecord, gateway_locked: bool
     let facts = record.observed.map(|observed| observed.facts);
     let (tunnels, sessions, received) =
         facts.map(|facts| (facts.tunnels, facts.sessions, facts.received)).unwrap_or_default();
+    let (sessions_up, session_faults) = judged(sessions);
     Ok(Way {
-        connection,
-        gateway,
+        via: Via::Connection { connection, gateway },
         locked,
         propagation,
         policies,
         inside,
         tunnel_fault: tunnels.iter().filter(|tunnel| !tunnel.up).find_map(|tunnel| tunnel.fault.clone()),
         tunnels_up: tunnels.iter().filter(|tunnel| tunnel.up).map(|tunnel| tunnel.family).collect(),
-        sessions_up: sessions.iter().filter(|session| session.up).map(|session| session.family).collect(),
-        session_faults: sessions
-            .into_iter()
-            .filter(|session| !session.up)
-            .filter_map(|session| Some((session.family, session.fault?)))
-            .collect(),
+        sessions_up,
+        session_faults,
         received,
         caveats: Vec::new(),
     })

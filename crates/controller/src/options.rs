@@ -81,6 +81,17 @@ fn within(errors: &mut ArgumentErrors, field: &str, value: u64, range: RangeIncl
     }
 }
 
+/// What sessions ask of their peer. `bfd`: whether that is asked for.
+pub(crate) fn check_bgp(errors: &mut ArgumentErrors, hold_time: u16, max_prefixes: u32, bfd: bool) {
+    if hold_time != 0 && !(3..=3600).contains(&hold_time) {
+        errors.push("bgp.hold_time", Constraint, "must be 0 (none) or 3 to 3600");
+    }
+    within(errors, "bgp.max_prefixes", max_prefixes.into(), 1..=10_000);
+    if bfd {
+        errors.push("bgp.bfd", Constraint, "not offered by this version; leave it out");
+    }
+}
+
 fn check(options: &ConnectionOptions, change: &OptionsChange) -> Result<()> {
     let mut errors = ArgumentErrors::new();
     within(&mut errors, "lifetimes.ike", options.ike_lifetime.into(), 900..=86_400);
@@ -91,14 +102,8 @@ fn check(options: &ConnectionOptions, change: &OptionsChange) -> Result<()> {
     within(&mut errors, "lifetimes.child_packets", options.child_packets, 1 << 20..=1 << 31);
     within(&mut errors, "dpd.delay", options.dpd_delay.into(), 1..=300);
     within(&mut errors, "dpd.timeout", options.dpd_timeout.into(), 3..=300);
-    if options.hold_time != 0 && !(3..=3600).contains(&options.hold_time) {
-        errors.push("bgp.hold_time", Constraint, "must be 0 (none) or 3 to 3600");
-    }
-    within(&mut errors, "bgp.max_prefixes", options.max_prefixes.into(), 1..=10_000);
     within(&mut errors, "psk_overlap", options.psk_overlap.into(), 0..=7 * 86_400);
-    if change.bfd {
-        errors.push("bgp.bfd", Constraint, "not offered by this version; leave it out");
-    }
+    check_bgp(&mut errors, options.hold_time, options.max_prefixes, change.bfd);
     if let Some(text) = &options.peer_identity
         && canonical(text).is_none()
     {
@@ -194,7 +199,7 @@ impl Unit<'_> {
     }
 
     /// The revision of `id` that shall sign BGP sessions: the newest enabled one, if every device can be given its data as a password.
-    async fn md5_version(&mut self, project: ProjectId, id: SecretId) -> Result<(SecretId, u32)> {
+    pub(crate) async fn md5_version(&mut self, project: ProjectId, id: SecretId) -> Result<(SecretId, u32)> {
         let record = self.secret(id).await?;
         referenced(project, record, |record| record.secret.meta.project_id, "secret", id)?;
         let refused = |help: &str| Error::constraint(MD5_FIELD, help);

@@ -71,7 +71,7 @@ pub struct LinkObserved {
 }
 
 /// What a link's BGP sessions ask of the peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct LinkOptions {
     /// Hold time, seconds; 0 or at least 3.
     pub hold_time: u16,
@@ -369,6 +369,15 @@ impl Reader {
         .fetch_all(self.connection())
         .await?;
         rows.iter().map(|row| row.id("id")).collect()
+    }
+
+    /// The links that lead to a VPC, oldest first.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn links_of_vpc(&mut self, vpc: VpcId) -> Result<Vec<LinkRecord>> {
+        let sql = sqlx::AssertSqlSafe(format!("{LINK} WHERE link.vpc_id = ? ORDER BY link.seq"));
+        sqlx::query(sql).bind(blob(vpc.0)).fetch_all(self.connection()).await?.iter().map(record).collect()
     }
 
     /// A link that leads to a VPC.

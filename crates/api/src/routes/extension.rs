@@ -1,6 +1,6 @@
 //! The extension API (wire-ext.md).
 
-use causeway_controller::DEVICE_FORMATS;
+use causeway_controller::{ConnectionRoutes, DEVICE_FORMATS};
 use causeway_model::command::Page;
 use causeway_model::desired::PolicyDesired;
 use causeway_model::error::{ArgumentError, ArgumentReason};
@@ -61,6 +61,14 @@ async fn connection_state(call: Call) -> Answer {
 /// A page of what the device announced, or of what it is told.
 async fn connection_routes(call: Call) -> Answer {
     let id = connection_id(&call)?;
+    page_of_routes(&call, call.controller.connection_routes(&call.caller, &call.region, id)).await
+}
+
+/// A page of `routes`, which are asked for only if the rest of the request is right.
+pub(super) async fn page_of_routes(
+    call: &Call,
+    routes: impl Future<Output = causeway_controller::Result<ConnectionRoutes>>,
+) -> Answer {
     let query = call.query();
     let direction = query.text("direction");
     let (page, filter) = (query.list(&[]), query.received_routes());
@@ -70,7 +78,7 @@ async fn connection_routes(call: Call) -> Answer {
         Some("announced") => false,
         Some(_) => return Err(bad_direction()),
     };
-    let routes = call.controller.connection_routes(&call.caller, &call.region, id).await?;
+    let routes = routes.await?;
     if received {
         let shown = |route: &ReceivedRoute| filter.admits(&route.prefix, decision_word(&route.decision));
         let Page { items, total } = window(routes.received.into_iter().filter(shown).collect(), &page);

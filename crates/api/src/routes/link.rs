@@ -1,10 +1,13 @@
-//! What the public API has no word for about links (wire-ext.md §1, §2): their state, and support's locks. Their events are with the others.
+//! What the public API has no word for about links (wire-ext.md §1, §2): their state and routes, and support's locks. Their events and options
+//! are with those of connections.
 
 use causeway_model::{DedicatedConnectionId, LinkId};
+use causeway_wire::document::extension::{AnnouncedRouteDocument, ReceivedRouteDocument};
 use causeway_wire::document::interlink::{DedicatedConnectionDocument, LinkDocument};
 use causeway_wire::document::link::LinkStateDocument;
 
-use super::table::{Routes, get, one, post};
+use super::extension::page_of_routes;
+use super::table::{Routes, either, get, one, post};
 use crate::answer::{Answer, Failure, explained, json};
 use crate::call::Call;
 
@@ -13,6 +16,10 @@ pub(crate) fn routes() -> Routes {
     const V: &str = "/causeway/v1";
     Routes::new("extension")
         .route(&format!("{X}/links/{{id}}/state"), get(link_state, one::<LinkStateDocument>()))
+        .route(
+            &format!("{X}/links/{{id}}/routes"),
+            get(link_routes, either::<ReceivedRouteDocument, AnnouncedRouteDocument>("routes")),
+        )
         .route(&format!("{V}/links/{{id}}/lock"), post(lock_link, one::<LinkDocument>()))
         .route(&format!("{V}/links/{{id}}/unlock"), post(unlock_link, one::<LinkDocument>()))
         .route(
@@ -32,6 +39,11 @@ fn link_id(call: &Call) -> Result<LinkId, Failure> {
 async fn link_state(call: Call) -> Answer {
     let state = call.controller.link_state(&call.caller, &call.region, link_id(&call)?).await?;
     explained(&call.controller, LinkStateDocument::from(state)).await
+}
+
+async fn link_routes(call: Call) -> Answer {
+    let id = link_id(&call)?;
+    page_of_routes(&call, call.controller.link_routes(&call.caller, &call.region, id)).await
 }
 
 async fn lock_link(call: Call) -> Answer {

@@ -1,9 +1,9 @@
-//! A connection's options, and what proves or ends its keys now (wire-ext.md §1).
+//! A connection's options, and what proves or ends its keys now; a link's options (wire-ext.md §1).
 
-use causeway_controller::ConnectionOptions;
-use causeway_model::ConnectionId;
+use causeway_controller::{ConnectionOptions, LinkOptions};
+use causeway_model::{ConnectionId, LinkId};
 use causeway_wire::document::options::{
-    BgpOptionsDocument, ConnectionOptionsDocument, DpdOptionsDocument, LifetimesDocument,
+    BgpOptionsDocument, ConnectionOptionsDocument, DpdOptionsDocument, LifetimesDocument, LinkOptionsDocument,
 };
 use causeway_wire::document::s2s::ConnectionDocument;
 use causeway_wire::request::options::TUNNELS;
@@ -22,6 +22,10 @@ pub(crate) fn routes() -> Routes {
         )
         .route(&format!("{C}/reauthenticate"), post(reauthenticate, one::<ConnectionDocument>()))
         .route(&format!("{C}/revoke-previous-psk"), post(revoke_previous_psk, one::<ConnectionDocument>()))
+        .route(
+            "/causeway/v1/regions/{region}/links/{id}/options",
+            get(link_options, one::<LinkOptionsDocument>()).patch(update_link_options, one::<LinkOptionsDocument>()),
+        )
 }
 
 fn id(call: &Call) -> Result<ConnectionId, Failure> {
@@ -48,6 +52,27 @@ async fn reauthenticate(call: Call) -> Answer {
 async fn revoke_previous_psk(call: Call) -> Answer {
     let view = call.controller.revoke_previous_psk(&call.caller, &call.region, id(&call)?).await?;
     json(&ConnectionDocument::from(view))
+}
+
+fn link_id(call: &Call) -> Result<LinkId, Failure> {
+    call.id("id", "link")
+}
+
+async fn link_options(call: Call) -> Answer {
+    let options = call.controller.link_options(&call.caller, &call.region, link_id(&call)?).await?;
+    json(&of_link(options))
+}
+
+async fn update_link_options(call: Call) -> Answer {
+    let change = call.body()?.update_link_options()?;
+    let id = link_id(&call)?;
+    json(&of_link(call.controller.update_link_options(&call.caller, &call.region, id, change).await?))
+}
+
+fn of_link(options: LinkOptions) -> LinkOptionsDocument {
+    let LinkOptions { hold_time, max_prefixes, md5, gtsm } = options;
+    let (md5_secret_id, md5_secret_revision) = md5.unzip();
+    LinkOptionsDocument { bgp: BgpOptionsDocument { gtsm, hold_time, max_prefixes, md5_secret_id, md5_secret_revision } }
 }
 
 fn document(options: ConnectionOptions) -> ConnectionOptionsDocument {

@@ -70,12 +70,12 @@ const STEPS: &[Column] = &[
         title: "PASSES",
         cell: |step| if step.get("passes") == Some(&Value::Bool(true)) { "yes".into() } else { "no".into() },
     },
-    Column { title: "CONNECTION", cell: |step| text(step, "/connection_id") },
+    Column { title: "THROUGH", cell: through },
     Column { title: "WHAT", cell: |step| text(step, "/detail") },
 ];
 
 fn through(route: &Value) -> String {
-    let keys = ["/connection_id", "/custom_route_id", "/private_network_id"];
+    let keys = ["/connection_id", "/link_id", "/custom_route_id", "/private_network_id"];
     keys.iter().map(|key| text(route, key)).find(|text| !text.is_empty()).unwrap_or_default()
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod acl;
 pub(crate) mod audit;
+pub(crate) mod bgp;
 pub(crate) mod catalogue;
 pub(crate) mod catalogue_file;
 pub(crate) mod connection;

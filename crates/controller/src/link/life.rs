@@ -73,6 +73,16 @@ pub(super) fn status(record: &LinkRecord, now: Timestamp) -> (LinkStatus, Option
     (status, if nobody { Some(ReasonCode::NoNode.into()) } else { fault })
 }
 
+/// Why nothing carries a link, if so.
+pub(crate) fn uncarried(record: &LinkRecord, now: Timestamp) -> Option<Fault> {
+    let in_service = matches!(record.link.life.stage, Stage::InService { .. });
+    let facts = record.observed.as_ref().map(|observed| &observed.facts).filter(|_| in_service);
+    match facts.filter(|facts| facts.applied > 0) {
+        Some(facts) => (!facts.carrier).then(|| ReasonCode::NoCarrier.into()),
+        None => Some(status(record, now).1.unwrap_or_else(|| ReasonCode::ConfigPending.into())),
+    }
+}
+
 fn bgp_status(record: &LinkRecord, family: Family) -> BgpStatus {
     match record.link.policy(family) {
         None => BgpStatus::Disabled,

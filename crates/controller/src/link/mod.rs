@@ -4,6 +4,7 @@ mod file;
 mod life;
 mod node;
 mod offer;
+mod options;
 mod partner;
 mod place;
 mod policy;
@@ -33,8 +34,8 @@ use crate::unit::Unit;
 use crate::{Controller, Result};
 
 pub use file::CatalogueDifference;
-pub(crate) use life::{BATCH, elapse};
-pub(crate) use node::{place_unplaced, refresh_links, take_facts};
+pub(crate) use life::{BATCH, elapse, uncarried};
+pub(crate) use node::{lists, place_unplaced, refresh_links, take_facts};
 pub use partner::PartnerAction;
 pub(crate) use waits::ClockSeen;
 

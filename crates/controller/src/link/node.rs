@@ -33,6 +33,15 @@ fn configuration(record: &LinkRecord) -> Configuration {
     (link.vpc_id, policies, link.peer_asn, link.route_propagation_enabled, link.life.locked, record.options)
 }
 
+/// The lists of a link's policy.
+pub(crate) async fn lists(reader: &mut Reader, link: &Link, family: Family) -> Result<Option<PolicyDesired>> {
+    let Some(policy) = link.policy(family) else { return Ok(None) };
+    Ok(reader.link_routing_policy(policy.id).await?.map(|policy| PolicyDesired {
+        prefix_filter_in: policy.prefix_filter_in,
+        prefix_filter_out: policy.prefix_filter_out,
+    }))
+}
+
 /// Makes the node of a link owe what has changed of it. Called before the link is written.
 pub(super) async fn follow(writer: &mut Writer, record: &mut LinkRecord, now: Timestamp) -> Result<()> {
     if !runs(&record.link) {
@@ -178,13 +187,7 @@ impl Controller {
         let mut bgp = Vec::with_capacity(2);
         for family in Family::ALL {
             let addresses = link.addresses(family);
-            let policy = match link.policy(family) {
-                Some(policy) => reader.link_routing_policy(policy.id).await?.map(|policy| PolicyDesired {
-                    prefix_filter_in: policy.prefix_filter_in,
-                    prefix_filter_out: policy.prefix_filter_out,
-                }),
-                None => None,
-            };
+            let policy = lists(reader, link, family).await?;
             bgp.push(BgpDesired { local: addresses.ours, peer: addresses.theirs, policy });
         }
         Ok(LinkDesired {

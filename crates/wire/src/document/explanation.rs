@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use causeway_model::explain::{Candidate, Explanation, Origin, Outcome, Question, Step};
-use causeway_model::{ConnectionId, Family, PrivateNetworkId, RoutingPolicyId, VpcId, VpnGatewayId};
+use causeway_model::explain::{Candidate, Explanation, Origin, Outcome, Question, Step, Via};
+use causeway_model::{ConnectionId, Family, LinkId, PrivateNetworkId, RoutingPolicyId, VpcId, VpnGatewayId};
 use ipnet::IpNet;
 use serde::Serialize;
 use uuid::Uuid;
@@ -40,7 +40,7 @@ pub struct RouteExplanationDocument {
     vpc_id: VpcId,
 }
 
-/// A route, or a connection that has none.
+/// A route, or a connection or link that has none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RouteCandidateDocument {
     as_path: Option<Vec<u32>>,
@@ -53,13 +53,14 @@ pub struct RouteCandidateDocument {
     detail: Option<String>,
     /// The entry of the policy's `prefix_filter_in` that admits it.
     filter_entry: Option<IpNet>,
+    link_id: Option<LinkId>,
     med: Option<u32>,
     next_hop: Option<IpAddr>,
     /// `local`, `custom` or `learned`.
     origin: &'static str,
     prefix: IpNet,
     private_network_id: Option<PrivateNetworkId>,
-    /// Why the connection has no route to it.
+    /// Why the connection or link has no route to it.
     reason: Option<ReasonDocument>,
     /// How its prefix lies to what was asked for: `exact`, `covers` or `inside`.
     relation: &'static str,
@@ -74,10 +75,11 @@ pub struct RouteCandidateDocument {
 /// A place on a packet's way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RouteStepDocument {
-    /// `source`, `route`, `acl`, `gateway`, `tunnel` or `delivery`.
+    /// `source`, `route`, `acl`, `gateway`, `tunnel`, `link` or `delivery`.
     at: &'static str,
     connection_id: Option<ConnectionId>,
     detail: String,
+    link_id: Option<LinkId>,
     passes: bool,
     reason: Option<ReasonDocument>,
 }
@@ -117,7 +119,7 @@ impl RouteExplanationDocument {
 
 impl From<Candidate> for RouteCandidateDocument {
     fn from(candidate: Candidate) -> Self {
-        let (mut connection_id, mut vpn_gateway_id, mut custom_route_id) = (None, None, None);
+        let (mut connection_id, mut vpn_gateway_id, mut link_id, mut custom_route_id) = (None, None, None, None);
         let (mut private_network_id, mut next_hop) = (None, None);
         let origin = match candidate.origin {
             Origin::Local(network) => {
@@ -128,8 +130,12 @@ impl From<Candidate> for RouteCandidateDocument {
                 (custom_route_id, private_network_id, next_hop) = (Some(route.0), Some(network), hop);
                 "custom"
             }
-            Origin::Learned { connection, gateway } => {
+            Origin::Learned(Via::Connection { connection, gateway }) => {
                 (connection_id, vpn_gateway_id) = (Some(connection), Some(gateway));
+                "learned"
+            }
+            Origin::Learned(Via::Link(link)) => {
+                link_id = Some(link);
                 "learned"
             }
         };
@@ -152,6 +158,7 @@ impl From<Candidate> for RouteCandidateDocument {
             decision,
             detail,
             filter_entry: candidate.policy.and_then(|(_, entry)| entry),
+            link_id,
             med,
             next_hop,
             origin,
@@ -169,10 +176,16 @@ impl From<Candidate> for RouteCandidateDocument {
 
 impl From<Step> for RouteStepDocument {
     fn from(step: Step) -> Self {
+        let (connection_id, link_id) = match step.via {
+            Some(Via::Connection { connection, .. }) => (Some(connection), None),
+            Some(Via::Link(link)) => (None, Some(link)),
+            None => (None, None),
+        };
         Self {
             at: step.at,
-            connection_id: step.connection,
+            connection_id,
             detail: step.detail,
+            link_id,
             passes: step.passes,
             reason: step.fault.map(|fault| fault.explain(None).into()),
         }

@@ -1,4 +1,4 @@
-//! A connection's options (wire-ext.md §1). Times are seconds.
+//! A connection's and a link's options (wire-ext.md §1). Times are seconds.
 
 use causeway_model::SecretId;
 use serde::Serialize;
@@ -21,6 +21,15 @@ pub struct ConnectionOptionsDocument {
     pub psk_overlap: u32,
     /// `ipv4`, `ipv6` or `both`.
     pub tunnels: &'static str,
+}
+}
+
+documents! {
+/// What the public API has no word for about a link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LinkOptionsDocument {
+    /// Its sessions.
+    pub bgp: BgpOptionsDocument,
 }
 }
 

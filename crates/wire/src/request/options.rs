@@ -1,4 +1,4 @@
-//! A connection's options (wire-ext.md §1).
+//! A connection's and a link's options (wire-ext.md §1).
 
 use causeway_model::command::OptionsChange;
 use causeway_model::resource::Tunnels;
@@ -35,14 +35,19 @@ impl Body {
                 update.dpd_delay = dpd.seconds("delay");
                 update.dpd_timeout = dpd.seconds("timeout");
             }
-            if let Some(bgp) = fields.object("bgp") {
-                let hold_time = bgp.number("hold_time", 0, u16::MAX.into());
-                update.hold_time = hold_time.and_then(|seconds| u16::try_from(seconds).ok());
-                update.max_prefixes = bgp.number("max_prefixes", 0, u32::MAX);
-                update.md5_secret_id = bgp.clearable_id("md5_secret_id");
-                update.gtsm = bgp.boolean("gtsm");
-                update.bfd = bgp.object("bfd").is_some_and(|bfd| !bfd.map.is_empty());
-            }
+            fields.bgp_options(&mut update);
+            update
+        })
+    }
+
+    /// Update a link's options: those of BGP.
+    ///
+    /// # Errors
+    /// Every invalid field.
+    pub fn update_link_options(&self) -> Result<OptionsChange, Error> {
+        self.read(|fields| {
+            let mut update = OptionsChange::default();
+            fields.bgp_options(&mut update);
             update
         })
     }
@@ -56,6 +61,16 @@ impl Fields<'_> {
             return Some(None);
         }
         self.id(name).map(Some)
+    }
+
+    fn bgp_options(&self, update: &mut OptionsChange) {
+        let Some(bgp) = self.object("bgp") else { return };
+        let hold_time = bgp.number("hold_time", 0, u16::MAX.into());
+        update.hold_time = hold_time.and_then(|seconds| u16::try_from(seconds).ok());
+        update.max_prefixes = bgp.number("max_prefixes", 0, u32::MAX);
+        update.md5_secret_id = bgp.clearable_id("md5_secret_id");
+        update.gtsm = bgp.boolean("gtsm");
+        update.bfd = bgp.object("bfd").is_some_and(|bfd| !bfd.map.is_empty());
     }
 
     fn seconds(&self, name: &str) -> Option<u32> {
@@ -89,6 +104,16 @@ mod tests {
             ..OptionsChange::default()
         };
         assert_eq!(changed, Ok(expected));
+    }
+
+    #[test]
+    fn a_link_has_the_options_of_bgp() {
+        let body = Body::parse(br#"{"tunnels":1,"dpd":{"delay":5},"bgp":{"hold_time":9,"gtsm":true}}"#).expect("JSON");
+        let expected = OptionsChange { hold_time: Some(9), gtsm: Some(true), ..OptionsChange::default() };
+        assert_eq!(body.update_link_options(), Ok(expected));
+        let body = Body::parse(br#"{"bgp":{"hold_time":"9"}}"#).expect("JSON");
+        let Err(Error::InvalidArguments(wrong)) = body.update_link_options() else { panic!("an error") };
+        assert_eq!(wrong[0].name, "bgp.hold_time");
     }
 
     #[test]

@@ -204,31 +204,6 @@ pub(super) struct Changes {
     pub(super) esp: Vec<Cipher>,
 }
 
-/// Whose routes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Direction {
-    /// What the device announces, and what became of it
-    Received,
-    /// The VPC's own prefixes, and whether they are announced to the device
-    Announced,
-}
-
-/// `connection routes`
-#[derive(Args)]
-pub struct Routes {
-    #[command(flatten)]
-    pub(super) connection: Object,
-    /// Whose routes
-    #[arg(long, value_enum, default_value = "received")]
-    pub(super) direction: Direction,
-    /// Only those that are this prefix or lie in it
-    #[arg(long, value_name = "CIDR")]
-    pub(super) prefix: Option<String>,
-    /// Only those that became of this, for example `filtered`
-    #[arg(long, value_name = "DECISION")]
-    pub(super) decision: Option<String>,
-}
-
 /// `connection device-configuration`
 #[derive(Args)]
 pub struct DeviceConfiguration {

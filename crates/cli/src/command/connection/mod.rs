@@ -12,10 +12,11 @@ use clap::{Args, Subcommand};
 use hyper::Method;
 use serde_json::{Value, json};
 
+use super::bgp::Routes;
 use super::events::Events;
 use super::{Object, Objects, delete, edits, label, on_off, optional_id};
 use crate::failure::Failure;
-use crate::output::{Column, align, inline};
+use crate::output::{Column, align};
 use crate::session::{Api, Kind, Session, set, set_some, text};
 use crate::state::{head, tunnels_and_sessions};
 use crate::text::shell_word;
@@ -26,8 +27,7 @@ use super::gateway::{GATEWAY, set_locked};
 use super::policy::{POLICY, is_ipv6};
 use super::secret::SECRET;
 use arguments::{
-    Attach, Change, ChangePsk, Cipher, Create, DeviceConfiguration, Direction, Edit, Inside, List, Lock, Pairs, Psk,
-    RenewPsk, Routes,
+    Attach, Change, ChangePsk, Cipher, Create, DeviceConfiguration, Edit, Inside, List, Lock, Pairs, Psk, RenewPsk,
 };
 use options::SetOptions;
 
@@ -43,24 +43,6 @@ const COLUMNS: &[Column] = &[
     Column { title: "BGP6", cell: |connection| text(connection, "/bgp_status_ipv6") },
     Column { title: "ROUTES", cell: |connection| on_off(connection, PROPAGATION).to_owned() },
     Column { title: "REASON", cell: |connection| text(connection, "/reason") },
-];
-
-const RECEIVED: &[Column] = &[
-    Column { title: "PREFIX", cell: |route| text(route, "/prefix") },
-    Column { title: "DECISION", cell: |route| text(route, "/decision") },
-    Column { title: "DETAIL", cell: |route| text(route, "/detail") },
-    Column { title: "NEXT HOP", cell: |route| text(route, "/next_hop") },
-    Column { title: "AS PATH", cell: |route| route.get("as_path").map(inline).unwrap_or_default().replace(',', "") },
-    Column { title: "MED", cell: |route| text(route, "/med") },
-    Column { title: "COMMUNITIES", cell: |route| route.get("communities").map(inline).unwrap_or_default() },
-];
-
-const ANNOUNCED: &[Column] = &[
-    Column { title: "PREFIX", cell: |route| text(route, "/prefix") },
-    Column { title: "DECISION", cell: |route| text(route, "/decision") },
-    Column { title: "DETAIL", cell: |route| text(route, "/detail") },
-    Column { title: "FROM", cell: |route| text(route, "/origin") },
-    Column { title: "NEXT HOP", cell: |route| text(route, "/next_hop") },
 ];
 
 /// The field of a connection that says whether routes are exchanged.
@@ -147,7 +129,7 @@ impl Action {
             Self::Events(wanted) => wanted.run(session, &CONNECTION).await,
             Self::Options(wanted) => options::show(session, wanted).await,
             Self::SetOptions(wanted) => options::change(session, *wanted).await,
-            Self::Routes(wanted) => routes(session, wanted).await,
+            Self::Routes(wanted) => wanted.run(session, &CONNECTION).await,
             Self::DeviceConfiguration(wanted) => device_configuration(session, wanted).await,
             Self::EnableRoutePropagation(wanted) => {
                 act(session, wanted, Api::S2s, "enable-route-propagation", "enabled route propagation of").await
@@ -287,22 +269,6 @@ async fn state(session: &mut Session<'_>, wanted: State) -> Result<(), Failure> 
     }
     let shown = align(&head(&connection, &state)) + &tunnels_and_sessions(&state);
     Ok(session.console.verbatim(shown.as_bytes())?)
-}
-
-async fn routes(session: &mut Session<'_>, wanted: Routes) -> Result<(), Failure> {
-    let id = session.id(&CONNECTION, &wanted.connection.object).await?;
-    let (word, columns) = match wanted.direction {
-        Direction::Received => ("received", RECEIVED),
-        Direction::Announced => ("announced", ANNOUNCED),
-    };
-    let mut target = session.at(Api::Extension, [CONNECTION.collection, &id, "routes"]).with("direction", word);
-    for (name, value) in [("prefix", &wanted.prefix), ("decision", &wanted.decision)] {
-        if let Some(value) = value {
-            target = target.with(name, value);
-        }
-    }
-    let found = session.pages(target, "routes").await?;
-    session.show_list(&format!("{word} routes"), columns, found)
 }
 
 async fn device_configuration(session: &mut Session<'_>, wanted: DeviceConfiguration) -> Result<(), Failure> {

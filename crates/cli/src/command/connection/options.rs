@@ -4,8 +4,9 @@ use clap::Args;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::{CONNECTION, SECRET, finish};
-use crate::command::{Object, Switch, label};
+use super::{CONNECTION, finish};
+use crate::command::bgp::{BgpChanges, is_filled, no_change};
+use crate::command::{Object, label};
 use crate::failure::Failure;
 use crate::session::{Api, Session, set, set_some, text};
 use crate::wait::Wait;
@@ -33,7 +34,6 @@ pub struct SetOptions {
 }
 
 #[derive(Args)]
-#[group(required = true, multiple = true)]
 struct Changes {
     /// Which tunnels it has
     #[arg(long, value_enum)]
@@ -59,21 +59,8 @@ struct Changes {
     /// From the question to the verdict
     #[arg(long, value_name = "SECONDS")]
     dpd_timeout: Option<u32>,
-    /// The BGP hold time; 0: none
-    #[arg(long, value_name = "SECONDS")]
-    hold_time: Option<u16>,
-    /// Prefixes accepted from the device at most
-    #[arg(long, value_name = "NUMBER")]
-    max_prefixes: Option<u32>,
-    /// The secret that signs the BGP sessions (TCP MD5)
-    #[arg(long, value_name = "NAME|ID")]
-    md5_secret: Option<String>,
-    /// Sign no sessions
-    #[arg(long, conflicts_with = "md5_secret")]
-    no_md5_secret: bool,
-    /// Whether the device must be a neighbour by hop limit (GTSM)
-    #[arg(long, value_enum)]
-    gtsm: Option<Switch>,
+    #[command(flatten)]
+    bgp: BgpChanges,
     /// For how long a replaced pre-shared key works beside its successor
     #[arg(long, value_name = "SECONDS")]
     psk_overlap: Option<u32>,
@@ -87,11 +74,11 @@ pub(super) async fn show(session: &mut Session<'_>, wanted: Object) -> Result<()
 
 pub(super) async fn change(session: &mut Session<'_>, wanted: SetOptions) -> Result<(), Failure> {
     let connection = session.find(&CONNECTION, &wanted.connection.object).await?;
-    let secret = match &wanted.changes.md5_secret {
-        Some(secret) => Some(session.id(&SECRET, secret).await?),
-        None => None,
-    };
-    let body = wanted.changes.body(secret);
+    let bgp = wanted.changes.bgp.part(session).await?;
+    let body = wanted.changes.body(bgp);
+    if !is_filled(&body) {
+        return Err(no_change());
+    }
     let target = session.at(Api::Extension, [CONNECTION.collection, &text(&connection, "/id"), "options"]);
     let options = session.send(Method::PATCH, &target, &body).await?;
     if session.is_table() {
@@ -104,8 +91,8 @@ pub(super) async fn change(session: &mut Session<'_>, wanted: SetOptions) -> Res
 
 impl Changes {
     /// What is left out stays as it is.
-    fn body(&self, md5_secret: Option<String>) -> Value {
-        let (mut body, mut lifetimes, mut dpd, mut bgp) = (json!({}), json!({}), json!({}), json!({}));
+    fn body(&self, bgp: Value) -> Value {
+        let (mut body, mut lifetimes, mut dpd) = (json!({}), json!({}), json!({}));
         let tunnels = self.tunnels.map(|tunnels| match tunnels {
             Tunnels::Ipv4 => "ipv4",
             Tunnels::Ipv6 => "ipv6",
@@ -122,15 +109,8 @@ impl Changes {
         set_some(&mut lifetimes, "child_packets", self.child_packets);
         set_some(&mut dpd, "delay", self.dpd_delay);
         set_some(&mut dpd, "timeout", self.dpd_timeout);
-        set_some(&mut bgp, "hold_time", self.hold_time);
-        set_some(&mut bgp, "max_prefixes", self.max_prefixes);
-        set_some(&mut bgp, "md5_secret_id", md5_secret);
-        if self.no_md5_secret {
-            set(&mut bgp, "md5_secret_id", Value::Null);
-        }
-        set_some(&mut bgp, "gtsm", self.gtsm.map(Switch::is_on));
         for (name, part) in [("lifetimes", lifetimes), ("dpd", dpd), ("bgp", bgp)] {
-            if part.as_object().is_some_and(|fields| !fields.is_empty()) {
+            if is_filled(&part) {
                 set(&mut body, name, part);
             }
         }

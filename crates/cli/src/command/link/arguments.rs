@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
+use crate::command::bgp::BgpChanges;
 use crate::command::interlink::megabits_of;
 use crate::command::{Filters, New, Object, Objects};
 use crate::wait::Wait;
@@ -134,6 +135,17 @@ pub struct State {
 pub struct Change {
     #[command(flatten)]
     pub(super) link: Object,
+    #[command(flatten)]
+    pub(super) wait: Wait,
+}
+
+/// `link set-options`
+#[derive(Args)]
+pub struct SetOptions {
+    #[command(flatten)]
+    pub(super) link: Object,
+    #[command(flatten)]
+    pub(super) changes: BgpChanges,
     #[command(flatten)]
     pub(super) wait: Wait,
 }

@@ -6,6 +6,7 @@ use clap::Subcommand;
 use hyper::Method;
 use serde_json::{Value, json};
 
+use super::bgp::{Routes, is_filled, no_change};
 use super::events::Events;
 use super::gateway::set_locked;
 use super::interlink::{DEDICATED, PARTNER, POP, megabits};
@@ -18,7 +19,7 @@ use crate::session::{Api, Kind, Session, set, set_some, text};
 use crate::state::{bandwidth, head, tunnels_and_sessions};
 use crate::text::{printable, shell_word};
 use crate::wait::{Goal, delete_when_settled, until, until_gone};
-use arguments::{AttachPolicy, AttachVpc, Change, Create, Delete, Edit, List, Lock, State};
+use arguments::{AttachPolicy, AttachVpc, Change, Create, Delete, Edit, List, Lock, SetOptions, State};
 
 pub(crate) const LINK: Kind = Kind { noun: "link", api: Api::Interlink, collection: "links", list_key: "links" };
 
@@ -56,6 +57,12 @@ pub enum Action {
     State(State),
     /// Show what happened to a link: changes of its status with reasons, sessions, and who changed what
     Events(Events),
+    /// Show what the public API has no word for: the hold time and other options of the BGP sessions
+    Options(Object),
+    /// Change what the public API has no word for
+    SetOptions(SetOptions),
+    /// Show the routes that your router announces, or that are announced to it
+    Routes(Routes),
     /// Attach a VPC; another one has to be detached first
     AttachVpc(AttachVpc),
     /// Detach the VPC
@@ -92,6 +99,13 @@ impl Action {
             Self::Delete(wanted) => delete(session, wanted).await,
             Self::State(wanted) => state(session, wanted).await,
             Self::Events(wanted) => wanted.run(session, &LINK).await,
+            Self::Options(wanted) => {
+                let id = session.id(&LINK, &wanted.object).await?;
+                let options = session.get(&session.at(Api::Extension, [LINK.collection, &id, "options"])).await?;
+                session.show(&options)
+            }
+            Self::SetOptions(wanted) => set_options(session, wanted).await,
+            Self::Routes(wanted) => wanted.run(session, &LINK).await,
             Self::AttachVpc(wanted) => {
                 let vpc = session.find(&VPC, &wanted.vpc).await?;
                 let body = json!({"vpc_id": text(&vpc, "/id")});
@@ -249,8 +263,24 @@ async fn state(session: &mut Session<'_>, wanted: State) -> Result<(), Failure> 
     row("deadline", text(&state, "/deadline"));
     row("reminder", text(&state, "/next_reminder_at"));
     row("bandwidth", bandwidth(state.get("bandwidth")));
+    row("carrier", state.get("carrier").and_then(Value::as_bool).map_or("", |up| if up { "up" } else { "lost" }).to_owned());
     let shown = align(&rows) + &tunnels_and_sessions(&state);
     Ok(session.console.verbatim(shown.as_bytes())?)
+}
+
+async fn set_options(session: &mut Session<'_>, wanted: SetOptions) -> Result<(), Failure> {
+    let link = session.find(&LINK, &wanted.link.object).await?;
+    let bgp = wanted.changes.part(session).await?;
+    if !is_filled(&bgp) {
+        return Err(no_change());
+    }
+    let id = text(&link, "/id");
+    let target = session.at(Api::Extension, [LINK.collection, &id, "options"]);
+    let options = session.send(Method::PATCH, &target, &json!({"bgp": bgp})).await?;
+    if let Some(limit) = wanted.wait.limit() {
+        until(session, &LINK, &id, &label(&link), Goal::Applied, limit).await?;
+    }
+    session.show(&options)
 }
 
 impl Change {
