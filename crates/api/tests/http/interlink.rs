@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::operator::{call_as, names, tenant};
-use crate::service::{Answer, EXTENSION, Service, VPC};
+use crate::service::{Answer, EXTENSION, SECRETS, Service, VPC};
 
 const I: &str = "/interlink/v1beta1/regions/fr-par";
 const O: &str = "/causeway/v1/operator";
@@ -464,4 +464,45 @@ async fn the_catalogue_is_the_operators() {
     let busy = offer.act(&id(&waiting), "enable-route-propagation", &json!({})).await.error(409, "transient_state");
     assert_eq!(busy["current_state"], "configuring");
     service.post(&format!("{O}/links/{}/repair", id(&waiting)), &json!({})).await.error(412, "precondition_failed");
+}
+
+#[tokio::test]
+async fn a_link_has_the_options_of_bgp_and_routes() {
+    let offer = Offer::start().await;
+    let service = &offer.service;
+    let link = id(&offer.order(&offer.own(json!({}))).await.ok());
+    let path = format!("{EXTENSION}/links/{link}/options");
+    let change = async |body: &str| service.call("PATCH", &path, body).await;
+    let bgp = |hold_time: u16, gtsm: bool| {
+        let secret = Value::Null;
+        json!({"bgp": {"gtsm": gtsm, "hold_time": hold_time, "max_prefixes": 1000, "md5_secret_id": secret, "md5_secret_revision": secret}})
+    };
+    assert_eq!(service.get(&path).await.ok(), bgp(60, false));
+    assert_eq!(change(r#"{"bgp":{"hold_time":9,"gtsm":true}}"#).await.ok(), bgp(9, true));
+    assert_eq!(service.get(&path).await.ok(), bgp(9, true));
+    let wrong = change(r#"{"bgp":{"hold_time":2,"max_prefixes":0,"bfd":{"interval":1}}}"#).await;
+    let mut names: Vec<_> = wrong.arguments().into_iter().map(|(name, _)| name).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["bgp.bfd", "bgp.hold_time", "bgp.max_prefixes"]);
+
+    let secret = id(&service.post(&format!("{SECRETS}/secrets"), &json!({"name": "md5"})).await.ok());
+    // `secret`, in base64.
+    service.post(&format!("{SECRETS}/secrets/{secret}/versions"), &json!({"data": "c2VjcmV0"})).await.ok();
+    let signed = change(&json!({"bgp": {"md5_secret_id": secret}}).to_string()).await.ok();
+    assert_eq!((&signed["bgp"]["md5_secret_id"], &signed["bgp"]["md5_secret_revision"]), (&json!(secret), &json!(1)));
+    let held = service.delete(&format!("{SECRETS}/secrets/{secret}")).await.error(412, "precondition_failed");
+    assert!(held.to_string().contains(&link), "{held}");
+    let unsigned = change(r#"{"bgp":{"md5_secret_id":null}}"#).await.ok();
+    assert!(unsigned["bgp"]["md5_secret_id"].is_null());
+
+    let routes = format!("{EXTENSION}/links/{link}/routes");
+    for direction in ["", "?direction=received", "?direction=announced"] {
+        let page = service.get(&format!("{routes}{direction}")).await.ok();
+        assert_eq!(page, json!({"routes": [], "total_count": 0}), "{direction}");
+    }
+    service.get(&format!("{routes}?direction=both")).await.error(400, "invalid_arguments");
+    let missing = Uuid::new_v4();
+    for what in ["options", "routes"] {
+        service.get(&format!("{EXTENSION}/links/{missing}/{what}")).await.error(404, "not_found");
+    }
 }

@@ -64,6 +64,12 @@ async fn what_every_command_asks() {
     let actions = actions.map(|(line, verb, body)| (line, format!("POST {link}/{verb}"), body));
     let others = [
         (
+            format!("link set-options {ID} --hold-time 9 --gtsm on --no-md5-secret"),
+            format!("PATCH {X}/links/{ID}/options"),
+            json!({"bgp": {"hold_time": 9, "gtsm": true, "md5_secret_id": null}}),
+        ),
+        (format!("link options {ID}"), format!("GET {X}/links/{ID}/options"), Value::Null),
+        (
             format!("link edit {ID} --name n --asn 65001"),
             format!("PATCH {link}"),
             json!({"name": "n", "peer_asn": 65001}),

@@ -240,9 +240,9 @@ dropped
 reason: acl_denied: a network ACL of the VPC drops the packet
 remedy: change the rule
 
-AT      PASSES  CONNECTION  WHAT
-source  yes     -           172.16.0.5 is in Private Network n
-acl     no      -           rule 2 of the IPv4 list
+AT      PASSES  THROUGH  WHAT
+source  yes     -        172.16.0.5 is in Private Network n
+acl     no      -        rule 2 of the IPv4 list
 
 TAKEN  PREFIX        FROM     THROUGH                               DECISION   WHY
 *      10.20.0.0/24  learned  0ae4cf90-0405-4318-a169-e45b3bef7676  installed  -

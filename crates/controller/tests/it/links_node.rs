@@ -1,14 +1,18 @@
 //! Links on their node: what it is told, and what its reports make of their statuses.
 
+use std::sync::Arc;
+
 use causeway_model::LinkId;
 use causeway_model::command::{LinkPolicyChange, NewVpc};
 use causeway_model::desired::{AttachmentDesired, LinkDesired, NodeDesired};
-use causeway_model::observed::{NodeReport, Refusal};
+use causeway_model::explain::{Origin, OwnDecision, Question, Via};
+use causeway_model::observed::{NodeReport, ReceivedRoute, Refusal, RouteDecision};
 use causeway_model::status::{BgpStatus, LinkStatus};
 use causeway_model::view::LinkState;
 use causeway_model::{Family, ReasonCode};
 
 use crate::harness::{FakeNode, REGION, World, acknowledgement, meta, until};
+use crate::webhooks::{made, told};
 
 async fn state(world: &World, id: LinkId) -> LinkState {
     world.controller.link_state(&world.operator, REGION, id).await.expect("there")
@@ -159,4 +163,102 @@ async fn a_silent_configuration_is_overdue_and_a_lost_node_takes_its_links_down(
 
 async fn vpc(world: &World) -> causeway_model::VpcId {
     world.controller.create_vpc(&world.operator, REGION, NewVpc { meta: meta("vpc") }).await.expect("made").id
+}
+
+/// A link with both policies whose sessions were never up, and what its node was told of it.
+async fn ordered(world: &World, node: &mut FakeNode) -> (LinkId, Arc<NodeDesired>) {
+    let mut new = world.catalogue().await.self_hosted(100);
+    new.routing_policy_v4_id = Some(world.link_policy(false).await.id);
+    new.routing_policy_v6_id = Some(world.link_policy(true).await.id);
+    hear(world, node).await;
+    let id = world.order(new).await.link.id;
+    (id, node.wait_for(|desired| desired.links.len() == 1).await)
+}
+
+#[tokio::test]
+async fn its_tenant_is_told_when_a_link_is_active_limited_down_and_up_again() {
+    let world = World::new().await;
+    let c = &world.controller;
+    let (hook, _) = made(&world, &world.operator, &["link.active", "link.limited", "link.down", "link.up"]).await;
+    let mut node = FakeNode::attach(c).await;
+    let (id, desired) = ordered(&world, &mut node).await;
+    let mut expected = Vec::new();
+    for (up, status, event) in [
+        (&Family::ALL[..], LinkStatus::Active, "link.active"),
+        (&Family::ALL[1..], LinkStatus::LimitedConnectivity, "link.limited"),
+        (&[][..], LinkStatus::AllDown, "link.down"),
+        (&Family::ALL[..], LinkStatus::Active, "link.up"),
+    ] {
+        node.report(report(&desired, up)).await;
+        until(c, async || state(&world, id).await.statuses.status == status).await;
+        expected.push(event);
+        assert_eq!(told(&world, &world.operator, hook).await, expected);
+    }
+    // What a change of its configuration passes through is no news.
+    c.set_link_propagation(&world.operator, REGION, id, true).await.expect("on");
+    let desired = node.wait_for(|desired| only(desired).propagate).await;
+    node.report(report(&desired, &Family::ALL)).await;
+    let applied = only(&desired).revision;
+    until(c, async || state(&world, id).await.applied_revision == applied).await;
+    assert_eq!(told(&world, &world.operator, hook).await, expected);
+}
+
+#[tokio::test]
+async fn its_routes_are_shown_and_explained() {
+    let world = World::new().await;
+    let (c, caller) = (&world.controller, &world.operator);
+    let vpc = world.network(caller).await.vpc_id;
+    let mut node = FakeNode::attach(c).await;
+    let (id, desired) = ordered(&world, &mut node).await;
+    node.report(report(&desired, &Family::ALL)).await;
+    reaches(&world, id, LinkStatus::Active, Some(ReasonCode::NoVpc)).await;
+    let before = c.link_routes(caller, REGION, id).await.expect("there");
+    assert!(before.own.is_empty() && before.received.is_empty(), "it leads to no VPC");
+    c.attach_link_vpc(caller, REGION, id, vpc).await.expect("attached");
+    let desired = node.wait_for(|desired| only(desired).vpc == Some(vpc)).await;
+    node.report(report(&desired, &Family::ALL)).await;
+    reaches(&world, id, LinkStatus::Active, Some(ReasonCode::PropagationDisabled)).await;
+    c.set_link_propagation(caller, REGION, id, true).await.expect("on");
+    let desired = node.wait_for(|desired| only(desired).propagate).await;
+
+    let prefix = "10.99.1.0/24".parse().expect("a prefix");
+    let subnet = *desired.vpcs[0].networks[0].subnets.iter().find(|subnet| subnet.addr().is_ipv4()).expect("IPv4");
+    let mut said = report(&desired, &Family::ALL);
+    said.links[0].announced = vec![subnet];
+    said.links[0].received = vec![ReceivedRoute {
+        prefix,
+        next_hop: only(&desired).bgp[0].peer.addr(),
+        as_path: vec![65010],
+        med: None,
+        communities: Vec::new(),
+        decision: RouteDecision::Installed,
+        stale: false,
+    }];
+    node.report(said.clone()).await;
+    reaches(&world, id, LinkStatus::Active, None).await;
+    let routes = c.link_routes(caller, REGION, id).await.expect("there");
+    assert_eq!((routes.received.len(), routes.policies.len(), routes.asn), (1, 2, 12876));
+    let own = routes.own.iter().find(|route| route.prefix == subnet.trunc()).expect("the subnet");
+    assert_eq!((own.decision, own.next_hop), (OwnDecision::Announced, Some(only(&desired).bgp[0].local.addr())));
+    let explained = async || c.explain_route(caller, REGION, vpc, &Question::Prefix(prefix)).await.expect("explained");
+    let answer = explained().await;
+    assert_eq!((answer.verdict, answer.caveats.as_slice()), ("routed", &[][..]));
+    assert_eq!(answer.candidates[0].origin, Origin::Learned(Via::Link(id)));
+
+    // Its carrier is lost: that is the root, not what follows from it.
+    let link = &mut said.links[0];
+    (link.carrier, link.received, link.announced) = (false, Vec::new(), Vec::new());
+    for session in &mut link.sessions {
+        (session.up, session.fault) = (false, Some(ReasonCode::BgpTimeout.into()));
+    }
+    node.report(said).await;
+    reaches(&world, id, LinkStatus::AllDown, Some(ReasonCode::BgpTimeout)).await;
+    let answer = explained().await;
+    assert_eq!((answer.verdict, answer.fault.map(|fault| fault.code)), ("unrouted", Some(ReasonCode::NoCarrier)));
+    let routes = c.link_routes(caller, REGION, id).await.expect("there");
+    let own = routes.own.iter().find(|route| route.prefix == subnet.trunc()).expect("the subnet");
+    assert_eq!(own.decision, OwnDecision::Withheld("session_down"));
+    c.set_link_propagation(caller, REGION, id, false).await.expect("off");
+    let routes = c.link_routes(caller, REGION, id).await.expect("there");
+    assert!(routes.own.iter().all(|route| route.decision == OwnDecision::Filtered("propagation_disabled")));
 }

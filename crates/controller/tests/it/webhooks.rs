@@ -21,13 +21,13 @@ fn wanted(url: &str, events: &[&str]) -> NewWebhook {
     NewWebhook { url: url.to_owned(), events: events.iter().map(ToString::to_string).collect() }
 }
 
-async fn made(world: &World, caller: &Caller, events: &[&str]) -> (WebhookId, String) {
+pub(crate) async fn made(world: &World, caller: &Caller, events: &[&str]) -> (WebhookId, String) {
     let made = world.controller.create_webhook(caller, wanted(URL, events)).await.expect("made");
     (made.webhook.id, made.secret.as_str().to_owned())
 }
 
 /// The kinds of events that a webhook was told, oldest first.
-async fn told(world: &World, caller: &Caller, id: WebhookId) -> Vec<String> {
+pub(crate) async fn told(world: &World, caller: &Caller, id: WebhookId) -> Vec<String> {
     let page = world.controller.webhook_deliveries(caller, id, &list()).await.expect("its own");
     page.items.into_iter().rev().map(|delivery| delivery.event).collect()
 }

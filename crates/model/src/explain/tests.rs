@@ -567,3 +567,34 @@ fn every_prefix_of_the_vpcs_own_is_announced_or_says_why_not() {
     assert_eq!(routes[1].next_hop, Some(address("169.254.0.0")));
     assert_eq!((routes[3].policy, routes[3].next_hop), (Some((id(0x70), None)), None));
 }
+
+#[test]
+fn a_link_is_a_way_as_a_connection_is() {
+    let link = Via::Link(id(0x11));
+    let mut picture = picture();
+    picture.ways[0] = Way { via: link, tunnels_up: Vec::new(), ..way(0) };
+    let answer = explain_prefix(&picture, &net("10.20.0.0/24"));
+    assert_eq!((answer.verdict, &answer.candidates[0].origin), ("routed", &Origin::Learned(link)));
+    let outward = packet("172.16.0.5", "10.20.0.5");
+    let answer = explain_packet(&picture, &outward);
+    let last = answer.steps.last().expect("steps");
+    assert_eq!((answer.verdict, last.at, last.via, last.detail.as_str()), ("delivered", "link", Some(link), "over the link"));
+    assert_eq!(explain_packet(&picture, &packet("10.20.0.5", "172.16.0.5")).verdict, "delivered");
+
+    picture.ways[0].tunnel_fault = Some(ReasonCode::NoCarrier.into());
+    for asked in [outward, packet("10.20.0.5", "172.16.0.5")] {
+        let answer = explain_packet(&picture, &asked);
+        let fault = answer.fault.expect("a reason");
+        assert_eq!((answer.verdict, fault.code), ("dropped", ReasonCode::NoCarrier));
+        assert_eq!(fault.evidence["link"], "00000000-0000-0000-0000-000000000011");
+    }
+
+    // A site behind a connection is not reached from one behind a link.
+    let mut other = way(1);
+    other.policies[0].2.prefix_filter_in = vec![net("10.30.0.0/16")];
+    other.received = vec![received("10.30.0.0/24", RouteDecision::Installed)];
+    picture.ways[0].tunnel_fault = None;
+    picture.ways.push(other);
+    let answer = explain_packet(&picture, &packet("10.20.0.5", "10.30.0.5"));
+    assert_eq!((answer.verdict, answer.fault.map(|fault| fault.code)), ("dropped", Some(ReasonCode::NoTransit)));
+}
