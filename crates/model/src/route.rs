@@ -1,4 +1,4 @@
-//! The routes of a VPC (vpc v2 `routes`): those of its subnets, the tenant's own, and those that VPN gateways learned.
+//! The routes of a VPC (vpc v2 `routes`): those of its subnets, the tenant's own, and those that VPN gateways and links learned.
 
 use std::net::IpAddr;
 
@@ -19,6 +19,8 @@ pub enum RouteKind {
     Custom,
     /// A connection of a VPN gateway.
     S2sVpn,
+    /// An InterLink.
+    Interlink,
 }
 
 impl RouteKind {
@@ -29,6 +31,7 @@ impl RouteKind {
             Self::Subnet => "subnet",
             Self::Custom => "custom",
             Self::S2sVpn => "s2s_vpn",
+            Self::Interlink => "interlink",
         }
     }
 }
@@ -54,7 +57,7 @@ pub struct Route {
     pub destination: IpNet,
     /// The Private Network that the destination or the next hop is on.
     pub network: Option<PrivateNetworkId>,
-    /// The next hop: what holds an address on that network, or the VPN gateway.
+    /// The next hop: what holds an address on that network, the VPN gateway, or the link.
     pub resource: Option<Uuid>,
     /// Creation.
     pub created_at: Timestamp,

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use causeway_model::command::ListQuery;
 use causeway_model::desired::CustomRouteDesired;
+use causeway_model::resource::Link;
 use causeway_model::route::{Route, RouteFilter, RouteKind, RouteWithNextHop};
 use causeway_model::{ConnectionId, Family, IpId, PrivateNetworkId, RouteId, Timestamp, VpcId, VpnGatewayId};
 use ipnet::IpNet;
@@ -124,13 +125,15 @@ impl Reader {
         Ok((routes, total))
     }
 
-    /// The address and name of a next hop: an IPAM address of a custom route, a VPN gateway of a learned one.
+    /// The address and name of a next hop: an IPAM address of a custom route, a VPN gateway or link of a learned one.
     async fn next_hop(&mut self, id: Uuid, kind: RouteKind, is_ipv6: bool) -> Result<Shown> {
         let sql = match kind {
             RouteKind::S2sVpn => {
                 "SELECT ip.address, vpn_gateway.name AS name FROM vpn_gateway JOIN ip \
                  ON ip.id = CASE WHEN ?2 THEN ipam_private_ipv6_id ELSE ipam_private_ipv4_id END WHERE vpn_gateway.id = ?1"
             }
+            // On no Private Network, so without an address there, of either family.
+            RouteKind::Interlink => "SELECT NULL AS address, name FROM link WHERE id = ?1 AND ?2 IN (0, 1)",
             RouteKind::Custom | RouteKind::Subnet => {
                 "SELECT address, resource_name AS name FROM ip WHERE id = ?1 AND is_ipv6 = ?2"
             }
@@ -359,6 +362,49 @@ impl Writer {
             .bind(address_blob(new.broadcast()))
             .bind(i64::from(new.prefix_len()))
             .bind(new.to_string())
+            .bind(now.0)
+            .execute(self.connection())
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Makes `installed` what a link has brought into its VPC's table, and takes away what it had brought into another one. What stays keeps
+    /// its time.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn set_link_routes(&mut self, link: &Link, installed: &BTreeSet<IpNet>, now: Timestamp) -> Result<()> {
+        let rows = sqlx::query("SELECT seq, destination, vpc_id FROM route WHERE kind = 'interlink' AND resource_id = ?")
+            .bind(blob(link.id.0))
+            .fetch_all(self.connection())
+            .await?;
+        let mut known = BTreeSet::new();
+        for row in &rows {
+            let (seq, destination) = (row.number::<i64>("seq")?, row.parse("destination")?);
+            if link.vpc_id == Some(row.id("vpc_id")?) && installed.contains(&destination) {
+                known.insert(destination);
+                continue;
+            }
+            sqlx::query("DELETE FROM route WHERE seq = ?").bind(seq).execute(self.connection()).await?;
+        }
+        let Some(vpc) = link.vpc_id else { return Ok(()) };
+        for new in installed.difference(&known) {
+            sqlx::query(
+                "INSERT INTO route (organization_id, project_id, region, vpc_id, kind, description, tags, destination, is_ipv6, first, last, \
+                 prefix_len, resource_id, created_at, updated_at) \
+                 SELECT organization_id, id, ?2, ?3, 'interlink', 'Learned InterLink route', '[\"MANAGED\"]', ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10 \
+                 FROM project WHERE id = ?1",
+            )
+            .bind(blob(link.meta.project_id.0))
+            .bind(&link.meta.region)
+            .bind(blob(vpc.0))
+            .bind(new.to_string())
+            .bind(Family::of_net(new).is_ipv6())
+            .bind(address_blob(new.network()))
+            .bind(address_blob(new.broadcast()))
+            .bind(i64::from(new.prefix_len()))
+            .bind(blob(link.id.0))
             .bind(now.0)
             .execute(self.connection())
             .await?;

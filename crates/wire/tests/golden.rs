@@ -321,8 +321,21 @@ fn routes() {
         description: "Learned Site-to-Site VPN route".to_owned(),
         tags: vec!["MANAGED".to_owned()],
         resource: Some(uuid("<gw>")),
+        ..route.clone()
+    };
+    let linked = Route {
+        id: None,
+        kind: RouteKind::Interlink,
+        description: "Learned InterLink route".to_owned(),
+        tags: vec!["MANAGED".to_owned()],
+        network: None,
+        resource: Some(uuid("<gw>")),
         ..route
     };
+    check(
+        &RouteWithNexthopDocument::from(RouteWithNextHop { route: linked, address: None, name: Some("l".to_owned()) }),
+        r#"{"nexthop_ip":null,"nexthop_name":"l","nexthop_resource_type":"unknown_type","route":{"created_at":"2026-07-30T11:57:18.448617Z","description":"Learned InterLink route","destination":"10.0.0.0/24","id":"","is_read_only":true,"nexthop_private_network_id":null,"nexthop_resource_id":"<gw>","nexthop_vpc_connector_id":null,"region":"fr-par","tags":["MANAGED"],"type":"interlink","updated_at":"2026-07-30T11:57:18.448617Z","vpc_id":"<vpc>"}}"#,
+    );
     let (address, name) = (Some(parse("172.16.32.2")), Some("gw".to_owned()));
     check(
         &RouteWithNexthopDocument::from(RouteWithNextHop { route: learned, address, name }),

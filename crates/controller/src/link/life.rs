@@ -1,5 +1,7 @@
 //! A link's status, and what time and events make of it.
 
+use std::collections::BTreeSet;
+
 use causeway_model::link::{LinkEvent, LinkKind, Stage};
 use causeway_model::observed::SessionFacts;
 use causeway_model::reason::Fault;
@@ -11,10 +13,12 @@ use causeway_model::status::{
 use causeway_model::view::{LinkState, LinkStatuses};
 use causeway_model::{Family, LinkId, Timestamp};
 use causeway_store::{EventText, LinkRecord, Writer};
+use ipnet::IpNet;
 use serde_json::json;
 
 use super::{LINK, node};
 use crate::Result;
+use crate::hearing::installed;
 use crate::flap::{self, Change};
 use crate::webhook::{Event, tell};
 
@@ -158,6 +162,12 @@ fn due_at(record: &LinkRecord, now: Timestamp) -> Option<Timestamp> {
     [life.deadline(), life.next_reminder(record.reminded_at), overdue].into_iter().flatten().chain(graces).min()
 }
 
+/// What a link has brought into its VPC's table.
+fn learned(record: &LinkRecord) -> BTreeSet<IpNet> {
+    let observed = record.observed.as_ref().filter(|_| node::runs(&record.link) && !node_view(record).is_lost());
+    observed.map(|observed| installed(&observed.facts.received)).unwrap_or_default()
+}
+
 /// Writes a link that something happened to, and tells what has become of it.
 pub(super) async fn save(writer: &mut Writer, record: &mut LinkRecord, now: Timestamp) -> Result<()> {
     let life = &mut record.link.life;
@@ -187,6 +197,7 @@ pub(super) async fn save(writer: &mut Writer, record: &mut LinkRecord, now: Time
     record.bgp_v6_status = bgp_status(record, Family::Ipv6);
     record.due_at = due_at(record, now);
     writer.set_link(record).await?;
+    writer.set_link_routes(&record.link, &learned(record), now).await?;
     if before != status {
         let id = record.link.id;
         let text = EventText { subject: status.to_string(), fault, details: Default::default() };

@@ -18,7 +18,7 @@ use crate::{Controller, Result};
 const ACKNOWLEDGED_SOON: Duration = Duration::from_secs(2);
 
 /// Whether its node shall run it.
-fn runs(link: &Link) -> bool {
+pub(super) fn runs(link: &Link) -> bool {
     matches!(link.life.stage, Stage::InService { .. })
         && link.life.tenant_deleted_at.is_none()
         && link.life.deleted_at().is_none()

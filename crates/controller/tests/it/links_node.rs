@@ -7,11 +7,12 @@ use causeway_model::command::{LinkPolicyChange, NewVpc};
 use causeway_model::desired::{AttachmentDesired, LinkDesired, NodeDesired};
 use causeway_model::explain::{Origin, OwnDecision, Question, Via};
 use causeway_model::observed::{NodeReport, ReceivedRoute, Refusal, RouteDecision};
+use causeway_model::route::{RouteFilter, RouteKind};
 use causeway_model::status::{BgpStatus, LinkStatus};
 use causeway_model::view::LinkState;
 use causeway_model::{Family, ReasonCode};
 
-use crate::harness::{FakeNode, REGION, World, acknowledgement, meta, until};
+use crate::harness::{FakeNode, REGION, World, acknowledgement, list, meta, until};
 use crate::webhooks::{made, told};
 
 async fn state(world: &World, id: LinkId) -> LinkState {
@@ -245,6 +246,13 @@ async fn its_routes_are_shown_and_explained() {
     assert_eq!((answer.verdict, answer.caveats.as_slice()), ("routed", &[][..]));
     assert_eq!(answer.candidates[0].origin, Origin::Learned(Via::Link(id)));
 
+    let of_link = RouteFilter { resource: Some(id.0), ..RouteFilter::default() };
+    let listed = async || c.list_routes(caller, REGION, &list(), &of_link).await.expect("listed").items;
+    let [shown] = listed().await.try_into().expect("one route");
+    assert_eq!((shown.route.kind, shown.route.destination, shown.route.vpc_id), (RouteKind::Interlink, prefix, vpc));
+    assert_eq!((shown.route.id, shown.route.network, shown.address), (None, None, None));
+    assert_eq!(shown.name, Some(state(&world, id).await.statuses.link.meta.name));
+
     // Its carrier is lost: that is the root, not what follows from it.
     let link = &mut said.links[0];
     (link.carrier, link.received, link.announced) = (false, Vec::new(), Vec::new());
@@ -253,6 +261,7 @@ async fn its_routes_are_shown_and_explained() {
     }
     node.report(said).await;
     reaches(&world, id, LinkStatus::AllDown, Some(ReasonCode::BgpTimeout)).await;
+    assert!(listed().await.is_empty());
     let answer = explained().await;
     assert_eq!((answer.verdict, answer.fault.map(|fault| fault.code)), ("unrouted", Some(ReasonCode::NoCarrier)));
     let routes = c.link_routes(caller, REGION, id).await.expect("there");
