@@ -63,7 +63,9 @@ pub use acl::MAX_ACL_RULES;
 pub use attachment::AttachmentView;
 pub use catalogue::{GatewayTypeOffer, PublicPool, Zone};
 pub use causeway_device::FORMATS as DEVICE_FORMATS;
-pub use causeway_store::{ApiKey, AuditFilter, JoinTokenRecord, LinkOptions, NodeRecord, ObjectEvent, Organization, Project};
+pub use causeway_store::{
+    ApiKey, AuditFilter, JoinTokenRecord, LinkOptions, NodeRecord, ObjectEvent, Organization, Project,
+};
 pub use clock::{Clock, SystemClock};
 pub use event::EventQuery;
 pub use explain::ConnectionRoutes;

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::access::operator;
 use crate::audit::{changed, gone, made};
 use crate::identity::check_text;
-use crate::{Controller, Result};
+use crate::{Controller, Result, link};
 
 pub(crate) const NODE: &str = "node";
 const TOKEN: &str = "node_join_token";
@@ -133,8 +133,8 @@ impl Controller {
         self.node(caller, id).await
     }
 
-    /// Ends a node's membership: its channel is closed, its certificate is worth nothing from now on, and its gateways are free to be placed
-    /// again. The node stops them when it hears of it; a machine that cannot hear it has to be switched off first. Operators only.
+    /// Ends a node's membership: its channel is closed, its certificate is worth nothing from now on, and its gateways and links are free to be
+    /// placed again. The node stops them when it hears of it; a machine that cannot hear it has to be switched off first. Operators only.
     ///
     /// # Errors
     /// [`Error::PermissionsDenied`], [`Error::NotFound`], [`Error::PreconditionFailed`].
@@ -159,6 +159,7 @@ impl Controller {
             }
         }
         self.place_waiting(&mut unit, &node.zone, now).await?;
+        link::leave(&mut unit, id, now).await?;
         unit.finish("revoke", NODE, id, &gone(&document(&node))).await?;
         self.node_forgotten(id);
         self.end_session(id);

@@ -375,10 +375,11 @@ impl Writer {
     /// # Errors
     /// If the database fails.
     pub async fn set_link_routes(&mut self, link: &Link, installed: &BTreeSet<IpNet>, now: Timestamp) -> Result<()> {
-        let rows = sqlx::query("SELECT seq, destination, vpc_id FROM route WHERE kind = 'interlink' AND resource_id = ?")
-            .bind(blob(link.id.0))
-            .fetch_all(self.connection())
-            .await?;
+        let rows =
+            sqlx::query("SELECT seq, destination, vpc_id FROM route WHERE kind = 'interlink' AND resource_id = ?")
+                .bind(blob(link.id.0))
+                .fetch_all(self.connection())
+                .await?;
         let mut known = BTreeSet::new();
         for row in &rows {
             let (seq, destination) = (row.number::<i64>("seq")?, row.parse("destination")?);

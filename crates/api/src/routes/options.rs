@@ -72,7 +72,9 @@ async fn update_link_options(call: Call) -> Answer {
 fn of_link(options: LinkOptions) -> LinkOptionsDocument {
     let LinkOptions { hold_time, max_prefixes, md5, gtsm } = options;
     let (md5_secret_id, md5_secret_revision) = md5.unzip();
-    LinkOptionsDocument { bgp: BgpOptionsDocument { gtsm, hold_time, max_prefixes, md5_secret_id, md5_secret_revision } }
+    LinkOptionsDocument {
+        bgp: BgpOptionsDocument { gtsm, hold_time, max_prefixes, md5_secret_id, md5_secret_revision },
+    }
 }
 
 fn document(options: ConnectionOptions) -> ConnectionOptionsDocument {

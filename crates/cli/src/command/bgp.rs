@@ -72,7 +72,7 @@ impl Routes {
 
 /// Changes of what sessions ask of the peer.
 #[derive(Args)]
-pub struct BgpChanges {
+pub(crate) struct BgpChanges {
     /// The BGP hold time; 0: none
     #[arg(long, value_name = "SECONDS")]
     hold_time: Option<u16>,

@@ -18,8 +18,8 @@ use serde_json::json;
 
 use super::{LINK, node};
 use crate::Result;
-use crate::hearing::installed;
 use crate::flap::{self, Change};
+use crate::hearing::installed;
 use crate::webhook::{Event, tell};
 
 /// Links looked at in one tick; the rest has its turn in the next.

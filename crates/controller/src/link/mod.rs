@@ -35,7 +35,7 @@ use crate::{Controller, Result};
 
 pub use file::CatalogueDifference;
 pub(crate) use life::{BATCH, elapse, uncarried};
-pub(crate) use node::{lists, place_unplaced, refresh_links, take_facts};
+pub(crate) use node::{leave, lists, place_unplaced, refresh_links, take_facts};
 pub use partner::PartnerAction;
 pub(crate) use waits::ClockSeen;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use causeway_model::desired::{AttachmentDesired, BgpDesired, LinkDesired, PolicyDesired};
 use causeway_model::link::{LinkEvent, LinkKind, Stage};
-use causeway_model::observed::NodeReport;
+use causeway_model::observed::{LinkFacts, NodeReport};
 use causeway_model::resource::{Link, PortAttachment};
 use causeway_model::status::LinkStatus;
 use causeway_model::{Error, Family, LinkId, NodeId, Psk, RoutingPolicyId, Timestamp, VpcId};
@@ -53,11 +53,13 @@ pub(super) async fn follow(writer: &mut Writer, record: &mut LinkRecord, now: Ti
     }
     let stored = writer.link(record.link.id).await?;
     let same = stored.is_some_and(|stored| {
-        stored.node.is_some() && runs(&stored.link) && configuration(&stored) == configuration(record)
+        let on = |record: &LinkRecord| record.node.map(|node| node.id);
+        let stays = stored.node.is_some() && on(&stored) == on(record);
+        stays && runs(&stored.link) && configuration(&stored) == configuration(record)
     });
     if record.node.is_none() {
         // The one that came first: there is one, or the operator runs several for links that may end on any.
-        let first = writer.nodes().await?.into_iter().next();
+        let first = writer.nodes().await?.into_iter().find(|node| node.revoked_at.is_none());
         record.node =
             first.map(|node| LinkNode { id: node.id, state: node.state, silent: node.silent, overdue: node.overdue });
     }
@@ -94,6 +96,30 @@ pub(crate) async fn place_unplaced(writer: &mut Writer, now: Timestamp) -> Resul
         life::save(writer, &mut record, now).await?;
     }
     Ok(())
+}
+
+/// A node is none any more: its links go to another one, and what it had still to remove is gone with it.
+pub(crate) async fn leave(writer: &mut Writer, node: NodeId, now: Timestamp) -> Result<()> {
+    for mut record in writer.links_of_node(node).await? {
+        record.node = None;
+        record.removing_revision = None;
+        record.observed = record.observed.map(|old| LinkObserved { facts: gone(old.facts), ..old });
+        life::save(writer, &mut record, now).await?;
+    }
+    Ok(())
+}
+
+/// What is not there any more was once, so that its sessions are known to have been up.
+fn gone(facts: LinkFacts) -> LinkFacts {
+    LinkFacts {
+        applied: 0,
+        refused: None,
+        carrier: false,
+        sessions: Vec::new(),
+        received: Vec::new(),
+        announced: Vec::new(),
+        ..facts
+    }
 }
 
 /// Refreshes the copies of the statuses of a node's links.
@@ -139,17 +165,8 @@ pub(crate) async fn take_facts(
         };
         let ever = old.map_or([false; 2], |old| old.ever_up);
         let ever_up = [ever[0] || up(Family::Ipv4), ever[1] || up(Family::Ipv6)];
-        // What is not there any more was once, so that its sessions are known to have been up.
-        let gone = old.map(|old| causeway_model::observed::LinkFacts {
-            applied: 0,
-            refused: None,
-            carrier: false,
-            sessions: Vec::new(),
-            received: Vec::new(),
-            announced: Vec::new(),
-            ..old.facts.clone()
-        });
-        record.observed = facts.cloned().or(gone).map(|facts| LinkObserved { facts, ever_up, observed_at: now });
+        let facts = facts.cloned().or_else(|| old.map(|old| gone(old.facts.clone())));
+        record.observed = facts.map(|facts| LinkObserved { facts, ever_up, observed_at: now });
         record.pending_since = pending;
         life::save(writer, &mut record, now).await?;
     }

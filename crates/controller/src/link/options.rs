@@ -1,9 +1,9 @@
 //! What the public API has no word for: what a link's BGP sessions ask of the peer (wire-ext.md §1).
 
+use causeway_model::LinkId;
 use causeway_model::command::OptionsChange;
 use causeway_model::error::ArgumentErrors;
 use causeway_model::resource::Caller;
-use causeway_model::LinkId;
 use causeway_store::LinkOptions;
 
 use super::{LINK, find, life};

@@ -248,7 +248,7 @@ async fn its_routes_are_shown_and_explained() {
 
     let of_link = RouteFilter { resource: Some(id.0), ..RouteFilter::default() };
     let listed = async || c.list_routes(caller, REGION, &list(), &of_link).await.expect("listed").items;
-    let [shown] = listed().await.try_into().expect("one route");
+    let [shown]: [_; 1] = listed().await.try_into().expect("one route");
     assert_eq!((shown.route.kind, shown.route.destination, shown.route.vpc_id), (RouteKind::Interlink, prefix, vpc));
     assert_eq!((shown.route.id, shown.route.network, shown.address), (None, None, None));
     assert_eq!(shown.name, Some(state(&world, id).await.statuses.link.meta.name));

@@ -210,18 +210,24 @@ async fn gateways_go_where_there_is_room_and_a_vpc_stays_together() {
 }
 
 #[tokio::test]
-async fn a_revoked_node_is_out_and_its_gateways_go_to_another_one() {
+async fn a_revoked_node_is_out_and_what_it_carries_goes_to_another_one() {
     let world = World::new().await;
     let mut first = world.up().await;
     let network = world.network(&world.operator).await;
     let gateway = world.gateway(&world.operator, &network).await.gateway.id;
-    first.acknowledge_until(|desired| desired.gateways.len() == 1).await;
+    let link = world.order(world.catalogue().await.self_hosted(100)).await.link.id;
+    first.acknowledge_until(|desired| desired.gateways.len() == 1 && desired.links.len() == 1).await;
     let mut second = world.up().await;
     let id = first.id;
     let info = world.controller.revoke_node(&world.operator, id).await.expect("revoked");
     assert!(info.node.revoked_at.is_some() && info.gateways.is_empty());
     assert_eq!(world.carrier(gateway).await, Some(second.id));
-    second.acknowledge_until(|desired| desired.gateways.len() == 1).await;
+    second.acknowledge_until(|desired| desired.gateways.len() == 1 && desired.links.len() == 1).await;
+    until(&world.controller, async || {
+        let state = world.controller.link_state(&world.operator, REGION, link).await.expect("there");
+        state.node == Some(second.id) && state.applied_revision == state.desired_revision
+    })
+    .await;
     first.ended().await;
     let controller = &world.controller;
     let denied = controller.admit(id).await.expect_err("revoked");

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Candidate, Explanation, LINK, Origin, Packet, Picture, Step, TUNNEL, Via, Way, describe, explain_prefix, via_of};
+use super::{
+    Candidate, Explanation, LINK, Origin, Packet, Picture, Step, TUNNEL, Via, Way, describe, explain_prefix, via_of,
+};
 use crate::acl::AclAction;
 use crate::id::{PrivateNetworkId, RoutingPolicyId};
 use crate::net::Family;
@@ -41,12 +43,8 @@ pub fn explain_packet(picture: &Picture, packet: &Packet) -> Explanation {
         let fault = refused.or_else(|| faults().next()).map(|(_, fault)| fault.clone());
         fault.or_else(|| Some(ReasonCode::NoRoute.into()))
     };
-    let concerned: BTreeSet<Via> = route
-        .candidates
-        .iter()
-        .filter_map(via_of)
-        .chain(way.steps.iter().filter_map(|step| step.via))
-        .collect();
+    let concerned: BTreeSet<Via> =
+        route.candidates.iter().filter_map(via_of).chain(way.steps.iter().filter_map(|step| step.via)).collect();
     Explanation {
         verdict,
         fault,

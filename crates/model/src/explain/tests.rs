@@ -578,7 +578,10 @@ fn a_link_is_a_way_as_a_connection_is() {
     let outward = packet("172.16.0.5", "10.20.0.5");
     let answer = explain_packet(&picture, &outward);
     let last = answer.steps.last().expect("steps");
-    assert_eq!((answer.verdict, last.at, last.via, last.detail.as_str()), ("delivered", "link", Some(link), "over the link"));
+    assert_eq!(
+        (answer.verdict, last.at, last.via, last.detail.as_str()),
+        ("delivered", "link", Some(link), "over the link")
+    );
     assert_eq!(explain_packet(&picture, &packet("10.20.0.5", "172.16.0.5")).verdict, "delivered");
 
     picture.ways[0].tunnel_fault = Some(ReasonCode::NoCarrier.into());

@@ -263,7 +263,10 @@ async fn state(session: &mut Session<'_>, wanted: State) -> Result<(), Failure> 
     row("deadline", text(&state, "/deadline"));
     row("reminder", text(&state, "/next_reminder_at"));
     row("bandwidth", bandwidth(state.get("bandwidth")));
-    row("carrier", state.get("carrier").and_then(Value::as_bool).map_or("", |up| if up { "up" } else { "lost" }).to_owned());
+    row(
+        "carrier",
+        state.get("carrier").and_then(Value::as_bool).map_or("", |up| if up { "up" } else { "lost" }).to_owned(),
+    );
     let shown = align(&rows) + &tunnels_and_sessions(&state);
     Ok(session.console.verbatim(shown.as_bytes())?)
 }
