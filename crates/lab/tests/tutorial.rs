@@ -82,6 +82,8 @@ async fn attach(lab: &mut Lab) -> Result<()> {
 
 async fn follow(lab: &mut Lab, page: &str) -> Result<()> {
     lab.start_service().await?;
+    // Where the partner's port is on the node.
+    lab.node.shell("ip link add eth1 type veth peer name far1; ip link set eth1 up; ip link set far1 up").await?;
     let (place, data) = (lab.folder().join("tutorial"), lab.service.data().display().to_string());
     std::fs::create_dir_all(&place)?;
     let (here, program) = (place.display().to_string(), Scene::program()?);
