@@ -144,6 +144,8 @@ fn every_cause_of_the_survey_has_a_reason_or_says_why_it_cannot_happen() -> Resu
         if known == 0 && !here.starts_with("not here: ") {
             broken.push(format!("{number}: neither a reason nor why not"));
         }
+        let tests = quoted(here).into_iter().filter(|word| word.contains(".rs "));
+        broken.extend(tests.filter_map(|name| test(name).err()).map(|error| format!("{number}: {error:#}")));
     }
     let expected: Vec<u32> = CAUSES.into_iter().flatten().collect();
     if seen != expected {
