@@ -1,12 +1,16 @@
 //! `causeway node join` and `causeway node run`: a gateway node on a machine of its own.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use causeway_fleet::JoinToken;
 use causeway_fleet::client::{self, ClientError};
 use causeway_fleet::identity::Identity;
+use causeway_fleet::listener::{self, Board};
+use causeway_model::diagnosis::NodeFacts;
 use causeway_node::NodeConfig;
+use causeway_node::guard::GuardConfig;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +45,12 @@ pub(crate) struct Run {
     /// The interface that carries public addresses; without one the node makes a bridge of its own
     #[arg(long, env = "CAUSEWAY_NODE_UNDERLAY", default_value = "", value_name = "INTERFACE")]
     underlay: String,
+    /// Where the node listens for its controllers, which alone are let in: its management address, or all of its addresses; port 0: nowhere
+    #[arg(long, env = "CAUSEWAY_NODE_LISTEN", default_value = "0.0.0.0:443", value_name = "ADDRESS:PORT")]
+    listen: SocketAddr,
+    /// An address that controllers come from beside that of the URL that the node dials; may be given several times
+    #[arg(long, env = "CAUSEWAY_NODE_ADMIT", value_delimiter = ',', value_name = "ADDRESS")]
+    admit: Vec<IpAddr>,
 }
 
 /// Joins a controller.
@@ -80,6 +90,14 @@ pub(crate) async fn run(arguments: Run) -> anyhow::Result<()> {
     if !obstacles.is_empty() {
         bail!("this process cannot be a gateway node: {}", obstacles.join("; "));
     }
+    let listen = Some(arguments.listen).filter(|listen| listen.port() != 0);
+    let guarded = GuardConfig {
+        listen,
+        controller: client::address(&identity.url)?,
+        admit: arguments.admit,
+        directory: data.path().to_owned(),
+        underlay: arguments.underlay.clone(),
+    };
     let config = NodeConfig {
         id: identity.node,
         zone: identity.zone.clone(),
@@ -94,8 +112,13 @@ pub(crate) async fn run(arguments: Run) -> anyhow::Result<()> {
     let mut node = tokio::spawn(causeway_node::run(config, node_end, shutdown.clone()));
     // The channel outlives the node, so that its last reports are taken while it closes.
     let channel_shutdown = CancellationToken::new();
+    let board = Board::new(NodeFacts { version: VERSION.to_owned(), ..NodeFacts::default() });
+    let guard = tokio::spawn(causeway_node::guard::guard(guarded, board.clone(), channel_shutdown.clone()));
+    if let Some(listen) = listen {
+        tokio::spawn(listener::listen(listen, data.path().to_owned(), board.clone(), channel_shutdown.clone()));
+    }
     let (directory, ending) = (data.path().to_owned(), channel_shutdown.clone());
-    let mut channel = tokio::spawn(async move { client::run(&directory, controller_end, ending).await });
+    let mut channel = tokio::spawn(async move { client::run(&directory, controller_end, Some(board), ending).await });
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut ended: anyhow::Result<()> = Ok(());
@@ -115,6 +138,7 @@ pub(crate) async fn run(arguments: Run) -> anyhow::Result<()> {
     shutdown.cancel();
     let closed = tokio::time::timeout(NODE_PATIENCE, node).await;
     channel_shutdown.cancel();
+    guard.await.context("the guard's task failed")?;
     ended?;
     match closed {
         Ok(result) => result.context("the node's task failed")?.context("the gateway node failed")?,

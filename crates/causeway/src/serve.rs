@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
 use causeway_api::{ApiConfig, TlsConfig};
-use causeway_controller::{Controller, Settings, ZoneSettings};
+use causeway_controller::{Controller, FindFilters, Settings, ZoneSettings};
 use causeway_crypto::Kek;
 use causeway_node::NodeConfig;
 use causeway_store::Store;
@@ -236,6 +237,8 @@ async fn listen_for_nodes(
         }
     });
     say(&format!("nodes on other machines join at https://{address}"))?;
+    let filters: FindFilters = Arc::new(|port| Box::pin(causeway_node::filters_of_this_machine(port)));
+    controller.listens_for_nodes(address, filters).await.context("the nodes' listeners cannot be probed")?;
     let shutdown = shutdown.clone().cancelled_owned();
     Ok(Some(tokio::spawn(causeway_fleet::server::serve(listener, tls, controller.clone(), shutdown))))
 }

@@ -75,6 +75,9 @@ pub(crate) enum Failure {
         /// What to do about it.
         remedy: Option<String>,
     },
+    /// Something is the matter, which has been shown.
+    #[error("{0}")]
+    Ailing(String),
     /// A stream was ended by the service.
     #[error("the events of {what} were ended by the service: {why}")]
     Ended {

@@ -13,6 +13,7 @@ mod output;
 mod session;
 mod sse;
 mod state;
+mod tar;
 mod text;
 mod wait;
 mod yaml;

@@ -126,6 +126,11 @@ impl Controller {
                             tracing::error!(%node, %error, "what a keepalive changed could not be stored");
                         }
                     }
+                    Some(FromNode::Facts(facts)) => {
+                        if let Err(error) = self.node_told(node, *facts).await {
+                            tracing::error!(%node, %error, "what the node says of itself could not be stored");
+                        }
+                    }
                     Some(FromNode::Hello { .. }) => tracing::warn!(%node, "a second hello in one session is ignored"),
                     None => return,
                 },
@@ -247,7 +252,7 @@ async fn first_message(end: &mut ControllerEnd) -> Option<Hello> {
             tracing::error!(%node, protocol, "the node speaks another protocol; this controller speaks {PROTOCOL}");
             None
         }
-        FromNode::Report(_) | FromNode::Keepalive { .. } => {
+        FromNode::Report(_) | FromNode::Facts(_) | FromNode::Keepalive { .. } => {
             tracing::error!("a node did not begin with hello");
             None
         }

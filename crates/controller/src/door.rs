@@ -1,11 +1,13 @@
 //! Who joins as a node, who stays one: the controller's authority, join tokens, certificates.
 
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use causeway_fleet::ControllerEnd;
 use causeway_fleet::authority::{Authority, AuthorityError, CONTROLLER_LIFE, Credentials, NODE_LIFE};
 use causeway_fleet::door::{Admission, Denied, Gatekeeper, JoinRequest, Membership, RenewRequest, clocks_differ};
 use causeway_fleet::token::JoinToken;
+use causeway_model::diagnosis::Attempt;
 use causeway_model::{Error, NodeId};
 use causeway_store::{NodeAuthorityRecord, NodeRecord};
 use serde_json::json;
@@ -44,6 +46,11 @@ fn system_time(now: causeway_model::Timestamp) -> SystemTime {
 }
 
 impl Controller {
+    /// By the clock that certificates are made with.
+    pub(crate) fn system_time(&self) -> SystemTime {
+        system_time(self.now())
+    }
+
     /// The authority of this service's nodes, made when it is first asked for.
     ///
     /// # Errors
@@ -171,6 +178,14 @@ impl Gatekeeper for Controller {
     async fn admit(&self, node: NodeId) -> Result<Admission, Denied> {
         self.zone_of(node).await?;
         Ok(Admission { period: self.inner.watches.profile().period() })
+    }
+
+    fn came(&self, node: NodeId, peer: SocketAddr) {
+        self.inner.ways.came(node, peer);
+    }
+
+    fn turned_away(&self, node: Option<NodeId>, peer: SocketAddr, why: &str) {
+        self.inner.ways.turned_away(node, Attempt { at: self.now(), peer, text: why.to_owned() });
     }
 
     fn is_attached(&self, node: NodeId) -> bool {

@@ -156,6 +156,26 @@ impl Controller {
         self.judge_if_new(node).await
     }
 
+    /// A node's own listener was probed; if it could not be, why.
+    pub(crate) async fn node_probed(&self, node: NodeId, unreachable: Option<String>) -> Result<()> {
+        self.inner.watches.with(node, |watch| watch.probed(unreachable));
+        self.judge_if_new(node).await
+    }
+
+    /// How long ago the newest frame of a node came.
+    pub(crate) fn heard(&self, node: NodeId) -> Option<Duration> {
+        let mut at = None;
+        self.inner.watches.with(node, |watch| at = watch.heard_at());
+        at.map(|at| self.monotonic().saturating_sub(at))
+    }
+
+    /// What is known of a node's machine.
+    pub(crate) fn machine_of(&self, node: NodeId) -> MachineState {
+        let mut state = MachineState::Unknown;
+        self.inner.watches.with(node, |watch| state = watch.machine_state());
+        state
+    }
+
     /// A report, of which the caller stores the rest.
     pub(crate) async fn node_reported(
         &self,

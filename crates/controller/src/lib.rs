@@ -14,6 +14,7 @@ mod channel;
 mod clock;
 mod connection;
 mod customer;
+mod diagnosis;
 mod door;
 mod event;
 mod explain;
@@ -67,6 +68,7 @@ pub use causeway_store::{
     ApiKey, AuditFilter, JoinTokenRecord, LinkOptions, NodeRecord, ObjectEvent, Organization, Project,
 };
 pub use clock::{Clock, SystemClock};
+pub use diagnosis::{Diagnosis, FindFilters};
 pub use event::EventQuery;
 pub use explain::ConnectionRoutes;
 pub use figures::Figures;
@@ -169,6 +171,8 @@ pub(crate) struct Inner {
     pub(crate) clock_seen: link::ClockSeen,
     /// Numbers node sessions, so that the end of an old one is not taken for the end of its successor.
     pub(crate) sessions: AtomicU64,
+    /// How nodes and this process reach each other.
+    pub(crate) ways: diagnosis::Ways,
     /// What is heard of nodes.
     pub(crate) watches: hearing::Watches,
     pub(crate) current_sessions: std::sync::Mutex<std::collections::BTreeMap<causeway_model::NodeId, u64>>,
@@ -207,6 +211,7 @@ impl Controller {
             written: tokio::sync::Mutex::default(),
             sessions: AtomicU64::new(0),
             watches,
+            ways: diagnosis::Ways::default(),
             current_sessions: std::sync::Mutex::default(),
             failover: std::sync::Mutex::default(),
             marks: jobs::Marks::default(),

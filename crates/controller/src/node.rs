@@ -56,7 +56,7 @@ pub struct NodeChange {
     pub cordoned: Option<bool>,
 }
 
-async fn known(reader: &mut Reader, id: NodeId) -> Result<NodeRecord> {
+pub(crate) async fn known(reader: &mut Reader, id: NodeId) -> Result<NodeRecord> {
     let missing = || Error::NotFound { resource: NODE, id: id.to_string() };
     reader.node(id).await?.ok_or_else(missing)
 }

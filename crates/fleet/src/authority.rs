@@ -76,12 +76,13 @@ fn lasting(params: &mut CertificateParams, now: SystemTime, life: Duration) {
     params.not_after = epoch + since_epoch + life;
 }
 
-fn leaf(name: &str, usage: ExtendedKeyUsagePurpose) -> Result<CertificateParams, AuthorityError> {
+/// Controllers and nodes dial each other.
+fn leaf(name: &str) -> Result<CertificateParams, AuthorityError> {
     let mut params = CertificateParams::default();
     named(&mut params, name);
     params.subject_alt_names = vec![SanType::DnsName(name.try_into()?)];
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![usage];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
     Ok(params)
 }
@@ -136,7 +137,7 @@ impl Authority {
     /// # Errors
     /// If the library refuses.
     pub fn controller(&self, now: SystemTime) -> Result<Credentials, AuthorityError> {
-        let mut params = leaf(CONTROLLER_NAME, ExtendedKeyUsagePurpose::ServerAuth)?;
+        let mut params = leaf(CONTROLLER_NAME)?;
         lasting(&mut params, now, CONTROLLER_LIFE);
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?.pem();
@@ -154,7 +155,7 @@ impl Authority {
         let invalid = |error: &dyn ToString| AuthorityError::Request(error.to_string());
         let der = CertificateSigningRequestDer::from_pem_slice(request.as_bytes()).map_err(|error| invalid(&error))?;
         let asked = CertificateSigningRequestParams::from_der(&der).map_err(|error| invalid(&error))?;
-        let mut params = leaf(&node_name(node), ExtendedKeyUsagePurpose::ClientAuth)?;
+        let mut params = leaf(&node_name(node))?;
         lasting(&mut params, now, NODE_LIFE);
         let signed = CertificateSigningRequestParams { params, public_key: asked.public_key };
         Ok(signed.signed_by(&self.issuer)?.pem())
@@ -180,17 +181,28 @@ pub fn fingerprint(certificate: &CertificateDer<'_>) -> [u8; 32] {
 }
 
 /// The name in a node's certificate.
-fn node_name(node: NodeId) -> String {
+pub(crate) fn node_name(node: NodeId) -> String {
     format!("{node}{NODE_SUFFIX}")
+}
+
+/// The one name of a certificate, which the authority must have verified.
+fn name_of(certificate: &CertificateDer<'_>) -> Option<String> {
+    let certificate = webpki::EndEntityCert::try_from(certificate).ok()?;
+    let mut names = certificate.valid_dns_names();
+    let (name, None) = (names.next()?, names.next()) else { return None };
+    Some(name.to_owned())
 }
 
 /// The node that a certificate is for, which the authority must have verified.
 #[must_use]
 pub fn node_of(certificate: &CertificateDer<'_>) -> Option<NodeId> {
-    let certificate = webpki::EndEntityCert::try_from(certificate).ok()?;
-    let mut names = certificate.valid_dns_names();
-    let (name, None) = (names.next()?, names.next()) else { return None };
-    name.strip_suffix(NODE_SUFFIX)?.parse().ok()
+    name_of(certificate)?.strip_suffix(NODE_SUFFIX)?.parse().ok()
+}
+
+/// Whether a certificate, which the authority must have verified, is a controller's.
+#[must_use]
+pub fn is_controller(certificate: &CertificateDer<'_>) -> bool {
+    name_of(certificate).is_some_and(|name| name == CONTROLLER_NAME)
 }
 
 #[cfg(test)]

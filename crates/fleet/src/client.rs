@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use causeway_model::Timestamp;
 use causeway_model::desired::NodeDesired;
+use causeway_model::diagnosis::{ChannelTrouble, NodeFacts, TroubleKind};
 use causeway_model::observed::NodeReport;
 use causeway_model::watch::Service;
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -19,6 +21,7 @@ use rustls::pki_types::ServerName;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -26,10 +29,11 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_util::sync::CancellationToken;
 
-use crate::authority::{self, AuthorityError, CONTROLLER_NAME, Credentials};
+use crate::authority::{self, AuthorityError, CONTROLLER_NAME, Credentials, NODE_LIFE};
 use crate::door::{CHANNEL, Denied, JOIN, JoinRequest, Membership, RENEW, RenewRequest};
 use crate::good::{GoodError, LastGood};
 use crate::identity::{Identity, IdentityError, state_key};
+use crate::listener::Board;
 use crate::server::{limits, next_text, send_text};
 use crate::session::{NodeSession, ToNode, Violation};
 use crate::token::JoinToken;
@@ -57,6 +61,10 @@ const LONGEST_REST: Duration = Duration::from_secs(5);
 const UNREPORTED: usize = 16;
 /// Octets of an answer at most.
 const MAX_ANSWER: usize = 64 * 1024;
+/// Characters of what is said of a failed attempt.
+const MAX_TROUBLE: usize = 500;
+/// What the node sees of itself is told at most this often.
+const FACTS_REST: Duration = Duration::from_secs(1);
 
 /// Why a node does not get through.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +117,30 @@ impl ClientError {
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Denied(denied) if denied.code == "revoked")
     }
+
+    /// How far the node came.
+    fn trouble(&self) -> ChannelTrouble {
+        let kind = match self {
+            Self::Unreachable { .. } => TroubleKind::Unreachable,
+            Self::Trust(_) => TroubleKind::Trust,
+            Self::Denied(_) => TroubleKind::Denied,
+            _ => TroubleKind::Broken,
+        };
+        ChannelTrouble { kind, text: self.to_string().chars().take(MAX_TROUBLE).collect() }
+    }
+}
+
+/// This machine's clock.
+pub(crate) fn wall_clock() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// When a node's certificate ends, by its own clock: as long after the half of its life as that was long.
+#[must_use]
+pub fn ends(identity: &Identity) -> Timestamp {
+    let ends = identity.renew_at.saturating_add(NODE_LIFE.as_secs() / 2);
+    Timestamp::default().plus_seconds(i64::try_from(ends).unwrap_or(i64::MAX))
 }
 
 fn epoch_seconds() -> u64 {
@@ -116,7 +148,10 @@ fn epoch_seconds() -> u64 {
 }
 
 /// Host and port of a controller's URL.
-fn address(url: &str) -> Result<(String, u16), ClientError> {
+///
+/// # Errors
+/// [`ClientError::Url`].
+pub fn address(url: &str) -> Result<(String, u16), ClientError> {
     let wrong = || ClientError::Url(url.to_owned());
     let uri: Uri = url.parse().map_err(|_| wrong())?;
     let plain = matches!(uri.path(), "" | "/") && uri.query().is_none();
@@ -148,7 +183,7 @@ fn broken(error: &io::Error) -> Option<ClientError> {
 }
 
 /// What any error says about trust: the controller's verdict on our certificate comes with the first octets after the handshake.
-fn trust(error: &(dyn std::error::Error + 'static)) -> Option<ClientError> {
+pub(crate) fn trust(error: &(dyn std::error::Error + 'static)) -> Option<ClientError> {
     let mut error = Some(error);
     while let Some(this) = error {
         if let Some(explained) = this.downcast_ref::<io::Error>().and_then(broken) {
@@ -276,6 +311,7 @@ pub async fn probe(identity: &Identity) -> Result<(), ClientError> {
 /// What the node has said and been told, whatever becomes of connections.
 struct Link {
     end: ControllerEnd,
+    board: Option<Board>,
     good: LastGood,
     hello: Option<FromNode>,
     report: Option<NodeReport>,
@@ -292,9 +328,12 @@ impl Link {
         match word {
             FromNode::Hello { .. } => self.hello = Some(word),
             FromNode::Keepalive { services } => {
+                self.post(|facts| facts.services.clone_from(&services));
                 self.services = services;
                 self.beat = Some(Instant::now());
             }
+            // Nobody inside the node says this.
+            FromNode::Facts(_) => {}
             FromNode::Report(report) => {
                 if let Some(at) = self.handed.iter().position(|state| state.revision == report.revision) {
                     if let Some(state) = self.handed.get(at) {
@@ -311,6 +350,16 @@ impl Link {
                 self.report = Some(report);
             }
         }
+    }
+
+    /// Writes on the board.
+    fn post(&self, write: impl FnOnce(&mut NodeFacts)) {
+        let Some(board) = &self.board else { return };
+        board.send_if_modified(|facts| {
+            let before = facts.clone();
+            write(facts);
+            before != *facts
+        });
     }
 
     fn hand(&mut self, state: Arc<NodeDesired>) {
@@ -360,16 +409,23 @@ impl Link {
 }
 
 /// Runs the node's end of the channel until `shutdown`, or until the controller has revoked the node. `end` is the other end of what
-/// [`crate::in_process`] gave the node. Begins with the last good configuration.
+/// [`crate::in_process`] gave the node. Begins with the last good configuration. What is on the board is told to the controller, and how the
+/// channel is stands there.
 ///
 /// # Errors
 /// The node was revoked, or its directory is none.
-pub async fn run(directory: &Path, end: ControllerEnd, shutdown: CancellationToken) -> Result<(), ClientError> {
+pub async fn run(
+    directory: &Path,
+    end: ControllerEnd,
+    board: Option<Board>,
+    shutdown: CancellationToken,
+) -> Result<(), ClientError> {
     let mut identity = Identity::load(directory)?;
     let good = LastGood::open(directory, state_key(directory)?)?;
     let start = Arc::new(good.state().clone());
     let mut link = Link {
         end,
+        board,
         good,
         hello: None,
         report: None,
@@ -394,6 +450,8 @@ pub async fn run(directory: &Path, end: ControllerEnd, shutdown: CancellationTok
     loop {
         let Some(opened) = link.during(open(identity.clone()), &shutdown).await else { return Ok(()) };
         let since = Instant::now();
+        let ends = ends(&identity);
+        link.post(|facts| facts.certificate_ends = ends);
         let ended = match opened {
             Ok(channel) => {
                 tracing::info!(controller = identity.url, "connected to the controller");
@@ -414,6 +472,7 @@ pub async fn run(directory: &Path, end: ControllerEnd, shutdown: CancellationTok
         if since.elapsed() > RETRY_LIMIT {
             (pause, told) = (RETRY_FIRST, String::new());
         }
+        link.post(|facts| facts.channel = Some(error.trouble()));
         let text = error.to_string();
         if text != told {
             tracing::warn!(
@@ -457,6 +516,8 @@ async fn session(
     let mut answered = false;
     let mut renew_at = Instant::now() + Duration::from_secs(identity.renew_at.saturating_sub(epoch_seconds()));
     let mut renewal = None;
+    let mut news = link.board.as_ref().map(Board::subscribe);
+    let mut facts_at = Instant::now();
     loop {
         let far = Instant::now() + Duration::from_secs(3600);
         tokio::select! {
@@ -465,6 +526,10 @@ async fn session(
                 Some(Ok(text)) => match session.receive(&text)? {
                     ToNode::Welcome { period: every } => {
                         period = Some(every);
+                        link.post(|facts| facts.channel = None);
+                        if let Some(news) = &mut news {
+                            news.mark_changed();
+                        }
                         keepalive_at = Instant::now();
                         if let Some(text) = link.report.as_ref().and_then(|report| session.report(report)) {
                             say(&mut channel, text).await?;
@@ -493,6 +558,10 @@ async fn session(
                 keepalive_at = Instant::now() + period.unwrap_or(STEP_TIMEOUT);
                 say(&mut channel, session.keepalive(&link.health())).await?;
             }
+            facts = newest(news.as_mut(), facts_at), if period.is_some() => {
+                facts_at = Instant::now() + FACTS_REST;
+                say(&mut channel, session.facts(facts)).await?;
+            }
             () = sleep_until(link.write_at.unwrap_or(far)), if link.write_at.is_some() => drop(link.write()),
             () = sleep_until(renew_at), if renewal.is_none() => {
                 renewal = Some(tokio::spawn(renew(identity.clone(), directory.to_owned())));
@@ -514,6 +583,18 @@ async fn session(
             }
         }
     }
+}
+
+/// What is on the board once it has changed, not before `at`; never where there is none.
+async fn newest(news: Option<&mut watch::Receiver<NodeFacts>>, at: Instant) -> NodeFacts {
+    let Some(news) = news else { return std::future::pending().await };
+    sleep_until(at).await;
+    if news.changed().await.is_err() {
+        return std::future::pending().await;
+    }
+    let mut facts = news.borrow_and_update().clone();
+    facts.taken_at = wall_clock();
+    facts
 }
 
 async fn say(channel: &mut Channel, text: String) -> Result<(), ClientError> {

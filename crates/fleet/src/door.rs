@@ -1,6 +1,7 @@
 //! What passes the door: who joins, who is renewed, who may open a session. The transport asks, the controller decides.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use causeway_model::NodeId;
@@ -98,6 +99,16 @@ pub trait Gatekeeper: Clone + Send + Sync + 'static {
 
     /// Whether a node that has proven who it is may open a session now.
     fn admit(&self, node: NodeId) -> impl Future<Output = Result<Admission, Denied>> + Send;
+
+    /// A node that has proven who it is has come from there.
+    fn came(&self, node: NodeId, peer: SocketAddr) {
+        let _ = (node, peer);
+    }
+
+    /// Somebody, a node if that was proven, was turned away, or turned away himself.
+    fn turned_away(&self, node: Option<NodeId>, peer: SocketAddr, why: &str) {
+        let _ = (node, peer, why);
+    }
 
     /// Whether a session of the node is being served.
     fn is_attached(&self, node: NodeId) -> bool;

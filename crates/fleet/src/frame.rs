@@ -2,6 +2,7 @@
 
 use causeway_model::NodeId;
 use causeway_model::desired::NodeDesired;
+use causeway_model::diagnosis::NodeFacts;
 use causeway_model::observed::NodeReport;
 use causeway_model::watch::Service;
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,8 @@ pub(crate) enum NodeFrame {
     },
     /// Still there, and how its critical services are.
     Keepalive { services: Vec<Service> },
+    /// What it sees of itself and its machine.
+    Facts { facts: Box<NodeFacts> },
     /// Everything observed; acknowledges its revision, or refuses items of it.
     Report { report: NodeReport },
 }

@@ -17,6 +17,7 @@ mod frame;
 pub mod good;
 pub mod identity;
 pub mod lease;
+pub mod listener;
 pub mod server;
 pub mod session;
 pub mod tls;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 
 use causeway_model::NodeId;
 use causeway_model::desired::NodeDesired;
+use causeway_model::diagnosis::NodeFacts;
 use causeway_model::observed::NodeReport;
 use causeway_model::watch::Service;
 use tokio::sync::{mpsc, watch};
@@ -59,6 +61,8 @@ pub enum FromNode {
     },
     /// What is observed.
     Report(NodeReport),
+    /// What it sees of itself and its machine, when that changes.
+    Facts(Box<NodeFacts>),
     /// Still there.
     Keepalive {
         /// How its critical services are.

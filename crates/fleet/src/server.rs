@@ -91,6 +91,7 @@ async fn connection<G: Gatekeeper>(stream: TcpStream, peer: SocketAddr, config: 
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             tracing::info!(%peer, %error, "a node's TLS handshake failed");
+            gatekeeper.turned_away(None, peer, &format!("TLS: {error}"));
             return;
         }
         Err(_) => {
@@ -124,6 +125,7 @@ async fn answer<G: Gatekeeper>(
     gatekeeper: G,
 ) -> Answer {
     let path = request.uri().path().to_owned();
+    let watcher = gatekeeper.clone();
     let result = match (request.method(), path.as_str()) {
         (&Method::POST, JOIN) => match body(request).await {
             Ok(request) => gatekeeper.join(request).await.map(|membership| json(StatusCode::OK, &membership)),
@@ -135,6 +137,9 @@ async fn answer<G: Gatekeeper>(
     };
     result.unwrap_or_else(|denied| {
         let who = node.map(|node| node.to_string());
+        if node.is_some() || path == JOIN {
+            watcher.turned_away(node, peer, &format!("{}: {}", denied.code, denied.message));
+        }
         tracing::warn!(%peer, node = who, path, code = denied.code, message = denied.message, "a node was refused");
         json(StatusCode::from_u16(denied.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &denied)
     })
@@ -263,6 +268,7 @@ async fn session<S, G>(
         Ok(hello) => hello,
         Err(violation) => return refuse(&mut stream, &mut session, (node, peer), &violation.to_string()).await,
     };
+    gatekeeper.came(node, peer);
     let (controller_end, mut end) = in_process();
     gatekeeper.attach(node, controller_end);
     if end.reports.send(hello).await.is_err() || !send_text(&mut stream, session.welcome(admission.period)).await {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use causeway_model::desired::NodeDesired;
+use causeway_model::diagnosis::NodeFacts;
 use causeway_model::observed::NodeReport;
 use causeway_model::watch::Service;
 use causeway_model::{ConnectionId, NodeId, VpcId, VpnGatewayId};
@@ -22,6 +23,8 @@ const WINDOW: usize = 8;
 /// Services that a keepalive names at most, and octets of each text.
 const MAX_SERVICES: usize = 32;
 const MAX_TEXT: usize = 1024;
+/// Octets of what a node says of itself.
+const MAX_FACTS: usize = 64 * 1024;
 
 /// What a peer did against the rules.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -211,9 +214,15 @@ impl ControllerSession {
                 self.running = Some(revision);
                 Ok(FromNode::Hello { protocol, node, boot, zone, version })
             }
-            NodeFrame::Keepalive { .. } | NodeFrame::Report { .. } if self.running.is_none() => {
+            NodeFrame::Facts { .. } | NodeFrame::Keepalive { .. } | NodeFrame::Report { .. }
+                if self.running.is_none() =>
+            {
                 Err(Violation::Unexpected("a frame before hello"))
             }
+            NodeFrame::Facts { .. } if text.len() > MAX_FACTS => {
+                Err(Violation::TooMuch("the length of what the node sees of itself"))
+            }
+            NodeFrame::Facts { facts } => Ok(FromNode::Facts(facts)),
             NodeFrame::Keepalive { services } => {
                 let long = |service: &Service| {
                     service.name.len() > MAX_TEXT || service.dead.as_ref().is_some_and(|text| text.len() > MAX_TEXT)
@@ -310,6 +319,11 @@ impl NodeSession {
     /// A keepalive.
     pub fn keepalive(&mut self, services: &[Service]) -> String {
         self.wire.write(NodeFrame::Keepalive { services: services.to_vec() })
+    }
+
+    /// What the node sees of itself.
+    pub fn facts(&mut self, facts: NodeFacts) -> String {
+        self.wire.write(NodeFrame::Facts { facts: Box::new(facts) })
     }
 
     /// Takes a text that came from the controller.

@@ -17,6 +17,9 @@ use rustls::{
 
 use crate::authority::{Authority, Credentials, fingerprint};
 
+/// What one end trusts and shows when it dials.
+pub type Trust = Arc<ClientConfig>;
+
 /// TLS cannot be set up with what is at hand.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -85,6 +88,23 @@ pub fn client(authority: &str, credentials: &Credentials) -> Result<Arc<ClientCo
         .map_err(unusable("TLS 1.3"))?
         .with_root_certificates(roots(&authority)?)
         .with_client_auth_cert(chain, key)
+        .map_err(unusable("certificate"))?;
+    Ok(Arc::new(config))
+}
+
+/// A node's own listener: its certificate, and clients that have one of its controller's authority.
+///
+/// # Errors
+/// If the credentials cannot be used.
+pub fn node(authority: &str, credentials: &Credentials) -> Result<Arc<ServerConfig>, TlsError> {
+    let authority = CertificateDer::from_pem_slice(authority.as_bytes()).map_err(unusable("authority"))?;
+    let (chain, key) = chain_and_key(credentials)?;
+    let clients = WebPkiClientVerifier::builder_with_provider(roots(&authority)?, provider())
+        .build()
+        .map_err(unusable("authority"))?;
+    let config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .and_then(|builder| builder.with_client_cert_verifier(clients).with_single_cert(chain, key))
         .map_err(unusable("certificate"))?;
     Ok(Arc::new(config))
 }

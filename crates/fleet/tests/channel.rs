@@ -132,7 +132,7 @@ impl Node {
         let (controller_end, end) = in_process();
         let shutdown = CancellationToken::new();
         let (path, ending) = (directory.to_owned(), shutdown.clone());
-        let channel = tokio::spawn(async move { client::run(&path, controller_end, ending).await });
+        let channel = tokio::spawn(async move { client::run(&path, controller_end, None, ending).await });
         let hello = FromNode::Hello {
             protocol: PROTOCOL,
             node,
@@ -165,6 +165,7 @@ async fn next_report(end: &mut ControllerEnd, keepalives: &mut u32) -> u64 {
         match next(end).await {
             FromNode::Report(report) => return report.revision,
             FromNode::Keepalive { .. } => *keepalives += 1,
+            FromNode::Facts(_) => {}
             FromNode::Hello { .. } => panic!("a second hello"),
         }
     }

@@ -165,6 +165,12 @@ impl Service {
         tail(&self.log, lines)
     }
 
+    /// The machine that it runs on.
+    #[must_use]
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
     /// The program.
     #[must_use]
     pub fn program(&self) -> &Path {

@@ -6,6 +6,7 @@
 
 pub mod acl;
 mod apply;
+pub mod door;
 mod gateway;
 mod nets;
 mod router;

@@ -6,6 +6,7 @@
 pub mod acl;
 pub mod command;
 pub mod desired;
+pub mod diagnosis;
 pub mod error;
 pub mod explain;
 pub mod id;

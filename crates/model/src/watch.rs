@@ -191,6 +191,18 @@ impl NodeWatch {
         self.machine = machine;
     }
 
+    /// What is known of its machine.
+    #[must_use]
+    pub const fn machine_state(&self) -> MachineState {
+        self.machine
+    }
+
+    /// When the newest frame of any kind came.
+    #[must_use]
+    pub const fn heard_at(&self) -> Option<Duration> {
+        self.frame
+    }
+
     /// Whether its own listener could be probed, and if not why.
     pub fn probed(&mut self, unreachable: Option<String>) {
         self.unreachable = unreachable;

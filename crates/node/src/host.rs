@@ -16,7 +16,7 @@ use crate::error::SetupError;
 use crate::ownership::{Ledger, Thing};
 
 /// The bridge that the node makes when no underlay interface is named.
-const OWN_UNDERLAY: &str = "cw-underlay";
+pub(crate) const OWN_UNDERLAY: &str = "cw-underlay";
 /// Octets of a packet on an interface that is not known.
 const ETHERNET_MTU: u32 = 1500;
 /// An address is announced at once and again after these delays: frames get lost, and a neighbour may be starting.

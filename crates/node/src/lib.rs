@@ -14,6 +14,7 @@ mod counting;
 mod dispatch;
 mod error;
 mod gateway;
+pub mod guard;
 mod health;
 mod host;
 mod ownership;
@@ -32,6 +33,12 @@ pub use error::SetupError;
 pub use supervisor::{NodeConfig, run};
 
 use std::path::Path;
+
+/// Filters on this machine that may drop what comes to a TCP port; none where that cannot be seen.
+pub async fn filters_of_this_machine(port: u16) -> Vec<String> {
+    let Ok(namespace) = causeway_linux::Namespace::current() else { return Vec::new() };
+    causeway_linux::filter::door::filters_of(&namespace, port).await.unwrap_or_default()
+}
 
 /// Why this process cannot be a node, as sentences for people; empty if it can.
 #[must_use]

@@ -1,11 +1,15 @@
 //! How nodes join and leave, and how much they carry.
 
+use std::net::SocketAddr;
+
+use causeway_model::diagnosis::NodeFacts;
 use causeway_model::placement::Load;
 use causeway_model::{NodeId, PrivateNetworkId, Timestamp, VpnGatewayId};
+use serde::{Deserialize, Serialize};
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
-use crate::row::{RowExt, blob};
+use crate::row::{RowExt, blob, to_json};
 use crate::{Reader, Result, Writer};
 
 /// A join token; its secret is kept by nobody.
@@ -25,6 +29,17 @@ pub struct JoinTokenRecord {
     pub used_at: Option<Timestamp>,
     /// By which node.
     pub node: Option<NodeId>,
+}
+
+/// What a node said last of itself, and from where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeContact {
+    /// When that was heard.
+    pub at: Timestamp,
+    /// From where its channel came.
+    pub peer: Option<SocketAddr>,
+    /// What it said.
+    pub facts: NodeFacts,
 }
 
 /// The authority of the service's nodes.
@@ -51,6 +66,28 @@ fn token(row: &SqliteRow) -> Result<JoinTokenRecord> {
 }
 
 impl Reader {
+    /// What a node said last of itself, and from where.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn node_contact(&mut self, id: NodeId) -> Result<Option<NodeContact>> {
+        let row = sqlx::query("SELECT contact FROM node WHERE id = ?").bind(blob(id.0));
+        let row = row.fetch_optional(self.connection()).await?;
+        row.as_ref().map_or(Ok(None), |row| row.opt_json("contact"))
+    }
+
+    /// Since when a node has owed the acknowledgement of something that it carries.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn node_pending_since(&mut self, id: NodeId) -> Result<Option<Timestamp>> {
+        let sql = "SELECT min(since) AS since FROM (SELECT pending_since AS since FROM vpn_gateway WHERE node_id = ?1 \
+                   UNION ALL SELECT connection.pending_since FROM connection JOIN vpn_gateway ON vpn_gateway.id = vpn_gateway_id \
+                   WHERE node_id = ?1)";
+        let row = sqlx::query(sql).bind(blob(id.0)).fetch_optional(self.connection()).await?;
+        row.as_ref().map_or(Ok(None), |row| row.opt_time("since"))
+    }
+
     /// The authority of the service's nodes, once it was made.
     ///
     /// # Errors
@@ -136,6 +173,17 @@ impl Reader {
 }
 
 impl Writer {
+    /// Keeps what a node said of itself.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn set_node_contact(&mut self, id: NodeId, contact: &NodeContact) -> Result<()> {
+        self.change("UPDATE node SET contact = ? WHERE id = ?", |values| {
+            values.push_bind(to_json(contact)).push_bind(blob(id.0));
+        })
+        .await
+    }
+
     /// Keeps the authority of the service's nodes.
     ///
     /// # Errors

@@ -54,7 +54,7 @@ use sqlx::{ConnectOptions as _, Either, Executor as _, Sqlite, Transaction};
 
 pub use audit::AuditFilter;
 pub use connection::{ConnectionRecord, PreviousKey, Tunnel};
-pub use enrolment::{JoinTokenRecord, NodeAuthorityRecord};
+pub use enrolment::{JoinTokenRecord, NodeAuthorityRecord, NodeContact};
 pub use envelope::EnvelopeOf;
 pub use event::ObjectEvent;
 pub use figures::{ConnectionFigures, GatewayFigures, LinkFigures};

@@ -7,6 +7,7 @@ pub(crate) mod catalogue;
 pub(crate) mod catalogue_file;
 pub(crate) mod connection;
 pub(crate) mod customer;
+pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod gateway;
@@ -133,6 +134,8 @@ groups! {
     LinkBandwidth: interlink::BandwidthAction,
     /// InterLink's whole catalogue as one file; operators only
     Catalogue: catalogue_file::Action,
+    /// Find out what is the matter: checks in their order, each with its evidence, and what to do about the first that fails; operators only
+    Doctor: doctor::Action,
     /// Audit records: who did what, and when; operators only
     Audit: audit::Action,
     /// Settings of the whole service; operators only

@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::output::{Column, inline};
 use crate::session::{Api, Kind, Session, reason, set_some, text};
 
-const NODE: Kind = Kind { noun: "node", api: Api::Operator, collection: "nodes", list_key: "nodes" };
+pub(super) const NODE: Kind = Kind { noun: "node", api: Api::Operator, collection: "nodes", list_key: "nodes" };
 
 const TOKENS: &str = "node-join-tokens";
 

@@ -133,11 +133,17 @@ fn own_addresses(name: &str) -> [String; 2] {
 }
 
 impl Fleet {
-    fn data(&self, name: &str) -> String {
+    /// A node's data directory.
+    #[must_use]
+    pub fn data(&self, name: &str) -> String {
         self.folder.join(format!("data-{name}")).display().to_string()
     }
 
-    fn machine(&self, name: &str) -> Result<&Machine> {
+    /// A node's machine.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn machine(&self, name: &str) -> Result<&Machine> {
         self.machines.get(name).with_context(|| format!("no machine {name}"))
     }
 
@@ -158,13 +164,28 @@ impl Fleet {
     /// # Errors
     /// It does not start, or runs already.
     pub fn run(&mut self, name: &'static str) -> Result<()> {
+        self.run_with(name, &[("CAUSEWAY_NODE_UNDERLAY", "up0")])
+    }
+
+    /// As [`Self::run`], with this environment.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn run_with(&mut self, name: &'static str, environment: &[(&str, &str)]) -> Result<()> {
         ensure!(!self.running.contains_key(name), "{name} runs already");
         let (program, data) = (self.program.display().to_string(), self.data(name));
         let log = self.folder.join(format!("{name}.log"));
-        let environment = [("CAUSEWAY_NODE_UNDERLAY", "up0")];
-        let running = self.machine(name)?.start(&program, &["node", "run", &data], &environment, &log)?;
+        let running = self.machine(name)?.start(&program, &["node", "run", &data], environment, &log)?;
         self.running.insert(name, running);
         Ok(())
+    }
+
+    /// The id of a node's process.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn pid(&self, name: &str) -> Result<i32> {
+        Ok(self.running.get(name).with_context(|| format!("{name} does not run"))?.pid())
     }
 
     /// SIGKILL of a node's process.

@@ -100,7 +100,7 @@ fn parse(json: &str, table: &str) -> Result<Counters> {
 }
 
 /// Whoever stops waiting takes the program along, so that it can not put an older list in the place of a newer one.
-async fn run(namespace: &Namespace, arguments: &'static [&'static str], input: String) -> Result<String> {
+pub(super) async fn run(namespace: &Namespace, arguments: &'static [&'static str], input: String) -> Result<String> {
     let (namespace, runtime) = (namespace.clone(), Handle::current());
     let task = tokio::task::spawn_blocking(move || {
         namespace.run(|| {

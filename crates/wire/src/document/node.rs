@@ -60,6 +60,44 @@ impl Reasons for NodeDocument {
 }
 
 documents! {
+/// One check of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NodeCheckDocument {
+    /// What was seen.
+    pub evidence: String,
+    /// Its name.
+    pub name: &'static str,
+    /// What to do, where it failed.
+    pub remedy: Option<String>,
+    /// `passed`, `failed`, `unknown` (it cannot be told now) or `skipped` (it does not concern this node).
+    pub verdict: &'static str,
+}
+}
+
+documents! {
+/// What is the matter with a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NodeDiagnosisDocument {
+    /// The checks in their order.
+    pub checks: Vec<NodeCheckDocument>,
+    /// The name of the first check that failed: the one to begin with.
+    pub failed: Option<&'static str>,
+    /// The node.
+    pub node_id: NodeId,
+    /// What it is called.
+    pub node_name: String,
+    /// Where the controller has probed it.
+    pub probed: Option<String>,
+    /// `waiting`, `up`, `down`, `keepalive_fail` or `config_fail`.
+    pub state: &'static str,
+    /// When this was.
+    pub taken_at: Time,
+    /// When the node said last what it sees of itself.
+    pub told_at: Option<Time>,
+}
+}
+
+documents! {
 /// A join token without its text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct JoinTokenDocument {

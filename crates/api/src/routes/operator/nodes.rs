@@ -1,8 +1,11 @@
 //! Gateway nodes and the tokens that they join by.
 
-use causeway_controller::{JoinTokenRecord, NodeChange, NodeInfo};
+use causeway_controller::{Diagnosis, JoinTokenRecord, NodeChange, NodeInfo};
 use causeway_model::NodeId;
-use causeway_wire::document::node::{JoinTokenDocument, NewJoinTokenDocument, NodeDocument};
+use causeway_model::diagnosis::{Check, root};
+use causeway_wire::document::node::{
+    JoinTokenDocument, NewJoinTokenDocument, NodeCheckDocument, NodeDiagnosisDocument, NodeDocument,
+};
 
 use super::{O, paged};
 use crate::answer::{Answer, Failure, json, no_content};
@@ -18,6 +21,7 @@ pub(super) fn routes() -> Routes {
         .route(&node("/cordon"), post(cordon_node, one::<NodeDocument>()))
         .route(&node("/uncordon"), post(uncordon_node, one::<NodeDocument>()))
         .route(&node("/retry"), post(retry_node, one::<NodeDocument>()))
+        .route(&node("/diagnosis"), get(diagnose_node, one::<NodeDiagnosisDocument>()))
         .route(&node("/revoke"), post(revoke_node, one::<NodeDocument>()))
         .route(
             &format!("{O}/node-join-tokens"),
@@ -76,6 +80,27 @@ async fn retry_node(call: Call) -> Answer {
 
 async fn revoke_node(call: Call) -> Answer {
     json(&document(call.controller.revoke_node(&call.caller, id(&call)?).await?))
+}
+
+async fn diagnose_node(call: Call) -> Answer {
+    let Diagnosis { node, checks, evidence } = call.controller.diagnose_node(&call.caller, id(&call)?).await?;
+    let failed = root(&checks).map(|check| check.name);
+    let document = |check: Check| NodeCheckDocument {
+        evidence: check.evidence,
+        name: check.name,
+        remedy: check.remedy,
+        verdict: check.verdict.as_str(),
+    };
+    json(&NodeDiagnosisDocument {
+        checks: checks.into_iter().map(document).collect(),
+        failed,
+        node_id: node.id,
+        node_name: node.name,
+        probed: evidence.probed.map(|address| address.to_string()),
+        state: node.state.as_str(),
+        taken_at: evidence.now.into(),
+        told_at: evidence.told.map(|told| told.at.into()),
+    })
 }
 
 async fn list_join_tokens(call: Call) -> Answer {
