@@ -238,7 +238,7 @@ async fn listen_for_nodes(
     });
     say(&format!("nodes on other machines join at https://{address}"))?;
     let filters: FindFilters = Arc::new(|port| Box::pin(causeway_node::filters_of_this_machine(port)));
-    controller.listens_for_nodes(address, filters).await.context("the nodes' listeners cannot be probed")?;
+    controller.listens_for_nodes(address, filters).context("the nodes' listeners cannot be probed")?;
     let shutdown = shutdown.clone().cancelled_owned();
     Ok(Some(tokio::spawn(causeway_fleet::server::serve(listener, tls, controller.clone(), shutdown))))
 }

@@ -34,6 +34,9 @@ const MAX_TEXT: usize = 500;
 /// Looks for filters on the controller's own machine that drop what comes to a TCP port.
 pub type FindFilters = Arc<dyn Fn(u16) -> Pin<Box<dyn Future<Output = Vec<String>> + Send>> + Send + Sync>;
 
+/// What a probe of a node met.
+type Met = (NodeId, SocketAddr, Result<NodeFacts, Probe>);
+
 /// What one process knows of the ways between it and its nodes.
 #[derive(Default)]
 pub(crate) struct Ways {
@@ -112,8 +115,11 @@ impl Controller {
     /// Says where this process listens for nodes, and has their listeners probed from now on.
     ///
     /// # Errors
-    /// If the authority cannot be used.
-    pub async fn listens_for_nodes(&self, listen: SocketAddr, filters: FindFilters) -> Result<()> {
+    /// If it was said before.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn listens_for_nodes(&self, listen: SocketAddr, filters: FindFilters) -> Result<()> {
         if self.inner.ways.door.set((listen, filters)).is_err() {
             return Err(Error::Internal("this process listens for nodes already".to_owned()));
         }
@@ -185,10 +191,7 @@ impl Controller {
         Ok(())
     }
 
-    async fn probed(
-        &self,
-        done: Option<std::result::Result<(NodeId, SocketAddr, Result<NodeFacts, Probe>), tokio::task::JoinError>>,
-    ) -> Result<()> {
+    async fn probed(&self, done: Option<std::result::Result<Met, tokio::task::JoinError>>) -> Result<()> {
         let Some(Ok((node, address, met))) = done else { return Ok(()) };
         let unreachable = met.err().map(|probe| match probe {
             Probe::Refused(why) | Probe::Silent(why) | Probe::Stuck(why) | Probe::Trust(why) | Probe::None(why) => {

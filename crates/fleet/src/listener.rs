@@ -56,6 +56,7 @@ pub async fn listen(address: SocketAddr, directory: PathBuf, board: Board, shutd
             Err(error) => Err(error.to_string()),
         };
         let error = opened.as_ref().err().cloned();
+        let at = opened.as_ref().ok().and_then(|(listener, _)| listener.local_addr().ok()).unwrap_or(address);
         if told.as_ref() != Some(&error) {
             match &error {
                 Some(error) => {
@@ -66,7 +67,7 @@ pub async fn listen(address: SocketAddr, directory: PathBuf, board: Board, shutd
             told = Some(error.clone());
         }
         board.send_if_modified(|facts| {
-            let listener = Some(Listening { address, error: error.clone() });
+            let listener = Some(Listening { address: at, error: error.clone() });
             let is_news = facts.listener != listener;
             facts.listener = listener;
             is_news

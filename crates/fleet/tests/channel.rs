@@ -9,9 +9,11 @@ use causeway_fleet::authority::{Authority, Credentials};
 use causeway_fleet::client::{self, ClientError};
 use causeway_fleet::door::{Admission, Denied, Gatekeeper, JoinRequest, Membership, RenewRequest};
 use causeway_fleet::identity::Identity;
+use causeway_fleet::listener::{self, Board};
 use causeway_fleet::{ControllerEnd, FromNode, JoinToken, NodeEnd, PROTOCOL, in_process, server, tls};
 use causeway_model::NodeId;
 use causeway_model::desired::NodeDesired;
+use causeway_model::diagnosis::{NodeFacts, Probe};
 use causeway_model::observed::NodeReport;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -309,4 +311,39 @@ async fn a_node_with_an_expired_certificate_is_told_why() {
         "{error}"
     );
     client::probe(&identity).await.expect("a good one is let in");
+}
+
+#[tokio::test]
+async fn a_nodes_own_listener_answers_its_controllers_and_nobody_else() {
+    let controller = Controller::new().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let identity = controller.join(directory.path()).await.expect("joins");
+    let board = Board::new(NodeFacts { version: "7".to_owned(), ..NodeFacts::default() });
+    let end = CancellationToken::new();
+    let anywhere = "127.0.0.1:0".parse().expect("an address");
+    let serving = tokio::spawn(listener::listen(anywhere, directory.path().to_owned(), board.clone(), end.clone()));
+    let mut seen = board.subscribe();
+    let open = |facts: &NodeFacts| facts.listener.as_ref().is_some_and(|listener| listener.error.is_none());
+    let facts = tokio::time::timeout(PATIENCE, seen.wait_for(open)).await.expect("in time").expect("a board").clone();
+    let address = facts.listener.expect("it listens").address;
+
+    let authority = &controller.door.authority;
+    let trust = |credentials: &Credentials| tls::client(authority.pem(), credentials).expect("usable");
+    let ours = trust(&authority.controller(SystemTime::now()).expect("certified"));
+    let facts = listener::probe(address, identity.node, Arc::clone(&ours)).await.expect("it answers");
+    assert_eq!(facts.version, "7");
+    assert!(facts.taken_at > causeway_model::Timestamp::default());
+    // Another node than the one that is asked for.
+    let met = listener::probe(address, NodeId::random(), ours.clone()).await;
+    assert!(matches!(met, Err(Probe::Trust(_))), "{met:?}");
+    // A node is no controller, and a controller of another authority is none of this node's.
+    let other = Authority::load(&kept()).expect("loads");
+    for credentials in [identity.credentials(), other.controller(SystemTime::now()).expect("certified")] {
+        let met = listener::probe(address, identity.node, trust(&credentials)).await;
+        assert!(matches!(met, Err(Probe::Trust(_))), "{met:?}");
+    }
+    end.cancel();
+    serving.await.expect("it ends");
+    let met = listener::probe(address, identity.node, ours).await;
+    assert!(matches!(met, Err(Probe::Refused(_))), "{met:?}");
 }

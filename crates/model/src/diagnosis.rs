@@ -272,6 +272,7 @@ pub const CHECKS: [&str; 13] = [
 ];
 
 type Outcome = (Verdict, String, Option<String>);
+type Test = fn(&Evidence) -> Outcome;
 
 fn passed(evidence: impl Into<String>) -> Outcome {
     (Verdict::Passed, evidence.into(), None)
@@ -292,7 +293,7 @@ fn skipped(evidence: impl Into<String>) -> Outcome {
 /// Makes all checks.
 #[must_use]
 pub fn examine(evidence: &Evidence) -> Vec<Check> {
-    let checks: [(_, fn(&Evidence) -> Outcome); 13] = [
+    let checks: [(_, Test); 13] = [
         ("membership", membership),
         ("controller_443", controller_443),
         ("node_443", node_443),

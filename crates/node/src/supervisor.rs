@@ -295,7 +295,9 @@ impl Node {
 
     async fn services(&mut self) -> Vec<Service> {
         let heartbeats = self.around.datapath.heartbeats();
-        self.health.look(&heartbeats, self.dispatcher.is_finished(), self.host.netlink()).await
+        let running = self.gateways.values().filter_map(|entry| entry.handle.as_ref());
+        let actors: Vec<(u64, u64)> = running.map(|handle| (handle.incarnation, handle.beats())).collect();
+        self.health.look(&heartbeats, self.dispatcher.is_finished(), &actors, self.host.netlink()).await
     }
 
     /// By level: whatever was skipped, the newest desired state is what counts.

@@ -12,6 +12,7 @@ mod tunnel;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use causeway_crypto::SystemEntropy;
@@ -96,9 +97,15 @@ pub(crate) struct GatewayHandle {
     pub(crate) incarnation: u64,
     stop: CancellationToken,
     task: AbortHandle,
+    beats: Arc<AtomicU64>,
 }
 
 impl GatewayHandle {
+    /// How often the actor, to which the BGP sessions belong, has looked after itself: once in a second.
+    pub(crate) fn beats(&self) -> u64 {
+        self.beats.load(Ordering::Relaxed)
+    }
+
     /// Begins the orderly end.
     pub(crate) fn stop(&self) {
         self.stop.cancel();
@@ -167,6 +174,7 @@ pub(crate) struct Gateway {
     wanted: watch::Receiver<Wanted>,
     words: mpsc::Receiver<Word>,
     stop: CancellationToken,
+    beats: Arc<AtomicU64>,
     applied: u64,
     /// The revision that is in force once its routes are; `None` while something else of it is refused.
     applying: Option<u64>,
@@ -206,6 +214,7 @@ impl Gateway {
         let (updates_tx, updates) = mpsc::channel(64);
         let (incoming_tx, incoming) = mpsc::channel(16);
         let stop = CancellationToken::new();
+        let beats = Arc::<AtomicU64>::default();
         let now = Instant::now();
         let (wanted_tx, wanted_rx) = watch::channel(wanted.clone());
         let table_news = Arc::<Notify>::default();
@@ -237,6 +246,7 @@ impl Gateway {
             wanted: wanted_rx,
             words,
             stop: stop.clone(),
+            beats: Arc::clone(&beats),
             applied: 0,
             applying: None,
             refused: None,
@@ -251,7 +261,7 @@ impl Gateway {
             counters_due: now,
         };
         let task = tokio::spawn(gateway.run()).abort_handle();
-        Ok(GatewayHandle { wanted: wanted_tx, words: words_tx, incarnation, stop, task })
+        Ok(GatewayHandle { wanted: wanted_tx, words: words_tx, incarnation, stop, task, beats })
     }
 
     async fn run(mut self) {
@@ -403,6 +413,7 @@ impl Gateway {
 
     fn tick(&mut self) {
         let now = Instant::now();
+        self.beats.fetch_add(1, Ordering::Relaxed);
         self.watch_traffic(now);
         self.prefer(now);
         self.watch_for_swapped_addresses();
