@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Instant;
 
 use causeway_bgp::{Policy, SessionConfig};
@@ -112,6 +113,23 @@ impl Gateway {
         Ok(())
     }
 
+    /// What gets locked stops carrying all at once, before anything is brought to its new state one after the other.
+    pub(super) async fn apply_locks(&mut self) -> Result<(), SetupError> {
+        let desired = Arc::clone(&self.desired);
+        let mut any = self.filter.as_ref().is_some_and(|filter| desired.locked && !filter.locked);
+        let mut ending = Vec::new();
+        for wanted in desired.connections.iter().filter(|wanted| wanted.locked || desired.locked) {
+            let Some(connection) = self.connections.get_mut(&wanted.id) else { continue };
+            any |= wanted.locked && !connection.desired.locked;
+            connection.desired.locked = wanted.locked;
+            let sessions = std::mem::take(&mut connection.sessions);
+            ending.extend(sessions.into_values().map(|session| (session.handle, "locked")));
+        }
+        // The last words go through what is closed then.
+        SessionHandle::shutdown(ending).await;
+        if any { self.apply_filter().await } else { Ok(()) }
+    }
+
     async fn make_connection(&mut self, desired: ConnectionDesired) -> Result<(), SetupError> {
         let id = desired.id;
         let tun = tun_name(id);
@@ -214,7 +232,9 @@ impl Gateway {
             let Some(connection) = self.connections.get_mut(&desired.id) else { return };
             let guard = guard(desired);
             let keep = |session: &Bgp| {
-                Some(session.config) == wanted && session.guard == guard && !session.handle.is_finished()
+                // The limit on prefixes is one that a session takes as it goes.
+                let limit = |wanted| SessionConfig { max_prefixes: session.config.max_prefixes, ..wanted };
+                Some(session.config) == wanted.map(limit) && session.guard == guard && !session.handle.is_finished()
             };
             if connection.sessions.get(&family).is_some_and(|session| !keep(session))
                 && let Some(session) = connection.sessions.remove(&family)
@@ -245,6 +265,10 @@ impl Gateway {
                 let handle = SessionHandle::start(key, config, guard.clone(), totals.clone(), namespace, updates);
                 Bgp { config, guard, handle, update: None }
             });
+            if session.config != config {
+                session.config = config;
+                session.handle.send(session::Command::MaxPrefixes(config.max_prefixes)).await;
+            }
             session.handle.send(session::Command::Policy(policy)).await;
             session.handle.send(session::Command::Enable(up)).await;
         }

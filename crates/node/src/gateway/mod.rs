@@ -362,6 +362,7 @@ impl Gateway {
     /// The steps in their order: what carries goes first, what admits traffic last. What concerns a single connection is refused for that
     /// one only.
     async fn apply_gateway(&mut self) -> Result<(), SetupError> {
+        self.apply_locks().await?;
         self.apply_attachment().await?;
         if self.filter.is_none() {
             // Nothing is forwarded before the rules of each connection are in place.

@@ -85,10 +85,36 @@ pub(super) fn inside_mtu(connection: &Connection, underlay_mtu: u32) -> u32 {
     connection.desired.tunnels.iter().map(of).min().unwrap_or(LEAST_MTU).max(LEAST_MTU)
 }
 
-/// IPv4 first, unless it has not been up again for long enough.
-fn best(active: &BTreeMap<Family, ChildId>, ipv4_steady_at: Instant, now: Instant) -> Option<ChildId> {
+/// The one of two tunnels that alone is `whole`, which is to carry all that is routed over it; else IPv4's, unless that has not been up again for long
+/// enough.
+fn best(
+    active: &BTreeMap<Family, ChildId>,
+    whole: impl Fn(ChildId) -> bool,
+    ipv4_steady_at: Instant,
+    now: Instant,
+) -> Option<ChildId> {
     let (ipv4, ipv6) = (active.get(&Family::Ipv4).copied(), active.get(&Family::Ipv6).copied());
-    if ipv6.is_some() && now < ipv4_steady_at { ipv6 } else { ipv4.or(ipv6) }
+    match (ipv4, ipv6) {
+        (Some(ipv4), Some(ipv6)) if whole(ipv4) != whole(ipv6) => Some(if whole(ipv4) { ipv4 } else { ipv6 }),
+        (_, Some(_)) if now < ipv4_steady_at => ipv6,
+        _ => ipv4.or(ipv6),
+    }
+}
+
+impl Connection {
+    /// The families that have a session of BGP, and with it routes.
+    fn routed(&self) -> Vec<Family> {
+        self.desired.bgp.iter().filter(|bgp| bgp.policy.is_some()).map(BgpDesired::family).collect()
+    }
+
+    /// See [`best`].
+    fn best(&self, now: Instant) -> Option<ChildId> {
+        let routed = self.routed();
+        let whole = |id| {
+            self.children.get(&id).is_some_and(|child| routed.iter().all(|family| child.families.contains(family)))
+        };
+        best(&self.active, whole, self.ipv4_steady_at, now)
+    }
 }
 
 impl Gateway {
@@ -196,9 +222,8 @@ impl Gateway {
     /// any more. After a Child SA came, and after policies did.
     pub(super) fn note_narrowed(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        let Connection { desired, tunnels, active, children, .. } = connection;
-        let routed = desired.bgp.iter().filter(|bgp| bgp.policy.is_some()).map(BgpDesired::family);
-        let routed: Vec<Family> = routed.collect();
+        let routed = connection.routed();
+        let Connection { tunnels, active, children, .. } = connection;
         for facts in tunnels.iter_mut().filter(|facts| facts.up) {
             let child = active.get(&facts.family).and_then(|child| children.get(child));
             let Some(child) = child else { continue };
@@ -276,8 +301,7 @@ impl Gateway {
 
     /// Goes back to IPv4 when its time has come.
     pub(super) fn prefer(&mut self, now: Instant) {
-        let changes =
-            |connection: &Connection| connection.sending != best(&connection.active, connection.ipv4_steady_at, now);
+        let changes = |connection: &Connection| connection.sending != connection.best(now);
         let ids: Vec<ConnectionId> =
             self.connections.iter().filter(|(_, connection)| changes(connection)).map(|(id, _)| *id).collect();
         for id in ids {
@@ -288,7 +312,7 @@ impl Gateway {
     /// Points the packet path at the child that we send on.
     fn send_on_best(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        let best = best(&connection.active, connection.ipv4_steady_at, Instant::now());
+        let best = connection.best(Instant::now());
         if best == connection.sending {
             return;
         }
@@ -507,12 +531,29 @@ mod tests {
         let later = now + Duration::from_secs(1);
         let (v4, v6) = (ChildId(7), ChildId(3));
         let both = BTreeMap::from([(Family::Ipv4, v4), (Family::Ipv6, v6)]);
-        assert_eq!(best(&both, now, now), Some(v4));
-        assert_eq!(best(&both, later, now), Some(v6));
-        assert_eq!(best(&both, later, later), Some(v4));
-        assert_eq!(best(&BTreeMap::from([(Family::Ipv4, v4)]), later, now), Some(v4), "better than nothing");
-        assert_eq!(best(&BTreeMap::from([(Family::Ipv6, v6)]), now, now), Some(v6));
-        assert_eq!(best(&BTreeMap::new(), now, now), None);
+        for whole in [true, false] {
+            let best = |active: &BTreeMap<Family, ChildId>, steady_at| best(active, |_| whole, steady_at, now);
+            assert_eq!(best(&both, now), Some(v4));
+            assert_eq!(best(&both, later), Some(v6));
+            assert_eq!(best(&BTreeMap::from([(Family::Ipv4, v4)]), later), Some(v4), "better than nothing");
+            assert_eq!(best(&BTreeMap::from([(Family::Ipv6, v6)]), now), Some(v6));
+            assert_eq!(best(&BTreeMap::new(), now), None);
+        }
+        assert_eq!(best(&both, |_| true, later, later), Some(v4));
+    }
+
+    #[test]
+    fn a_tunnel_that_carries_all_comes_before_one_that_was_narrowed() {
+        let now = Instant::now();
+        let later = now + Duration::from_secs(1);
+        let (v4, v6) = (ChildId(7), ChildId(3));
+        let both = BTreeMap::from([(Family::Ipv4, v4), (Family::Ipv6, v6)]);
+        for steady_at in [now, later] {
+            for whole in [v4, v6] {
+                assert_eq!(best(&both, |child| child == whole, steady_at, now), Some(whole));
+            }
+        }
+        assert_eq!(best(&BTreeMap::from([(Family::Ipv4, v4)]), |_| false, now, now), Some(v4), "the only one");
     }
 
     #[test]
