@@ -15,7 +15,8 @@ use wire::{Afi, Capability, ErrorDisposition, Ipv4UnicastMode, NotificationCode,
 pub(crate) const MAX_MESSAGE: usize = 4096;
 /// Header: marker, length, type (RFC 4271 §4.1).
 const HEADER: usize = 19;
-/// Longest AS path and longest community list that is kept. Beyond any real path; it bounds what one peer can make us hold.
+/// Longest AS path and longest community list that is kept, but for communities that we act upon. Beyond any real path; it bounds what one peer
+/// can make us hold.
 const MAX_LIST: usize = 255;
 /// The attribute flag that makes its length two octets long (RFC 4271 §4.3).
 const EXTENDED: u8 = 0x10;
@@ -323,11 +324,13 @@ pub(crate) struct Update {
     pub(crate) end_of_rib: bool,
 }
 
-/// Parses with the revised error handling of RFC 7606. `Err` only for what must reset the session.
+/// Parses with the revised error handling of RFC 7606. `Err` only for what must reset the session. `acted_upon`: communities that are kept however
+/// many come before them.
 pub(crate) fn parse_update(
     original: &wire::UpdateMessage,
     family: Family,
     four_octet: bool,
+    acted_upon: &[u32],
 ) -> Result<Update, ProtocolError> {
     let message = wire::UpdateMessage {
         withdrawn_routes: original.withdrawn_routes.clone(),
@@ -375,7 +378,9 @@ pub(crate) fn parse_update(
             PathAttribute::NextHop(hop) => body_next_hop = Some(IpAddr::V4(*hop)),
             PathAttribute::Med(med) => attributes.med = Some(*med),
             PathAttribute::Communities(list) | PathAttribute::CommunitiesPartial(list) => {
-                attributes.communities = list.iter().copied().take(MAX_LIST).collect();
+                let (kept, rest) = list.split_at_checked(MAX_LIST).unwrap_or((list, &[]));
+                let acted_upon = acted_upon.iter().filter(|community| rest.contains(community));
+                attributes.communities = kept.iter().chain(acted_upon).copied().collect();
             }
             _ => {}
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use causeway_model::{Fault, ReasonCode};
 
 use crate::codec::{Notification, ProtocolError};
+use crate::types::SessionConfig;
 
 /// A cause that says more than "it does not answer" stands this long against the vaguer ones that follow from it: after a wrong AS
 /// number many devices refuse or drop connections for a while.
@@ -63,8 +64,19 @@ const fn meaning(notification: &Notification) -> ReasonCode {
     }
 }
 
+/// What we offered of that which the peer refused.
+fn offered(code: ReasonCode, config: &SessionConfig) -> Option<String> {
+    match code {
+        ReasonCode::BgpHoldTimeRefused => Some(format!("{} s", config.hold_time)),
+        ReasonCode::BgpNoCommonFamily => Some(config.family.to_string()),
+        ReasonCode::BgpRouterId => Some(config.router_id.to_string()),
+        _ => None,
+    }
+}
+
 /// The peer sent `notification`. `peer_asn`: what its OPEN said, if it came.
-pub(crate) fn notified(notification: &Notification, local_asn: u32, expected: u32, peer_asn: Option<u32>) -> Fault {
+pub(crate) fn notified(notification: &Notification, config: &SessionConfig, peer_asn: Option<u32>) -> Fault {
+    let (local_asn, expected) = (config.local_asn, config.peer_asn);
     let fault = match (notification.code, notification.subcode) {
         (Notification::OPEN_ERROR, Notification::BAD_PEER_AS) => match peer_asn {
             Some(theirs) if theirs != expected => wrong_asn(expected, theirs),
@@ -79,6 +91,7 @@ pub(crate) fn notified(notification: &Notification, local_asn: u32, expected: u3
         (Notification::CEASE, Notification::COLLISION) => Fault::new(ReasonCode::BgpCollision),
         _ => {
             let mut fault = Fault::new(meaning(notification)).with("rejected_by", "peer");
+            fault.ours = offered(fault.code, config);
             fault.theirs = Some(match &notification.text {
                 Some(text) if !text.is_empty() => format!("{}: {text}", notification.name()),
                 _ => notification.name(),

@@ -46,11 +46,13 @@ mod codec;
 mod connection;
 mod fault;
 mod jitter;
+mod newcomer;
 mod rib;
 mod select;
 mod session;
 mod types;
 
+pub use newcomer::Newcomer;
 pub use rib::{Policy, Route, Verdict};
 pub use select::{Beaten, Candidate, LinkKind, MAX_ECMP, Selection, Step, best_paths, preference, select};
 pub use session::Session;

@@ -338,6 +338,19 @@ impl AdjRibIn {
         true
     }
 
+    /// Sets the limit: what is over it moves up, oldest first, or what came last goes over it. Whether any verdict changed.
+    pub(crate) fn set_limit(&mut self, limit: u32, filter: Option<&Filter>) -> bool {
+        self.limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut order: Vec<(u64, IpNet)> =
+            self.routes.iter().map(|(prefix, entry)| (entry.sequence, *prefix)).collect();
+        order.sort_unstable();
+        self.over = order.into_iter().skip(self.limit).collect();
+        for (prefix, entry) in &mut self.routes {
+            entry.over_limit = self.over.get(&entry.sequence) == Some(prefix);
+        }
+        self.reevaluate(filter)
+    }
+
     /// Judges everything anew. Whether any verdict changed.
     pub(crate) fn reevaluate(&mut self, filter: Option<&Filter>) -> bool {
         let mut changed = false;

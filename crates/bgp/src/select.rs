@@ -20,16 +20,19 @@ pub enum LinkKind {
     InterLink,
 }
 
+/// The communities that [`preference`] looks for, the highest first; none for an `asn` over 65535.
+pub(crate) fn tags(asn: u32) -> Vec<u32> {
+    let asn = u16::try_from(asn).ok();
+    let tag = |asn: u16| [HIGH, MEDIUM, LOW].map(|(value, _)| u32::from(asn) << 16 | u32::from(value));
+    asn.map(tag).into_iter().flatten().collect()
+}
+
 /// The preference of a route: the highest of the communities `<asn>:42050` (50), `<asn>:42100` (100) and `<asn>:42200` (200), else
 /// 90 for a VPN and 100 for an InterLink. An `asn` over 65535 has no standard communities (RFC 1997), so nothing can be tagged with it.
 #[must_use]
 pub fn preference(kind: LinkKind, asn: u32, communities: &[u32]) -> u32 {
-    let tagged = u16::try_from(asn).ok().and_then(|asn| {
-        [HIGH, MEDIUM, LOW]
-            .into_iter()
-            .find(|(value, _)| communities.contains(&(u32::from(asn) << 16 | u32::from(*value))))
-            .map(|(_, preference)| preference)
-    });
+    let tags = tags(asn).into_iter().zip([HIGH, MEDIUM, LOW]);
+    let tagged = tags.filter(|(tag, _)| communities.contains(tag)).map(|(_, (_, preference))| preference).next();
     tagged.unwrap_or(match kind {
         LinkKind::Vpn => 90,
         LinkKind::InterLink => 100,

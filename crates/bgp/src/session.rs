@@ -15,6 +15,7 @@ use crate::connection::{Connection, Phase};
 use crate::fault;
 use crate::jitter::Jitter;
 use crate::rib::{self, AdjRibIn, Filter, Judge, Policy};
+use crate::select;
 use crate::types::{Action, ConnKind, ConnectError, Counters, Event, SessionConfig};
 use broken::Broken;
 use restart::Stale;
@@ -42,6 +43,8 @@ const REFRESH_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Session {
     config: SessionConfig,
+    /// Communities that decide (system.md §2.4).
+    tags: Vec<u32>,
     filter: Option<Filter>,
     enabled: bool,
     /// Since when `Connect` is under way.
@@ -81,6 +84,7 @@ impl Session {
         let judge = Judge { local_asn: config.local_asn, local: config.local, peer: config.peer };
         Self {
             config,
+            tags: select::tags(config.local_asn),
             filter: None,
             enabled: false,
             connecting: None,
@@ -155,6 +159,18 @@ impl Session {
         }
     }
 
+    /// Sets how many prefixes are accepted at most. The session is not touched: what was refused for the old limit moves up, oldest first, or what
+    /// came last is refused; the peer is asked for what was not even remembered (RFC 2918).
+    pub fn set_max_prefixes(&mut self, max_prefixes: u32) {
+        self.config.max_prefixes = max_prefixes;
+        if self.adj_in.set_limit(max_prefixes, self.filter.as_ref()) {
+            self.routes_changed();
+        }
+        if let Some(up) = self.up {
+            self.ask_for_lost(up);
+        }
+    }
+
     /// The device was seen using our inside address as its own, which only whoever sees the packets can know. Counts while down.
     pub fn note_addresses_swapped(&mut self, now: Instant) {
         if self.enabled && self.up.is_none() {
@@ -173,8 +189,22 @@ impl Session {
         self.enabled && self.turn_away_until.is_none_or(|until| now >= until)
     }
 
+    /// Whether a connection of the peer, which has sent an OPEN over it that may be one ([`crate::Newcomer`]), is to be handed over by
+    /// [`Self::handle_connected`] while the session is up. If not, the caller closes it and leaves the session alone (RFC 4271 §6.8), and the peer is
+    /// asked whether it still knows the session: where it does not, that draws a reset, which ends it at once.
+    ///
+    /// A session over an incoming connection gives way only with graceful restart (RFC 4724 §5): then a new connection says that the peer restarted.
+    pub fn admits_newcomer(&mut self) -> bool {
+        let stands = self.up == Some(ConnKind::Incoming) && self.restart_time(ConnKind::Incoming).is_zero();
+        if stands {
+            self.counters.turned_away += 1;
+            self.probe();
+        }
+        !stands
+    }
+
     /// TCP is established. A second incoming connection replaces the first, whose socket the caller drops: a peer that connects
-    /// again has given the first one up (RFC 4271 §6.8 leaves that to us where the first is Established). It replaces our own
+    /// again has given the first one up. While the session is up it comes here only as [`Self::admits_newcomer`] says. It replaces our own
     /// connection too if the session over that one is older than a collision can be, graceful restart is negotiated, and no routes
     /// wait for the End-of-RIB of a restart.
     pub fn handle_connected(&mut self, now: Instant, kind: ConnKind) {
@@ -347,7 +377,7 @@ impl Session {
                 connection.heard(now);
                 let four_octet = connection.four_octet();
                 self.counters.updates_in += 1;
-                match codec::parse_update(&update, self.config.family, four_octet) {
+                match codec::parse_update(&update, self.config.family, four_octet, &self.tags) {
                     Ok(update) => self.updated(now, kind, &update),
                     Err(error) => self.protocol_error(now, kind, &error),
                 }
@@ -438,7 +468,7 @@ impl Session {
             .as_ref()
             .and_then(|connection| connection.open.as_ref())
             .map(|open| open.asn);
-        let fault = fault::notified(notification, self.config.local_asn, self.config.peer_asn, theirs);
+        let fault = fault::notified(notification, &self.config, theirs);
         let collision = fault.code == ReasonCode::BgpCollision;
         self.refused(notification);
         self.close(now, kind, fault, None);
@@ -487,6 +517,11 @@ impl Session {
         if update.end_of_rib {
             self.drop_stale();
         }
+        self.ask_for_lost(kind);
+    }
+
+    /// Asks for what was not even remembered, once there is room for it.
+    fn ask_for_lost(&mut self, kind: ConnKind) {
         let refresh = self.connections[kind.index()]
             .as_ref()
             .and_then(|connection| connection.open.as_ref())

@@ -7,7 +7,7 @@ use causeway_model::{Family, Fault};
 /// The send hold time that RFC 9687 §6 recommends: eight minutes.
 pub const SEND_HOLD: u16 = 480;
 
-/// What a session is made of; fixed for its life. A change of any of it is a new session.
+/// What a session is made of; fixed for its life. A change of any of it but [`Self::max_prefixes`] is a new session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionConfig {
     /// The one address family that is exchanged.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use causeway_bgp::{Action, ConnKind, ConnectError, Event, Policy, Route, Session, SessionConfig, Verdict};
+use causeway_bgp::{Action, ConnKind, ConnectError, Event, Newcomer, Policy, Route, Session, SessionConfig, Verdict};
 use causeway_linux::Namespace;
 use causeway_model::observed::SessionFacts;
 use causeway_model::{ConnectionId, Family, Fault, Timestamp};
@@ -31,6 +31,8 @@ pub use transport::{Guard, Listener, Watch, listen};
 pub(crate) const PORT: u16 = 179;
 /// TCP gets this long to connect: the inside of a tunnel is never farther away.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection that comes while the session is up gets this long for its OPEN, which every speaker sends at once.
+const NEWCOMER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Octets waiting for a slow peer; beyond that the connection is given up. The largest table in one go is a fraction of it, and a peer
 /// that does not read is found by the send-hold timer (RFC 9687) unless policies are edited very often.
 const UNSENT_MAX: usize = 32 << 20;
@@ -61,6 +63,8 @@ pub enum Command {
     Enable(bool),
     /// New filters.
     Policy(Policy),
+    /// Another [`SessionConfig::max_prefixes`].
+    MaxPrefixes(u32),
     /// The peer connected to our port.
     Incoming(TcpStream),
     /// The listener that the peer connects to.
@@ -164,6 +168,8 @@ enum What {
     ConnectFailed(ConnectError),
     Bytes(Vec<u8>),
     Closed,
+    /// The peer's OPEN, and maybe more, over a connection that came while the session was up.
+    Newcomer(TcpStream, Vec<u8>),
 }
 
 /// One TCP connection, or the attempt at one.
@@ -185,6 +191,18 @@ impl Drop for Conn {
     }
 }
 
+/// A connection of the peer that came while the session was up, and has to say first who it is.
+struct Waiting {
+    generation: u64,
+    helper: AbortHandle,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.helper.abort();
+    }
+}
+
 struct SessionTask {
     key: SessionKey,
     session: Session,
@@ -201,6 +219,7 @@ struct SessionTask {
     inputs: mpsc::Receiver<Input>,
     outgoing: Option<Conn>,
     incoming: Option<Conn>,
+    newcomer: Option<Waiting>,
     generation: u64,
     facts: SessionFacts,
     /// [`Session::stale_until`], and the same by the wall clock.
@@ -240,6 +259,7 @@ impl SessionTask {
             inputs,
             outgoing: None,
             incoming: None,
+            newcomer: None,
             generation: 0,
             facts,
             stale_until: None,
@@ -266,6 +286,10 @@ impl SessionTask {
                         }
                         Some(Command::Policy(policy)) => {
                             self.session.set_policy(now, policy);
+                            self.touch();
+                        }
+                        Some(Command::MaxPrefixes(limit)) => {
+                            self.session.set_max_prefixes(limit);
                             self.touch();
                         }
                         Some(Command::Incoming(stream)) => self.accept(stream),
@@ -370,6 +394,15 @@ impl SessionTask {
     }
 
     fn input(&mut self, input: Input) {
+        if let What::Newcomer(stream, octets) = input.what {
+            if self.newcomer.take_if(|waiting| waiting.generation == input.generation).is_some()
+                && (!self.session.is_up() || self.session.admits_newcomer())
+            {
+                self.take(stream);
+                self.session.handle_bytes(Instant::now(), ConnKind::Incoming, &octets);
+            }
+            return;
+        }
         let current = self.conn(input.kind).as_ref().is_some_and(|conn| conn.generation == input.generation);
         if !current {
             return;
@@ -386,6 +419,7 @@ impl SessionTask {
                 self.session.handle_connect_failed(now, error);
             }
             What::Bytes(bytes) => self.session.handle_bytes(now, input.kind, &bytes),
+            What::Newcomer(..) => {}
             What::Closed => {
                 self.look_for_drops();
                 *self.conn(input.kind) = None;
@@ -422,6 +456,42 @@ impl SessionTask {
             tracing::warn!(%error, peer = %self.peer, "a connection cannot be asked for what the session asks for");
             return;
         }
+        if self.session.is_up() {
+            // It may know the session no more: then this draws a reset, and the way is free when its OPEN is there.
+            self.session.probe();
+            self.hear_out(stream);
+        } else {
+            self.take(stream);
+        }
+    }
+
+    /// Waits for the OPEN of a connection that came while the session is up; of several the last one counts.
+    fn hear_out(&mut self, mut stream: TcpStream) {
+        self.generation += 1;
+        let generation = self.generation;
+        let mut newcomer = Newcomer::new(self.session.config());
+        let inputs = self.inputs_tx.clone();
+        let helper = tokio::spawn(async move {
+            let said = async {
+                let mut buffer = vec![0; 4096];
+                loop {
+                    let length = stream.read(&mut buffer).await.ok().filter(|length| *length > 0)?;
+                    match newcomer.hear(buffer.get(..length)?) {
+                        Some(true) => return Some((stream, newcomer.into_octets())),
+                        Some(false) => return None,
+                        None => {}
+                    }
+                }
+            };
+            if let Ok(Some((stream, octets))) = tokio::time::timeout(NEWCOMER_TIMEOUT, said).await {
+                let what = What::Newcomer(stream, octets);
+                let _ = inputs.send(Input { kind: ConnKind::Incoming, generation, what }).await;
+            }
+        });
+        self.newcomer = Some(Waiting { generation, helper: helper.abort_handle() });
+    }
+
+    fn take(&mut self, stream: TcpStream) {
         if self.incoming.is_some() {
             // A peer that connects twice has given the first one up.
             self.incoming = None;

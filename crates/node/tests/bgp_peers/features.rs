@@ -284,6 +284,18 @@ async fn our_limit<D: Device>(name: &str) {
         let facts = speaker.snapshot().await.facts;
         assert_eq!((facts.up, facts.fault, facts.flaps), (true, None, 0));
     }
+    // The limit itself changes: what the reason's remedy says, and no session notices.
+    device.announce(&site, &Setup { routes: numbered(FAR_TOO_MANY), passive: true, ..Setup::default() });
+    for speaker in &mut speakers {
+        speaker.fails("far too many again", |fault| fault.code == ReasonCode::MaxPrefixesExceeded).await;
+        speaker.order(Order::MaxPrefixes(FAR_TOO_MANY)).await;
+        let update = speaker
+            .until("all of them", |update| update.facts.accepted == FAR_TOO_MANY && update.facts.fault.is_none());
+        assert_eq!(update.await.facts.flaps, 0);
+        speaker.order(Order::MaxPrefixes(LIMIT)).await;
+        let update = speaker.until("as before", |update| update.facts.accepted == LIMIT).await;
+        assert_eq!((update.facts.up, update.facts.flaps, update.facts.received), (true, 0, FAR_TOO_MANY));
+    }
 }
 
 /// One policy of two connections of either family: an edit changes what each exchanges, and no session notices.

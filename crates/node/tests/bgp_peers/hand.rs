@@ -7,8 +7,8 @@ use causeway_bgp::Policy;
 use causeway_model::{Family, ReasonCode};
 use causeway_node::session::Guard;
 use ipnet::IpNet;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpSocket;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::AbortHandle;
 
 use crate::site::{Site, Speaker, both_ways, net};
@@ -34,6 +34,29 @@ impl Drop for Mute {
     }
 }
 
+/// An OPEN with IPv6 unicast and 4-octet AS numbers.
+fn open(asn: u16, hold_time: u8) -> Vec<u8> {
+    let [high, low] = asn.to_be_bytes();
+    message(1, &[4, high, low, 0, hold_time, 192, 168, 7, 1, 14, 2, 12, 1, 4, 0, 2, 0, 1, 65, 4, 0, 0, high, low])
+}
+
+/// From the device's inside address to our port.
+async fn connect(site: &Site, local: &str, peer: &str, receive: Option<u32>) -> TcpStream {
+    let socket = site
+        .theirs
+        .run(|| {
+            let socket = TcpSocket::new_v6()?;
+            if let Some(size) = receive {
+                socket.set_recv_buffer_size(size)?;
+            }
+            socket.bind(SocketAddr::new(peer.parse().expect("an address"), 0))?;
+            Ok::<_, std::io::Error>(socket)
+        })
+        .expect("the namespace")
+        .expect("a socket");
+    socket.connect(SocketAddr::new(local.parse().expect("an address"), 179)).await.expect("connected")
+}
+
 /// A session that is up with a peer that says that it is alive and reads nothing. See [`causeway_bgp::SessionConfig`] for both times.
 async fn mute(name: &str, hold_time: u8, send_hold: u16) -> (Site, Speaker, Mute) {
     let site = Site::new(name);
@@ -44,20 +67,8 @@ async fn mute(name: &str, hold_time: u8, send_hold: u16) -> (Site, Speaker, Mute
     });
     speaker.enable(Policy { local_subnets: many(), ..both_ways(&[]) }).await;
 
-    let socket = site
-        .theirs
-        .run(|| {
-            let socket = TcpSocket::new_v6()?;
-            socket.set_recv_buffer_size(4096)?;
-            socket.bind(SocketAddr::new(peer.parse().expect("an address"), 0))?;
-            Ok::<_, std::io::Error>(socket)
-        })
-        .expect("the namespace")
-        .expect("a socket");
-    let mut stream = socket.connect(SocketAddr::new(local.parse().expect("an address"), 179)).await.expect("connected");
-    // AS 65001, the hold time, IPv6 unicast, 4-octet AS numbers.
-    let open = [4, 0xfd, 0xe9, 0, hold_time, 192, 168, 7, 1, 14, 2, 12, 1, 4, 0, 2, 0, 1, 65, 4, 0, 0, 0xfd, 0xe9];
-    stream.write_all(&message(1, &open)).await.expect("sent");
+    let mut stream = connect(&site, local, peer, Some(4096)).await;
+    stream.write_all(&open(65001, hold_time)).await.expect("sent");
     let speaks = tokio::spawn(async move {
         while stream.write_all(&message(4, &[])).await.is_ok() {
             tokio::time::sleep(Duration::from_millis(500)).await;
@@ -98,4 +109,47 @@ async fn a_peer_that_is_told_more_than_it_takes_is_given_up_for_that() {
     assert_eq!(fault.code, ReasonCode::BgpConnectionLost, "{fault:?}");
     assert!(fault.evidence["cause"].contains("does not read fast enough"), "{fault:?}");
     assert!(fault.evidence["unsent"].parse::<u64>().expect("octets") > 32 << 20, "{fault:?}");
+}
+
+/// A monitor, a port scan or a host behind the device connects from its inside address: RFC 4271 §6.8 lets none of them end the session.
+#[tokio::test]
+#[ignore = "needs root and network namespaces"]
+async fn strangers_on_the_port_leave_the_session_alone() {
+    let site = Site::new("strange");
+    let (local, peer, _) = site.links[0][1];
+    let mut speaker = site.speaker_as(0, Family::Ipv6, Guard::default(), |config| config.hold_time = 0);
+    speaker.enable(both_ways(&[])).await;
+    let mut device = connect(&site, local, peer, None).await;
+    device.write_all(&[open(65001, 0), message(4, &[])].concat()).await.expect("sent");
+    speaker.until("up", |update| update.facts.up).await;
+
+    let silent = connect(&site, local, peer, None).await;
+    let says = [b"GET / HTTP/1.1\r\n\r\n\r\n".to_vec(), open(65002, 0), message(4, &[]), open(65001, 0)];
+    for words in says {
+        let mut stranger = connect(&site, local, peer, None).await;
+        stranger.write_all(&words).await.expect("sent");
+        let closed = async {
+            let mut answer = Vec::new();
+            // A reset is as good as an end.
+            let _ = stranger.read_to_end(&mut answer).await;
+            answer
+        };
+        let answer = tokio::select! {
+            answer = closed => answer,
+            _ = speaker.until("never", |_| false) => unreachable!("it waits for nothing"),
+        };
+        assert_eq!(answer, Vec::<u8>::new(), "nothing is said to {words:?}");
+        let facts = speaker.snapshot().await.facts;
+        assert_eq!((facts.up, facts.flaps), (true, 0), "{words:?}");
+    }
+    drop(silent);
+    // The peer itself was asked each time whether it knows the session, and the session goes on: an UPDATE arrives.
+    // ORIGIN, AS_PATH, MP_REACH_NLRI.
+    let attributes = [0x40, 1, 1, 0, 0x40, 2, 6, 2, 1, 0, 0, 0xfd, 0xe9, 0x80, 14, 24, 0, 2, 1, 16];
+    let hop: std::net::Ipv6Addr = peer.parse().expect("an address");
+    let attributes = [&attributes[..], &hop.octets(), &[0, 16, 0x20, 0x01]].concat();
+    let length = u16::try_from(attributes.len()).expect("short").to_be_bytes();
+    let update = [&[0, 0][..], &length, &attributes].concat();
+    device.write_all(&message(2, &update)).await.expect("sent");
+    speaker.accepts("a route", &["2001::/16"]).await;
 }
