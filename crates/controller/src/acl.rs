@@ -192,7 +192,8 @@ fn fault(config: &VpcConfig, applied: u64, observed: &[VpcObserved], has_nodes: 
     if !has_nodes {
         return Some(ReasonCode::NoNode.into());
     }
-    Some(owed_fault(config.pending_since.map_or(0.0, |since| now.seconds_since(since)), refusal))
+    // A VPC begins with open lists at revision 0: where a node has it at all, lists are in force.
+    Some(owed_fault(config.pending_since.map_or(0.0, |since| now.seconds_since(since)), refusal, !observed.is_empty()))
 }
 
 /// The counters of all nodes together.

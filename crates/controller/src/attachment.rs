@@ -133,7 +133,7 @@ async fn view(reader: &mut Reader, attachment: Attachment, now: Timestamp) -> Re
     let Owed { observed, complete, fault, .. } = owed(reader, network.vpc_id, &config, now).await?;
     let mut refusals = observed.iter().filter_map(|observed| observed.networks.get(&attachment.network));
     let fault = match refusals.find(|refusal| refusal.revision == config.revision) {
-        Some(refusal) => Some(owed_fault(0.0, Some(refusal))),
+        Some(refusal) => Some(owed_fault(0.0, Some(refusal), true)),
         None if observed.is_empty() && complete => None,
         None => fault.filter(|fault| fault.code != ReasonCode::ConfigRefused),
     };

@@ -200,7 +200,7 @@ impl Owed<'_> {
             return None;
         }
         let seconds = self.since.map_or(0.0, |since| now.seconds_since(since));
-        let fault = owed_fault(seconds, self.refusal.filter(|refusal| refusal.revision == self.desired));
+        let fault = owed_fault(seconds, self.refusal.filter(|refusal| refusal.revision == self.desired), self.applied > 0);
         Some(caveat(fault, &self.item, self.applied, self.desired))
     }
 }

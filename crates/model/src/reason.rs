@@ -114,9 +114,9 @@ catalogue! {
     /// Nothing is known of the node at present.
     NodeUnreachable = "node_unreachable", Platform, Operator, "the gateway's node cannot be reached", "none for the tenant; the operator looks at the node and its log";
     /// The newer configuration is late.
-    ConfigOverdue = "config_overdue", Platform, Operator, "the node has not acknowledged the newer configuration in time; the last good one forwards", "contact support if it persists";
+    ConfigOverdue = "config_overdue", Platform, Operator, "the node has not acknowledged the newest configuration in time", "contact support if it persists";
     /// The newer configuration was refused.
-    ConfigRefused = "config_refused", Platform, Operator, "the node refused an item of the newer configuration; the last good one forwards", "contact support; the refused item is in the evidence";
+    ConfigRefused = "config_refused", Platform, Operator, "the node refused an item of the newest configuration", "contact support; the refused item is in the evidence";
     /// A change is on its way to the node.
     ConfigPending = "config_pending", Platform, Nobody, "a change is being applied", "none, it is in progress";
     /// The gateway is not set up or is going away.
@@ -277,6 +277,8 @@ pub struct Fault {
 }
 
 impl Fault {
+    const IN_FORCE: &str = "in_force";
+
     /// A fault with no values.
     #[must_use]
     pub const fn new(code: ReasonCode) -> Self {
@@ -298,6 +300,12 @@ impl Fault {
         self
     }
 
+    /// With what is in force in the place of a configuration that is not: the last good one, if there ever was one.
+    #[must_use]
+    pub fn in_force(self, ever: bool) -> Self {
+        self.with(Self::IN_FORCE, if ever { "the last good configuration" } else { "nothing" })
+    }
+
     /// The reason as users read it.
     #[must_use]
     pub fn explain(&self, since: Option<Timestamp>) -> Reason {
@@ -313,6 +321,10 @@ impl Fault {
             (Some(ours), None) => format!("{} (ours: {ours})", self.code.message()),
             (None, Some(theirs)) => format!("{} (theirs: {theirs})", self.code.message()),
             (None, None) => self.code.message().to_owned(),
+        };
+        let message = match evidence.get(Self::IN_FORCE) {
+            Some(in_force) => format!("{message}; in force: {in_force}"),
+            None => message,
         };
         Reason {
             code: self.code,

@@ -251,12 +251,13 @@ pub struct GatewayView {
 }
 
 /// Why the newest configuration is not in force, `seconds` after it was made: refused if there is a refusal of it, late, or on its way.
+/// `ever`: whether another one is.
 #[must_use]
-pub fn owed_fault(seconds: f64, refusal: Option<&Refusal>) -> Fault {
+pub fn owed_fault(seconds: f64, refusal: Option<&Refusal>, ever: bool) -> Fault {
     match refusal {
-        Some(refusal) => refusal_fault(ReasonCode::ConfigRefused, refusal),
+        Some(refusal) => refusal_fault(ReasonCode::ConfigRefused, refusal).in_force(ever),
         None if seconds < PLATFORM_DEADLINE => ReasonCode::ConfigPending.into(),
-        None => ReasonCode::ConfigOverdue.into(),
+        None => Fault::new(ReasonCode::ConfigOverdue).in_force(ever),
     }
 }
 
@@ -282,7 +283,7 @@ pub fn gateway_status(view: &GatewayView) -> (VpnGatewayStatus, Option<Fault>) {
             (Placement::NoCapacity, None) => (S::Failed, Some(ReasonCode::NoCapacity.into())),
             (_, None) if pending < PLATFORM_DEADLINE => (S::Provisioning, None),
             (Placement::NoNode, None) => (S::Failed, Some(ReasonCode::NoNode.into())),
-            (Placement::Placed(_), None) => (S::Failed, Some(ReasonCode::ConfigOverdue.into())),
+            (Placement::Placed(_), None) => (S::Failed, Some(owed_fault(pending, None, false))),
         };
     }
     let node = match view.placement {
@@ -300,14 +301,11 @@ pub fn gateway_status(view: &GatewayView) -> (VpnGatewayStatus, Option<Fault>) {
     if node.state == NodeState::KeepaliveFail {
         return (S::Active, Some(ReasonCode::NodeKeepaliveFail.into()));
     }
-    match (view.pending_for, &view.refused) {
-        (_, Some(refusal)) => (S::Active, Some(refusal_fault(ReasonCode::ConfigRefused, refusal))),
-        (Some(seconds), None) if seconds < PLATFORM_DEADLINE => {
-            (S::Configuring, Some(ReasonCode::ConfigPending.into()))
-        }
-        (Some(_), None) => (S::Active, Some(ReasonCode::ConfigOverdue.into())),
-        (None, None) => (S::Active, None),
+    if view.pending_for.is_none() && view.refused.is_none() {
+        return (S::Active, None);
     }
+    let status = if view.refused.is_none() && pending < PLATFORM_DEADLINE { S::Configuring } else { S::Active };
+    (status, Some(owed_fault(pending, view.refused.as_ref(), true)))
 }
 
 /// A connection as its table sees it.
@@ -363,11 +361,9 @@ pub fn connection_status(view: &ConnectionView<'_>) -> (ConnectionStatus, Option
         return (observed_status(view).0, Some(ReasonCode::NodeUnreachable.into()));
     }
     if !view.ever_acknowledged {
-        if let Some(refusal) = &view.refused {
-            return (S::Down, Some(refusal_fault(ReasonCode::ConfigRefused, refusal)));
-        }
-        if view.pending_for.is_some_and(|seconds| seconds >= PLATFORM_DEADLINE) {
-            return (S::Down, Some(ReasonCode::ConfigOverdue.into()));
+        let pending = view.pending_for.unwrap_or(0.0);
+        if view.refused.is_some() || pending >= PLATFORM_DEADLINE {
+            return (S::Down, Some(owed_fault(pending, view.refused.as_ref(), false)));
         }
     }
     observed_status(view)
@@ -425,7 +421,8 @@ fn session_fault(view: &ConnectionView<'_>, family: Family) -> Option<Fault> {
 /// Row 10's reasons, the first that holds.
 fn active_fault(view: &ConnectionView<'_>, up: usize) -> Option<Fault> {
     if view.refused.is_some() || view.pending_for.is_some() {
-        return Some(owed_fault(view.pending_for.unwrap_or(0.0), view.refused.as_ref()));
+        // A connection that is up has a configuration in force.
+        return Some(owed_fault(view.pending_for.unwrap_or(0.0), view.refused.as_ref(), true));
     }
     if up < view.tunnels.len() {
         let lost = view.tunnels.iter().find(|tunnel| !tunnel.up)?;

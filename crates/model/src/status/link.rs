@@ -1,6 +1,6 @@
 //! The InterLink table of system.md §3.
 
-use super::{LinkStatus, NodeState, NodeView, PLATFORM_DEADLINE, refusal_fault};
+use super::{LinkStatus, NodeState, NodeView, PLATFORM_DEADLINE, owed_fault};
 use crate::link::{FIRST_SESSION_GRACE, LinkKind, LinkLife, Stage};
 use crate::net::Family;
 use crate::observed::Refusal;
@@ -82,11 +82,11 @@ pub fn link_status(view: &LinkView<'_>) -> (LinkStatus, Option<Fault>) {
         return (observed(view, since).0, Some(ReasonCode::NodeUnreachable.into()));
     }
     if let Some(refusal) = &view.refused {
-        return (observed(view, since).0, Some(refusal_fault(ReasonCode::ConfigRefused, refusal)));
+        return (observed(view, since).0, Some(owed_fault(0.0, Some(refusal), true)));
     }
     match view.pending_for {
         Some(seconds) if seconds < PLATFORM_DEADLINE => (S::Configuring, Some(ReasonCode::ConfigPending.into())),
-        Some(_) => (observed(view, since).0, Some(ReasonCode::ConfigOverdue.into())),
+        Some(seconds) => (observed(view, since).0, Some(owed_fault(seconds, None, true))),
         None => observed(view, since),
     }
 }

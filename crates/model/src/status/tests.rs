@@ -57,6 +57,15 @@ fn nothing_is_missing(table: &[(&str, &[ReasonCode])], cases: &[(&str, Option<Re
     }
 }
 
+/// What is late or refused says what is in force instead: in the rows of a first configuration nothing is.
+fn names_what_is_in_force(row: &str, fault: Option<&Fault>) {
+    let owed = [ReasonCode::ConfigOverdue, ReasonCode::ConfigRefused];
+    let Some(fault) = fault.filter(|fault| owed.contains(&fault.code)) else { return };
+    let shown = fault.explain(None).message;
+    let expected = if row.starts_with('4') { "; in force: nothing" } else { "; in force: the last good configuration" };
+    assert!(shown.ends_with(expected), "row {row}: {shown}");
+}
+
 fn refusal() -> Refusal {
     Refusal { revision: 2, item: "underlay address 192.0.2.1".to_owned(), error: "EEXIST".to_owned() }
 }
@@ -178,6 +187,7 @@ fn every_row_of_the_gateway_table() {
     nothing_is_missing(GATEWAY_ROWS, &cases.iter().map(|(row, _, _, code)| (*row, *code)).collect::<Vec<_>>());
     for (row, view, status, code) in cases {
         let (got, fault) = gateway_status(&view);
+        names_what_is_in_force(row, fault.as_ref());
         assert_eq!((got, fault.map(|fault| fault.code)), (status, code), "row {row}");
     }
 }
@@ -437,6 +447,7 @@ fn every_row_of_the_connection_table() {
         };
         (case.change)(&mut view);
         let (status, fault) = connection_status(&view);
+        names_what_is_in_force(case.row, fault.as_ref());
         assert_eq!((status, fault.map(|fault| fault.code)), (case.status, case.code), "row {}", case.row);
     }
 }
