@@ -105,6 +105,7 @@ impl Controller {
             custom_routes: reader.custom_routes(self.region()).await?.remove(&vpc).unwrap_or_default(),
             acl_ipv4: config.acl_ipv4,
             acl_ipv6: config.acl_ipv6,
+            gateways: Vec::new(),
             ways: Vec::new(),
             caveats: fault
                 .map(|fault| caveat(fault, &format!("router of VPC {vpc}"), applied, revision))
@@ -112,6 +113,11 @@ impl Controller {
                 .collect(),
         };
         for gateway in reader.gateways_of_vpc(vpc).await? {
+            let mut addresses = Vec::with_capacity(2);
+            for id in [gateway.gateway.ipam_private_ipv4_id, gateway.gateway.ipam_private_ipv6_id] {
+                addresses.extend(reader.ip(id).await?.map(|ip| ip.address.addr()));
+            }
+            picture.gateways.push((gateway.gateway.id, addresses));
             let node = node_of(reader, &gateway).await?;
             for record in reader.connection_records(gateway.gateway.id).await? {
                 let caveats = caveats(&gateway, &record, node.as_ref(), now);
@@ -200,7 +206,8 @@ impl Owed<'_> {
             return None;
         }
         let seconds = self.since.map_or(0.0, |since| now.seconds_since(since));
-        let fault = owed_fault(seconds, self.refusal.filter(|refusal| refusal.revision == self.desired), self.applied > 0);
+        let fault =
+            owed_fault(seconds, self.refusal.filter(|refusal| refusal.revision == self.desired), self.applied > 0);
         Some(caveat(fault, &self.item, self.applied, self.desired))
     }
 }

@@ -28,6 +28,8 @@ pub struct Picture {
     pub acl_ipv4: Acl,
     /// Its IPv6 list.
     pub acl_ipv6: Acl,
+    /// Its gateways with their addresses on Private Networks.
+    pub gateways: Vec<(VpnGatewayId, Vec<IpAddr>)>,
     /// The connections of its gateways, and its links.
     pub ways: Vec<Way>,
     /// What its router has not put in force; see [`Explanation::caveats`].
@@ -217,7 +219,7 @@ pub struct Candidate {
 /// A place on a packet's way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// `source`, `gateway`, `route`, `acl`, `tunnel`, `link` or `delivery`.
+    /// `source`, `gateway`, `router`, `route`, `acl`, `tunnel`, `link` or `delivery`.
     pub at: &'static str,
     /// The connection or link, where it is about one.
     pub via: Option<Via>,

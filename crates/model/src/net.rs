@@ -1,7 +1,7 @@
 //! Address families and the few address facts that several layers share.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -84,6 +84,16 @@ pub fn whitelist_entry<'a>(ranges: &'a [IpNet], prefix: &IpNet) -> Option<&'a Ip
         .find(|range| Family::of_net(range) == Family::of_net(prefix) && range.trunc().contains(&prefix.trunc()))
 }
 
+/// The first host address of a Private Network's subnet, with its mask: that of the VPC's router (system.md §2.9).
+#[must_use]
+pub fn router_address(subnet: &IpNet) -> IpNet {
+    let first = match subnet.network() {
+        IpAddr::V4(address) => IpAddr::V4(Ipv4Addr::from(u32::from(address).saturating_add(1))),
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from(u128::from(address).saturating_add(1))),
+    };
+    IpNet::new_assert(first, subnet.prefix_len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,6 +110,13 @@ mod tests {
         assert!(!whitelist_admits(&list, &net("10.0.0.0/15")));
         assert!(!whitelist_admits(&list, &net("2001:db8::/32")));
         assert!(whitelist_admits(&list, &net("fd12::/48")));
+    }
+
+    #[test]
+    fn the_router_has_the_first_address() {
+        for (subnet, first) in [("10.1.7.0/22", "10.1.4.1/22"), ("fd00:1::7/64", "fd00:1::1/64")] {
+            assert_eq!(router_address(&net(subnet)), net(first));
+        }
     }
 
     #[test]

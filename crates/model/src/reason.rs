@@ -250,6 +250,8 @@ catalogue! {
     DestinationNotAllowed = "destination_not_allowed", Route, Tenant, "the connection's policy does not admit the destination", "add the destination's range to the policy: the customer's in `prefix_filter_in`, the VPC's in `prefix_filter_out`";
     /// The destination is at another customer's site.
     NoTransit = "no_transit", Route, Tenant, "the packet would go from one customer's site to another", "connect the two sites to each other: a VPC is no transit between its customers";
+    /// The destination is an address of the router or of a gateway itself.
+    PlatformAddress = "platform_address", Route, Tenant, "the destination is an address of the VPC's router or of a VPN gateway, which takes no such packet", "address a host of the VPC; for a test ping the router, `.1` or `::1` of a Private Network, which answers from both sides";
     /// A source that cannot be there.
     ForgedSource = "forged_source", Route, Device, "the source cannot be where the packet comes from", "use an address of the customer's own networks as source; addresses of the VPC and reserved ranges are dropped";
 }

@@ -10,7 +10,7 @@
 pub(crate) mod custom;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use causeway_linux::{
     AddressOptions, Link, Namespace, Netlink, NextHop, ROUTE_PROTOCOL, RouteSpec, RouteTable, VethEnd, sysctl,
 };
 use causeway_model::desired::{NetworkDesired, VpcDesired};
+use causeway_model::net::router_address;
 use causeway_model::observed::AclCounters;
 use causeway_model::{PrivateNetworkId, RouteId, VpcId, VpnGatewayId};
 use ipnet::IpNet;
@@ -111,15 +112,6 @@ pub(crate) struct VpcRouter {
 /// The bridge that the node makes for a Private Network, unless the operator names one.
 fn bridge_name(network: PrivateNetworkId) -> String {
     format!("cwbr-{}", network.short())
-}
-
-/// The first host address of a subnet: the router's.
-pub(crate) fn router_address(subnet: &IpNet) -> IpNet {
-    let first = match subnet.network() {
-        IpAddr::V4(address) => IpAddr::V4(Ipv4Addr::from(u32::from(address).saturating_add(1))),
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from(u128::from(address).saturating_add(1))),
-    };
-    IpNet::new_assert(first, subnet.prefix_len())
 }
 
 impl VpcRouter {

@@ -8,12 +8,13 @@ use ipnet::IpNet;
 use super::{
     Candidate, Explanation, LINK, Origin, Packet, Picture, Step, TUNNEL, Via, Way, describe, explain_prefix, via_of,
 };
-use crate::acl::AclAction;
-use crate::id::{PrivateNetworkId, RoutingPolicyId};
-use crate::net::Family;
+use crate::acl::{AclAction, AclProtocol};
+use crate::id::{PrivateNetworkId, RoutingPolicyId, VpnGatewayId};
+use crate::net::{Family, router_address};
 use crate::reason::{Fault, ReasonCode};
 
-/// What becomes of `packet`, and where. Source and destination have to be of one family.
+/// What becomes of `packet`, and where. Source and destination have to be of one family. A question without a protocol is about pings
+/// where the router or a gateway itself is addressed; what these send is followed through the router as if a host had sent it.
 #[must_use]
 pub fn explain_packet(picture: &Picture, packet: &Packet) -> Explanation {
     let mut route = explain_prefix(picture, &IpNet::from(packet.destination));
@@ -87,6 +88,39 @@ enum Fate {
     Closed,
 }
 
+/// Whose an address of the VPC is that no host has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Platform {
+    /// The router's, on one of its Private Networks.
+    Router,
+    /// A gateway's, behind the router.
+    Gateway(VpnGatewayId),
+}
+
+impl Platform {
+    fn of(picture: &Picture, address: IpAddr) -> Option<Self> {
+        let gateway = picture.gateways.iter().find(|(_, addresses)| addresses.contains(&address));
+        let router = || picture.subnets().any(|(_, subnet)| router_address(subnet).addr() == address);
+        gateway.map(|(id, _)| Self::Gateway(*id)).or_else(|| router().then_some(Self::Router))
+    }
+
+    const fn place(self) -> &'static str {
+        match self {
+            Self::Router => "router",
+            Self::Gateway(_) => "gateway",
+        }
+    }
+}
+
+impl std::fmt::Display for Platform {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Router => f.write_str("the VPC's router"),
+            Self::Gateway(id) => write!(f, "VPN gateway {id}"),
+        }
+    }
+}
+
 /// A packet on its way.
 struct Trace<'a> {
     picture: &'a Picture,
@@ -129,6 +163,28 @@ impl Trace<'_> {
         false
     }
 
+    /// At the router or a gateway itself, which take ICMP from the VPC and, the router only, from customers' sites.
+    fn arrive(&mut self, at: Platform) -> bool {
+        if matches!(self.packet.protocol, AclProtocol::Icmp | AclProtocol::Any) {
+            self.pass(
+                at.place(),
+                None,
+                format!("{} is an address of {at}, which takes ICMP only", self.packet.destination),
+            );
+            return true;
+        }
+        let fault = self.not_taken(at, "ICMP");
+        self.stop(at.place(), None, fault);
+        false
+    }
+
+    fn not_taken(&self, at: Platform, admits: &str) -> Fault {
+        Fault::new(ReasonCode::PlatformAddress)
+            .with("destination", self.packet.destination.to_string())
+            .with("address_of", at.to_string())
+            .with("admits", admits)
+    }
+
     /// From a host on `network`, or behind it by the custom route `by`.
     fn leave_inside(&mut self, network: PrivateNetworkId, by: Option<&Candidate>, routes: &[Candidate]) -> Tally {
         let place = by.map_or_else(
@@ -141,8 +197,20 @@ impl Trace<'_> {
             self.stop("route", None, Picture::unrouted(routes));
             return Tally::NONE;
         };
+        let platform = |address| Platform::of(self.picture, address);
+        let (from, to) = (platform(self.packet.source), platform(self.packet.destination));
+        // Also on its own network a gateway is behind the router.
+        let beyond = [from, to].iter().any(|end| matches!(end, Some(Platform::Gateway(_))));
+        if let Some(to) = to {
+            self.pass("route", None, describe(first));
+            // What goes to the router, or comes from it, does not cross it, so no list sees it.
+            let crosses = ![from, Some(to)].contains(&Some(Platform::Router));
+            let passes = (!crosses || self.acl()) && self.arrive(to);
+            return Tally { open: 1, passed: usize::from(passes) };
+        }
         if let Origin::Local(to) = first.origin
             && to == network
+            && !beyond
         {
             self.pass(
                 "delivery",
@@ -249,6 +317,9 @@ impl Trace<'_> {
             return dropped;
         }
         self.pass("route", None, describe(taken));
+        if let Some(to) = Platform::of(self.picture, destination) {
+            return if self.arrive(to) { tally } else { dropped };
+        }
         if !self.acl() {
             return dropped;
         }
@@ -267,6 +338,11 @@ impl Trace<'_> {
         self.pass(way.via.step(), id, format!("through the {}", carrier(way)));
         let Some((_, policy, lists)) = way.policy(family) else { return Fate::Closed };
         let destination = self.packet.destination;
+        if let Some(to @ Platform::Gateway(_)) = Platform::of(self.picture, destination) {
+            // Its own gateway takes nothing of a site for this address, and between gateways the router forwards nothing.
+            self.stop("gateway", id, self.not_taken(to, "nothing from customers' sites"));
+            return Fate::Dropped;
+        }
         let listed = lists.prefix_filter_out.iter().find(|range| range.contains(&destination));
         let own = self.picture.is_local(destination).is_some()
             || self.picture.custom_routes.iter().any(|custom| custom.destination.contains(&destination));

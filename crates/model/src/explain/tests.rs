@@ -51,6 +51,7 @@ fn way(number: usize) -> Way {
 fn picture() -> Picture {
     Picture {
         networks: vec![(id(1), vec![net("172.16.0.0/24")]), (id(2), vec![net("172.16.1.0/24"), net("fd00:1::/64")])],
+        gateways: vec![(id(0x91), vec![address("172.16.0.2"), address("fd00:1::2")])],
         ways: vec![way(0)],
         ..Picture::default()
     }
@@ -477,6 +478,50 @@ fn what_can_become_of_a_packet() {
         assert_eq!((explanation.verdict, code(&explanation)), (verdict, reason), "{what}: {explanation:#?}");
         assert_eq!(explanation.steps.last().map(|step| step.at), Some(last), "{what}: {explanation:#?}");
     }
+}
+
+/// A gateway is behind the router also on its own network, and neither of them is a host.
+#[test]
+fn what_can_become_of_a_packet_to_the_router_or_a_gateway_itself() {
+    use AclProtocol::{Any, Icmp, Tcp};
+    use ReasonCode as R;
+    type Case = (&'static str, &'static str, AclProtocol, bool, Option<R>, &'static [&'static str]);
+    let (host, other, gateway, office) = ("172.16.0.5", "172.16.1.6", "172.16.0.2", "10.20.0.5");
+    let to_gateway: &[&str] = &["source", "route", "acl", "gateway"];
+    let from_outside: &[&str] = &["tunnel", "gateway", "route", "router"];
+    let cases: [Case; 17] = [
+        (host, gateway, Icmp, false, None, to_gateway),
+        (host, gateway, Any, false, None, to_gateway),
+        (host, gateway, Tcp, false, Some(R::PlatformAddress), to_gateway),
+        (other, gateway, Icmp, false, None, to_gateway),
+        (host, gateway, Icmp, true, Some(R::AclDenied), &["source", "route", "acl"]),
+        ("fd00:1::5", "fd00:1::2", Icmp, true, Some(R::AclDenied), &["source", "route", "acl"]),
+        (gateway, host, Icmp, false, None, &["source", "route", "acl", "delivery"]),
+        (gateway, host, Icmp, true, Some(R::AclDenied), &["source", "route", "acl"]),
+        (host, "172.16.0.1", Icmp, true, None, &["source", "route", "router"]),
+        (host, "172.16.1.1", Icmp, true, None, &["source", "route", "router"]),
+        (host, "172.16.1.1", Tcp, true, Some(R::PlatformAddress), &["source", "route", "router"]),
+        ("fd00:1::5", "fd00:1::1", Icmp, true, None, &["source", "route", "router"]),
+        (office, gateway, Icmp, false, Some(R::PlatformAddress), &["tunnel", "gateway"]),
+        (office, "172.16.0.1", Icmp, true, None, from_outside),
+        (office, "172.16.1.1", Tcp, true, Some(R::PlatformAddress), from_outside),
+        (host, "172.16.0.6", Tcp, true, None, &["source", "delivery"]),
+        ("172.16.0.1", host, Icmp, true, None, &["source", "delivery"]),
+    ];
+    for (source, destination, protocol, closed, reason, way) in cases {
+        let mut picture = picture();
+        let action = if closed { AclAction::Drop } else { AclAction::Accept };
+        (picture.acl_ipv4.default_action, picture.acl_ipv6.default_action) = (action, action);
+        let asked = Packet { protocol, ..packet(source, destination) };
+        let answer = explain_packet(&picture, &asked);
+        let verdict = if reason.is_some() { "dropped" } else { "delivered" };
+        let steps: Vec<&str> = answer.steps.iter().map(|step| step.at).collect();
+        assert_eq!((answer.verdict, code(&answer), steps.as_slice()), (verdict, reason, way), "{asked:?}: {answer:#?}");
+    }
+    let answer = explain_packet(&picture(), &packet(office, gateway));
+    let fault = answer.fault.expect("a reason");
+    assert_eq!(fault.evidence["address_of"], format!("VPN gateway {}", id::<VpnGatewayId>(0x91)));
+    assert_eq!(fault.evidence["admits"], "nothing from customers' sites");
 }
 
 #[test]

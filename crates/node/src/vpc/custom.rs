@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use causeway_linux::NextHop;
 use causeway_model::desired::CustomRouteDesired;
+use causeway_model::net::router_address;
 use causeway_model::{Family, PrivateNetworkId, RouteId};
 use ipnet::IpNet;
 
-use super::router_address;
 use crate::error::SetupError;
 
 /// A custom route that can be.

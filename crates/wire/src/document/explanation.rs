@@ -75,7 +75,7 @@ pub struct RouteCandidateDocument {
 /// A place on a packet's way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RouteStepDocument {
-    /// `source`, `route`, `acl`, `gateway`, `tunnel`, `link` or `delivery`.
+    /// `source`, `route`, `acl`, `gateway`, `router`, `tunnel`, `link` or `delivery`.
     at: &'static str,
     connection_id: Option<ConnectionId>,
     detail: String,
