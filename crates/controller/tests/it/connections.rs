@@ -1,10 +1,12 @@
 //! A connection's life: statuses from facts, keys, policies.
 
 use causeway_controller::QuotaResource;
+use causeway_model::acl::{Acl, AclAction, AclPacket, AclProtocol};
 use causeway_model::command::{
     ConnectionChange, ConnectionFilter, NewConnection, NewSecret, NewSecretVersion, PolicyChange, Rename, RevisionRef,
 };
 use causeway_model::desired::NodeDesired;
+use causeway_model::explain::Question;
 use causeway_model::reason::ReasonCode;
 use causeway_model::resource::Role;
 use causeway_model::status::{BgpStatus, ConnectionStatus, TunnelStatus, VpnGatewayStatus};
@@ -12,7 +14,7 @@ use causeway_model::{ConnectionId, Family};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::harness::{REGION, World, kind, list, meta, new_connection, until};
+use crate::harness::{FakeNode, REGION, World, kind, list, meta, new_connection, until};
 
 async fn status(world: &World, id: ConnectionId) -> (ConnectionStatus, Option<ReasonCode>) {
     let state = world.controller.connection_state(&world.operator, REGION, id).await.expect("there");
@@ -80,6 +82,48 @@ async fn a_connection_makes_its_gateway_configuring_and_a_switch_does_not() {
     until(&world.controller, async || gateway_status().await == VpnGatewayStatus::Active).await;
     let gone = world.controller.connection(&world.operator, REGION, id).await.expect_err("gone");
     assert_eq!(kind(&gone), "404 connection");
+}
+
+#[tokio::test]
+async fn a_connection_waits_for_its_gateway() {
+    let world = World::new().await;
+    let network = world.network(&world.operator).await;
+    let gateway = world.gateway(&world.operator, &network).await;
+    let (customer, policy) = (world.customer(&world.operator, 1).await, world.policy(&world.operator, false).await);
+    world.pass(31).await;
+    let new = new_connection(&gateway, &customer, Some(&policy));
+    let made = world.controller.create_connection(&world.operator, REGION, new).await.expect("made");
+    let id = made.connection.id;
+    assert_eq!(status(&world, id).await, (ConnectionStatus::Down, Some(ReasonCode::GatewayNotReady)));
+    let mut node = FakeNode::attach(&world.controller).await;
+    node.acknowledge_until(|desired| desired.gateways.iter().any(|gateway| gateway.connections.len() == 1)).await;
+    let expected = (ConnectionStatus::Ready, Some(ReasonCode::AwaitingDevice));
+    until(&world.controller, async || status(&world, id).await == expected).await;
+}
+
+/// Also on its own network a gateway is behind the router, and for customers' sites it is nothing that can be reached.
+#[tokio::test]
+async fn a_gateways_own_address_is_explained_as_one() {
+    let world = World::new().await;
+    let (mut node, gateway, _) = world.connected().await;
+    node.report_tunnels(true, true).await;
+    let (controller, operator, gateway) = (&world.controller, &world.operator, gateway.gateway);
+    let network = controller.private_network(operator, REGION, gateway.private_network_id).await.expect("there");
+    let vpc = network.vpc_id;
+    let closed = Acl { default_action: AclAction::Drop, rules: Vec::new() };
+    controller.set_vpc_acl(operator, REGION, vpc, Family::Ipv4, closed).await.expect("set");
+    let own = controller.ip(operator, REGION, gateway.ipam_private_ipv4_id).await.expect("there").address;
+    let host = own.hosts().filter(|host| *host != own.addr()).last().expect("a host");
+    let asked = async |protocol| {
+        let packet =
+            AclPacket { protocol, source: host, source_port: None, destination: own.addr(), destination_port: None };
+        let answer = controller.explain_route(operator, REGION, vpc, &Question::Packet(packet)).await.expect("there");
+        (answer.verdict, answer.fault.map(|fault| fault.code))
+    };
+    assert_eq!(asked(AclProtocol::Icmp).await, ("dropped", Some(ReasonCode::AclDenied)));
+    controller.set_vpc_acl(operator, REGION, vpc, Family::Ipv4, Acl::default()).await.expect("set");
+    assert_eq!(asked(AclProtocol::Icmp).await, ("delivered", None));
+    assert_eq!(asked(AclProtocol::Tcp).await, ("dropped", Some(ReasonCode::PlatformAddress)));
 }
 
 #[tokio::test]
@@ -537,7 +581,7 @@ async fn a_lock_that_the_node_has_not_put_in_force_says_so() {
     controller.set_connection_locked(operator, REGION, id, None).await.expect("unlocked");
     controller.set_vpn_gateway_locked(operator, REGION, gateway, reason()).await.expect("locked");
     assert_eq!(evidence("node").await, all("is not heard"));
-    let mut node = crate::harness::FakeNode::attach_as(controller, number).await;
+    let mut node = FakeNode::attach_as(controller, number).await;
     node.acknowledge_until(|desired| desired.gateways[0].locked).await;
     until(controller, async || evidence("lock").await == all("")).await;
 }

@@ -9,11 +9,13 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use causeway_linux::Namespace;
-use causeway_model::acl::{Acl, AclAction};
+use causeway_model::acl::{Acl, AclAction, AclProtocol};
 use causeway_model::desired::{BgpDesired, ConnectionDesired, PolicyDesired, TunnelDesired};
+use causeway_model::reason::ReasonCode;
 use causeway_model::suite::{Cipher, DhGroup, Encryption, Integrity};
 use causeway_model::{ConnectionId, Family};
 
+use crate::explained::{asked, moved, picture};
 use crate::rules::{connect, ip, net, pings, second};
 use crate::world::{Outside, PATIENCE, Room, World, sh, wait, wait_for, within};
 
@@ -38,8 +40,14 @@ const CASES: &[Case] = &[
     rule(7, "only to destinations of the attached VPC inside its `prefix_filter_out`", |stage| {
         stage.drops("10.2.9.9", "10.1.1.10", "drop_destination");
         stage.drops("fd00:2::99", "fd00:11::10", "drop_destination");
-        // Listed, but not of this VPC.
-        assert!(!stage.sent("10.2.9.9", "192.168.7.7").contains_key("forwarded_in"));
+        // Listed, but not of this VPC; the gateway has a route to it by hand, so that the filter decides.
+        let gateway = Namespace::open(&stage.world.a.gateway_namespace()).expect("the gateway");
+        sh(&gateway, "ip route add 192.168.7.0/24 via inet6 fe80::1 dev vpc0");
+        stage.drops("10.2.9.9", "192.168.7.7", "drop_destination");
+        sh(&gateway, "ip route del 192.168.7.0/24");
+        // The router's own address is of the VPC, the gateway's takes nothing of a customer.
+        stage.forwards("10.2.9.9", "10.1.0.1");
+        stage.drops("10.2.9.9", "10.1.0.2", "drop_input_tunnel");
     }),
     rule(7, "the interconnection peer may reach our BGP, BFD and ICMP", |stage| {
         assert_eq!(stage.world.a.sessions_up(), 2, "BGP");
@@ -169,10 +177,20 @@ const CASES: &[Case] = &[
     }),
     rule(9, "applies the network ACLs to everything that crosses it", |stage| {
         let (a, b, c) = (stage.world.a.host.0.clone(), stage.world.b.host.0.clone(), stage.c.0.clone());
-        assert!(pings(&a, "10.1.1.10") && pings(&c, "10.1.0.10") && pings(&a, "10.2.0.10") && pings(&b, "10.1.0.10"));
+        let ways = [
+            (&a, "10.1.0.10", "10.1.1.10"),
+            (&c, "10.1.1.10", "10.1.0.10"),
+            (&a, "10.1.0.10", "10.2.0.10"),
+            (&b, "10.2.0.10", "10.1.0.10"),
+        ];
+        for (from, source, to) in ways {
+            assert!(pings(from, to), "{to}");
+            stage.explains(source, to, None);
+        }
         stage.list(AclAction::Drop);
-        for (from, to) in [(&a, "10.1.1.10"), (&c, "10.1.0.10"), (&a, "10.2.0.10"), (&b, "10.1.0.10")] {
+        for (from, source, to) in ways {
             assert!(!pings(from, to), "{to}");
+            stage.explains(source, to, Some(ReasonCode::AclDenied));
         }
         stage.list(AclAction::Accept);
         stage.world.wait_flow();
@@ -206,6 +224,23 @@ const CASES: &[Case] = &[
             let mut links = line.split('"').skip(1).step_by(2);
             assert!(links.all(|link| link == "vpc0" || link.starts_with("cw-")), "{line}");
         }
+        // By any other link a packet ends here, though there is a way on.
+        let device = stage.device.clone();
+        let path = device.path().display().to_string();
+        sh(&gateway, &format!("ip link add stray type veth peer name stray netns {path}"));
+        for (namespace, address) in [(&gateway, "10.77.0.1/24"), (&device, "10.77.0.2/24")] {
+            sh(namespace, &format!("ip addr add {address} dev stray"));
+            sh(namespace, "ip link set stray up");
+        }
+        sh(&device, "ip route add 10.1.0.10/32 via 10.77.0.1 dev stray");
+        wait_for("it came and was dropped", || {
+            let counted = moved(&gateway, || {
+                let _ = within(&device, "ping -n -c 1 -W 1 -I 10.77.0.2 10.1.0.10");
+            });
+            assert!(!counted.contains_key("forwarded_in"), "{counted:?}");
+            counted.contains_key("drop_forward_other")
+        });
+        sh(&gateway, "ip link del stray");
     }),
     rule(9, "redirects are off (and ICMPv6 redirects dropped)", |stage| {
         for name in [stage.world.a.gateway_namespace(), stage.world.a.router_namespace()] {
@@ -228,8 +263,10 @@ const CASES: &[Case] = &[
     rule(9, "hosts on the gateway's own Private Network go the same way, so no ACL is bypassed", |stage| {
         let a = stage.world.a.host.0.clone();
         assert!(pings(&a, "10.1.0.2"));
+        stage.explains("10.1.0.10", "10.1.0.2", None);
         stage.list(AclAction::Drop);
         assert!(!pings(&a, "10.1.0.2") && !pings(&a, "10.2.0.10"));
+        stage.explains("10.1.0.10", "10.1.0.2", Some(ReasonCode::AclDenied));
         stage.list(AclAction::Accept);
         stage.world.wait_flow();
     }),
@@ -366,24 +403,39 @@ impl Stage {
 
     /// What was counted while the device sent one echo.
     fn sent(&self, source: &str, to: &str) -> BTreeMap<String, u64> {
-        let before = self.counters();
-        let _ = within(&self.device, &format!("ping -n -c 1 -W 1 -I {source} {to}"));
-        let mut after = self.counters();
-        for (name, count) in before {
-            *after.get_mut(&name).expect("counters stay") -= count;
-        }
-        after.retain(|_, count| *count > 0);
-        after
+        let gateway = Namespace::open(&self.world.a.gateway_namespace()).expect("the gateway");
+        moved(&gateway, || {
+            let _ = within(&self.device, &format!("ping -n -c 1 -W 1 -I {source} {to}"));
+        })
     }
 
     fn forwards(&self, source: &str, to: &str) {
         let moved = self.sent(source, to);
         assert!(moved.get("forwarded_in") == Some(&1), "{source} to {to}: {moved:?}");
+        self.explains(source, to, None);
     }
 
     fn drops(&self, source: &str, to: &str, counter: &str) {
         let moved = self.sent(source, to);
         assert!(moved.contains_key(counter) && !moved.contains_key("forwarded_in"), "{source} to {to}: {moved:?}");
+        let reason = match counter {
+            "drop_source_policy" => ReasonCode::SourceNotAllowed,
+            "drop_destination" => ReasonCode::DestinationNotAllowed,
+            "drop_source_martian" | "drop_source_interconnection" => ReasonCode::ForgedSource,
+            "drop_closed" => ReasonCode::PropagationDisabled,
+            "drop_input_tunnel" => ReasonCode::PlatformAddress,
+            // A question does not say where a packet comes in: one from an address of the VPC is about the host that has it.
+            "drop_source_vpc" => return,
+            other => panic!("what an explanation says of {other} is not known"),
+        };
+        self.explains(source, to, Some(reason));
+    }
+
+    /// What is said of an echo: delivered, or dropped for this reason.
+    fn explains(&self, source: &str, to: &str, reason: Option<ReasonCode>) {
+        let verdict = if reason.is_none() { "delivered" } else { "dropped" };
+        let answer = asked(&picture(&self.world.a), AclProtocol::Icmp, source, to);
+        assert_eq!(answer, (verdict, reason), "{source} to {to}");
     }
 
     fn edit(&mut self, change: impl FnOnce(&mut ConnectionDesired)) {
@@ -403,7 +455,7 @@ impl Stage {
 }
 
 /// A connection to a device that is not there.
-fn another(like: &ConnectionDesired) -> ConnectionDesired {
+pub(crate) fn another(like: &ConnectionDesired) -> ConnectionDesired {
     let lists =
         |accept: &str| Some(PolicyDesired { prefix_filter_in: vec![net(accept)], prefix_filter_out: Vec::new() });
     ConnectionDesired {

@@ -50,6 +50,12 @@ pub(crate) fn within(namespace: &Namespace, line: &str) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// The counters of the packet filter in a gateway's or a router's namespace.
+pub(crate) fn counters_of(namespace: &Namespace) -> BTreeMap<String, u64> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(filter::read_counters(namespace)).expect("counters")
+}
+
 /// Runs `line`, which must succeed.
 pub(crate) fn sh(namespace: &Namespace, line: &str) -> String {
     let words: Vec<&str> = line.split_whitespace().collect();
@@ -350,9 +356,7 @@ impl Side {
 
     /// The counters of the gateway's packet filter.
     pub(crate) fn counters(&self) -> BTreeMap<String, u64> {
-        let namespace = Namespace::open(&self.gateway_namespace()).expect("the gateway's namespace");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(filter::read_counters(&namespace)).expect("counters")
+        counters_of(&Namespace::open(&self.gateway_namespace()).expect("the gateway's namespace"))
     }
 
     /// Kills the process as an operator's mistake or the kernel would.
