@@ -2,7 +2,7 @@
 
 use causeway_model::command::{ListQuery, Page};
 use causeway_model::reason::Reason;
-use causeway_model::resource::Caller;
+use causeway_model::resource::{Caller, Port, PortAttachment, VlanRange};
 use causeway_model::status::owed_fault;
 use causeway_model::{Error, PrivateNetworkId, ReasonCode, Timestamp};
 use causeway_store::{Attachment, Reader};
@@ -39,6 +39,44 @@ pub(crate) fn is_interface(name: &str) -> Result<(), String> {
         return Err(format!("`{name}` is a name of the node's own; name a bridge or interface of yours"));
     }
     Ok(())
+}
+
+/// Frames of the node's machine: all of an interface, or those of some VLAN ids on it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wire<'a> {
+    interface: &'a str,
+    vlans: Option<VlanRange>,
+}
+
+impl<'a> Wire<'a> {
+    pub(crate) const fn whole(interface: &'a str) -> Self {
+        Self { interface, vlans: None }
+    }
+
+    /// What a port for links takes; `None`: none of an interface of the machine's.
+    pub(crate) fn of_port(port: &'a Port) -> Option<Self> {
+        match &port.attachment {
+            PortAttachment::Vlan { interface } => Some(Self { interface, vlans: Some(port.vlan_range) }),
+            PortAttachment::Interface { interface } => Some(Self::whole(interface)),
+            PortAttachment::Vxlan { .. } => None,
+        }
+    }
+
+    pub(crate) const fn interface(&self) -> &'a str {
+        self.interface
+    }
+
+    /// Whether the two would be one.
+    pub(crate) fn meets(&self, other: &Self) -> bool {
+        self.interface == other.interface || self.holds(other) || other.holds(self)
+    }
+
+    /// Whether `other` is on an interface `eth1.1600` whose frames are among this one's on `eth1`, as VLANs are called everywhere.
+    fn holds(&self, other: &Self) -> bool {
+        let within = other.interface.strip_prefix(self.interface).and_then(|rest| rest.strip_prefix('.'));
+        let tag = within.and_then(|rest| rest.split('.').next()).and_then(|tag| tag.parse().ok());
+        tag.is_some_and(|tag: u16| self.vlans.is_none_or(|vlans| vlans.contains(tag)))
+    }
 }
 
 fn check_interface(name: &str) -> Result<()> {
@@ -93,6 +131,12 @@ impl Controller {
                 ),
             });
         }
+        for port in unit.ports().await? {
+            if Wire::of_port(&port).is_some_and(|taken| taken.meets(&Wire::whole(&interface))) {
+                let help = format!("the port {} for InterLinks is on it; name another interface", port.name);
+                return Err(Error::AlreadyExists { resource: "port", id: port.id.to_string(), help });
+            }
+        }
         let now = unit.now;
         let before = all.into_iter().find(|known| known.network == id);
         unit.set_attachment(id, &interface, now).await?;
@@ -143,6 +187,28 @@ async fn view(reader: &mut Reader, attachment: Attachment, now: Timestamp) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn wires_meet_where_they_have_frames_in_common() {
+        let some = |interface, start, end| Wire { interface, vlans: Some(VlanRange { start, end }) };
+        let whole = Wire::whole;
+        let cases = [
+            (whole("eth1"), whole("eth1"), true),
+            (whole("eth1"), whole("eth10"), false),
+            (whole("eth1"), whole("eth1.1600"), true),
+            (whole("eth1"), whole("eth1.x"), false),
+            (whole("eth1.1600"), whole("eth1.1601"), false),
+            (some("eth1", 1500, 1599), whole("eth1"), true),
+            (some("eth1", 1500, 1599), some("eth1", 1600, 1700), true),
+            (some("eth1", 1500, 1600), whole("eth1.1600"), true),
+            (some("eth1", 1500, 1599), whole("eth1.1600"), false),
+            (some("eth1", 1500, 1600), some("eth1.1600.20", 1, 2), true),
+        ];
+        for (one, other, expected) in cases {
+            assert_eq!(one.meets(&other), expected, "{one:?} and {other:?}");
+            assert_eq!(other.meets(&one), expected, "{other:?} and {one:?}");
+        }
+    }
 
     #[test]
     fn interface_names() {

@@ -40,6 +40,9 @@ pub enum Stage {
     Ordered {
         /// Since when.
         since: Timestamp,
+        /// What it waits for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        obstacle: Option<String>,
     },
     /// Waiting for the partner's answer.
     Requested {
@@ -151,7 +154,7 @@ impl LinkLife {
     pub const fn ordered(kind: LinkKind, now: Timestamp) -> Self {
         Self {
             kind,
-            stage: Stage::Ordered { since: now },
+            stage: Stage::Ordered { since: now, obstacle: None },
             tenant_deleted_at: None,
             partner_left_at: None,
             partner_gone_at: None,
@@ -212,9 +215,10 @@ impl LinkLife {
         if self.tenant_deleted_at.is_some() {
             return false;
         }
-        match self.stage {
-            Stage::Ordered { since } if now >= since.plus_seconds(PLACEMENT_DEADLINE) => {
-                let error = format!("the order could not be placed within {PLACEMENT_DEADLINE} s");
+        match &self.stage {
+            Stage::Ordered { since, obstacle } if now >= since.plus_seconds(PLACEMENT_DEADLINE) => {
+                let cause = obstacle.as_deref().map_or_else(String::new, |obstacle| format!(": {obstacle}"));
+                let error = format!("the order could not be placed within {PLACEMENT_DEADLINE} s{cause}");
                 self.stage = Stage::Failed { at: since.plus_seconds(PLACEMENT_DEADLINE), error };
                 true
             }
@@ -228,6 +232,13 @@ impl LinkLife {
         }
     }
 
+    /// Notes what keeps the order from being placed; it is told while the order waits, and with its failure.
+    pub fn hindered(&mut self, by: String) {
+        if let Stage::Ordered { obstacle, .. } = &mut self.stage {
+            *obstacle = Some(by);
+        }
+    }
+
     /// When [`Self::elapse`] has something to do next.
     #[must_use]
     pub const fn deadline(&self) -> Option<Timestamp> {
@@ -235,7 +246,7 @@ impl LinkLife {
             return None;
         }
         match self.stage {
-            Stage::Ordered { since } => Some(since.plus_seconds(PLACEMENT_DEADLINE)),
+            Stage::Ordered { since, .. } => Some(since.plus_seconds(PLACEMENT_DEADLINE)),
             Stage::Requested { since } => Some(since.plus_seconds(REQUEST_DEADLINE)),
             _ => None,
         }
@@ -264,7 +275,7 @@ impl LinkLife {
             (LinkEvent::Repaired, Stage::Failed { .. }) if self.tenant_deleted_at.is_none() => {
                 self.stage = match self.kind {
                     LinkKind::Hosted => Stage::Requested { since: now },
-                    LinkKind::SelfHosted => Stage::Ordered { since: now },
+                    LinkKind::SelfHosted => Stage::Ordered { since: now, obstacle: None },
                 };
             }
             (LinkEvent::Accepted, Stage::Requested { .. }) => self.stage = Stage::Provisioning { since: now },
@@ -398,7 +409,7 @@ impl LinkLife {
             return [self.tenant_deleted_at, self.partner_left_at].into_iter().flatten().min();
         }
         match self.stage {
-            Stage::Ordered { since } | Stage::Requested { since } | Stage::Provisioning { since } => Some(since),
+            Stage::Ordered { since, .. } | Stage::Requested { since } | Stage::Provisioning { since } => Some(since),
             Stage::InService { .. } | Stage::Refused { .. } | Stage::Expired { .. } | Stage::Failed { .. } => None,
         }
     }
@@ -427,7 +438,7 @@ impl LinkLife {
             at.0 = at.0.saturating_add(microseconds);
         }
         match &mut self.stage {
-            Stage::Ordered { since } | Stage::Requested { since } | Stage::Provisioning { since } => {
+            Stage::Ordered { since, .. } | Stage::Requested { since } | Stage::Provisioning { since } => {
                 shift(since, microseconds);
             }
             Stage::InService { .. } | Stage::Refused { .. } | Stage::Expired { .. } | Stage::Failed { .. } => {}

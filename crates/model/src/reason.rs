@@ -131,7 +131,7 @@ catalogue! {
     /// Ten days without an answer.
     RequestExpired = "request_expired", Platform, Tenant, "the partner did not answer within 10 days", "delete the link and order again, and contact the partner right after";
     /// The order could not be placed.
-    OrderFailed = "order_failed", Platform, Operator, "the platform could not place the order", "none for the tenant: the operator has been notified; contact support if it persists";
+    OrderFailed = "order_failed", Platform, Operator, "the platform could not place the order", "none for the tenant: the operator mends what stopped it and takes the order up again; contact support if it persists";
     /// The tenant deleted, the partner did not.
     AwaitingPartnerDeprovisioning = "awaiting_partner_deprovisioning", Platform, Partner, "deleted on this side; the partner has not deprovisioned its side", "ask the partner to deprovision the link";
     /// The partner is leaving or gone, the tenant did not delete.

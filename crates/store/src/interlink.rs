@@ -232,15 +232,16 @@ impl Reader {
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn link_loads(&mut self) -> Result<(Vec<(PortId, u64)>, Vec<(PopId, u64)>)> {
-        let ports =
-            sqlx::query("SELECT port_id AS id, sum(bandwidth_mbps) AS used FROM link_allocation GROUP BY port_id")
-                .fetch_all(self.connection())
-                .await?;
+    pub async fn link_loads(&mut self) -> Result<(Vec<(PortId, u64, u64)>, Vec<(PopId, u64)>)> {
+        let ports = sqlx::query(
+            "SELECT port_id AS id, sum(bandwidth_mbps) AS used, count(*) AS links FROM link_allocation GROUP BY port_id",
+        )
+        .fetch_all(self.connection())
+        .await?;
         let pops = sqlx::query("SELECT pop_id AS id, sum(bandwidth_mbps) AS used FROM link_allocation GROUP BY pop_id")
             .fetch_all(self.connection())
             .await?;
-        let port = |row: &SqliteRow| Ok((row.id("id")?, row.number("used")?));
+        let port = |row: &SqliteRow| Ok((row.id("id")?, row.number("used")?, row.number("links")?));
         let pop = |row: &SqliteRow| Ok((row.id("id")?, row.number("used")?));
         Ok((ports.iter().map(port).collect::<Result<_>>()?, pops.iter().map(pop).collect::<Result<_>>()?))
     }

@@ -279,7 +279,7 @@ impl Unit<'_> {
         };
         if before != Some(&connection) {
             connection.meta.updated_at = self.now;
-            self.put_dedicated(&connection).await.map_err(|error| about(DEDICATED, name, error))?;
+            self.write_dedicated(&connection).await.map_err(|error| about(DEDICATED, name, error))?;
             done.push(DEDICATED, connection.id, name, before, Some(&connection));
         }
         Ok(())
@@ -325,8 +325,20 @@ impl Unit<'_> {
         };
         if before != Some(&port) {
             port.updated_at = self.now;
-            self.put_port(&port).await.map_err(|error| about(PORT, name, error))?;
+            self.write_port(&port).await.map_err(|error| about(PORT, name, error))?;
             done.push(PORT, port.id, name, before, Some(&port));
+        }
+        Ok(())
+    }
+
+    /// What ports, connections and interfaces are to each other, when all of them are as the file says: one may take what another leaves.
+    async fn fit_together(&mut self, before: &Stock) -> Result<()> {
+        for connection in self.all_dedicated_connections().await? {
+            let fits = self.holds_its_port(&connection).await;
+            fits.map_err(|error| about(DEDICATED, &connection.meta.name, error))?;
+        }
+        for port in self.ports().await?.iter().filter(|port| !before.ports.contains(port)) {
+            self.has_its_wire(port).await.map_err(|error| about(PORT, &port.name, error))?;
         }
         Ok(())
     }
@@ -376,6 +388,7 @@ impl Controller {
         for port in file.ports.iter().flatten() {
             unit.file_port(port, &stock, &mut done).await?;
         }
+        unit.fit_together(&stock).await?;
         if let Some(sizes) = &file.link_bandwidths {
             let unnamed =
                 |known: &&LinkBandwidth| !sizes.iter().any(|size| size.bandwidth_mbps == known.bandwidth_mbps);

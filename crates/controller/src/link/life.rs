@@ -209,6 +209,11 @@ pub(super) async fn save(writer: &mut Writer, record: &mut LinkRecord, now: Time
         )
         .await?;
         writer.emit(now, LINK, status.as_str(), &id.to_string()).await?;
+        if let Stage::Failed { error, .. } = &record.link.life.stage
+            && status == LinkStatus::Failed
+        {
+            tracing::error!(link = %id, error, "a link's order has failed; mend the cause, then repair the link");
+        }
         // What a change passes through is nobody's news.
         if let Some(kind) = notice(settled, status).filter(|_| settled != status) {
             notify(writer, record, kind, now).await?;
@@ -249,7 +254,12 @@ async fn notify(writer: &mut Writer, record: &LinkRecord, kind: &'static str, no
         "project_id": link.meta.project_id,
         "region": link.meta.region,
         "status": status,
-        "reason": fault.map(|fault| json!({"code": fault.code, "message": fault.code.message(), "remedy": fault.code.remedy()})),
+        "reason": fault.map(|fault| fault.explain(None)).map(|reason| json!({
+            "code": reason.code,
+            "message": reason.message,
+            "remedy": reason.remedy,
+            "evidence": reason.evidence,
+        })),
         "turn": link.life.turn(),
         "deadline": link.life.deadline().map(|at| at.to_string()),
     });
@@ -300,10 +310,12 @@ pub(crate) async fn place_waiting(unit: &mut crate::unit::Unit<'_>, port: causew
     let now = unit.now;
     for id in unit.links_ordered_on(port).await? {
         let Some(mut record) = unit.link(id).await? else { continue };
-        if unit.obstacle(&record.link).await?.is_none() && record.link.life.apply(LinkEvent::Placed, now).is_ok() {
-            record.link.meta.updated_at = now;
-            save(unit, &mut record, now).await?;
+        match unit.obstacle(&record.link).await? {
+            Some(obstacle) => record.link.life.hindered(obstacle),
+            None if record.link.life.apply(LinkEvent::Placed, now).is_ok() => record.link.meta.updated_at = now,
+            None => continue,
         }
+        save(unit, &mut record, now).await?;
     }
     Ok(())
 }

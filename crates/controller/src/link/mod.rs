@@ -45,8 +45,8 @@ const PARTNER: &str = "partner";
 const DEDICATED: &str = "dedicated_connection";
 const PORT: &str = "port";
 
-/// The other side's AS number of a self-hosted link whose tenant names none.
-const DEFAULT_PEER_ASN: u32 = 64512;
+/// The other side's AS number of a self-hosted link whose tenant names none: the first that is not this service's own.
+const DEFAULT_PEER_ASNS: [u32; 2] = [64512, 64513];
 
 /// Characters of the reason of a lock or a refusal at most.
 const MAX_REASON: usize = 1000;
@@ -169,7 +169,12 @@ impl Unit<'_> {
             }
         };
         match &carrier {
-            Carrier::Partner(_) => {
+            Carrier::Partner(partner) => {
+                if partner.asn == self.controller.provider_asn() {
+                    return Err(unmet(
+                        "the partner has this service's own AS number in the catalogue; contact support",
+                    ));
+                }
                 for (field, given) in [("peer_asn", new.peer_asn.is_some()), ("vlan", new.vlan.is_some())] {
                     if given {
                         errors.push(
@@ -184,13 +189,10 @@ impl Unit<'_> {
                 if connection.locked {
                     return Err(Error::Locked { resource: DEDICATED, id: connection.id.to_string() });
                 }
-                if !matches!(
-                    connection.state,
-                    DedicatedConnectionStatus::Created
-                        | DedicatedConnectionStatus::Configuring
-                        | DedicatedConnectionStatus::Active
-                ) {
-                    return Err(unmet(format!("the dedicated connection is {}; contact support", connection.state)));
+                // Setting one up takes weeks, and an order that is not placed within seconds fails.
+                if connection.state != DedicatedConnectionStatus::Active {
+                    let help = "order when it is active; support knows how far it is";
+                    return Err(unmet(format!("the dedicated connection is {}; {help}", connection.state)));
                 }
                 if connection.pop_id != pop.id {
                     let help = format!("the dedicated connection ends at the PoP {}", connection.pop_id);
@@ -282,7 +284,9 @@ impl Controller {
                 (host, partner.asn)
             }
             Carrier::Dedicated(connection) => {
-                (LinkHost::Dedicated { connection_id: connection.id }, new.peer_asn.unwrap_or(DEFAULT_PEER_ASN))
+                let foreign = DEFAULT_PEER_ASNS.into_iter().find(|asn| *asn != self.provider_asn());
+                let peer_asn = new.peer_asn.or(foreign).unwrap_or(DEFAULT_PEER_ASNS[0]);
+                (LinkHost::Dedicated { connection_id: connection.id }, peer_asn)
             }
         };
         let wished = new.vlan.and_then(|vlan| u16::try_from(vlan).ok());
@@ -306,9 +310,12 @@ impl Controller {
             route_propagation_enabled: false,
             life: LinkLife::ordered(host_kind(&host), unit.now),
         };
-        if unit.obstacle(&link).await?.is_none() {
-            let id = link.id;
-            link.life.apply(LinkEvent::Placed, unit.now).map_err(|refusal| refused(id, refusal))?;
+        match unit.obstacle(&link).await? {
+            Some(obstacle) => link.life.hindered(obstacle),
+            None => {
+                let id = link.id;
+                link.life.apply(LinkEvent::Placed, unit.now).map_err(|refusal| refused(id, refusal))?;
+            }
         }
         let now = unit.now;
         let mut record = LinkRecord {

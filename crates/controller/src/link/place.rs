@@ -59,7 +59,8 @@ fn free_vlan(port: &Port, taken: &[u16], random: u32) -> Option<u16> {
 
 /// How much of the catalogue is in use.
 pub(super) struct Loads {
-    ports: Vec<(causeway_model::PortId, u64)>,
+    /// Mbit/s and links.
+    ports: Vec<(causeway_model::PortId, u64, u64)>,
     pops: Vec<(PopId, u64)>,
 }
 
@@ -69,15 +70,21 @@ impl Loads {
         Ok(Self { ports, pops })
     }
 
-    fn of_port(&self, port: &Port) -> u64 {
-        self.ports.iter().find(|(id, _)| *id == port.id).map_or(0, |(_, used)| *used)
+    fn of_port(&self, port: &Port) -> (u64, u64) {
+        self.ports.iter().find(|(id, ..)| *id == port.id).map_or((0, 0), |(_, used, links)| (*used, *links))
     }
 
     /// Mbit/s that one more link on `port` may have; `connection` is the port's, if it has one.
     pub(super) fn free(&self, pop: &Pop, port: &Port, connection: Option<&DedicatedConnection>) -> u64 {
-        let used = self.of_port(port);
-        // Without tags there is no telling two links apart.
-        if matches!(port.attachment, PortAttachment::Interface { .. }) && used > 0 {
+        let (used, links) = self.of_port(port);
+        let most = match port.attachment {
+            // Without tags there is no telling two links apart.
+            PortAttachment::Interface { .. } => 1,
+            PortAttachment::Vlan { .. } | PortAttachment::Vxlan { .. } => {
+                u64::from(port.vlan_range.end.saturating_sub(port.vlan_range.start)) + 1
+            }
+        };
+        if links >= most || connection.is_some_and(|own| own.status() != DedicatedConnectionStatus::Active) {
             return 0;
         }
         let whole = connection.map_or(port.capacity_mbps, |own| own.bandwidth_mbps.min(port.capacity_mbps));
@@ -112,8 +119,9 @@ impl Unit<'_> {
                 }
             });
         }
-        // What is in service comes first; else the order waits for a port that may come into service in time.
-        ports.sort_by_key(|port| !port.enabled);
+        // A port that is out of service is waited for only where there is no other: it may be so for weeks, and the order waits for seconds.
+        let any_in_service = ports.iter().any(|port| port.enabled);
+        ports.retain(|port| port.enabled || !any_in_service);
         let loads = Loads::read(self).await?;
         let mut taken_vlan = false;
         for port in ports {

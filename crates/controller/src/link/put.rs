@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{DEDICATED, PARTNER, POP, PORT, check_peer_asn, in_use, life, missing};
 use crate::Result;
-use crate::attachment::is_interface;
+use crate::attachment::{Wire, is_interface};
 use crate::unit::Unit;
 
 pub(super) const BANDWIDTH: &str = "link_bandwidth";
@@ -150,12 +150,24 @@ fn check_port(port: &Port, owner: Option<&DedicatedConnection>, errors: &mut Arg
     }
 }
 
-/// What ports are on: two on one interface would be one.
-fn place_of(attachment: &PortAttachment) -> String {
-    match attachment {
-        PortAttachment::Vlan { interface } | PortAttachment::Interface { interface } => interface.clone(),
-        PortAttachment::Vxlan { remote, vni_base } => format!("{remote} from VNI {vni_base} on"),
+/// The VNIs of a port's links, both ends included.
+fn vnis(port: &Port) -> Option<(u32, u32)> {
+    match port.attachment {
+        PortAttachment::Vxlan { vni_base, .. } => {
+            let vni = |vlan: u16| vni_base.saturating_add(vlan.into());
+            Some((vni(port.vlan_range.start), vni(port.vlan_range.end)))
+        }
+        PortAttachment::Vlan { .. } | PortAttachment::Interface { .. } => None,
     }
+}
+
+/// What two ports would share: both would be one wire. A node takes a VNI once, whatever the far end (its devices share one UDP port).
+fn shared(one: &Port, other: &Port) -> Option<String> {
+    if let (Some((first, last)), Some((start, end))) = (vnis(one), vnis(other)) {
+        return (first <= end && start <= last).then(|| format!("has the VNIs {start} to {end}"));
+    }
+    let (wire, taken) = (Wire::of_port(one)?, Wire::of_port(other)?);
+    wire.meets(&taken).then(|| format!("is on `{}`", taken.interface()))
 }
 
 pub(super) fn sorted(mut sizes: Vec<u64>) -> Vec<u64> {
@@ -201,18 +213,33 @@ impl Unit<'_> {
         errors.finish()
     }
 
-    /// Refuses a second port on one interface.
-    async fn free_attachment(&mut self, port: &Port) -> Result<()> {
-        let place = place_of(&port.attachment);
-        let others = self.ports().await?;
-        let same =
-            |other: &&Port| other.id != port.id && other.pop_id == port.pop_id && place_of(&other.attachment) == place;
-        match others.iter().find(same) {
-            Some(other) => Err(Error::AlreadyExists {
-                resource: PORT,
-                id: other.id.to_string(),
-                help: format!("the port {} is on {place} already", other.name),
-            }),
+    /// Refuses to take the frames of another port or of a Private Network, at whatever PoP: the interfaces are the node's.
+    pub(super) async fn has_its_wire(&mut self, port: &Port) -> Result<()> {
+        let taken = |resource, id: String, help| Err(Error::AlreadyExists { resource, id, help });
+        for other in self.ports().await?.into_iter().filter(|other| other.id != port.id) {
+            if let Some(what) = shared(port, &other) {
+                return taken(PORT, other.id.to_string(), format!("the port {} {what} already", other.name));
+            }
+        }
+        let Some(wire) = Wire::of_port(port) else { return Ok(()) };
+        for network in self.attachments().await? {
+            if wire.meets(&Wire::whole(&network.interface)) {
+                let help = format!("`{}` belongs to the Private Network {}", network.interface, network.network);
+                return taken("private_network_attachment", network.network.to_string(), help);
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses VLAN ids of a dedicated connection's port that the connection does not have.
+    pub(super) async fn holds_its_port(&mut self, connection: &DedicatedConnection) -> Result<()> {
+        let owner = PortOwner::DedicatedConnection(connection.id);
+        let port = self.ports().await?.into_iter().find(|port| port.owner == owner);
+        match port.filter(|port| !port.vlan_range.within(connection.vlan_range)) {
+            Some(port) => {
+                let help = format!("narrow its port's first: {} to {}", port.vlan_range.start, port.vlan_range.end);
+                Err(Error::constraint("vlan_range", help))
+            }
             None => Ok(()),
         }
     }
@@ -287,6 +314,12 @@ impl Unit<'_> {
 
     /// Adds a dedicated connection, or makes the one with its id what it says; orders that waited for it go on.
     pub(super) async fn put_dedicated(&mut self, connection: &DedicatedConnection) -> Result<()> {
+        self.holds_its_port(connection).await?;
+        self.write_dedicated(connection).await
+    }
+
+    /// As [`Self::put_dedicated`]; its port is looked at by the caller, later.
+    pub(super) async fn write_dedicated(&mut self, connection: &DedicatedConnection) -> Result<()> {
         let mut errors = ArgumentErrors::new();
         check_dedicated(connection, &mut errors);
         errors.finish()?;
@@ -298,10 +331,6 @@ impl Unit<'_> {
         let owner = PortOwner::DedicatedConnection(id);
         if let Some(port) = self.ports().await?.into_iter().find(|port| port.owner == owner) {
             self.keeps_links(port.id, ("bandwidth_mbps", connection.bandwidth_mbps), connection.vlan_range).await?;
-            if !port.vlan_range.within(connection.vlan_range) {
-                let help = format!("narrow its port's first: {} to {}", port.vlan_range.start, port.vlan_range.end);
-                return Err(Error::constraint("vlan_range", help));
-            }
         }
         self.set_meta(Kind::DedicatedConnection, id.0, &connection.meta).await?;
         self.set_dedicated_connection(connection).await?;
@@ -310,6 +339,14 @@ impl Unit<'_> {
 
     /// Adds a port, or makes the one with its id what it says; orders that waited for it go on.
     pub(super) async fn put_port(&mut self, port: &Port) -> Result<()> {
+        let before = Reader::port(self, port.id).await?;
+        self.write_port(port).await?;
+        let same = |before: Port| before.attachment == port.attachment && before.vlan_range == port.vlan_range;
+        if before.is_some_and(same) { Ok(()) } else { self.has_its_wire(port).await }
+    }
+
+    /// As [`Self::put_port`]; who else is on its interface is looked at by the caller, later.
+    pub(super) async fn write_port(&mut self, port: &Port) -> Result<()> {
         self.known_pop(port.pop_id).await?;
         let owner = match port.owner {
             PortOwner::Partner(id) => {
@@ -327,9 +364,6 @@ impl Unit<'_> {
         if let Some(other) = all.iter().find(same) {
             let help = format!("the dedicated connection has the port {}; it can't have two", other.name);
             return Err(Error::AlreadyExists { resource: PORT, id: other.id.to_string(), help });
-        }
-        if before.is_none_or(|before| before.attachment != port.attachment) {
-            self.free_attachment(port).await?;
         }
         if let Some(before) = before {
             self.keeps_links(port.id, ("capacity_mbps", port.capacity_mbps), port.vlan_range).await?;

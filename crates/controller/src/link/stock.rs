@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use causeway_model::command::{DedicatedConnectionFilter, ListQuery, OrderField, Page, PartnerFilter, PopFilter};
 use causeway_model::resource::{Caller, DedicatedConnection, LinkBandwidth, Partner, Pop, Port, PortOwner, Role};
+use causeway_model::status::DedicatedConnectionStatus;
 use causeway_model::view::{DedicatedConnectionView, PopView};
 use causeway_model::{DedicatedConnectionId, PartnerId, PopId};
 use causeway_store::Reader;
@@ -53,6 +54,12 @@ impl Stock {
         }
     }
 
+    /// Whether orders can go to `port` as things are, room or not.
+    fn is_usable(&self, port: &Port) -> bool {
+        let active = |own: &DedicatedConnection| own.status() == DedicatedConnectionStatus::Active;
+        port.enabled && (matches!(port.owner, PortOwner::Partner(_)) || self.connection(port).is_some_and(active))
+    }
+
     /// Sizes on offer at a PoP that have a price.
     fn offered<'a>(&'a self, pop: &'a Pop) -> impl Iterator<Item = u64> + 'a {
         let priced = |size: &u64| self.sizes.iter().any(|priced| priced.bandwidth_mbps == *size);
@@ -61,14 +68,14 @@ impl Stock {
 
     /// Those of them of which one more link has room on one of `ports`.
     fn available<'a>(&self, pop: &Pop, ports: impl Iterator<Item = &'a Port>) -> Vec<u64> {
-        let ports = ports.filter(|port| port.pop_id == pop.id && port.enabled);
+        let ports = ports.filter(|port| port.pop_id == pop.id && self.is_usable(port));
         let most = ports.map(|port| self.loads.free(pop, port, self.connection(port))).max().unwrap_or(0);
         self.offered(pop).filter(|size| *size <= most).collect()
     }
 
     fn passes(&self, caller: &Caller, pop: &Pop, filter: &PopFilter) -> bool {
-        let here: Vec<&Port> =
-            self.ports.iter().filter(|port| port.pop_id == pop.id && self.is_open(caller, port)).collect();
+        let here = self.ports.iter().filter(|port| port.pop_id == pop.id && self.is_usable(port));
+        let here: Vec<&Port> = here.filter(|port| self.is_open(caller, port)).collect();
         let l3 = |port: &&&Port| match port.owner {
             PortOwner::Partner(id) => self.partners.iter().any(|partner| partner.id == id && partner.l3_connectivity),
             PortOwner::DedicatedConnection(_) => false,
@@ -173,8 +180,8 @@ impl Controller {
         let mut reader = self.read().await?;
         let (mut partners, ports) = (reader.partners().await?, reader.ports().await?);
         partners.retain(|partner| {
-            let at =
-                |port: &Port| port.owner == PortOwner::Partner(partner.id) && filter.pop_ids.contains(&port.pop_id);
+            let own = |port: &Port| port.enabled && port.owner == PortOwner::Partner(partner.id);
+            let at = |port: &Port| own(port) && filter.pop_ids.contains(&port.pop_id);
             (filter.pop_ids.is_empty() || ports.iter().any(at))
                 && filter.l3_connectivity.is_none_or(|wanted| partner.l3_connectivity == wanted)
         });

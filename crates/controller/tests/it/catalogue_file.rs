@@ -1,7 +1,7 @@
 //! InterLink's catalogue as one file: the same again changes nothing, and what cannot be done leaves everything as it was.
 
 use causeway_model::command::{CatalogueFile, FiledConnection, FiledPort, LinkFilter, PopFilter};
-use causeway_model::resource::{LinkBandwidth, PortAttachment};
+use causeway_model::resource::{LinkBandwidth, PortAttachment, VlanRange};
 use causeway_model::status::DedicatedConnectionStatus;
 use causeway_model::{PartnerId, PopId};
 
@@ -166,4 +166,45 @@ async fn a_file_is_applied_whole_or_not_at_all() {
     assert!(apply(&world, &whole(), false).await.is_empty(), "nothing was half done");
     let page = c.list_links(&world.operator, REGION, &list(), &LinkFilter::default()).await.expect("listed");
     assert_eq!(page.total, 1);
+}
+
+/// The port of a name in a file.
+fn of<'a>(file: &'a mut CatalogueFile, name: &str) -> &'a mut FiledPort {
+    let found = file.ports.iter_mut().flatten().find(|port| port.name == name);
+    found.expect("there")
+}
+
+#[tokio::test]
+async fn a_file_says_how_it_is_in_the_end_whatever_has_to_shrink_first() {
+    let world = World::new().await;
+    apply(&world, &whole(), false).await;
+    let narrow = |file: &mut CatalogueFile, range| {
+        file.dedicated_connections.iter_mut().flatten().for_each(|connection| connection.vlan_range = Some(range));
+    };
+    let range = |start, end| VlanRange { start, end };
+    let changed = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let names = |done: Vec<(&str, String, &str)>| done.into_iter().map(|(_, name, _)| name).collect::<Vec<_>>();
+
+    let mut follows = whole();
+    narrow(&mut follows, range(2000, 2099));
+    assert_eq!(names(apply(&world, &follows, false).await), changed(&["cross-connect", "eth2"]), "it follows");
+    let mut both = follows.clone();
+    narrow(&mut both, range(2000, 2049));
+    of(&mut both, "eth2").vlan_range = Some(range(2000, 2009));
+    assert_eq!(names(apply(&world, &both, false).await), changed(&["cross-connect", "eth2"]));
+    let mut one = both.clone();
+    narrow(&mut one, range(2005, 2049));
+    assert_eq!(refusal(&world, &one).await, "400 dedicated_connection[cross-connect].vlan_range");
+    let without_ports = CatalogueFile { ports: None, ..one };
+    assert_eq!(refusal(&world, &without_ports).await, "400 dedicated_connection[cross-connect].vlan_range");
+
+    let mut swapped = both.clone();
+    let on = |interface: &str| PortAttachment::Vlan { interface: interface.to_owned() };
+    of(&mut swapped, "eth1").attachment = on("eth2");
+    of(&mut swapped, "eth2").attachment = on("eth1");
+    assert_eq!(names(apply(&world, &swapped, false).await), changed(&["eth1", "eth2"]));
+    let mut same = swapped.clone();
+    of(&mut same, "eth1").attachment = on("eth1");
+    assert_eq!(refusal(&world, &same).await, "409 exists port");
+    assert!(apply(&world, &swapped, false).await.is_empty(), "nothing was half done");
 }

@@ -379,16 +379,30 @@ async fn a_self_hosted_link_is_ready_and_its_vlan_its_own() {
 }
 
 #[tokio::test]
-async fn orders_wait_for_their_dedicated_connection() {
+async fn orders_need_a_dedicated_connection_that_is_active() {
     let world = World::new().await;
     let catalogue = world.catalogue().await;
     let c = &world.controller;
     let to = |state| DedicatedConnectionChange { state: Some(state), ..DedicatedConnectionChange::default() };
     let id = catalogue.dedicated.id;
     let set = async |state| c.update_dedicated_connection(&world.operator, id, to(state)).await.expect("set");
-    set(DedicatedConnectionStatus::Configuring).await;
+    for early in [DedicatedConnectionStatus::Created, DedicatedConnectionStatus::Configuring] {
+        set(early).await;
+        let error = c.create_link(&world.operator, REGION, catalogue.self_hosted(50)).await.expect_err("not yet");
+        assert_eq!(kind(&error), "412 unknown_precondition");
+    }
+    set(DedicatedConnectionStatus::Active).await;
+    let off = PortChange { enabled: Some(false), ..PortChange::default() };
+    c.update_port(&world.operator, catalogue.dedicated_port.id, off).await.expect("off");
     let waiting = world.order(catalogue.self_hosted(50)).await;
     assert_eq!(waiting.status, LinkStatus::Configuring);
+    set(DedicatedConnectionStatus::Configuring).await;
+    let on = PortChange { enabled: Some(true), ..PortChange::default() };
+    c.update_port(&world.operator, catalogue.dedicated_port.id, on).await.expect("on");
+    let state = c.link_state(&world.operator, REGION, waiting.link.id).await.expect("there");
+    assert_eq!(state.statuses.status, LinkStatus::Configuring);
+    let waits_for = &state.reason.expect("a reason").evidence["waiting_for"];
+    assert_eq!(waits_for, "the dedicated connection is configuring", "what it waits for now");
     set(DedicatedConnectionStatus::Active).await;
     FakeNode::attach(c).await.run();
     assert_eq!(settled(&world, waiting.link.id).await, LinkStatus::Ready);

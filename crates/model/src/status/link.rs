@@ -72,7 +72,14 @@ pub fn link_status(view: &LinkView<'_>) -> (LinkStatus, Option<Fault>) {
         }
         Stage::Requested { .. } => return (S::Requested, Some(ReasonCode::AwaitingPartnerAnswer.into())),
         Stage::Provisioning { .. } => return (S::Provisioning, Some(ReasonCode::AwaitingPartnerProvisioning.into())),
-        Stage::Ordered { .. } => return (S::Configuring, Some(ReasonCode::ConfigPending.into())),
+        Stage::Ordered { obstacle, .. } => {
+            let fault = Fault::new(ReasonCode::ConfigPending);
+            let fault = match obstacle {
+                Some(obstacle) => fault.with("waiting_for", obstacle.clone()),
+                None => fault,
+            };
+            return (S::Configuring, Some(fault));
+        }
         Stage::InService { since } => *since,
     };
     if view.node.is_lost() {

@@ -1,7 +1,8 @@
 //! InterLink's catalogue as one document, and webhooks.
 
 use causeway_model::Error;
-use causeway_model::command::{CatalogueFile, FiledConnection, FiledPort, NewWebhook};
+use causeway_model::command::{CatalogueFile, FiledConnection, FiledPort, NewPartner, NewPop, NewWebhook};
+use causeway_model::error::ArgumentReason;
 use causeway_model::resource::{LinkBandwidth, PortAttachment};
 use causeway_model::status::DedicatedConnectionStatus;
 use ipnet::IpNet;
@@ -9,6 +10,7 @@ use serde_json::Value;
 
 use super::interlink::{attachment, megabits, new_partner, new_pop, size, state, vlan_range};
 use super::{Body, Fields, MAX_DESCRIPTION, MAX_NAME};
+use crate::errors::excerpt;
 
 /// Objects of one kind in a file at most.
 const MAX_OBJECTS: usize = 1000;
@@ -25,12 +27,15 @@ impl Body {
     /// # Errors
     /// Every invalid field.
     pub fn catalogue_file(&self) -> Result<CatalogueFile, Error> {
-        self.read(|fields| CatalogueFile {
-            link_bandwidths: objects(fields, "link_bandwidths", filed_size),
-            pops: objects(fields, "pops", new_pop),
-            partners: objects(fields, "partners", new_partner),
-            dedicated_connections: objects(fields, "dedicated_connections", filed_connection),
-            ports: objects(fields, "ports", filed_port),
+        self.read(|fields| {
+            fields.only(&["link_bandwidths", "pops", "partners", "dedicated_connections", "ports"]);
+            CatalogueFile {
+                link_bandwidths: objects(fields, "link_bandwidths", filed_size),
+                pops: objects(fields, "pops", filed_pop),
+                partners: objects(fields, "partners", filed_partner),
+                dedicated_connections: objects(fields, "dedicated_connections", filed_connection),
+                ports: objects(fields, "ports", filed_port),
+            }
         })
     }
 
@@ -58,6 +63,24 @@ impl Body {
 }
 
 impl Fields<'_> {
+    /// Refuses every field that is none of `known`: in a file that is kept and applied again and again, a typing error would go unnoticed.
+    fn only(&self, known: &[&str]) {
+        if self.recorder.is_some() {
+            return;
+        }
+        for name in self.map.keys().filter(|name| !known.contains(&name.as_str())) {
+            let help = format!("there is no such field; there are {}", known.join(", "));
+            self.push(&excerpt(name), ArgumentReason::Unknown, help);
+        }
+    }
+
+    /// As [`Self::only`], of an object within.
+    fn only_within(&self, name: &str, known: &[&str]) {
+        if let Some(Value::Object(map)) = self.map.get(name) {
+            Fields { map, prefix: self.path(&format!("{name}.")), ..*self }.only(known);
+        }
+    }
+
     /// An array of texts.
     fn texts(&self, name: &str, most: usize) -> Option<Vec<String>> {
         self.is(&format!("{name}[0]"), || serde_json::json!({"type": "string"}));
@@ -88,7 +111,19 @@ fn objects<T>(fields: &Fields<'_>, name: &str, read: impl Fn(&Fields<'_>) -> T) 
     Some(objects)
 }
 
+fn filed_pop(fields: &Fields<'_>) -> NewPop {
+    let texts = ["id", "name", "display_name", "city", "address", "hosting_provider_name", "logo_url"];
+    fields.only(&[&texts[..], &["link_bandwidths_mbps", "capacity_mbps"]].concat());
+    new_pop(fields)
+}
+
+fn filed_partner(fields: &Fields<'_>) -> NewPartner {
+    fields.only(&["id", "name", "contact_email", "logo_url", "portal_url", "asn", "l3_connectivity", "notify"]);
+    new_partner(fields)
+}
+
 fn filed_size(fields: &Fields<'_>) -> LinkBandwidth {
+    fields.only(&["bandwidth_mbps", "price_per_hour"]);
     let bandwidth = fields.required("bandwidth_mbps", size(fields), "give the size in megabits per second");
     LinkBandwidth {
         bandwidth_mbps: bandwidth.unwrap_or_default(),
@@ -97,6 +132,9 @@ fn filed_size(fields: &Fields<'_>) -> LinkBandwidth {
 }
 
 fn filed_connection(fields: &Fields<'_>) -> FiledConnection {
+    let own = ["pop", "bandwidth_mbps", "demarcation_info", "vlan_range", "status"];
+    fields.only(&[&["id", "name", "project_id", "tags"], &own[..]].concat());
+    fields.only_within("vlan_range", &["start", "end"]);
     let bandwidth = fields.required("bandwidth_mbps", size(fields), "say how much its links may have together");
     let pop =
         fields.required("pop", fields.bounded_text("pop", MAX_NAME), "give the name or id of the PoP where it ends");
@@ -112,6 +150,10 @@ fn filed_connection(fields: &Fields<'_>) -> FiledConnection {
 }
 
 fn filed_port(fields: &Fields<'_>) -> FiledPort {
+    let own = ["pop", "partner", "dedicated_connection", "attachment", "vlan_range", "capacity_mbps", "enabled"];
+    fields.only(&[&["id", "name"], &own[..]].concat());
+    fields.only_within("vlan_range", &["start", "end"]);
+    fields.only_within("attachment", &["kind", "interface", "remote", "vni_base"]);
     let name = fields.required("name", fields.name(), "give a name of 1 to 255 characters");
     let pop = fields.required("pop", fields.bounded_text("pop", MAX_NAME), "give the name or id of the PoP");
     let capacity = megabits(fields, "capacity_mbps");

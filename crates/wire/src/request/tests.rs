@@ -550,3 +550,38 @@ fn resources_of_addresses() {
         assert_eq!(names(body(text).secret_owner()), ["product"], "{text}");
     }
 }
+
+#[test]
+fn a_catalogue_file_has_no_field_that_nobody_reads() {
+    use ArgumentReason::Unknown;
+    let rows: [(&str, &[(&str, ArgumentReason)]); 8] = [
+        (r#"{"port": [], "pops": []}"#, &[("port", Unknown)]),
+        (r#"{"partnrs": []}"#, &[("partnrs", Unknown)]),
+        (r#"{"link_bandwidths": [{"bandwidth_mbps": 50, "price": 1}]}"#, &[("link_bandwidths[0].price", Unknown)]),
+        (r#"{"pops": [{"name": "a", "capacity": 1}]}"#, &[("pops[0].capacity", Unknown)]),
+        (r#"{"partners": [{"name": "a", "asn": 1, "email": "x"}]}"#, &[("partners[0].email", Unknown)]),
+        (
+            r#"{"dedicated_connections": [{"name": "a", "pop": "b", "bandwidth_mbps": 1, "vlan_range": {"start": 1500, "end": 1501, "of": 1}}]}"#,
+            &[("dedicated_connections[0].vlan_range.of", Unknown)],
+        ),
+        (
+            r#"{"ports": [{"name": "a", "pop": "b", "capacity_mbps": 1, "enabeld": false, "attachment": {"kind": "vlan", "interface": "e"}}]}"#,
+            &[("ports[0].enabeld", Unknown)],
+        ),
+        (
+            r#"{"ports": [{"name": "a", "pop": "b", "capacity_mbps": 1, "attachment": {"kind": "vlan", "interface": "e", "mtu": 1}}]}"#,
+            &[("ports[0].attachment.mtu", Unknown)],
+        ),
+    ];
+    check(Body::catalogue_file, &rows);
+    let all = r#"{"link_bandwidths": [{"bandwidth_mbps": 50, "price_per_hour": 1}],
+        "pops": [{"id": "A", "name": "a", "display_name": "b", "city": "c", "address": "d", "hosting_provider_name": "e", "logo_url": "f",
+            "link_bandwidths_mbps": [50], "capacity_mbps": 1000}],
+        "partners": [{"id": "A", "name": "a", "contact_email": "b", "logo_url": "c", "portal_url": "d", "asn": 1, "l3_connectivity": true,
+            "notify": true}],
+        "dedicated_connections": [{"id": "A", "name": "a", "project_id": "B", "tags": ["t"], "pop": "a", "bandwidth_mbps": 1,
+            "demarcation_info": "row", "vlan_range": {"start": 1500, "end": 1501}, "status": "active"}],
+        "ports": [{"id": "A", "name": "a", "pop": "a", "partner": "a", "dedicated_connection": "a", "vlan_range": {"start": 1500, "end": 1501},
+            "capacity_mbps": 1, "enabled": true, "attachment": {"kind": "vxlan", "remote": "192.0.2.1", "vni_base": 1, "interface": ""}}]}"#;
+    body(all).catalogue_file().expect("every field that there is");
+}
