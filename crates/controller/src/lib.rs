@@ -218,6 +218,8 @@ impl Controller {
             clock_seen: link::ClockSeen::default(),
         };
         let controller = Self { inner: Arc::new(inner) };
+        // Before anything is judged by a clock that went back while nothing ran.
+        controller.follow_clock().await?;
         controller.take_nodes_over().await?;
         jobs::spawn(&controller);
         Ok(controller)
@@ -275,7 +277,7 @@ impl Controller {
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        self.inner.clock.now()
+        self.inner.clock_seen.now(self.inner.clock.as_ref())
     }
 
     pub(crate) async fn read(&self) -> Result<Reader> {

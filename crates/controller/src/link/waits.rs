@@ -5,6 +5,7 @@
 //! of what is waited for by the difference. Across a stop of the service nothing tells a set clock from time that has passed, unless it
 //! went back: then the stop counts as no time at all.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use causeway_model::Timestamp;
@@ -13,7 +14,7 @@ use causeway_store::{LinkRecord, Writer};
 use tokio::sync::Mutex;
 
 use super::life;
-use crate::{Controller, Result};
+use crate::{Clock, Controller, Result};
 
 /// The setting that says when the service last ran.
 const SEEN: &str = "clock_seen";
@@ -24,18 +25,37 @@ const TOLERANCE: i64 = 60 * 1_000_000;
 /// Microseconds between two notes of the time.
 const NOTE: i64 = 60 * 1_000_000;
 
-/// What the clock said last; held while it is looked at, so that nothing is moved twice.
-#[derive(Debug, Default)]
-pub(crate) struct ClockSeen(Mutex<Seen>);
+/// What a clock says, and for how long one has run that nobody sets.
+type Reading = (Timestamp, Option<Duration>);
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Seen {
-    last: Option<(Timestamp, Option<Duration>)>,
-    noted: Option<Timestamp>,
+/// What the clock said last.
+#[derive(Debug, Default)]
+pub(crate) struct ClockSeen {
+    /// When it was noted last; held while the clock is looked at, so that nothing is moved twice.
+    noted: Mutex<Option<Timestamp>>,
+    /// The reading by which everything that waits was moved. Until the next look the time goes on from here, whoever sets the clock.
+    moved: std::sync::Mutex<Option<Reading>>,
+}
+
+impl ClockSeen {
+    /// Now, as what is waited for counts it.
+    pub(crate) fn now(&self, clock: &dyn Clock) -> Timestamp {
+        let reading = clock.reading();
+        let by = self.moved().map_or(0, |moved| set_by(moved, reading));
+        Timestamp(reading.0.0.saturating_sub(by))
+    }
+
+    fn moved(&self) -> Option<Reading> {
+        *self.moved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_moved(&self, reading: Option<Reading>) {
+        *self.moved.lock().unwrap_or_else(PoisonError::into_inner) = reading;
+    }
 }
 
 /// By how much the clock was set between two readings, in microseconds.
-fn set_by(before: (Timestamp, Option<Duration>), now: (Timestamp, Option<Duration>)) -> i64 {
+fn set_by(before: Reading, now: Reading) -> i64 {
     let (Some(from), Some(to)) = (before.1, now.1) else { return 0 };
     let passed = i64::try_from(to.saturating_sub(from).as_micros()).unwrap_or(i64::MAX);
     let by = now.0.0.saturating_sub(before.0.0).saturating_sub(passed);
@@ -58,9 +78,10 @@ fn shift(record: &mut LinkRecord, by: i64) {
 impl Controller {
     /// Looks whether the clock was set since the last look, and lets the waits of links last as long as before.
     pub(crate) async fn follow_clock(&self) -> Result<()> {
-        let mut seen = self.inner.clock_seen.0.lock().await;
-        let now = self.inner.clock.reading();
-        let by = match seen.last {
+        let seen = &self.inner.clock_seen;
+        let mut noted_at = seen.noted.lock().await;
+        let (now, before) = (self.inner.clock.reading(), seen.moved());
+        let by = match before {
             Some(last) => set_by(last, now),
             None => {
                 let noted = self.read().await?.setting(SEEN).await?.and_then(|text| text.parse().ok());
@@ -68,24 +89,27 @@ impl Controller {
                 if back < -TOLERANCE { back } else { 0 }
             }
         };
-        let due = seen.noted.is_none_or(|noted| now.0.0.saturating_sub(noted.0).saturating_abs() >= NOTE);
+        let due = noted_at.is_none_or(|noted| now.0.0.saturating_sub(noted.0).saturating_abs() >= NOTE);
         // Nothing waits: nothing is worth a write.
-        let noted = if by != 0 || due && self.read().await?.anything_waits().await? {
+        if by != 0 || due && self.read().await?.anything_waits().await? {
             let mut writer = self.inner.store.write().await?;
             if by != 0 {
                 move_waits(&mut writer, by, now.0).await?;
             }
             // In the same transaction: what was moved and not noted would be moved again.
             writer.set_setting(SEEN, &now.0.0.to_string()).await?;
-            writer.commit().await?;
+            // Whoever has the next turn counts by the clock that everything was moved by.
+            seen.set_moved(Some(now));
+            if let Err(error) = writer.commit().await {
+                seen.set_moved(before);
+                return Err(error.into());
+            }
             if by != 0 {
                 self.announce();
             }
-            Some(now.0)
-        } else {
-            seen.noted
-        };
-        *seen = Seen { last: Some(now), noted };
+            *noted_at = Some(now.0);
+        }
+        seen.set_moved(Some(now));
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use causeway_controller::Clock;
-use causeway_model::command::NewWebhook;
+use causeway_model::command::{LinkChange, NewWebhook, Rename};
 use causeway_model::desired::NodeDesired;
 use causeway_model::status::LinkStatus;
 use causeway_model::{LinkId, Timestamp};
@@ -80,6 +80,36 @@ async fn ten_days_with(set: i64, across_a_restart: bool) {
 async fn a_request_has_its_ten_days_whoever_sets_the_clock() {
     for set in [400 * DAY, -400 * DAY, 3600, -3600] {
         ten_days_with(set, false).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_done_before_a_set_clock_is_noticed_ends_no_wait() {
+    for set in [11 * DAY, -400 * DAY] {
+        let (world, clock, _) = world_with_a_clock().await;
+        let catalogue = world.catalogue().await;
+        let c = &world.controller;
+        let [renamed, locked] =
+            [world.order(catalogue.hosted(50)).await.link.id, world.order(catalogue.hosted(50)).await.link.id];
+        assert_eq!(status_of(&world, renamed).await, LinkStatus::Requested);
+        clock.set(set);
+        let change = LinkChange { rename: Rename { name: Some("new".to_owned()), tags: None }, peer_asn: None };
+        let after = c.update_link(&world.operator, REGION, renamed, change).await.expect("renamed");
+        assert_eq!(after.status, LinkStatus::Requested, "set by {set} s");
+        c.set_link_locked(&world.operator, REGION, locked, Some("why".to_owned())).await.expect("locked");
+        let late = world.order(catalogue.hosted(50)).await.link.id;
+        for id in [renamed, late] {
+            assert_eq!(status_of(&world, id).await, LinkStatus::Requested, "set by {set} s");
+        }
+        c.set_link_locked(&world.operator, REGION, locked, None).await.expect("unlocked");
+        clock.pass(10 * DAY - 60);
+        for id in [renamed, locked, late] {
+            assert_eq!(status_of(&world, id).await, LinkStatus::Requested, "set by {set} s");
+        }
+        clock.pass(61);
+        for id in [renamed, locked, late] {
+            assert_eq!(status_of(&world, id).await, LinkStatus::Expired, "set by {set} s");
+        }
     }
 }
 
