@@ -28,6 +28,9 @@ tls_key = ""
 # once; after a change delete tls-certificate.pem and tls-key.pem in this directory, and tell clients to trust the new one.
 tls_names = []
 
+# The certificate authorities (PEM) that webhooks' receivers may have their certificates from; "" : those that this machine trusts.
+webhook_authorities = ""
+
 # Days that audit records are kept; 0: for ever. They grow by some hundred octets with every change.
 audit_days = 400
 
@@ -81,12 +84,16 @@ zone = "fr-par-1"
 underlay = ""
 "#;
 
+/// Where the authorities are that this machine trusts.
+const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
 /// Keys with their environment names, in the order of the file.
 const KEYS: &[&[&str]] = &[
     &["listen"],
     &["tls_certificate"],
     &["tls_key"],
     &["tls_names"],
+    &["webhook_authorities"],
     &["audit_days"],
     &["region"],
     &["zones"],
@@ -120,6 +127,9 @@ pub(crate) struct Config {
     /// More names and addresses for a certificate of our own making.
     #[serde(default)]
     pub(crate) tls_names: Vec<String>,
+    /// Authorities of webhooks' receivers, PEM; empty: the machine's.
+    #[serde(default)]
+    pub(crate) webhook_authorities: PathBuf,
     /// Days that audit records are kept; 0: for ever.
     #[serde(default = "audit_days")]
     pub(crate) audit_days: u32,
@@ -451,6 +461,13 @@ impl Config {
         }
     }
 
+    /// Whom receivers of webhooks may have their certificates from. `SSL_CERT_FILE` has no say: a shell that is a client of this service
+    /// trusts its certificate, and perhaps no other.
+    pub(crate) fn webhook_authorities(&self) -> &Path {
+        let named = Some(self.webhook_authorities.as_path()).filter(|path| !path.as_os_str().is_empty());
+        named.unwrap_or_else(|| Path::new(AUTHORITIES))
+    }
+
     /// The limits of the API.
     pub(crate) fn limits(&self) -> RateLimits {
         let rate = |wanted: Option<RateOf>, otherwise| {
@@ -542,6 +559,15 @@ mod tests {
         assert!(config.public_pools.contains_key("fr-par-2"));
         let text = message(with(&[("CAUSEWAY_PROVIDER_ASN", "many")]));
         assert!(text.starts_with("CAUSEWAY_PROVIDER_ASN"), "{text}");
+    }
+
+    #[test]
+    fn receivers_are_trusted_as_the_configuration_says() {
+        let authorities = |environment: &[(&str, &str)]| {
+            with(environment).map(|config| config.webhook_authorities().display().to_string()).ok()
+        };
+        assert_eq!(authorities(&[("SSL_CERT_FILE", "/own.pem")]).as_deref(), Some(AUTHORITIES));
+        assert_eq!(authorities(&[("CAUSEWAY_WEBHOOK_AUTHORITIES", "/x.pem")]).as_deref(), Some("/x.pem"));
     }
 
     #[test]

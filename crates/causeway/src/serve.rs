@@ -28,9 +28,6 @@ use crate::machine;
 /// The node gets this long to close its tunnels in order.
 pub(crate) const NODE_PATIENCE: Duration = Duration::from_secs(15);
 
-/// Where the authorities are that this machine trusts, unless `SSL_CERT_FILE` names another file.
-const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
-
 /// The database's name in the data directory.
 const DATABASE: &str = "causeway.db";
 
@@ -76,7 +73,7 @@ pub(crate) async fn serve(
         shutdown.clone().cancelled_owned(),
     ));
     let monitored = serve_metrics(&config, &controller, &shutdown).await?;
-    let notify = start_notify(&controller, environment);
+    let notify = start_notify(&controller, &config);
     let nodes = listen_for_nodes(&config, &controller, &shutdown).await?;
     let machines = config.fleet.machine_state.clone();
     if !machines.is_empty() {
@@ -192,13 +189,11 @@ async fn serve_metrics(
 }
 
 /// Sends what webhooks are told. Without certificate authorities nothing can be sent, and the rest works.
-fn start_notify(controller: &Controller, environment: &BTreeMap<String, String>) -> Option<JoinHandle<()>> {
-    let authorities = environment.get("SSL_CERT_FILE").filter(|path| !path.is_empty());
-    let authorities = Path::new(authorities.map_or(AUTHORITIES, String::as_str));
-    match causeway_notify::spawn(controller.clone(), authorities) {
+fn start_notify(controller: &Controller, config: &Config) -> Option<JoinHandle<()>> {
+    match causeway_notify::spawn(controller.clone(), config.webhook_authorities()) {
         Ok(task) => Some(task),
         Err(error) => {
-            tracing::warn!(%error, "webhooks are not sent; install ca-certificates or set SSL_CERT_FILE, and start again");
+            tracing::warn!(%error, "webhooks are not sent; install ca-certificates or set webhook_authorities, and start again");
             None
         }
     }
