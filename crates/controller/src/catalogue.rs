@@ -108,7 +108,7 @@ fn check_pool(prefix: &IpNet, others: &[(String, IpNet)], errors: &mut ArgumentE
     }
 }
 
-async fn pools(reader: &mut Reader) -> Result<Vec<(String, IpNet)>> {
+pub(crate) async fn pools(reader: &mut Reader) -> Result<Vec<(String, IpNet)>> {
     let mut pools = Vec::new();
     for zone in reader.zones().await? {
         let prefixes = reader.public_pools(&zone).await?;

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use causeway_crypto::hmac_sha256;
-use causeway_model::command::{ListQuery, NewWebhook, Page};
+use causeway_model::command::{ListQuery, NewWebhook, Page, WebhookChange};
 use causeway_model::error::ArgumentErrors;
 use causeway_model::error::ArgumentReason::{Constraint, Format, Required, Unknown};
 use causeway_model::resource::{Caller, Role, Webhook, WebhookDelivery, WebhookOwner};
@@ -20,6 +20,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::access::{denied, operator, paging};
 use crate::audit::{changed, gone, made};
+use crate::catalogue::pools;
 use crate::{Controller, Result};
 
 const WEBHOOK: &str = "webhook";
@@ -62,26 +63,55 @@ pub struct WebhookRules {
     pub allow_http: bool,
     /// Networks that are allowed although their addresses are not public.
     pub allowed_networks: Vec<IpNet>,
+    /// Networks that are not, whatever else is said.
+    #[serde(default)]
+    pub denied_networks: Vec<IpNet>,
+    /// The service's own pools: gateways have their addresses from there.
+    #[serde(skip)]
+    pub own_networks: Vec<IpNet>,
+}
+
+fn within(networks: &[IpNet], address: IpAddr) -> bool {
+    let meant = stands_for(address).map_or(address, IpAddr::V4);
+    networks.iter().any(|network| network.contains(&address) || network.contains(&meant))
 }
 
 impl WebhookRules {
-    /// Whether a connection to `address` may be made. Names are judged by what they resolve to, at every attempt.
+    /// Whether a connection to `address` may be made, unless it is the machine's own. Names are judged by what they resolve to, at every
+    /// attempt.
     #[must_use]
     pub fn allow(&self, address: IpAddr) -> bool {
-        is_public(address) || self.allowed_networks.iter().any(|network| network.contains(&address))
+        let usual = is_public(address) && !within(&self.own_networks, address);
+        !within(&self.denied_networks, address) && (usual || self.name(address))
+    }
+
+    /// Whether the operator has allowed `address` by its network, the machine's own or not.
+    #[must_use]
+    pub fn name(&self, address: IpAddr) -> bool {
+        self.allowed_networks.iter().any(|network| network.contains(&address))
+    }
+}
+
+/// The IPv4 address that an IPv6 one stands for (RFC 4291 §2.5.5.2, RFC 6052, RFC 3056).
+fn stands_for(address: IpAddr) -> Option<Ipv4Addr> {
+    let IpAddr::V6(address) = address else { return None };
+    match address.segments() {
+        [0, 0, 0, 0, 0, 0xffff, a, b] | [0x64, 0xff9b, 0, 0, 0, 0, a, b] | [0x2002, a, b, ..] => {
+            let [[a, b], [c, d]] = [a.to_be_bytes(), b.to_be_bytes()];
+            Some(Ipv4Addr::new(a, b, c, d))
+        }
+        _ => None,
     }
 }
 
 /// Whether an address belongs to the Internet at large (the registries of RFC 6890).
 fn is_public(address: IpAddr) -> bool {
+    if let Some(meant) = stands_for(address) {
+        return is_public_v4(meant);
+    }
     match address {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => match address.segments() {
-            // What stands for an IPv4 address is judged as that one (RFC 4291 §2.5.5.2, RFC 6052, RFC 3056).
-            [0, 0, 0, 0, 0, 0xffff, a, b] | [0x64, 0xff9b, 0, 0, 0, 0, a, b] | [0x2002, a, b, ..] => {
-                let [[a, b], [c, d]] = [a.to_be_bytes(), b.to_be_bytes()];
-                is_public_v4(Ipv4Addr::new(a, b, c, d))
-            }
             // Of 2000::/3: not Teredo, benchmarks, ORCHID and documentation.
             [0x2001, 0..0x200, ..] | [0x2001, 0xdb8, ..] | [0x3fff, 0..0x1000, ..] => false,
             [first, ..] => first & 0xe000 == 0x2000,
@@ -228,6 +258,12 @@ async fn rules(reader: &mut Reader) -> Result<WebhookRules> {
     text.map_or(Ok(WebhookRules::default()), |text| serde_json::from_str(&text).map_err(corrupt))
 }
 
+/// The operator's rules, and what is never allowed unless they name it.
+async fn rules_in_force(reader: &mut Reader) -> Result<WebhookRules> {
+    let own_networks = pools(reader).await?.into_iter().map(|(_, prefix)| prefix).collect();
+    Ok(WebhookRules { own_networks, ..rules(reader).await? })
+}
+
 fn check(new: &NewWebhook, rules: &WebhookRules) -> Result<()> {
     let mut errors = ArgumentErrors::new();
     match WebhookTarget::parse(&new.url) {
@@ -240,8 +276,9 @@ fn check(new: &NewWebhook, rules: &WebhookRules) -> Result<()> {
             if let Ok(address) = target.host.parse::<IpAddr>()
                 && !rules.allow(address)
             {
-                let help =
-                    format!("{address} is not a public address; an operator can allow its network (webhook rules)");
+                let help = format!(
+                    "{address} is not a public address, or is this service's own; an operator can allow its network (webhook rules)"
+                );
                 errors.push("url", Constraint, help);
             }
         }
@@ -289,8 +326,12 @@ impl Controller {
     /// [`Error::PermissionsDenied`], [`Error::InvalidArguments`].
     pub async fn set_webhook_rules(&self, caller: &Caller, wanted: WebhookRules) -> Result<WebhookRules> {
         operator(caller, "write", "settings")?;
-        if wanted.allowed_networks.len() > MAX_NETWORKS {
-            return Err(Error::constraint("allowed_networks", format!("at most {MAX_NETWORKS} networks")));
+        for (field, networks) in
+            [("allowed_networks", &wanted.allowed_networks), ("denied_networks", &wanted.denied_networks)]
+        {
+            if networks.len() > MAX_NETWORKS {
+                return Err(Error::constraint(field, format!("at most {MAX_NETWORKS} networks")));
+            }
         }
         let mut unit = self.unit(caller, self.region()).await?;
         let before = rules(&mut unit).await?;
@@ -307,7 +348,7 @@ impl Controller {
     pub async fn create_webhook(&self, caller: &Caller, new: NewWebhook) -> Result<MadeWebhook> {
         let owner = owner_of(caller, "write")?;
         let mut unit = self.unit(caller, self.region()).await?;
-        check(&new, &rules(&mut unit).await?)?;
+        check(&new, &rules_in_force(&mut unit).await?)?;
         let known = unit.webhooks(&owner).await?.len();
         if known >= MAX_WEBHOOKS {
             let (quota, current) = (MAX_WEBHOOKS as u64, known as u64);
@@ -343,6 +384,25 @@ impl Controller {
     pub async fn webhook(&self, caller: &Caller, id: WebhookId) -> Result<Webhook> {
         let owner = owner_of(caller, "read")?;
         own_webhook(&mut self.read().await?, &owner, id).await
+    }
+
+    /// Changes where one of the caller's webhooks leads, or what it is told. Its secret stays, and what waits goes to the new address.
+    ///
+    /// # Errors
+    /// [`Error::PermissionsDenied`], [`Error::NotFound`], [`Error::InvalidArguments`].
+    pub async fn update_webhook(&self, caller: &Caller, id: WebhookId, change: WebhookChange) -> Result<Webhook> {
+        let owner = owner_of(caller, "write")?;
+        let mut unit = self.unit(caller, self.region()).await?;
+        let before = own_webhook(&mut unit, &owner, id).await?;
+        let wanted = NewWebhook {
+            url: change.url.unwrap_or_else(|| before.url.clone()),
+            events: change.events.unwrap_or_else(|| before.events.clone()),
+        };
+        check(&wanted, &rules_in_force(&mut unit).await?)?;
+        let webhook = Webhook { url: wanted.url, events: wanted.events, ..before.clone() };
+        unit.set_webhook(&webhook).await?;
+        unit.finish("update", WEBHOOK, id, &changed(&before, &webhook)).await?;
+        Ok(webhook)
     }
 
     /// Removes one of the caller's webhooks; what was not delivered yet is not any more.
@@ -387,7 +447,7 @@ impl Controller {
         }
         let mut reader = self.read().await?;
         let now = self.now();
-        let rules = rules(&mut reader).await?;
+        let rules = rules_in_force(&mut reader).await?;
         let except: Vec<WebhookId> = under_way.keys().copied().collect();
         // More than there is room for: some are of owners that have enough under way.
         let due = reader.due_deliveries(now, PER_OWNER, &except, LOOK).await?;
@@ -539,9 +599,25 @@ mod tests {
         for text in allowed {
             assert!(rules.allow(text.parse().expect("an address")), "{text}");
         }
-        let mine = WebhookRules { allow_http: false, allowed_networks: vec!["10.0.0.0/8".parse().expect("a network")] };
-        assert!(mine.allow("10.1.2.3".parse().expect("an address")));
-        assert!(!mine.allow("192.168.1.1".parse().expect("an address")));
+        let networks = |text: &str| vec![text.parse().expect("a network")];
+        let mine = WebhookRules {
+            allow_http: false,
+            allowed_networks: networks("10.0.0.0/8"),
+            denied_networks: networks("10.9.0.0/16"),
+            own_networks: networks("1.1.1.0/24"),
+        };
+        let cases = [
+            ("10.1.2.3", true),
+            ("192.168.1.1", false),
+            ("10.9.0.1", false),
+            ("1.1.1.1", false),
+            ("::ffff:1.1.1.1", false),
+            ("64:ff9b::101:101", false),
+            ("1.1.2.1", true),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(mine.allow(text.parse().expect("an address")), expected, "{text}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use causeway_model::command::{
 use causeway_model::command::{NewLink, NewMeta};
 use causeway_model::resource::{Caller, LinkBandwidth, PortAttachment, PortOwner, Role, WebhookDelivery};
 use causeway_model::watch::KeepaliveProfile;
-use causeway_model::{PartnerId, PopId, WebhookId};
+use causeway_model::{PartnerId, PopId, ProjectId, WebhookId};
 use causeway_store::Store;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -107,10 +107,14 @@ impl World {
 
     /// The newest delivery of a webhook, once it was tried.
     async fn tried(&self, id: WebhookId) -> WebhookDelivery {
+        self.tried_as(&self.operator, id).await
+    }
+
+    async fn tried_as(&self, caller: &Caller, id: WebhookId) -> WebhookDelivery {
         let list = newest();
         let look = async {
             loop {
-                let page = self.controller.webhook_deliveries(&self.operator, id, &list).await.expect("listed");
+                let page = self.controller.webhook_deliveries(caller, id, &list).await.expect("listed");
                 if let Some(delivery) = page.items.into_iter().next().filter(|delivery| delivery.attempts > 0) {
                     return delivery;
                 }
@@ -119,6 +123,20 @@ impl World {
         };
         tokio::time::timeout(Duration::from_secs(60), look).await.expect("in time")
     }
+}
+
+/// A tenant of a project.
+async fn tenant_of(c: &Controller, operator: &Caller, project_id: ProjectId) -> Caller {
+    let request =
+        KeyRequest { role: Role::Tenant, project_id, partner_id: None, description: String::new(), expires_at: None };
+    let key = c.issue_api_key(operator, request).await.expect("made");
+    c.authenticate(&key.secret_key, Uuid::new_v4()).await.expect("the key works")
+}
+
+/// Rules that lead to receivers of this machine's, over plain http.
+fn loopback_rules() -> WebhookRules {
+    let allowed_networks = vec!["127.0.0.0/8".parse().expect("a network")];
+    WebhookRules { allow_http: true, allowed_networks, ..WebhookRules::default() }
 }
 
 /// The first of a list.
@@ -166,7 +184,7 @@ async fn a_receiver_gets_what_it_can_verify_and_its_refusal_is_noted() {
     let world = world().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("bound").port();
-    let rules = WebhookRules { allow_http: true, allowed_networks: vec!["127.0.0.0/8".parse().expect("a network")] };
+    let rules = loopback_rules();
     world.controller.set_webhook_rules(&world.operator, rules).await.expect("set");
     let (id, secret) = world.webhook(&format!("http://127.0.0.1:{port}/in?x=1")).await;
     let task = causeway_notify::spawn(world.controller.clone(), Path::new(AUTHORITIES)).expect("starts");
@@ -204,18 +222,10 @@ async fn a_receiver_gets_what_it_can_verify_and_its_refusal_is_noted() {
 async fn receivers_that_say_nothing_hold_up_nobody_else() {
     let world = world().await;
     let c = &world.controller;
-    let rules = WebhookRules { allow_http: true, allowed_networks: vec!["127.0.0.0/8".parse().expect("a network")] };
+    let rules = loopback_rules();
     c.set_webhook_rules(&world.operator, rules).await.expect("set");
     let project = c.create_project(&world.operator, "other".to_owned(), String::new()).await.expect("made");
-    let request = KeyRequest {
-        role: Role::Tenant,
-        project_id: project.id,
-        partner_id: None,
-        description: String::new(),
-        expires_at: None,
-    };
-    let key = c.issue_api_key(&world.operator, request).await.expect("made");
-    let tenant = c.authenticate(&key.secret_key, Uuid::new_v4()).await.expect("the key works");
+    let tenant = tenant_of(c, &world.operator, project.id).await;
     // The kernel takes their connections; nobody reads.
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = silent.local_addr().expect("bound").port();
@@ -237,6 +247,27 @@ async fn receivers_that_say_nothing_hold_up_nobody_else() {
         let page = c.webhook_deliveries(&tenant, id, &newest()).await.expect("listed");
         assert!(page.items.iter().all(|delivery| delivery.attempts == 0), "nobody waited for the silent ones");
     }
+    task.abort();
+}
+
+#[tokio::test]
+async fn tenants_do_not_see_closed_ports_from_silent_ones() {
+    let world = world().await;
+    let c = &world.controller;
+    c.set_webhook_rules(&world.operator, loopback_rules()).await.expect("set");
+    let project = c.create_project(&world.operator, "other".to_owned(), String::new()).await.expect("made");
+    let tenant = tenant_of(c, &world.operator, project.id).await;
+    // Bound and let go again: nobody listens there.
+    let closed = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("bound").port();
+    let url = format!("http://127.0.0.1:{closed}/");
+    let of_tenant = c.create_webhook(&tenant, NewWebhook { url: url.clone(), events: Vec::new() }).await.expect("made");
+    let (of_operator, _) = world.webhook(&url).await;
+    let task = causeway_notify::spawn(world.controller.clone(), Path::new(AUTHORITIES)).expect("starts");
+    world.order_as(&tenant).await;
+    let error = world.tried_as(&tenant, of_tenant.webhook.id).await.last_error.expect("refused");
+    assert!(error.starts_with("no HTTP answer in time"), "{error}");
+    let error = world.tried(of_operator).await.last_error.expect("refused");
+    assert!(error.starts_with(&format!("127.0.0.1:{closed}: ")), "the operator knows: {error}");
     task.abort();
 }
 

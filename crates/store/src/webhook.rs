@@ -210,6 +210,20 @@ impl Writer {
         Ok(())
     }
 
+    /// Writes where a webhook leads and what it is told.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn set_webhook(&mut self, webhook: &Webhook) -> Result<()> {
+        sqlx::query("UPDATE webhook SET url = ?, events = ? WHERE id = ?")
+            .bind(&webhook.url)
+            .bind(to_json(&webhook.events))
+            .bind(blob(webhook.id.0))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
     /// Removes a webhook with its deliveries.
     ///
     /// # Errors

@@ -22,7 +22,12 @@ pub(crate) fn routes() -> Routes {
             W,
             get(list_webhooks, many::<WebhookDocument>("webhooks")).post(create_webhook, one::<NewWebhookDocument>()),
         )
-        .route(&format!("{W}/{{id}}"), get(webhook, one::<WebhookDocument>()).delete(delete_webhook, nothing()))
+        .route(
+            &format!("{W}/{{id}}"),
+            get(webhook, one::<WebhookDocument>())
+                .patch(update_webhook, one::<WebhookDocument>())
+                .delete(delete_webhook, nothing()),
+        )
         .route(
             &format!("{W}/{{id}}/deliveries"),
             get(list_webhook_deliveries, many::<WebhookDeliveryDocument>("deliveries")),
@@ -56,6 +61,11 @@ async fn webhook(call: Call) -> Answer {
     json(&WebhookDocument::from(call.controller.webhook(&call.caller, id(&call)?).await?))
 }
 
+async fn update_webhook(call: Call) -> Answer {
+    let change = call.body()?.update_webhook()?;
+    json(&WebhookDocument::from(call.controller.update_webhook(&call.caller, id(&call)?, change).await?))
+}
+
 async fn delete_webhook(call: Call) -> Answer {
     call.controller.delete_webhook(&call.caller, id(&call)?).await?;
     Ok(no_content())
@@ -70,7 +80,11 @@ async fn list_webhook_deliveries(call: Call) -> Answer {
 }
 
 fn rules(rules: WebhookRules) -> WebhookRulesDocument {
-    WebhookRulesDocument { allow_http: rules.allow_http, allowed_networks: rules.allowed_networks }
+    WebhookRulesDocument {
+        allow_http: rules.allow_http,
+        allowed_networks: rules.allowed_networks,
+        denied_networks: rules.denied_networks,
+    }
 }
 
 async fn webhook_rules(call: Call) -> Answer {
@@ -78,8 +92,8 @@ async fn webhook_rules(call: Call) -> Answer {
 }
 
 async fn set_webhook_rules(call: Call) -> Answer {
-    let (allow_http, allowed_networks) = call.body()?.webhook_rules()?;
-    let wanted = WebhookRules { allow_http, allowed_networks };
+    let (allow_http, allowed_networks, denied_networks) = call.body()?.webhook_rules()?;
+    let wanted = WebhookRules { allow_http, allowed_networks, denied_networks, ..WebhookRules::default() };
     json(&rules(call.controller.set_webhook_rules(&call.caller, wanted).await?))
 }
 

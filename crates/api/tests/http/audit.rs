@@ -338,9 +338,11 @@ async fn every_change_is_recorded_with_before_and_after_and_without_secrets() {
     let hooks = format!("{EXTENSION}/webhooks");
     let hook = t.call(Made, "POST", &hooks, &[], json!({"url": "https://hooks.example.net/"})).await;
     hidden.push(text(&hook, "secret").to_owned());
-    t.call(Gone, "DELETE", &format!("{hooks}/{{id}}"), &[text(&hook, "id")], json!({})).await;
-    let rules = json!({"allow_http": true, "allowed_networks": ["10.0.0.0/8"]});
-    const RULES: &[&str] = &["allow_http", "allowed_networks"];
+    let one = format!("{hooks}/{{id}}");
+    t.call(Changed(&["events"]), "PATCH", &one, &[text(&hook, "id")], json!({"events": ["link.down"]})).await;
+    t.call(Gone, "DELETE", &one, &[text(&hook, "id")], json!({})).await;
+    let rules = json!({"allow_http": true, "allowed_networks": ["10.0.0.0/8"], "denied_networks": ["9.9.9.0/24"]});
+    const RULES: &[&str] = &["allow_http", "allowed_networks", "denied_networks"];
     t.call(Changed(RULES), "PUT", &format!("{OPERATOR}/webhook-rules"), &[], rules).await;
     links::links(t).await;
     nodes(t, &mut hidden).await;

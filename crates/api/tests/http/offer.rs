@@ -80,10 +80,15 @@ async fn webhooks_are_each_partys_own_and_show_their_secret_once() {
     call_as(&service, &key, "PUT", &path, &json!({"allow_http": true})).await.error(403, "permissions_denied");
     let refused = service.post(&w, &json!({"url": "http://10.0.0.1/"})).await.arguments();
     assert_eq!(refused, [("url".to_owned(), "constraint".to_owned())]);
-    let rules = json!({"allow_http": true, "allowed_networks": ["10.0.0.0/8"]});
+    let rules = json!({"allow_http": true, "allowed_networks": ["10.0.0.0/8"], "denied_networks": ["9.9.9.0/24", "2620:fe::/48"]});
     let set = service.call("PUT", &format!("{O}/webhook-rules"), &rules.to_string()).await.ok();
     assert_eq!((set, service.get(&format!("{O}/webhook-rules")).await.ok()), (rules.clone(), rules));
     service.post(&w, &json!({"url": "http://10.0.0.1/"})).await.ok();
+    let change = json!({"events": []}).to_string();
+    let changed = service.call("PATCH", &format!("{w}/{id}"), &change).await.ok();
+    assert_eq!((&changed["events"], &changed["url"]), (&json!([]), &json!("https://hooks.example.net/x")));
+    let refused = service.call("PATCH", &format!("{w}/{id}"), &json!({"events": ["link.exploded"]}).to_string()).await;
+    assert_eq!(refused.arguments(), [("events".to_owned(), "unknown".to_owned())]);
     assert_eq!(service.delete(&format!("{w}/{id}")).await.status, 204);
     assert_eq!(service.get(&w).await.ok()["total_count"], 1);
 }

@@ -27,6 +27,7 @@ pub(crate) mod secret;
 pub(crate) mod settings;
 pub(crate) mod usage;
 pub(crate) mod vpc;
+pub(crate) mod webhook;
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
@@ -112,6 +113,8 @@ groups! {
     LinkPolicy: policy::LinkAction,
     /// The links addressed to a partner, as the partner sees them; partners only
     PartnerLink: partner::Action,
+    /// Webhooks: signed notifications of your own links
+    Webhook: webhook::Action,
     /// What projects are billed for
     Usage: usage::Action,
     /// Projects: what objects belong to

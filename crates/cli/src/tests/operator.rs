@@ -76,6 +76,59 @@ async fn every_command_is_one_call() {
 }
 
 #[tokio::test]
+async fn webhooks_of_whatever_party() {
+    let w = format!("{X}/webhooks");
+    let rules = format!("{O}/webhook-rules");
+    for (line, call, body) in [
+        (
+            "webhook create https://hooks.example.net/x --event link.failed --event link.down".into(),
+            format!("POST {w}"),
+            json!({"url": "https://hooks.example.net/x", "events": ["link.failed", "link.down"]}),
+        ),
+        (format!("webhook get {ID}"), format!("GET {w}/{ID}"), Value::Null),
+        (
+            format!("webhook edit {ID} --url https://other.example.net/"),
+            format!("PATCH {w}/{ID}"),
+            json!({"url": "https://other.example.net/"}),
+        ),
+        (format!("webhook update {ID} --all-events"), format!("PATCH {w}/{ID}"), json!({"events": []})),
+        (format!("webhook delete {ID}"), format!("DELETE {w}/{ID}"), Value::Null),
+        ("webhook rules".into(), format!("GET {rules}"), Value::Null),
+        (
+            "webhook set-rules --allow-http on --allow 10.0.0.0/8 --deny 9.9.9.0/24".into(),
+            format!("PUT {rules}"),
+            json!({"allow_http": true, "allowed_networks": ["10.0.0.0/8"], "denied_networks": ["9.9.9.0/24"]}),
+        ),
+    ] {
+        assert_eq!(asks(&line, &call, r#"{"id":"n"}"#).await, (call, body), "{line}");
+    }
+    let server = Server::start().await;
+    let made = json!({"id": ID, "url": "https://a/", "events": [], "created_at": "t", "secret": "s3cret"});
+    server.on(&format!("POST {w}"), 200, made.to_string());
+    let outcome = run(&server, "webhook create https://a/").await;
+    assert!(outcome.out.contains("s3cret") && outcome.err.contains("shown this once"), "{outcome:?}");
+    let listed =
+        json!({"webhooks": [{"id": "i", "url": "https://a/", "events": [], "created_at": "t"}], "total_count": 1});
+    server.on(&format!("GET {w}"), 200, listed.to_string());
+    let outcome = run(&server, &format!("webhook list --project-id {ID}")).await;
+    assert_eq!(outcome.out, "ID  URL         EVENTS  CREATED\ni   https://a/  all     t\n");
+    let delivery = json!({
+        "attempts": 2, "created_at": "t", "delivered_at": null, "event": "link.down", "id": "d",
+        "last_error": "status 500", "next_attempt_at": "u",
+    });
+    let page = json!({"deliveries": [delivery], "total_count": 7});
+    server.on(&format!("GET {w}/{ID}/deliveries"), 200, page.to_string());
+    let outcome = run(&server, &format!("webhook deliveries {ID} --last 1")).await;
+    let expected = "\
+CREATED  EVENT      ATTEMPTS  DELIVERED  NEXT ATTEMPT  LAST ERROR
+t        link.down  2                    u             status 500
+";
+    assert_eq!((outcome.out.as_str(), outcome.err.as_str()), (expected, "1 of 7; --last shows more\n"));
+    let asked = server.lines();
+    assert_eq!(asked.get(1).map(String::as_str), Some(format!("GET {w}?page=1&page_size=500").as_str()), "{asked:?}");
+}
+
+#[tokio::test]
 async fn lists_ask_for_what_the_filters_say() {
     for (line, path, query, key) in [
         ("organization list --name a", "organizations", "?name=a", "organizations"),

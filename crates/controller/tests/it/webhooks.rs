@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use causeway_controller::{Outgoing, PartnerAction, WebhookRules};
 use causeway_crypto::hmac_sha256;
-use causeway_model::command::{NewWebhook, PartnerChange, PortChange};
+use causeway_model::command::{NewWebhook, PartnerChange, PortChange, WebhookChange};
 use causeway_model::resource::{Caller, Role};
 use causeway_model::status::LinkStatus;
 use causeway_model::{Timestamp, WebhookId};
@@ -12,7 +12,7 @@ use causeway_store::Store;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::harness::{FakeNode, REGION, World, kind, list, until};
+use crate::harness::{FakeNode, REGION, World, ZONE, kind, list, until};
 use crate::interlink::DAY;
 
 const URL: &str = "https://hooks.example.net/in";
@@ -180,17 +180,34 @@ async fn addresses_that_lead_inside_are_refused_unless_the_operator_allows_them(
     let error = c.create_webhook(&world.operator, wanted(URL, &["link.exploded"])).await.err().expect("unknown");
     assert_eq!(kind(&error), "400 events");
     let tenant = world.tenant().await;
-    let rules = WebhookRules { allow_http: true, allowed_networks: vec!["10.0.0.0/8".parse().expect("a network")] };
+    let pool = "8.8.8.0/24".parse().expect("a prefix");
+    c.add_public_pool(&world.operator, REGION, ZONE, pool).await.expect("added");
+    let error = c.create_webhook(&tenant, wanted("https://8.8.8.8/", &[])).await.err().expect("a gateway's address");
+    assert_eq!(kind(&error), "400 url");
+    let allowed_networks = vec!["10.0.0.0/8".parse().expect("a network")];
+    let denied_networks = vec!["9.9.9.0/24".parse().expect("a network")];
+    let rules = WebhookRules { allow_http: true, allowed_networks, denied_networks, ..WebhookRules::default() };
     let error = c.set_webhook_rules(&tenant, rules.clone()).await.expect_err("not the operator");
     assert_eq!(kind(&error), "403 settings");
     c.set_webhook_rules(&world.operator, rules.clone()).await.expect("set");
     assert_eq!(c.webhook_rules(&world.operator).await.expect("read"), rules);
+    let error = c.create_webhook(&tenant, wanted("https://9.9.9.9/", &[])).await.err().expect("denied");
+    assert_eq!(kind(&error), "400 url");
     let inside = c.create_webhook(&tenant, wanted("http://10.0.0.1:8080/x", &[])).await.expect("allowed").webhook;
     let error = c.delete_webhook(&world.operator, inside.id).await.expect_err("the tenant's");
     assert_eq!(kind(&error), "404 webhook");
     let support = world.caller(Role::Support, world.operator.project_id).await;
     assert_eq!(kind(&c.list_webhooks(&support).await.expect_err("no party")), "403 webhook");
     assert_eq!(c.list_webhooks(&tenant).await.expect("its own"), std::slice::from_ref(&inside));
+    let to = |url: &str| WebhookChange { url: Some(url.to_owned()), events: None };
+    let error = c.update_webhook(&tenant, inside.id, to("https://9.9.9.9/")).await.expect_err("denied");
+    assert_eq!(kind(&error), "400 url");
+    let error = c.update_webhook(&world.operator, inside.id, to(URL)).await.expect_err("the tenant's");
+    assert_eq!(kind(&error), "404 webhook");
+    let change = WebhookChange { url: None, events: Some(vec!["link.down".to_owned()]) };
+    let changed = c.update_webhook(&tenant, inside.id, change).await.expect("changed");
+    assert_eq!((changed.url, changed.events), (inside.url, vec!["link.down".to_owned()]));
+    assert_eq!(c.update_webhook(&tenant, inside.id, to(URL)).await.expect("changed").url, URL);
     c.delete_webhook(&tenant, inside.id).await.expect("deleted");
     assert!(c.list_webhooks(&tenant).await.expect("its own").is_empty());
     for _ in 0..20 {

@@ -388,3 +388,12 @@ pub struct NewWebhook {
     /// The kinds of events that it wants; empty: all.
     pub events: Vec<String>,
 }
+
+/// Change a webhook; `None`: leave it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WebhookChange {
+    /// Where to.
+    pub url: Option<String>,
+    /// The kinds of events that it wants; empty: all.
+    pub events: Option<Vec<String>>,
+}

@@ -92,6 +92,8 @@ pub struct WebhookRulesDocument {
     pub allow_http: bool,
     /// Networks that are allowed although their addresses are not public.
     pub allowed_networks: Vec<IpNet>,
+    /// Networks that are not allowed although their addresses are public. The service's own addresses and pools are not, either.
+    pub denied_networks: Vec<IpNet>,
 }
 }
 

@@ -1,7 +1,9 @@
 //! InterLink's catalogue as one document, and webhooks.
 
 use causeway_model::Error;
-use causeway_model::command::{CatalogueFile, FiledConnection, FiledPort, NewPartner, NewPop, NewWebhook};
+use causeway_model::command::{
+    CatalogueFile, FiledConnection, FiledPort, NewPartner, NewPop, NewWebhook, WebhookChange,
+};
 use causeway_model::error::ArgumentReason;
 use causeway_model::resource::{LinkBandwidth, PortAttachment};
 use causeway_model::status::DedicatedConnectionStatus;
@@ -50,14 +52,26 @@ impl Body {
         })
     }
 
-    /// Where webhooks may lead: whether over plain http, and networks that are allowed although they are not public.
+    /// Change a webhook.
     ///
     /// # Errors
     /// Every invalid field.
-    pub fn webhook_rules(&self) -> Result<(bool, Vec<IpNet>), Error> {
+    pub fn update_webhook(&self) -> Result<WebhookChange, Error> {
+        self.read(|fields| WebhookChange {
+            url: fields.bounded_text("url", MAX_URL),
+            events: fields.texts("events", MAX_EVENTS),
+        })
+    }
+
+    /// Where webhooks may lead: whether over plain http, networks that are allowed although they are not public, and those that are not
+    /// although they are.
+    ///
+    /// # Errors
+    /// Every invalid field.
+    pub fn webhook_rules(&self) -> Result<(bool, Vec<IpNet>, Vec<IpNet>), Error> {
         self.read(|fields| {
-            let networks = fields.networks("allowed_networks", MAX_NETWORKS).unwrap_or_default();
-            (fields.boolean("allow_http").unwrap_or(false), networks)
+            let networks = |name: &str| fields.networks(name, MAX_NETWORKS).unwrap_or_default();
+            (fields.boolean("allow_http").unwrap_or(false), networks("allowed_networks"), networks("denied_networks"))
         })
     }
 }
