@@ -121,7 +121,7 @@ async fn webhooks_of_whatever_party() {
     let outcome = run(&server, &format!("webhook deliveries {ID} --last 1")).await;
     let expected = "\
 CREATED  EVENT      ATTEMPTS  DELIVERED  NEXT ATTEMPT  LAST ERROR
-t        link.down  2                    u             status 500
+t        link.down  2         -          u             status 500
 ";
     assert_eq!((outcome.out.as_str(), outcome.err.as_str()), (expected, "1 of 7; --last shows more\n"));
     let asked = server.lines();
