@@ -22,6 +22,18 @@ const REQUEST_REMINDERS: [i64; 3] = [3 * DAY, 7 * DAY, 9 * DAY];
 /// Interval of the reminders in `provisioning` and `deprovisioning`.
 const REPEATED_REMINDER: i64 = 7 * DAY;
 
+/// The stages as they are stored, and what people call them ([`LinkLife::stage_name`]); what is called with a space can be written without.
+pub const STAGES: [(&str, &str); 8] = [
+    ("ordered", "configuring"),
+    ("requested", "requested"),
+    ("provisioning", "provisioning"),
+    ("in_service", "in service"),
+    ("in_service", "in_service"),
+    ("refused", "refused"),
+    ("expired", "expired"),
+    ("failed", "failed"),
+];
+
 /// How a link reaches the customer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -97,6 +109,9 @@ pub struct LinkLife {
     pub removed_at: Option<Timestamp>,
     /// Locked by support.
     pub locked: bool,
+    /// Since when; `None`: it is not, or that was not noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locked_at: Option<Timestamp>,
 }
 
 /// What somebody does to a link.
@@ -160,6 +175,7 @@ impl LinkLife {
             partner_gone_at: None,
             removed_at: None,
             locked: false,
+            locked_at: None,
         }
     }
 
@@ -304,8 +320,9 @@ impl LinkLife {
             (LinkEvent::Removed, _) if self.kind == LinkKind::SelfHosted && self.tenant_deleted_at.is_some() => {
                 self.removed_at.get_or_insert(now);
             }
-            (LinkEvent::Locked, _) => self.locked = true,
-            (LinkEvent::Unlocked, _) => self.locked = false,
+            (LinkEvent::Locked, _) if self.locked => {}
+            (LinkEvent::Locked, _) => (self.locked, self.locked_at) = (true, Some(now)),
+            (LinkEvent::Unlocked, _) => (self.locked, self.locked_at) = (false, None),
             _ => return out_of_order,
         }
         Ok(())
@@ -411,6 +428,18 @@ impl LinkLife {
         match self.stage {
             Stage::Ordered { since, .. } | Stage::Requested { since } | Stage::Provisioning { since } => Some(since),
             Stage::InService { .. } | Stage::Refused { .. } | Stage::Expired { .. } | Stage::Failed { .. } => None,
+        }
+    }
+
+    /// Since when it is as it is, where that is the parties' doing; `None`: it is in service, and its sessions decide.
+    #[must_use]
+    pub fn since(&self) -> Option<Timestamp> {
+        if self.locked && !self.is_deprovisioning() {
+            return self.locked_at;
+        }
+        match self.stage {
+            Stage::Refused { at, .. } | Stage::Expired { at } | Stage::Failed { at, .. } => Some(at),
+            _ => self.waiting_since(),
         }
     }
 

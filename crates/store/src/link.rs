@@ -253,6 +253,9 @@ impl Reader {
             if let Some(status) = filter.status {
                 query.push(" AND link.status = ").push_bind(status.as_str());
             }
+            if let Some(stage) = filter.stage {
+                query.push(" AND json_extract(link.life, '$.stage.stage') = ").push_bind(stage);
+            }
             if let Some(key) = filter.pairing_key {
                 query.push(" AND link.pairing_key = ").push_bind(blob(key));
             }

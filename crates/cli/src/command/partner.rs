@@ -46,6 +46,9 @@ pub struct List {
     /// Only those with this status, for example `requested`
     #[arg(long, value_name = "STATUS")]
     status: Option<String>,
+    /// Only those whose order has got so far, locked ones included: requested, provisioning, in_service, refused, expired, failed
+    #[arg(long, value_name = "STAGE")]
+    lifecycle: Option<String>,
     /// Only the one with this pairing key
     #[arg(long, value_name = "KEY")]
     pairing_key: Option<String>,
@@ -73,7 +76,11 @@ impl Action {
     pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         match self {
             Self::List(wanted) => {
-                let filters = [("status", wanted.status.as_deref()), ("pairing_key", wanted.pairing_key.as_deref())];
+                let filters = [
+                    ("status", wanted.status.as_deref()),
+                    ("lifecycle", wanted.lifecycle.as_deref()),
+                    ("pairing_key", wanted.pairing_key.as_deref()),
+                ];
                 let query: Vec<_> = filters.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
                 list(session, &LINK, "links", COLUMNS, &query).await
             }

@@ -172,6 +172,7 @@ async fn filters_ask_for_what_they_say() {
         ),
         (format!("port list --partner {PARTNER}"), format!("{O}/ports"), format!("partner_id={PARTNER}")),
         ("partner-link list --status requested".into(), format!("{P}/links"), "status=requested".to_owned()),
+        ("partner-link list --lifecycle in_service".into(), format!("{P}/links"), "lifecycle=in_service".to_owned()),
     ] {
         let server = Server::start().await;
         let answer = r#"{"connections":[],"links":[],"partners":[],"pops":[],"ports":[],"total_count":0}"#;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use causeway_model::link::{LinkEvent, LinkKind, Stage};
+use causeway_model::link::{LinkEvent, LinkKind, LinkLife, Stage};
 use causeway_model::observed::SessionFacts;
 use causeway_model::reason::Fault;
 use causeway_model::reason::ReasonCode;
@@ -119,7 +119,7 @@ pub(super) fn state(mut record: LinkRecord, now: Timestamp) -> LinkState {
     let (status, fault) = status(&record, now);
     record.status = status;
     let life = &record.link.life;
-    let since = life.waiting_since().unwrap_or(record.link.meta.updated_at);
+    let since = life.since().unwrap_or(record.link.meta.updated_at);
     let reason = fault.map(|fault| match &record.lock_reason {
         Some(reason) if status == LinkStatus::Locked => fault.with("reason", reason.clone()),
         _ => fault,
@@ -196,8 +196,12 @@ pub(super) async fn save(writer: &mut Writer, record: &mut LinkRecord, now: Time
     record.bgp_v4_status = bgp_status(record, Family::Ipv4);
     record.bgp_v6_status = bgp_status(record, Family::Ipv6);
     record.due_at = due_at(record, now);
+    let stored = writer.link(record.link.id).await?.map(|stored| stored.link.life);
     writer.set_link(record).await?;
     writer.set_link_routes(&record.link, &learned(record), now).await?;
+    if let Some(stored) = stored {
+        tell_beside_status(writer, record, &stored, before == status, now).await?;
+    }
     if before != status {
         let id = record.link.id;
         let text = EventText { subject: status.to_string(), fault, details: Default::default() };
@@ -209,11 +213,6 @@ pub(super) async fn save(writer: &mut Writer, record: &mut LinkRecord, now: Time
         )
         .await?;
         writer.emit(now, LINK, status.as_str(), &id.to_string()).await?;
-        if let Stage::Failed { error, .. } = &record.link.life.stage
-            && status == LinkStatus::Failed
-        {
-            tracing::error!(link = %id, error, "a link's order has failed; mend the cause, then repair the link");
-        }
         // What a change passes through is nobody's news.
         if let Some(kind) = notice(settled, status).filter(|_| settled != status) {
             notify(writer, record, kind, now).await?;
@@ -222,25 +221,65 @@ pub(super) async fn save(writer: &mut Writer, record: &mut LinkRecord, now: Time
     Ok(())
 }
 
+/// Tells what the status does not: that an order has failed, to the operator's log; what has happened under a lock; and a lock that something
+/// else hides.
+async fn tell_beside_status(
+    writer: &mut Writer,
+    record: &LinkRecord,
+    before: &LinkLife,
+    same_status: bool,
+    now: Timestamp,
+) -> Result<()> {
+    let (link, life) = (&record.link, &record.link.life);
+    let moved = before.stage_name() != life.stage_name();
+    if let Stage::Failed { error, .. } = &life.stage
+        && moved
+    {
+        tracing::error!(link = %link.id, error, "a link's order has failed; mend the cause, then repair the link");
+    }
+    if moved && (before.locked || life.locked) {
+        let details = [("lifecycle".to_owned(), life.stage_name().to_owned())].into();
+        let text = EventText { subject: record.status.to_string(), fault: status(record, now).1, details };
+        writer.add_object_event(link.id.0, now, "status", &text).await?;
+        let kind = match life.stage {
+            Stage::Ordered { .. } => None,
+            Stage::Requested { .. } => Some("link.requested"),
+            Stage::Provisioning { .. } => Some("link.accepted"),
+            Stage::InService { .. } => Some("link.active"),
+            Stage::Refused { .. } => Some("link.refused"),
+            Stage::Expired { .. } => Some("link.expired"),
+            Stage::Failed { .. } => Some("link.failed"),
+        };
+        if let Some(kind) = kind {
+            notify(writer, record, kind, now).await?;
+        }
+    }
+    if before.locked != life.locked && same_status {
+        notify(writer, record, if life.locked { "link.locked" } else { "link.unlocked" }, now).await?;
+    }
+    Ok(())
+}
+
 /// What a change of status is called where it is told.
 const fn notice(before: LinkStatus, after: LinkStatus) -> Option<&'static str> {
     use LinkStatus as S;
     Some(match (before, after) {
-        // What ends a link is told whatever a lock has hidden.
+        (_, S::Configuring) => return None,
+        (_, S::Deprovisioning) => "link.deletion_waiting",
+        (_, S::Deleted) => "link.deleted",
+        // What a lock has hidden was told when it happened.
+        (S::Locked, _) => "link.unlocked",
+        (_, S::Locked) => "link.locked",
         (_, S::Refused) => "link.refused",
         (_, S::Expired) => "link.expired",
         (_, S::Failed) => "link.failed",
-        (_, S::Deprovisioning) => "link.deletion_waiting",
-        (_, S::Deleted) => "link.deleted",
-        (S::Locked, _) => "link.unlocked",
-        (_, S::Locked) => "link.locked",
         (_, S::Requested) => "link.requested",
         (_, S::Provisioning) => "link.accepted",
         (S::AllDown | S::LimitedConnectivity, S::Active) => "link.up",
         (_, S::Active) => "link.active",
         (_, S::LimitedConnectivity) => "link.limited",
         (_, S::AllDown) => "link.down",
-        (_, S::Configuring | S::Ready) => return None,
+        (_, S::Ready) => return None,
     })
 }
 
@@ -254,6 +293,7 @@ async fn notify(writer: &mut Writer, record: &LinkRecord, kind: &'static str, no
         "project_id": link.meta.project_id,
         "region": link.meta.region,
         "status": status,
+        "lifecycle": link.life.stage_name(),
         "reason": fault.map(|fault| fault.explain(None)).map(|reason| json!({
             "code": reason.code,
             "message": reason.message,

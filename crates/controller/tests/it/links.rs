@@ -66,10 +66,11 @@ async fn a_hosted_link_lives_as_the_documents_say() {
     assert_eq!(state.deadline, Some(link.meta.created_at.plus_seconds(10 * DAY)));
     assert_eq!(state.next_reminder, Some(link.meta.created_at.plus_seconds(3 * DAY)));
 
-    let wanted = PartnerLinkFilter { pairing_key: Some(pairing_key(&ordered)), status: Some(LinkStatus::Requested) };
+    let requested = Some(LinkStatus::Requested);
+    let wanted = PartnerLinkFilter { pairing_key: Some(pairing_key(&ordered)), status: requested, stage: None };
     let page = c.partner_links(&catalogue.as_partner, &list(), &wanted).await.expect("listed");
     assert_eq!((page.total, page.items[0].statuses.link.id), (1, id));
-    let other = PartnerLinkFilter { pairing_key: Some(uuid::Uuid::new_v4()), status: None };
+    let other = PartnerLinkFilter { pairing_key: Some(uuid::Uuid::new_v4()), ..PartnerLinkFilter::default() };
     assert_eq!(c.partner_links(&catalogue.as_partner, &list(), &other).await.expect("listed").total, 0);
 
     acts(&world, &catalogue, id, &[PartnerAction::Accept]).await;
@@ -255,7 +256,14 @@ async fn a_lock_stops_the_tenant_but_not_the_partner_or_the_time() {
         }
     }
     let state = c.link_state(&tenant, REGION, one).await.expect("reading goes on");
-    assert_eq!(state.reason.expect("a reason").evidence["reason"], "abuse");
+    let reason = state.reason.expect("a reason");
+    assert_eq!(reason.evidence["reason"], "abuse");
+    let since = reason.since.expect("a time");
+    assert!(since > state.waiting_since.expect("the partner is waited for"), "when it was locked");
+    let mine = PartnerLinkFilter { stage: Some("requested"), ..PartnerLinkFilter::default() };
+    assert_eq!(c.partner_links(&catalogue.as_partner, &list(), &mine).await.expect("listed").total, 2, "it may answer");
+    let mine = PartnerLinkFilter { stage: Some("in_service"), ..PartnerLinkFilter::default() };
+    assert_eq!(c.partner_links(&catalogue.as_partner, &list(), &mine).await.expect("listed").total, 0);
     acts(&world, &catalogue, one, &[PartnerAction::Accept, PartnerAction::Provisioned]).await;
     assert_eq!(status(&world, one).await, LinkStatus::Locked);
     FakeNode::attach(c).await.run();
@@ -379,7 +387,7 @@ async fn a_self_hosted_link_is_ready_and_its_vlan_its_own() {
 }
 
 #[tokio::test]
-async fn orders_need_a_dedicated_connection_that_is_active() {
+async fn orders_wait_for_their_dedicated_connection() {
     let world = World::new().await;
     let catalogue = world.catalogue().await;
     let c = &world.controller;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use causeway_controller::{Controller, Settings};
 use causeway_crypto::envelope::Kek;
-use causeway_model::command::{DedicatedConnectionChange, NewWebhook, PartnerFilter, PopFilter, PortChange};
+use causeway_model::command::{
+    DedicatedConnectionChange, LinkChange, NewWebhook, PartnerFilter, PopFilter, PortChange, Rename,
+};
 use causeway_model::resource::{PortAttachment, PortOwner, Role, VlanRange};
 use causeway_model::status::{DedicatedConnectionStatus, LinkStatus};
 use causeway_store::Store;
@@ -81,6 +83,12 @@ async fn a_failed_order_says_why_to_log_and_webhook_at_once() {
     let reason = state.reason.expect("a reason");
     assert_eq!(reason.evidence["error"], cause);
     assert!(!reason.remedy.contains("notified"), "nobody promises what depends on a webhook: {}", reason.remedy);
+    let failed_at = reason.since.expect("a time");
+    world.pass(3600).await;
+    let change = LinkChange { rename: Rename { name: Some("new".to_owned()), tags: None }, peer_asn: None };
+    c.update_link(&world.operator, REGION, id, change).await.expect("renamed");
+    let reason = c.link_state(&world.operator, REGION, id).await.expect("there").reason.expect("a reason");
+    assert_eq!(reason.since, Some(failed_at), "a new name changes nothing of it");
     let told = c.outgoing(10, &BTreeMap::new()).await.expect("read");
     let [told] = told.as_slice() else { panic!("one delivery: {told:?}") };
     let body: serde_json::Value = serde_json::from_str(&told.body).expect("JSON");

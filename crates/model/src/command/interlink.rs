@@ -139,6 +139,8 @@ pub struct PartnerLinkFilter {
     pub status: Option<LinkStatus>,
     /// The key that its customer named.
     pub pairing_key: Option<Uuid>,
+    /// How far the order got, as it is stored: whatever hides it in the status, a lock above all.
+    pub stage: Option<&'static str>,
 }
 
 /// Add a PoP.

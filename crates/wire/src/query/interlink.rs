@@ -104,7 +104,8 @@ impl Query {
     /// What a partner looks for. The second value: whether nothing can match.
     pub fn partner_links(&self) -> (PartnerLinkFilter, bool) {
         let (pairing_key, stale) = self.pairing_key();
-        (PartnerLinkFilter { status: self.link_status(), pairing_key }, stale)
+        let stage = self.choice("lifecycle", &causeway_model::link::STAGES);
+        (PartnerLinkFilter { status: self.link_status(), pairing_key, stage }, stale)
     }
 
     /// Filters of the operator's list of ports.
