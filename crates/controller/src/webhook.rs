@@ -298,8 +298,10 @@ pub(crate) async fn tell(writer: &mut Writer, now: Timestamp, event: Event<'_>) 
                 continue;
             }
             let id = Uuid::new_v4();
+            let sequence = writer.newest_delivery(webhook.id).await?.saturating_add(1);
             let body = serde_json::json!({
                 "id": id,
+                "sequence": sequence,
                 "type": event.kind,
                 "created_at": now.to_string(),
                 "data": event.data,

@@ -125,6 +125,21 @@ impl Reader {
         Ok((rows.iter().map(delivery).collect::<Result<_>>()?, total))
     }
 
+    /// The number of the newest delivery of a webhook; 0: there is none, or from before they had numbers. It is in what is sent.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn newest_delivery(&mut self, id: WebhookId) -> Result<u64> {
+        let row = sqlx::query(
+            "SELECT json_extract(body, '$.sequence') AS sequence FROM webhook_delivery WHERE webhook_id = ? ORDER BY seq DESC LIMIT 1",
+        )
+        .bind(blob(id.0))
+        .fetch_optional(self.connection())
+        .await?;
+        let number = row.map(|row| row.opt_number("sequence")).transpose()?;
+        Ok(number.flatten().unwrap_or(0))
+    }
+
     /// Deliveries that are to be tried now: of each webhook the oldest, of each owner at most `per_owner`, the longest due first; none to one of
     /// `except`.
     ///

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use causeway_controller::{Outgoing, PartnerAction, WebhookRules};
+use causeway_controller::{EventQuery, Outgoing, PartnerAction, WebhookRules};
 use causeway_crypto::hmac_sha256;
 use causeway_model::command::{NewWebhook, PartnerChange, PortChange, WebhookChange};
 use causeway_model::resource::{Caller, Role};
 use causeway_model::status::LinkStatus;
-use causeway_model::{Timestamp, WebhookId};
+use causeway_model::{LinkId, Timestamp, WebhookId};
 use causeway_store::Store;
 use serde_json::Value;
 use uuid::Uuid;
@@ -120,6 +120,61 @@ async fn an_order_that_fails_is_told_to_the_operator() {
 }
 
 #[tokio::test]
+async fn what_happens_under_a_lock_is_told_when_it_happens() {
+    let world = World::new().await;
+    let catalogue = world.catalogue().await;
+    let c = &world.controller;
+    let (hook, _) = made(&world, &world.operator, &[]).await;
+    let mut expected = Vec::new();
+    let mut next = async |events: &[&str]| {
+        expected.extend(events.iter().map(ToString::to_string));
+        assert_eq!(told(&world, &world.operator, hook).await, expected);
+    };
+    let locked = async |lock: bool, id: LinkId| {
+        let reason = lock.then(|| "abuse".to_owned());
+        c.set_link_locked(&world.operator, REGION, id, reason).await.expect("set").status
+    };
+    let acts = async |id: LinkId, action: PartnerAction| {
+        let state = c.act_as_partner(&catalogue.as_partner, id, action).await.expect("in order");
+        assert_eq!(state.statuses.status, LinkStatus::Locked);
+    };
+    let order = async || world.order(catalogue.hosted(50)).await.link.id;
+
+    let served = order().await;
+    locked(true, served).await;
+    next(&["link.requested", "link.locked"]).await;
+    acts(served, PartnerAction::Accept).await;
+    next(&["link.accepted"]).await;
+    acts(served, PartnerAction::Provisioned).await;
+    next(&["link.active"]).await;
+    assert_ne!(locked(false, served).await, LinkStatus::Locked);
+    next(&["link.unlocked"]).await;
+    let query = EventQuery { after: None, before: None, limit: 200 };
+    let events = c.link_events(&world.operator, REGION, served, &query).await.expect("events");
+    let hidden: Vec<_> = events.iter().filter_map(|event| event.details.get("lifecycle")).collect();
+    assert_eq!(hidden, ["in service", "provisioning"], "newest first");
+
+    let refused = order().await;
+    locked(true, refused).await;
+    acts(refused, PartnerAction::Refuse("no such customer".to_owned())).await;
+    next(&["link.requested", "link.locked", "link.refused"]).await;
+    assert_eq!(locked(false, refused).await, LinkStatus::Refused);
+    next(&["link.unlocked"]).await;
+
+    let expired = order().await;
+    locked(true, expired).await;
+    next(&["link.requested", "link.locked"]).await;
+    world.pass(10 * DAY + 1).await;
+    next(&["link.expired"]).await;
+    assert_eq!(locked(false, expired).await, LinkStatus::Expired);
+    next(&["link.unlocked"]).await;
+
+    c.act_as_partner(&catalogue.as_partner, served, PartnerAction::StartDeprovisioning).await.expect("in order");
+    assert_eq!(locked(true, served).await, LinkStatus::Deprovisioning, "a lock does not show");
+    next(&["link.deletion_waiting", "link.locked"]).await;
+}
+
+#[tokio::test]
 async fn deliveries_are_signed_tried_again_and_given_up() {
     let world = World::new().await;
     let catalogue = world.catalogue().await;
@@ -132,7 +187,7 @@ async fn deliveries_are_signed_tried_again_and_given_up() {
     let expected = hmac_sha256(secret.as_bytes(), &[time.as_bytes(), b".", first.body.as_bytes()]);
     assert_eq!(tag, expected.iter().map(|octet| format!("{octet:02x}")).collect::<String>());
     assert!((time.parse::<i64>().expect("seconds") - world.time().0 / 1_000_000).abs() < 100);
-    assert_eq!(body(&first)["id"], first.id.to_string());
+    assert_eq!((&body(&first)["id"], &body(&first)["sequence"]), (&first.id.to_string().into(), &1.into()));
 
     let delivery = first.id;
     c.sent(first, Err("connection refused".to_owned())).await.expect("noted");
@@ -154,6 +209,7 @@ async fn deliveries_are_signed_tried_again_and_given_up() {
 
     world.order(catalogue.hosted(50)).await;
     let [taken] = c.outgoing(10, &BTreeMap::new()).await.expect("read").try_into().expect("one");
+    assert_eq!(body(&taken)["sequence"], 2, "what was overtaken can be told");
     c.sent(taken, Ok(())).await.expect("noted");
     let page = c.webhook_deliveries(&world.operator, id, &list()).await.expect("listed");
     assert!(page.items[0].delivered_at.is_some() && page.items[1].delivered_at.is_none());

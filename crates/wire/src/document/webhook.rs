@@ -31,7 +31,8 @@ impl From<Webhook> for WebhookDocument {
 }
 
 documents! {
-/// A webhook that was just made.
+/// A webhook that was just made. What it is sent is `{"id", "sequence", "type", "created_at", "data"}`: `sequence` counts what the webhook is
+/// told, since what failed and is tried again may come after what happened later.
 #[derive(Serialize)]
 pub struct NewWebhookDocument {
     created_at: Time,
