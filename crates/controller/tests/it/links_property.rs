@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use causeway_controller::{PartnerAction, UsageQuery};
-use causeway_model::command::{LinkFilter, LinkPolicyChange, NewVpc, PopFilter, PortChange};
-use causeway_model::resource::LinkHost;
+use causeway_model::command::{CatalogueFile, FiledPort, LinkFilter, LinkPolicyChange, NewVpc, PopFilter, PortChange};
+use causeway_model::resource::{Caller, LinkHost, Port, PortOwner, Role};
 use causeway_model::status::LinkStatus;
 use causeway_model::view::LinkState;
 use causeway_model::{Error, LinkId, RoutingPolicyId, Timestamp, VpcId};
@@ -69,11 +69,16 @@ struct Seen {
     status: LinkStatus,
     stage: &'static str,
     deleted_by_tenant: Option<Timestamp>,
+    /// Its tenant's DELETE was answered: from then on it may be gone.
+    deleting: bool,
 }
 
 struct Walk<'a> {
     world: &'a World,
     catalogue: &'a Catalogue,
+    tenant: Caller,
+    /// A tenant and a partner to whom the links do not exist.
+    strangers: [Caller; 2],
     numbers: Numbers,
     links: BTreeMap<LinkId, Seen>,
     vpcs: Vec<VpcId>,
@@ -85,16 +90,16 @@ struct Walk<'a> {
 impl Walk<'_> {
     async fn step(&mut self) -> (String, Option<Error>) {
         let (world, catalogue) = (self.world, self.catalogue);
-        let (c, operator) = (&world.controller, &world.operator);
+        let (c, operator, tenant) = (&world.controller, &world.operator, &self.tenant);
         let ids: Vec<LinkId> = self.links.keys().copied().collect();
         if ids.is_empty() || self.numbers.below(5) == 0 {
             let size = self.numbers.of(&SIZES).0;
             let new = if self.numbers.below(3) == 0 { catalogue.self_hosted(size) } else { catalogue.hosted(size) };
-            let result = c.create_link(operator, REGION, new).await;
+            let result = c.create_link(tenant, REGION, new).await;
             if let Ok(made) = &result {
                 let stage = if made.link.partner_id().is_some() { "requested" } else { "in service" };
                 let stage = if made.status == LinkStatus::Configuring { "configuring" } else { stage };
-                let seen = Seen { status: made.status, stage, deleted_by_tenant: None };
+                let seen = Seen { status: made.status, stage, deleted_by_tenant: None, deleting: false };
                 self.links.insert(made.link.id, seen);
             }
             return ("order".to_owned(), result.err());
@@ -122,8 +127,18 @@ impl Walk<'_> {
             4..=6 => c.act_as_partner(partner, id, PartnerAction::Provisioned).await.err(),
             7 => c.act_as_partner(partner, id, PartnerAction::StartDeprovisioning).await.err(),
             8 => c.act_as_partner(partner, id, PartnerAction::Deprovisioned).await.err(),
-            9 | 10 => c.delete_link(operator, REGION, id).await.err(),
-            11 => c.set_link_propagation(operator, REGION, id, self.numbers.below(3) == 0).await.err(),
+            9 | 10 => {
+                let result = c.delete_link(tenant, REGION, id).await;
+                if let Some(seen) = self.links.get_mut(&id) {
+                    seen.deleting |= result.is_ok();
+                }
+                result.err()
+            }
+            11 if self.numbers.below(4) == 0 => {
+                self.strangers_meet_nothing(id).await;
+                None
+            }
+            11 => c.set_link_propagation(tenant, REGION, id, self.numbers.below(3) == 0).await.err(),
             12 => {
                 let reason = (self.numbers.below(3) == 0).then(|| "because".to_owned());
                 c.set_link_locked(operator, REGION, id, reason).await.err()
@@ -131,19 +146,23 @@ impl Walk<'_> {
             13 => c.repair_link(operator, REGION, id).await.err(),
             14 => {
                 self.enabled = !self.enabled;
+                if self.numbers.below(2) == 0 {
+                    let error = c.apply_catalogue(operator, &self.file(), false).await.err();
+                    return ("a catalogue file".to_owned(), error);
+                }
                 let change = PortChange { enabled: Some(self.enabled), ..PortChange::default() };
                 c.update_port(operator, catalogue.port.id, change).await.err()
             }
             15 => match self.numbers.below(2) {
-                0 => c.attach_link_vpc(operator, REGION, id, self.numbers.of(&self.vpcs.clone())).await.err(),
-                _ => c.detach_link_vpc(operator, REGION, id).await.err(),
+                0 => c.attach_link_vpc(tenant, REGION, id, self.numbers.of(&self.vpcs.clone())).await.err(),
+                _ => c.detach_link_vpc(tenant, REGION, id).await.err(),
             },
             16 => {
                 let change = LinkPolicyChange { link: id, policy: self.numbers.of(&self.policies.clone()) };
                 match self.numbers.below(3) {
-                    0 => c.attach_link_policy(operator, REGION, change).await.err(),
-                    1 => c.set_link_policy(operator, REGION, change).await.err(),
-                    _ => c.detach_link_policy(operator, REGION, change).await.err(),
+                    0 => c.attach_link_policy(tenant, REGION, change).await.err(),
+                    1 => c.set_link_policy(tenant, REGION, change).await.err(),
+                    _ => c.detach_link_policy(tenant, REGION, change).await.err(),
                 }
             }
             17 | 18 => {
@@ -178,6 +197,46 @@ impl Walk<'_> {
         .await;
     }
 
+    /// The ports as they are to be, as the operator's file says it.
+    fn file(&self) -> CatalogueFile {
+        let ports = [(&self.catalogue.port, self.enabled), (&self.catalogue.dedicated_port, true)];
+        let filed = |(port, enabled): (&Port, bool)| {
+            let (partner, dedicated) = match port.owner {
+                PortOwner::Partner(id) => (Some(id.to_string()), None),
+                PortOwner::DedicatedConnection(id) => (None, Some(id.to_string())),
+            };
+            FiledPort {
+                id: Some(port.id),
+                name: port.name.clone(),
+                pop: port.pop_id.to_string(),
+                partner,
+                dedicated_connection: dedicated,
+                attachment: port.attachment.clone(),
+                vlan_range: Some(port.vlan_range),
+                capacity_mbps: port.capacity_mbps,
+                enabled,
+            }
+        };
+        CatalogueFile { ports: Some(ports.map(filed).to_vec()), ..CatalogueFile::default() }
+    }
+
+    /// Nobody acts on a link that is neither his nor addressed to him.
+    async fn strangers_meet_nothing(&mut self, id: LinkId) {
+        let c = &self.world.controller;
+        let [tenant, partner] = &self.strangers;
+        let mut errors = vec![
+            c.link_state(tenant, REGION, id).await.map(drop).expect_err("another project's"),
+            c.delete_link(tenant, REGION, id).await.map(drop).expect_err("another project's"),
+            c.set_link_propagation(tenant, REGION, id, true).await.map(drop).expect_err("another project's"),
+        ];
+        let refused = PartnerAction::Refuse("no".to_owned());
+        for action in [PartnerAction::Accept, refused, PartnerAction::Provisioned, PartnerAction::Deprovisioned] {
+            errors.push(c.act_as_partner(partner, id, action).await.map(drop).expect_err("another partner's"));
+        }
+        assert!(errors.iter().all(|error| kind(error) == "404 link"), "{errors:?}");
+        *self.done.entry("stranger").or_default() += 1;
+    }
+
     /// Every link has stayed where it was or made a step of the diagram.
     async fn follow(&mut self, step: &str) {
         let (c, operator) = (&self.world.controller, &self.world.operator);
@@ -186,16 +245,7 @@ impl Walk<'_> {
                 Ok(state) => state,
                 Err(error) => {
                     assert_eq!(kind(&error), "404 link");
-                    let over = matches!(
-                        seen.status,
-                        LinkStatus::Deleted
-                            | LinkStatus::Requested
-                            | LinkStatus::Provisioning
-                            | LinkStatus::Refused
-                            | LinkStatus::Expired
-                            | LinkStatus::Failed
-                    );
-                    assert!(over, "{step}: {id} was {seen:?} and is gone");
+                    assert!(seen.deleting, "{step}: {id} was {seen:?} and is gone");
                     self.links.remove(&id);
                     *self.done.entry("gone").or_default() += 1;
                     continue;
@@ -206,9 +256,13 @@ impl Walk<'_> {
             assert!(follows(&STAGES, seen.stage, stage), "{step}: {id} from {} to {stage}", seen.stage);
             let locked = [status, seen.status].contains(&LinkStatus::Locked);
             assert!(locked || follows(&STATUSES, seen.status, status), "{step}: {id} from {} to {status}", seen.status);
+            if [status, seen.status] == [LinkStatus::Locked; 2] && seen.stage != stage {
+                *self.done.entry("moved under a lock").or_default() += 1;
+            }
             let deleted_by_tenant = state.statuses.link.life.tenant_deleted_at;
+            assert_eq!(deleted_by_tenant.is_some(), seen.deleting, "{step}: {id} is deleted by whoever owns it");
             assert!(seen.deleted_by_tenant.is_none() || deleted_by_tenant == seen.deleted_by_tenant);
-            self.links.insert(id, Seen { status, stage, deleted_by_tenant });
+            self.links.insert(id, Seen { status, stage, deleted_by_tenant, deleting: seen.deleting });
         }
     }
 
@@ -271,10 +325,14 @@ async fn no_action_of_any_party_leaves_the_diagram() {
         }
         FakeNode::attach(&world.controller).await.run();
         let policies = vec![world.link_policy(false).await.id, world.link_policy(true).await.id];
+        let other = world.partner("FreePro").await.id;
+        let rival = world.caller_for(Role::Partner, world.operator.project_id, Some(other)).await;
         let numbers = Numbers(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let mut walk = Walk {
             world: &world,
             catalogue: &catalogue,
+            tenant: world.caller(Role::Tenant, world.operator.project_id).await,
+            strangers: [world.tenant().await, rival],
             numbers,
             links: BTreeMap::new(),
             vpcs,
@@ -313,6 +371,8 @@ async fn no_action_of_any_party_leaves_the_diagram() {
         "locked",
         "ready",
         "gone",
+        "stranger",
+        "moved under a lock",
     ];
     for what in everything {
         assert!(done.contains_key(what), "no link was ever {what}: {done:?}");
