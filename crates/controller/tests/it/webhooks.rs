@@ -164,7 +164,11 @@ async fn what_happens_under_a_lock_is_told_when_it_happens() {
     let expired = order().await;
     locked(true, expired).await;
     next(&["link.requested", "link.locked"]).await;
-    world.pass(10 * DAY + 1).await;
+    for days in [3, 4, 2] {
+        world.pass(days * DAY + 1).await;
+        next(&["link.reminder"]).await;
+    }
+    world.pass(DAY).await;
     next(&["link.expired"]).await;
     assert_eq!(locked(false, expired).await, LinkStatus::Expired);
     next(&["link.unlocked"]).await;
