@@ -173,6 +173,7 @@ fn each_fault_is_named_by_the_first_check_that_fails() {
             "CertificateExpired",
             with(lost(), |evidence| {
                 let text = "TLS: received fatal alert: CertificateExpired".to_owned();
+                evidence.probe = Probe::Trust(text.clone());
                 evidence.attempts = vec![Attempt { at: NOW, peer: address("198.51.100.7:40001"), text }];
             }),
         ),

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Says::{Changed, Gone, Made};
-use super::{OPERATOR, REGION, Trail, VPC, text};
+use super::{EXTENSION, OPERATOR, REGION, Trail, VPC, text};
 
 const I: &str = "/interlink/v1beta1/regions/{region}";
 const L: &str = "/interlink/v1beta1/regions/{region}/links/{link_id}";
@@ -56,6 +56,8 @@ pub(super) async fn links(t: &mut Trail) {
     const ROUTES: &[&str] = &["route_propagation_enabled"];
     t.call(Changed(ROUTES), "POST", &format!("{L}/enable-route-propagation"), &[id], json!({})).await;
     t.call(Changed(ROUTES), "POST", &format!("{L}/disable-route-propagation"), &[id], json!({})).await;
+    let options = json!({"bgp": {"hold_time": 30}});
+    t.call(Changed(&["hold_time"]), "PATCH", &format!("{EXTENSION}/links/{{id}}/options"), &[id], options).await;
     let lock = "/causeway/v1/links/{id}";
     t.call(Changed(LIFE), "POST", &format!("{lock}/lock"), &[id], json!({"reason": "r"})).await;
     t.call(Changed(LIFE), "POST", &format!("{lock}/unlock"), &[id], json!({})).await;
