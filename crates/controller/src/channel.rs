@@ -197,14 +197,22 @@ impl Controller {
         let gateways: BTreeMap<VpnGatewayId, _> = report.gateways.iter().map(|facts| (facts.id, facts)).collect();
         let connections: BTreeMap<_, _> = report.connections.iter().map(|facts| (facts.id, facts)).collect();
         let heard_again =
-            before.is_none_or(|before| before.silent || after.is_none_or(|after| before.state != after.state));
+            before.is_none_or(|before| before.silent || after.as_ref().is_none_or(|after| before.state != after.state));
         let mut seen = BTreeSet::new();
+        let mut left = Vec::new();
         for record in writer.gateways_of_node(node).await? {
             let id = record.gateway.id;
             let facts = gateways.get(&id);
             if let Some(revision) = record.deleting_revision {
                 if facts.is_none() && report.revision >= revision {
                     self.finish_deletion(&mut writer, &record, now).await?;
+                }
+                continue;
+            }
+            if let Some(revision) = record.leaving_revision {
+                if facts.is_none() && report.revision >= revision {
+                    self.take_off(&mut writer, &record, now).await?;
+                    left.push(id);
                 }
                 continue;
             }
@@ -235,6 +243,12 @@ impl Controller {
             seen.insert(id);
         }
         link::take_facts(&mut writer, node, &report, heard_again, now).await?;
+        if let Some(node) = after.filter(|_| !left.is_empty()) {
+            self.place_waiting(&mut writer, &node.zone, now).await?;
+            for id in left {
+                status::refresh(&mut writer, id, now).await?;
+            }
+        }
         writer.commit().await?;
         *known = Known {
             gateways: seen,

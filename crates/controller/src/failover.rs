@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 
 use causeway_model::status::NodeState;
 use causeway_model::{ReasonCode, Timestamp};
-use causeway_store::{NodeRecord, NodeVerdict, Writer};
+use causeway_store::{GatewayRecord, NodeRecord, NodeVerdict, Writer};
 
 use crate::channel::connection_facts;
 use crate::{Controller, Result, status};
@@ -53,6 +53,17 @@ impl Controller {
         Ok(())
     }
 
+    /// Takes a gateway off a node that does not run it any more, with all that was observed of it there.
+    pub(crate) async fn take_off(&self, writer: &mut Writer, record: &GatewayRecord, now: Timestamp) -> Result<()> {
+        let id = record.gateway.id;
+        for connection in writer.connection_records(id).await? {
+            connection_facts(writer, &connection, None, now).await?;
+            writer.set_learned_routes(id, connection.connection.id, &BTreeSet::new(), now).await?;
+        }
+        writer.unplace_gateway(id, false).await?;
+        Ok(writer.bump_gateway(id, now).await?)
+    }
+
     /// Places what a node carries elsewhere, if it is safe: its machine does not run, nothing is heard of it, and when it comes back it will
     /// wait to be told what it has.
     pub(crate) async fn replace_if_lost(
@@ -75,12 +86,8 @@ impl Controller {
                 self.finish_deletion(writer, &record, now).await?;
                 continue;
             }
-            for connection in writer.connection_records(id).await? {
-                connection_facts(writer, &connection, None, now).await?;
-            }
-            writer.unplace_gateway(id, false).await?;
+            self.take_off(writer, &record, now).await?;
             writer.set_gateway_failover(id, Some(now)).await?;
-            writer.bump_gateway(id, now).await?;
             moved.push(id);
         }
         if moved.is_empty() {

@@ -16,6 +16,7 @@ mod connection;
 mod customer;
 mod diagnosis;
 mod door;
+mod drain;
 mod event;
 mod explain;
 mod failover;

@@ -67,9 +67,9 @@ async fn info(reader: &mut Reader, node: NodeRecord, history: u32) -> Result<Nod
     Ok(NodeInfo { node, gateways, history })
 }
 
-fn document(node: &NodeRecord) -> serde_json::Value {
+pub(crate) fn document(node: &NodeRecord) -> serde_json::Value {
     json!({
-        "name": node.name, "zone": node.zone, "cordoned": node.cordoned, "revoked_at": node.revoked_at,
+        "name": node.name, "zone": node.zone, "cordoned": node.cordoned, "draining": node.draining, "revoked_at": node.revoked_at,
         "max_bandwidth": node.max_bandwidth, "max_connections": node.max_connections,
     })
 }
@@ -120,6 +120,7 @@ impl Controller {
         let bandwidth = change.max_bandwidth.unwrap_or(before.max_bandwidth);
         let connections = change.max_connections.unwrap_or(before.max_connections);
         unit.set_node_settings(id, &name, cordoned, (bandwidth, connections)).await?;
+        unit.set_node_draining(id, before.draining && cordoned).await?;
         let after = known(&mut unit, id).await?;
         let now = unit.now;
         self.place_waiting(&mut unit, &before.zone, now).await?;

@@ -23,7 +23,7 @@ impl Controller {
         Ok(choose(&loads, home, bandwidth, connections))
     }
 
-    /// Places what waits for a node in a zone, as far as there is room.
+    /// Places what waits for a node in a zone, and what draining nodes carry, as far as there is room.
     pub(crate) async fn place_waiting(&self, writer: &mut Writer, zone: &str, now: Timestamp) -> Result<()> {
         for record in writer.unplaced_gateways(zone).await? {
             let gateway = &record.gateway;
@@ -41,6 +41,9 @@ impl Controller {
                 }
             }
             status::refresh(writer, gateway.id, now).await?;
+        }
+        for node in writer.nodes().await?.iter().filter(|node| node.draining && node.zone == zone) {
+            self.move_off(writer, node.id, now).await?;
         }
         Ok(())
     }

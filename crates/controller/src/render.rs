@@ -46,9 +46,12 @@ impl Controller {
         let before: BTreeMap<VpnGatewayId, &GatewayDesired> =
             before.gateways.iter().map(|gateway| (gateway.id, gateway)).collect();
         let revisions = reader.connection_revisions(node).await?;
-        let mut gateways = Vec::new();
+        let (mut gateways, mut leaving) = (Vec::new(), Vec::new());
         for record in reader.gateways_of_node(node).await? {
-            if record.gateway.deleting_since.is_none() && !record.gone {
+            if record.leaving_revision.is_some() {
+                // The VPC's router goes with it: the next node has the router's addresses, too.
+                leaving.extend(vpc_of.get(&record.gateway.private_network_id));
+            } else if record.gateway.deleting_since.is_none() && !record.gone {
                 let network = record.gateway.private_network_id;
                 let lost = || Error::Internal(format!("Private Network {network} is missing"));
                 let vpc = *vpc_of.get(&network).ok_or_else(lost)?;
@@ -58,7 +61,8 @@ impl Controller {
                 gateways.push(self.render_gateway(&mut reader, &record, vpc, (before, revisions)).await?);
             }
         }
-        let elsewhere = self.routed_elsewhere(&mut reader, node, &vpc_of).await?;
+        let mut elsewhere = self.routed_elsewhere(&mut reader, node, &vpc_of).await?;
+        elsewhere.append(&mut leaving);
         let mut vpcs: Vec<VpcDesired> = Vec::new();
         for (vpc, id, subnets) in networks {
             let here = gateways.iter().any(|gateway| gateway.vpc == vpc);

@@ -298,7 +298,7 @@ impl Writer {
     /// # Errors
     /// If the database fails.
     pub async fn unplace_gateway(&mut self, id: VpnGatewayId, no_room: bool) -> Result<()> {
-        sqlx::query("UPDATE vpn_gateway SET node_id = NULL, no_room = ? WHERE id = ?")
+        sqlx::query("UPDATE vpn_gateway SET node_id = NULL, leaving_revision = NULL, no_room = ? WHERE id = ?")
             .bind(no_room)
             .bind(blob(id.0))
             .execute(self.connection())

@@ -50,6 +50,8 @@ pub struct NodeRecord {
     pub max_connections: Option<u64>,
     /// The revision that told it that its gateways may be started elsewhere; `None`: they may not.
     pub failover_revision: Option<u64>,
+    /// What it carries goes to other nodes.
+    pub draining: bool,
 }
 
 /// A judgement on a node.
@@ -116,6 +118,7 @@ pub(crate) fn node(row: &SqliteRow) -> Result<NodeRecord> {
         max_bandwidth: row.opt_number("max_bandwidth")?,
         max_connections: row.opt_number("max_connections")?,
         failover_revision: row.opt_number("failover_revision")?,
+        draining: row.flag("draining")?,
     })
 }
 
@@ -256,6 +259,19 @@ impl Writer {
     pub async fn set_node_failover(&mut self, id: NodeId, revision: Option<u64>) -> Result<()> {
         sqlx::query("UPDATE node SET failover_revision = ? WHERE id = ?")
             .bind(revision.map(|revision| i64::try_from(revision).unwrap_or(i64::MAX)))
+            .bind(blob(id.0))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Says whether what a node carries goes to other nodes.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn set_node_draining(&mut self, id: NodeId, draining: bool) -> Result<()> {
+        sqlx::query("UPDATE node SET draining = ? WHERE id = ?")
+            .bind(draining)
             .bind(blob(id.0))
             .execute(self.connection())
             .await?;

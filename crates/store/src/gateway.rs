@@ -25,6 +25,8 @@ pub struct GatewayRecord {
     pub no_room: bool,
     /// Since when it is off a node that was lost, until it is in force on another one.
     pub failover_since: Option<Timestamp>,
+    /// The revision from which on its node shall not run it any more, since it goes to another one.
+    pub leaving_revision: Option<u64>,
     /// The newest configuration.
     pub config_revision: u64,
     /// The one that the lock came with; means nothing of what is not locked.
@@ -88,6 +90,7 @@ pub(crate) fn record(row: &SqliteRow) -> Result<GatewayRecord> {
         node: row.opt_id("node_id")?,
         no_room: row.flag("no_room")?,
         failover_since: row.opt_time("failover_since")?,
+        leaving_revision: row.opt_number("leaving_revision")?,
         config_revision: row.number("config_revision")?,
         lock_revision: row.number("lock_revision")?,
         pending_since: row.opt_time("pending_since")?,
@@ -293,6 +296,19 @@ impl Writer {
     pub async fn set_gateway_failover(&mut self, id: VpnGatewayId, since: Option<Timestamp>) -> Result<()> {
         sqlx::query("UPDATE vpn_gateway SET failover_since = ? WHERE id = ?")
             .bind(since.map(|time| time.0))
+            .bind(blob(id.0))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Has its node let go of a gateway from a revision on, since it goes to another one.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn set_gateway_leaving(&mut self, id: VpnGatewayId, revision: u64) -> Result<()> {
+        sqlx::query("UPDATE vpn_gateway SET leaving_revision = ? WHERE id = ?")
+            .bind(i64::try_from(revision).unwrap_or(i64::MAX))
             .bind(blob(id.0))
             .execute(self.connection())
             .await?;

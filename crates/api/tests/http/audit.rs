@@ -140,6 +140,7 @@ async fn nodes(t: &mut Trail, hidden: &mut Vec<String>) {
     t.call(Changed(&["name"]), "PATCH", &path, &[&node], json!({"name": "edge 2"})).await;
     t.call(Changed(&["cordoned"]), "POST", &format!("{path}/cordon"), &[&node], json!({})).await;
     t.call(Changed(&["cordoned"]), "POST", &format!("{path}/uncordon"), &[&node], json!({})).await;
+    t.call(Changed(&["cordoned", "draining"]), "POST", &format!("{path}/drain"), &[&node], json!({})).await;
     t.call(Changed(&["revision"]), "POST", &format!("{path}/retry"), &[&node], json!({})).await;
     t.call(Gone, "POST", &format!("{path}/revoke"), &[&node], json!({})).await;
 }

@@ -292,6 +292,10 @@ async fn nodes_and_their_join_tokens() {
     assert_eq!(wrong, [("max_connections".into(), "constraint".into())]);
     assert_eq!(service.post(&format!("{node}/cordon"), &json!({})).await.ok()["cordoned"], true);
     assert_eq!(service.post(&format!("{node}/uncordon"), &json!({})).await.ok()["cordoned"], false);
+    let drained = service.post(&format!("{node}/drain"), &json!({})).await.ok();
+    assert_eq!((&drained["draining"], &drained["cordoned"]), (&json!(true), &json!(true)));
+    let back = service.post(&format!("{node}/uncordon"), &json!({})).await.ok();
+    assert_eq!((&back["draining"], &back["cordoned"]), (&json!(false), &json!(false)));
     service.post(&format!("{node}/retry"), &json!({})).await.ok();
     service.post(&format!("{node}/revoke"), &json!({})).await.error(412, "precondition_failed");
     service.get(&format!("{nodes}/{}", Uuid::new_v4())).await.error(404, "not_found");
@@ -313,12 +317,13 @@ async fn nobody_but_an_operator_gets_in() {
     let none = json!({});
     let node = format!("nodes/{id}");
     let token = json!({"zone": "fr-par-1"});
-    let rows: [(&str, String, &Value); 36] = [
+    let rows: [(&str, String, &Value); 37] = [
         ("GET", "nodes".into(), &none),
         ("GET", node.clone(), &none),
         ("PATCH", node.clone(), &name),
         ("POST", format!("{node}/cordon"), &none),
         ("POST", format!("{node}/uncordon"), &none),
+        ("POST", format!("{node}/drain"), &none),
         ("POST", format!("{node}/retry"), &none),
         ("POST", format!("{node}/revoke"), &none),
         ("GET", "node-join-tokens".into(), &none),

@@ -50,7 +50,12 @@ fn state(node: &Value) -> String {
     }
     let cordoned = node.get("cordoned").and_then(Value::as_bool).unwrap_or_default();
     let state = text(node, "/state");
-    if cordoned { format!("{state}, cordoned") } else { state }
+    let draining = node.get("draining").and_then(Value::as_bool).unwrap_or_default();
+    match (draining, cordoned) {
+        (true, _) => format!("{state}, draining"),
+        (false, true) => format!("{state}, cordoned"),
+        (false, false) => state,
+    }
 }
 
 /// What operators do with nodes.
@@ -66,6 +71,8 @@ pub enum Action {
     Edit(Edit),
     /// Place nothing new on a node; what it carries stays; operators only
     Cordon(Object),
+    /// Place nothing new on a node, and move what it carries to others, as far as they have room; operators only
+    Drain(Object),
     /// Place on a node again; operators only
     Uncordon(Object),
     /// Have a node apply its configuration once more, now; operators only
@@ -177,6 +184,7 @@ impl Action {
                 edit(session, &NODE, &node.object, &body).await
             }
             Self::Cordon(wanted) => act(session, &wanted, "cordon", "cordoned").await,
+            Self::Drain(wanted) => act(session, &wanted, "drain", "draining").await,
             Self::Uncordon(wanted) => act(session, &wanted, "uncordon", "uncordoned").await,
             Self::Retry(wanted) => act(session, &wanted, "retry", "asked").await,
             Self::Revoke(wanted) => act(session, &wanted, "revoke", "revoked").await,

@@ -18,6 +18,8 @@ pub struct NodeDocument {
     pub applied_revision: u64,
     /// Nothing new is placed on it.
     pub cordoned: bool,
+    /// What it carries goes to other nodes as far as they have room.
+    pub draining: bool,
     /// When it joined; null: it is inside the service's own process.
     pub enrolled_at: Option<Time>,
     /// The VPN gateways placed on it.

@@ -20,6 +20,7 @@ pub(super) fn routes() -> Routes {
         .route(&node(""), get(node_by_id, one::<NodeDocument>()).patch(update_node, one::<NodeDocument>()))
         .route(&node("/cordon"), post(cordon_node, one::<NodeDocument>()))
         .route(&node("/uncordon"), post(uncordon_node, one::<NodeDocument>()))
+        .route(&node("/drain"), post(drain_node, one::<NodeDocument>()))
         .route(&node("/retry"), post(retry_node, one::<NodeDocument>()))
         .route(&node("/diagnosis"), get(diagnose_node, one::<NodeDiagnosisDocument>()))
         .route(&node("/revoke"), post(revoke_node, one::<NodeDocument>()))
@@ -72,6 +73,10 @@ async fn cordon_node(call: Call) -> Answer {
 
 async fn uncordon_node(call: Call) -> Answer {
     set_cordoned(call, false).await
+}
+
+async fn drain_node(call: Call) -> Answer {
+    json(&document(call.controller.drain_node(&call.caller, id(&call)?).await?))
 }
 
 async fn retry_node(call: Call) -> Answer {
@@ -147,6 +152,7 @@ fn document(info: NodeInfo) -> NodeDocument {
     NodeDocument {
         applied_revision: node.applied_revision,
         cordoned: node.cordoned,
+        draining: node.draining,
         enrolled_at: node.enrolled_at.map(Into::into),
         gateways,
         history: history.into_iter().map(event).collect(),
