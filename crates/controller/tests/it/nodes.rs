@@ -326,3 +326,31 @@ async fn a_lost_gateway_without_another_node_is_failed_until_there_is_one() {
     assert_eq!(world.carrier(gateway).await, Some(other));
     drop(second);
 }
+
+#[tokio::test]
+async fn what_a_draining_node_carries_goes_to_another_once_it_has_let_go() {
+    let (world, mut first, mut second, gateway) = with_failover().await;
+    let (one, other) = (first.id, second.id);
+    let cordon = async |cordoned| {
+        let change = NodeChange { cordoned: Some(cordoned), ..NodeChange::default() };
+        world.controller.change_node(&world.operator, other, change).await.expect("changed")
+    };
+    cordon(true).await;
+    let drained = world.controller.drain_node(&world.operator, one).await.expect("drained").node;
+    assert!(drained.draining && drained.cordoned);
+    assert_eq!(world.reason(gateway).await, (VpnGatewayStatus::Active, None), "there is no other node");
+    cordon(false).await;
+    assert_eq!(world.reason(gateway).await, (VpnGatewayStatus::Configuring, Some(ReasonCode::Failover)));
+    let last = first.wait_for(|desired| desired.gateways.is_empty()).await;
+    assert!(last.vpcs.is_empty(), "the router goes too");
+    assert_eq!(world.carrier(gateway).await, Some(one), "it has not said that it has let go");
+    assert!(second.desired().borrow().gateways.is_empty());
+    first.acknowledge_until(|desired| desired.revision >= last.revision).await;
+    second.acknowledge_until(|desired| desired.gateways.len() == 1 && desired.vpcs.len() == 1).await;
+    until(&world.controller, async || world.reason(gateway).await == (VpnGatewayStatus::Active, None)).await;
+    assert_eq!(world.carrier(gateway).await, Some(other));
+    let change = NodeChange { cordoned: Some(false), ..NodeChange::default() };
+    let back = world.controller.change_node(&world.operator, one, change).await.expect("changed").node;
+    assert!(!back.draining && !back.cordoned);
+    assert_eq!(world.carrier(gateway).await, Some(other), "what has left stays away");
+}
