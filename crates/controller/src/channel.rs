@@ -131,6 +131,11 @@ impl Controller {
                             tracing::error!(%node, %error, "what the node says of itself could not be stored");
                         }
                     }
+                    Some(FromNode::Peering { listens, answered }) => {
+                        if let Err(error) = self.node_peering(node, listens, &answered).await {
+                            tracing::error!(%node, %error, "where a node answers others could not be stored");
+                        }
+                    }
                     Some(FromNode::Hello { .. }) => tracing::warn!(%node, "a second hello in one session is ignored"),
                     None => return,
                 },
@@ -266,7 +271,7 @@ async fn first_message(end: &mut ControllerEnd) -> Option<Hello> {
             tracing::error!(%node, protocol, "the node speaks another protocol; this controller speaks {PROTOCOL}");
             None
         }
-        FromNode::Report(_) | FromNode::Facts(_) | FromNode::Keepalive { .. } => {
+        FromNode::Report(_) | FromNode::Facts(_) | FromNode::Keepalive { .. } | FromNode::Peering { .. } => {
             tracing::error!("a node did not begin with hello");
             None
         }

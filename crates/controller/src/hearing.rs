@@ -2,9 +2,11 @@
 //! is in the store, and the next process begins with that (system.md §3).
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use causeway_fleet::Answered;
 use causeway_model::observed::{ReceivedRoute, Refusal, RouteDecision};
 use causeway_model::status::NodeState;
 use causeway_model::watch::{KeepaliveProfile, MachineState, NodeWatch, Service};
@@ -20,6 +22,9 @@ struct Watched {
     waiting: Option<Duration>,
     /// What the store has.
     shown: NodeVerdict,
+    zone: String,
+    /// Where it answers other nodes, as the store has it.
+    listens: Option<SocketAddr>,
 }
 
 /// Every node.
@@ -56,13 +61,35 @@ impl Watches {
             NodeWatch::taken_over(self.profile, record.state, now)
         };
         let waiting = (record.state == NodeState::Waiting).then_some(now);
-        self.lock().entry(record.id).or_insert(Watched { watch, waiting, shown });
+        let (zone, listens) = (record.zone.clone(), record.peering);
+        self.lock().entry(record.id).or_insert(Watched { watch, waiting, shown, zone, listens });
     }
 
     fn with(&self, node: NodeId, change: impl FnOnce(&mut NodeWatch)) {
         if let Some(watched) = self.lock().get_mut(&node) {
             change(&mut watched.watch);
         }
+    }
+
+    /// Lets a node vouch for those of its zone that have answered it. Whether it listens where the store says.
+    pub(crate) fn peering(
+        &self,
+        by: NodeId,
+        listens: Option<SocketAddr>,
+        answered: &[Answered],
+        now: Duration,
+    ) -> bool {
+        let mut nodes = self.lock();
+        let Some(witness) = nodes.get_mut(&by) else { return true };
+        // A node that has not begun to listen answers where it did, once it has.
+        let is_known = listens.is_none() || std::mem::replace(&mut witness.listens, listens) == listens;
+        let zone = witness.zone.clone();
+        for answered in answered.iter().filter(|answered| answered.node != by) {
+            if let Some(watched) = nodes.get_mut(&answered.node).filter(|watched| watched.zone == zone) {
+                watched.watch.vouch(by, now.saturating_sub(Duration::from_millis(answered.age_ms)));
+            }
+        }
+        is_known
     }
 
     /// The verdict now, and whether the store has another one.

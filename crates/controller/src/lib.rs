@@ -35,6 +35,7 @@ mod node;
 mod options;
 mod organization;
 mod pace;
+mod peering;
 mod placement;
 mod psk;
 mod quota;

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use crate::access::operator;
 use crate::audit::{changed, gone, made};
 use crate::identity::check_text;
+use crate::peering::ring_changed;
 use crate::{Controller, Result, link};
 
 pub(crate) const NODE: &str = "node";
@@ -159,6 +160,7 @@ impl Controller {
                 unit.refresh(record.gateway.id).await?;
             }
         }
+        ring_changed(&mut unit, &node.zone).await?;
         self.place_waiting(&mut unit, &node.zone, now).await?;
         link::leave(&mut unit, id, now).await?;
         unit.finish("revoke", NODE, id, &gone(&document(&node))).await?;

@@ -14,7 +14,7 @@ use causeway_model::{ConnectionId, Error, Family, NodeId, PrivateNetworkId, Psk,
 use causeway_store::{ConnectionRecord, GatewayRecord, Reader};
 
 use crate::connection::policy_desired;
-use crate::{Controller, Result, catalogue};
+use crate::{Controller, Result, catalogue, peering};
 
 /// Whether every key of a connection could be read: one that could not may be readable the next time.
 fn is_whole(connection: &ConnectionDesired) -> bool {
@@ -88,10 +88,13 @@ impl Controller {
                 }
             }
         }
-        let failover = reader.node(node).await?.is_some_and(|node| node.failover_revision.is_some());
+        let nodes = reader.nodes().await?;
+        let record = nodes.iter().find(|record| record.id == node);
+        let failover = record.is_some_and(|record| record.failover_revision.is_some());
+        let peers = record.map(|record| peering::peers(record, &nodes)).unwrap_or_default();
         let ids: Vec<VpcId> = vpcs.iter().map(|vpc| vpc.id).collect();
         let links = self.render_links(&mut reader, node, &ids).await?;
-        Ok(NodeDesired { revision, vpcs, gateways, failover, links })
+        Ok(NodeDesired { revision, vpcs, gateways, failover, links, peers })
     }
 
     /// The VPCs whose router another node has: that of their gateways, or for a VPC without gateways the node that came first.

@@ -37,6 +37,7 @@ use crate::listener::Board;
 use crate::server::{limits, next_text, send_text};
 use crate::session::{NodeSession, ToNode, Violation};
 use crate::token::JoinToken;
+use crate::witness::{EXCHANGES, Tls, Witness};
 use crate::{ControllerEnd, FromNode, tls};
 
 /// The port of a URL that names none.
@@ -321,6 +322,14 @@ struct Link {
     handed: Vec<Arc<NodeDesired>>,
     write_at: Option<Instant>,
     rests_until: Instant,
+    witness: Witness,
+}
+
+/// What a node is certified with towards others of its zone.
+fn peer_tls(identity: &Identity) -> Result<Tls, ClientError> {
+    let credentials = identity.credentials();
+    let server = tls::node(&identity.authority, &credentials)?;
+    Ok(Tls { server, client: tls::client(&identity.authority, &credentials)? })
 }
 
 impl Link {
@@ -349,6 +358,8 @@ impl Link {
                 }
                 self.report = Some(report);
             }
+            // The witness says this; the node's main task knows nothing of it.
+            FromNode::Peering { .. } => {}
         }
     }
 
@@ -423,6 +434,8 @@ pub async fn run(
     let mut identity = Identity::load(directory)?;
     let good = LastGood::open(directory, state_key(directory)?)?;
     let start = Arc::new(good.state().clone());
+    let (host, port) = address(&identity.url)?;
+    let witness = Witness::start(host, port, peer_tls(&identity)?);
     let mut link = Link {
         end,
         board,
@@ -434,6 +447,7 @@ pub async fn run(
         handed: Vec::new(),
         write_at: None,
         rests_until: Instant::now(),
+        witness,
     };
     if start.failover {
         tracing::info!("what this node had may run elsewhere by now; waiting for the controller");
@@ -518,6 +532,8 @@ async fn session(
     let mut renewal = None;
     let mut news = link.board.as_ref().map(Board::subscribe);
     let mut facts_at = Instant::now();
+    let mut peering_at = Instant::now();
+    let mut said_to_listen = None;
     loop {
         let far = Instant::now() + Duration::from_secs(3600);
         tokio::select! {
@@ -531,11 +547,15 @@ async fn session(
                             news.mark_changed();
                         }
                         keepalive_at = Instant::now();
+                        peering_at = keepalive_at;
                         if let Some(text) = link.report.as_ref().and_then(|report| session.report(report)) {
                             say(&mut channel, text).await?;
                         }
                     }
-                    ToNode::Desired(state) => link.hand(state),
+                    ToNode::Desired(state) => {
+                        link.witness.ask(&state.peers, period.unwrap_or(STEP_TIMEOUT));
+                        link.hand(state);
+                    }
                     ToNode::Closing { code, message } => return Err(ClientError::Denied(Denied::new(0, &code, message))),
                 },
                 Some(Err(error)) => return Err(trust(&error).unwrap_or(ClientError::Lost)),
@@ -562,6 +582,14 @@ async fn session(
                 facts_at = Instant::now() + FACTS_REST;
                 say(&mut channel, session.facts(facts)).await?;
             }
+            () = sleep_until(peering_at), if period.is_some() => {
+                peering_at = Instant::now() + period.unwrap_or(STEP_TIMEOUT) / EXCHANGES;
+                let (listens, answered) = (link.witness.listens(), link.witness.answered());
+                if said_to_listen != listens || !answered.is_empty() {
+                    said_to_listen = listens;
+                    say(&mut channel, session.peering(listens, answered)).await?;
+                }
+            }
             () = sleep_until(link.write_at.unwrap_or(far)), if link.write_at.is_some() => drop(link.write()),
             () = sleep_until(renew_at), if renewal.is_none() => {
                 renewal = Some(tokio::spawn(renew(identity.clone(), directory.to_owned())));
@@ -572,6 +600,7 @@ async fn session(
                     Ok(Ok(new)) => {
                         tracing::info!("the node's certificate was renewed");
                         *identity = new;
+                        link.witness.renewed(peer_tls(identity)?);
                         renew_at = Instant::now() + Duration::from_secs(identity.renew_at.saturating_sub(epoch_seconds()));
                     }
                     Ok(Err(error)) => {

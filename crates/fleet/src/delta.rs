@@ -59,7 +59,7 @@ fn merged<T: Clone, I: PartialEq>(old: &[T], news: Vec<T>, gone: &[I], id: impl 
 }
 
 impl Delta {
-    /// The change from `old` to `new`; `None` if only the whole document says it (an order or a mode that differs).
+    /// The change from `old` to `new`; `None` if only the whole document says it (an order, a mode or peers that differ).
     #[must_use]
     pub fn between(old: &NodeDesired, new: &NodeDesired) -> Option<Self> {
         let (vpcs, gone_vpcs) = changed(&old.vpcs, &new.vpcs, |vpc| vpc.id);
@@ -85,6 +85,7 @@ impl Delta {
             gateways: merged(&old.gateways, self.gateways, &self.gone_gateways, |gateway| gateway.id),
             failover: old.failover,
             links: merged(&old.links, self.links, &self.gone_links, |link| link.id),
+            peers: old.peers.clone(),
         })
     }
 }
@@ -116,7 +117,7 @@ mod tests {
             connections: Vec::new(),
         };
         let (vpcs, gateways) = (vpcs.iter().map(vpc).collect(), gateways.iter().map(gateway).collect());
-        NodeDesired { revision, vpcs, gateways, failover: false, links: Vec::new() }
+        NodeDesired { revision, vpcs, gateways, failover: false, links: Vec::new(), peers: Vec::new() }
     }
 
     fn objects() -> impl Strategy<Value = Vec<(u8, u64)>> {

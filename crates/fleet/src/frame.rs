@@ -1,5 +1,7 @@
 //! The frames of the node channel, one JSON text each (docs/fleet.md).
 
+use std::net::SocketAddr;
+
 use causeway_model::NodeId;
 use causeway_model::desired::NodeDesired;
 use causeway_model::diagnosis::NodeFacts;
@@ -9,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::delta::Delta;
+use crate::witness::Answered;
 
 /// Octets of a frame at most, in both directions.
 pub const MAX_FRAME: usize = 32 << 20;
@@ -44,6 +47,8 @@ pub(crate) enum NodeFrame {
     Keepalive { services: Vec<Service> },
     /// What it sees of itself and its machine.
     Facts { facts: Box<NodeFacts> },
+    /// Where it answers other nodes of its zone, and which of them have answered it.
+    Peering { listens: Option<SocketAddr>, answered: Vec<Answered> },
     /// Everything observed; acknowledges its revision, or refuses items of it.
     Report { report: NodeReport },
 }

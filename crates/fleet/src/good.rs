@@ -168,6 +168,7 @@ fn merge(good: &NodeDesired, desired: &NodeDesired, report: &NodeReport) -> Node
         gateways: gateways.collect(),
         failover: desired.failover,
         links: links.collect(),
+        peers: desired.peers.clone(),
     }
 }
 
@@ -201,6 +202,7 @@ mod tests {
             gateways: gateways.iter().map(gateway).collect(),
             failover: false,
             links: Vec::new(),
+            peers: Vec::new(),
         }
     }
 

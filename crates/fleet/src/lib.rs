@@ -22,7 +22,9 @@ pub mod server;
 pub mod session;
 pub mod tls;
 pub mod token;
+pub mod witness;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use causeway_model::NodeId;
@@ -36,6 +38,7 @@ use uuid::Uuid;
 pub use delta::{Delta, WrongBase};
 pub use frame::MAX_FRAME;
 pub use token::JoinToken;
+pub use witness::Answered;
 
 /// Version of the messages. A node that speaks another one is refused.
 pub const PROTOCOL: u32 = 1;
@@ -67,6 +70,13 @@ pub enum FromNode {
     Keepalive {
         /// How its critical services are.
         services: Vec<Service>,
+    },
+    /// What it knows of the other nodes of its zone.
+    Peering {
+        /// Where it answers them; `None`: it does not listen.
+        listens: Option<SocketAddr>,
+        /// Who has answered it.
+        answered: Vec<Answered>,
     },
 }
 

@@ -2,6 +2,7 @@
 //! owner, who knows the peer's certificate; its session ends.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use uuid::Uuid;
 
 use crate::delta::Delta;
 use crate::frame::{ControllerFrame, MAX_FRAME, NodeFrame, Numbered};
+use crate::witness::Answered;
 use crate::{FromNode, PROTOCOL};
 
 /// Revisions under way at most; the next one waits for a report, and says everything that came meanwhile.
@@ -25,6 +27,8 @@ const MAX_SERVICES: usize = 32;
 const MAX_TEXT: usize = 1024;
 /// Octets of what a node says of itself.
 const MAX_FACTS: usize = 64 * 1024;
+/// Nodes that a node vouches for at most; it is told to ask three.
+const MAX_ANSWERED: usize = 16;
 
 /// What a peer did against the rules.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -214,7 +218,10 @@ impl ControllerSession {
                 self.running = Some(revision);
                 Ok(FromNode::Hello { protocol, node, boot, zone, version })
             }
-            NodeFrame::Facts { .. } | NodeFrame::Keepalive { .. } | NodeFrame::Report { .. }
+            NodeFrame::Facts { .. }
+            | NodeFrame::Keepalive { .. }
+            | NodeFrame::Report { .. }
+            | NodeFrame::Peering { .. }
                 if self.running.is_none() =>
             {
                 Err(Violation::Unexpected("a frame before hello"))
@@ -232,6 +239,10 @@ impl ControllerSession {
                 }
                 Ok(FromNode::Keepalive { services })
             }
+            NodeFrame::Peering { answered, .. } if answered.len() > MAX_ANSWERED => {
+                Err(Violation::TooMuch("nodes that have answered"))
+            }
+            NodeFrame::Peering { listens, answered } => Ok(FromNode::Peering { listens, answered }),
             NodeFrame::Report { report } => {
                 self.check(&report)?;
                 Ok(FromNode::Report(report))
@@ -324,6 +335,11 @@ impl NodeSession {
     /// What the node sees of itself.
     pub fn facts(&mut self, facts: NodeFacts) -> String {
         self.wire.write(NodeFrame::Facts { facts: Box::new(facts) })
+    }
+
+    /// Where it answers other nodes, and which of them have answered it.
+    pub fn peering(&mut self, listens: Option<SocketAddr>, answered: Vec<Answered>) -> String {
+        self.wire.write(NodeFrame::Peering { listens, answered })
     }
 
     /// Takes a text that came from the controller.

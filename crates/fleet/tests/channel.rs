@@ -157,8 +157,14 @@ impl Node {
     }
 }
 
+/// What it says next, of other nodes excepted.
 async fn next(end: &mut ControllerEnd) -> FromNode {
-    tokio::time::timeout(PATIENCE, end.reports.recv()).await.expect("in time").expect("open")
+    loop {
+        let word = tokio::time::timeout(PATIENCE, end.reports.recv()).await.expect("in time").expect("open");
+        if !matches!(word, FromNode::Peering { .. }) {
+            return word;
+        }
+    }
 }
 
 /// The next report's revision; keepalives before it are counted.
@@ -168,7 +174,7 @@ async fn next_report(end: &mut ControllerEnd, keepalives: &mut u32) -> u64 {
             FromNode::Report(report) => return report.revision,
             FromNode::Keepalive { .. } => *keepalives += 1,
             FromNode::Facts(_) => {}
-            FromNode::Hello { .. } => panic!("a second hello"),
+            FromNode::Hello { .. } | FromNode::Peering { .. } => panic!("a second hello"),
         }
     }
 }

@@ -30,7 +30,7 @@ pub use crate::machine::{Machine, Output, Running};
 pub use crate::scene::Scene;
 pub use crate::service::Service;
 pub use crate::stream::{Interruption, STEP, Stream};
-pub use crate::topology::{Branch, Fleet, LAN, Lab, addresses};
+pub use crate::topology::{Branch, CONTROL, Fleet, LAN, Lab, addresses};
 pub use crate::wait::{eventually, eventually_every};
 
 /// How a lab is run.

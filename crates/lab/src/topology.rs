@@ -23,7 +23,7 @@ use crate::service::{Service, Settings};
 use crate::wait::eventually;
 pub use branch::Branch;
 pub(crate) use edge::Edge;
-pub use fleet::{Fleet, LAN};
+pub use fleet::{CONTROL, Fleet, LAN};
 
 /// Fixed addresses of the laboratory (documentation ranges outside, private ones inside).
 pub mod addresses {
@@ -290,7 +290,21 @@ impl Lab {
         self.inet.shell(&rules).await.map(drop)
     }
 
-    /// Undoes every [`Self::cut`].
+    /// Loses every packet between two addresses on its way through the Internet; nobody is told.
+    ///
+    /// # Errors
+    /// nft refuses the rule.
+    pub async fn cut_between(&self, one: &str, other: &str) -> Result<()> {
+        let family = if one.contains(':') { "ip6" } else { "ip" };
+        let rules = format!(
+            "nft 'add table inet cut; add chain inet cut forward {{ type filter hook forward priority 0; }}; \
+             add rule inet cut forward {family} saddr {one} {family} daddr {other} drop; \
+             add rule inet cut forward {family} saddr {other} {family} daddr {one} drop'"
+        );
+        self.inet.shell(&rules).await.map(drop)
+    }
+
+    /// Undoes every cut.
     ///
     /// # Errors
     /// nft fails.

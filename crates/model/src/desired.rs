@@ -1,13 +1,13 @@
 //! Desired state: what a node shall run, as one versioned document. The controller renders it from the store; a node applies
 //! the difference to what it runs and acknowledges the revision, or refuses items of it (architecture: decision 5).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::acl::Acl;
-use crate::id::{ConnectionId, LinkId, PrivateNetworkId, RouteId, VpcId, VpnGatewayId};
+use crate::id::{ConnectionId, LinkId, NodeId, PrivateNetworkId, RouteId, VpcId, VpnGatewayId};
 use crate::net::Family;
 use crate::secret::Psk;
 use crate::suite::Cipher;
@@ -27,6 +27,18 @@ pub struct NodeDesired {
     /// The InterLinks that end on this node.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<LinkDesired>,
+    /// The nodes that this one asks whether they are there, so that it can vouch for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<Peer>,
+}
+
+/// Another node of the zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Peer {
+    /// Which.
+    pub node: NodeId,
+    /// Where it answers.
+    pub address: SocketAddr,
 }
 
 /// A VPC's router and its Private Networks on this node.

@@ -1,5 +1,7 @@
 //! Gateway nodes and what they report.
 
+use std::net::SocketAddr;
+
 use causeway_model::observed::{ConnectionFacts, Refusal};
 use causeway_model::status::NodeState;
 use causeway_model::{ConnectionId, Fault, NodeId, Timestamp, VpnGatewayId};
@@ -52,6 +54,8 @@ pub struct NodeRecord {
     pub failover_revision: Option<u64>,
     /// What it carries goes to other nodes.
     pub draining: bool,
+    /// Where it answers other nodes of its zone.
+    pub peering: Option<SocketAddr>,
 }
 
 /// A judgement on a node.
@@ -119,6 +123,7 @@ pub(crate) fn node(row: &SqliteRow) -> Result<NodeRecord> {
         max_connections: row.opt_number("max_connections")?,
         failover_revision: row.opt_number("failover_revision")?,
         draining: row.flag("draining")?,
+        peering: row.opt_text("peering")?.and_then(|text| text.parse().ok()),
     })
 }
 
@@ -272,6 +277,19 @@ impl Writer {
     pub async fn set_node_draining(&mut self, id: NodeId, draining: bool) -> Result<()> {
         sqlx::query("UPDATE node SET draining = ? WHERE id = ?")
             .bind(draining)
+            .bind(blob(id.0))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Says where a node answers others of its zone.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn set_node_peering(&mut self, id: NodeId, address: Option<SocketAddr>) -> Result<()> {
+        sqlx::query("UPDATE node SET peering = ? WHERE id = ?")
+            .bind(address.map(|address| address.to_string()))
             .bind(blob(id.0))
             .execute(self.connection())
             .await?;

@@ -1,6 +1,7 @@
 //! A controller over a temporary store, with a clock that the test moves and a node that the test plays.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -9,7 +10,7 @@ use std::time::Duration;
 use causeway_controller::{Clock, Controller, KeyRequest, Settings, SystemClock, ZoneSettings};
 use causeway_crypto::envelope::Kek;
 use causeway_fleet::door::Gatekeeper;
-use causeway_fleet::{FromNode, NodeEnd, PROTOCOL, in_process};
+use causeway_fleet::{Answered, FromNode, NodeEnd, PROTOCOL, in_process};
 use causeway_model::command::{
     ListQuery, NewBgp, NewConnection, NewCustomerGateway, NewMeta, NewPrivateNetwork, NewPublicAddress,
     NewRoutingPolicy, NewVpnGateway, OrderField,
@@ -348,6 +349,12 @@ impl FakeNode {
 
     pub(crate) async fn keepalive(&self) {
         self.end.reports.send(FromNode::Keepalive { services: Vec::new() }).await.expect("the controller listens");
+    }
+
+    /// Says where it answers others, and that these answered it just now.
+    pub(crate) async fn peering(&self, listens: Option<SocketAddr>, answered: &[NodeId]) {
+        let answered = answered.iter().map(|node| Answered { node: *node, age_ms: 0 }).collect();
+        self.end.reports.send(FromNode::Peering { listens, answered }).await.expect("the controller listens");
     }
 
     /// The newest desired state that fulfils a condition; says nothing.

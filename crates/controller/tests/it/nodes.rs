@@ -1,11 +1,13 @@
 //! Nodes of other machines: how they join, what they count as, and what they carry.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use causeway_controller::{Controller, NodeChange, NodeInfo};
 use causeway_fleet::authority;
 use causeway_fleet::door::{Denied, Gatekeeper, JoinRequest, Membership, RenewRequest};
 use causeway_model::command::{NewPrivateNetwork, NewVpc};
+use causeway_model::desired::Peer;
 use causeway_model::resource::{PrivateNetwork, Role};
 use causeway_model::status::{NodeState, VpnGatewayStatus};
 use causeway_model::watch::MachineState;
@@ -271,6 +273,7 @@ async fn the_gateways_of_a_stopped_machine_are_started_on_another_node() {
     let stopped = || world.controller.node_machine(lost, MachineState::Stopped);
     stopped().await.expect("noted");
     assert_eq!(world.node(lost).await.node.state, NodeState::Down);
+    assert_eq!(world.node(lost).await.node.fault.map(|fault| fault.code), Some(ReasonCode::MachineStopped));
     assert_eq!(world.carrier(gateway).await, Some(lost), "it was heard a moment ago");
     drop(first);
     world.pass(25).await;
@@ -353,4 +356,51 @@ async fn what_a_draining_node_carries_goes_to_another_once_it_has_let_go() {
     let back = world.controller.change_node(&world.operator, one, change).await.expect("changed").node;
     assert!(!back.draining && !back.cordoned);
     assert_eq!(world.carrier(gateway).await, Some(other), "what has left stays away");
+}
+
+#[tokio::test]
+async fn a_silent_node_that_another_one_hears_is_keepalive_fail_and_takes_no_changes() {
+    let world = World::new().await;
+    let mut first = world.up().await;
+    let network = world.network(&world.operator).await;
+    let gateway = world.gateway(&world.operator, &network).await.gateway.id;
+    first.acknowledge_until(|desired| desired.gateways.len() == 1).await;
+    until(&world.controller, async || world.reason(gateway).await == (VpnGatewayStatus::Active, None)).await;
+    let mut second = world.up().await;
+    let at = |host: u8| SocketAddr::from(([192, 0, 2, host], 4431));
+    first.peering(Some(at(1)), &[]).await;
+    second.peering(Some(at(2)), &[]).await;
+    let told = second.wait_for(|desired| !desired.peers.is_empty()).await;
+    assert_eq!(told.peers, [Peer { node: first.id, address: at(1) }]);
+    first.wait_for(|desired| desired.peers == [Peer { node: second.id, address: at(2) }]).await;
+    let lost = first.id;
+    drop(first);
+    let pass_until = async |state: NodeState, vouched: NodeId| {
+        let passing = async {
+            while world.node(lost).await.node.state != state {
+                second.keepalive().await;
+                second.peering(Some(at(2)), &[vouched]).await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                world.pass(6).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), passing).await.expect("in time");
+    };
+    pass_until(NodeState::KeepaliveFail, lost).await;
+    let fault = world.node(lost).await.node.fault.map(|fault| fault.code);
+    assert_eq!(fault, Some(ReasonCode::NodeKeepaliveFail));
+    assert_eq!(
+        world.reason(gateway).await,
+        (VpnGatewayStatus::Active, Some(ReasonCode::NodeKeepaliveFail)),
+        "forwarding is left alone"
+    );
+    let refused = world.controller.delete_vpn_gateway(&world.operator, REGION, gateway).await.expect_err("refused");
+    assert!(
+        matches!(&refused, Error::TransientState { current_state, .. } if current_state == "keepalive_fail"),
+        "{refused:?}"
+    );
+    // Nobody vouches for itself, and what nobody says counts no longer.
+    pass_until(NodeState::Down, second.id).await;
+    assert_eq!(world.node(lost).await.node.fault.map(|fault| fault.code), Some(ReasonCode::NodeSilent));
+    assert_eq!(world.carrier(gateway).await, Some(lost));
 }

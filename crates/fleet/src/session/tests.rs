@@ -26,7 +26,7 @@ fn desired(revision: u64, gateways: &[u128]) -> Arc<NodeDesired> {
     };
     let vpcs = vec![VpcDesired::new(vpc, Vec::new())];
     let gateways = gateways.iter().map(gateway).collect();
-    Arc::new(NodeDesired { revision, vpcs, gateways, failover: false, links: Vec::new() })
+    Arc::new(NodeDesired { revision, vpcs, gateways, failover: false, links: Vec::new(), peers: Vec::new() })
 }
 
 fn report(revision: u64, gateways: &[u128]) -> NodeReport {

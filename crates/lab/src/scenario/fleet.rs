@@ -1,5 +1,5 @@
-//! The third scenario: a VPN on one of three gateway nodes, while that node is cut off from the controller, refuses a configuration, and is
-//! switched off and on again.
+//! The third scenario: a VPN on one of three gateway nodes, while that node is cut off from the controller, refuses a configuration, is switched
+//! off and on again, and its successor is drained.
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,10 @@ use super::steps::{PATIENCE, delete_site, order_customer, order_lone_gateway};
 use crate::api::{Family, NewConnection, Site, codes, summary, text};
 use crate::console::{Console, seconds};
 use crate::stream::Stream;
-use crate::topology::{Fleet, LAN, Lab, addresses, router_and_host};
+use crate::topology::{CONTROL, Fleet, LAN, Lab, addresses, router_and_host};
 use crate::wait::eventually;
+
+const VPN: &str = "s2s-vpn/v1alpha1";
 
 /// A judging interval of the fast profile is 7 s, and a node that was cut off may pause 20 s between two attempts to connect.
 const JUDGED: Duration = Duration::from_secs(90);
@@ -60,6 +62,7 @@ async fn play(lab: &mut Lab, console: &Console, fleet: &mut Fleet, keep: bool) -
     let lost = vpn.carrier;
     lose(lab, console, fleet, &mut vpn).await?;
     return_of(lab, console, fleet, &vpn, lost).await?;
+    drain(lab, console, fleet, &mut vpn).await?;
     if keep {
         console.line("\nNothing is deleted, since the lab is to be kept.");
     } else {
@@ -125,12 +128,33 @@ async fn cut_off(lab: &Lab, console: &Console, fleet: &Fleet, vpn: &Vpn) -> Resu
     console
         .step(
             &format!("Cut {name} off from the controller"),
-            "its verdict has a reason, what it carries stays where it is, and no packet is lost",
+            "keepalive_fail, since other nodes vouch for it; it takes no changes, its traffic is left alone, and no packet is lost",
             async {
-                lab.cut(&fleet.own_address(name)).await?;
-                let node = lost_to_the_controller(lab, fleet, name).await?;
+                lab.cut_between(&fleet.own_address(name), CONTROL).await?;
+                let node = judged(lab, fleet, name, "keepalive_fail", "node_keepalive_fail").await?;
                 show(lab, console, name).await?;
+                ensure!(carried(&node, &vpn.site.gateway), "the gateway was taken away from a node that forwards");
+                let api = lab.api()?;
+                let state = api.state("vpn-gateways", &vpn.site.gateway).await?;
+                ensure!(text(&state, "/status")? == "active", "{}", summary(&state));
+                let path = format!("{}/connections/{}/disable-route-propagation", api.prefix(VPN), vpn.connection);
+                let answer = api.call(Method::POST, &path, Some(&json!({}))).await?;
+                let refused = answer.status == 409 && text(&answer.json, "/current_state")? == "keepalive_fail";
+                ensure!(refused, "a change was answered {} {}", answer.status, answer.text);
+                nothing_lost(vpn, &since).await?;
+                Ok((format!("{}; gateway {}; nothing lost", summary_of_node(&node), summary(&state)), ()))
+            },
+        )
+        .await?;
+    console
+        .step(
+            &format!("Have the other nodes lose {name}'s answers, too"),
+            "down (node_silent): nobody vouches; nothing moves, since it may forward still, and no packet is lost",
+            async {
+                fleet.deafen(name).await?;
+                let node = judged(lab, fleet, name, "down", "node_silent").await?;
                 ensure!(carried(&node, &vpn.site.gateway), "the gateway was taken away from a node that may forward");
+                console.quote(&lab.command_line("node list").await?);
                 nothing_lost(vpn, &since).await?;
                 Ok((format!("{}; nothing lost", summary_of_node(&node)), ()))
             },
@@ -139,6 +163,7 @@ async fn cut_off(lab: &Lab, console: &Console, fleet: &Fleet, vpn: &Vpn) -> Resu
     console
         .step(&format!("Let {name} and the controller hear each other again"), "it is up; no packet was lost", async {
             lab.heal().await?;
+            fleet.undeafen(name).await?;
             fleet.wait_state(&lab.service, name, "up").await?;
             lab.api()?.wait_status("vpn-gateways", &vpn.site.gateway, "active", PATIENCE).await?;
             well(lab, &vpn.connection).await?;
@@ -148,12 +173,12 @@ async fn cut_off(lab: &Lab, console: &Console, fleet: &Fleet, vpn: &Vpn) -> Resu
         .await
 }
 
-/// Waits for the verdict on a node that is cut off.
-async fn lost_to_the_controller(lab: &Lab, fleet: &Fleet, name: &str) -> Result<Value> {
-    eventually(&format!("the verdict on {name}"), JUDGED, || async {
+/// Waits for a verdict on a node.
+async fn judged(lab: &Lab, fleet: &Fleet, name: &str, state: &str, reason: &str) -> Result<Value> {
+    eventually(&format!("{name} is {state}"), JUDGED, || async {
         let node = fleet.node(&lab.service, name).await?;
-        let (state, reason) = (text(&node, "/state")?, text(&node, "/reason/code").unwrap_or_default());
-        ensure!(state == "down" && reason == "node_silent", "{node}");
+        let found = (text(&node, "/state")?, text(&node, "/reason/code").unwrap_or_default());
+        ensure!(found.0 == state && found.1 == reason, "{node}");
         Ok(node)
     })
     .await
@@ -279,6 +304,37 @@ async fn return_of(lab: &Lab, console: &Console, fleet: &mut Fleet, vpn: &Vpn, l
         .await
 }
 
+/// The operator wants the node's machine for something else.
+async fn drain(lab: &Lab, console: &Console, fleet: &Fleet, vpn: &mut Vpn) -> Result<()> {
+    let left = vpn.carrier;
+    let since = marks(vpn);
+    console
+        .step(
+            &format!("Drain {left}"),
+            "the gateway goes to another node once this one has let go; traffic is back",
+            async {
+                let begun = Instant::now();
+                lab.command_line(&format!("node drain {left}")).await?;
+                vpn.carrier = eventually("another node carries the gateway", JUDGED, || async {
+                    let carrier = fleet.carrier(&lab.service, &vpn.site.gateway).await?;
+                    ensure!(carrier != left, "{left} does");
+                    Ok(carrier)
+                })
+                .await?;
+                lab.api()?.wait_status("vpn-gateways", &vpn.site.gateway, "active", JUDGED).await?;
+                for stream in &vpn.streams {
+                    stream.steady(JUDGED).await?;
+                }
+                let back = begun.elapsed();
+                well(lab, &vpn.connection).await?;
+                only_holder(fleet, vpn).await?;
+                console.quote(&lab.command_line("node list").await?);
+                Ok((format!("on {}, steady after {}{}", vpn.carrier, seconds(back), met(vpn, &since)), ()))
+            },
+        )
+        .await
+}
+
 async fn deletion(lab: &mut Lab, console: &Console, fleet: &Fleet, mut vpn: Vpn) -> Result<()> {
     console
         .step("Delete everything", "404 everywhere, and no public address is left on any node", async {
@@ -286,8 +342,8 @@ async fn deletion(lab: &mut Lab, console: &Console, fleet: &Fleet, mut vpn: Vpn)
             lab.device.stop().await;
             let api = lab.api()?;
             let path = format!("connections/{}", vpn.connection);
-            api.delete("s2s-vpn/v1alpha1", &path).await?;
-            api.wait_gone("s2s-vpn/v1alpha1", &path, PATIENCE).await?;
+            api.delete(VPN, &path).await?;
+            api.wait_gone(VPN, &path, PATIENCE).await?;
             delete_site(lab, &vpn.site).await?;
             for address in &vpn.public {
                 let holders = fleet.holders(address).await?;

@@ -19,10 +19,12 @@ use crate::service::{Service, tail};
 use crate::wait::eventually;
 
 /// Where nodes find the controller.
-const CONTROL: &str = "198.18.0.1";
+pub const CONTROL: &str = "198.18.0.1";
 const CONTROL_ROUTER: &str = "198.18.0.254";
 /// In the order in which they join.
 const NAMES: [&str; 3] = ["spare", "node", "third"];
+/// Where nodes answer each other.
+const QUESTIONS: u16 = 4431;
 /// A machine's port of the switch that Private Networks can be mapped to.
 pub const LAN: &str = "lan0";
 /// How the names of the files begin that say whether a machine runs.
@@ -234,6 +236,26 @@ impl Fleet {
         configure(name, self.machine(name)?).await?;
         self.set_machine_state(name, "running")?;
         self.run(name)
+    }
+
+    /// Loses what a node says to other nodes that ask whether it is there, on its way in and out.
+    ///
+    /// # Errors
+    /// nft refuses the rule.
+    pub async fn deafen(&self, name: &str) -> Result<()> {
+        let rules = format!(
+            "nft 'add table inet deaf; add chain inet deaf in {{ type filter hook input priority 0; }}; \
+             add rule inet deaf in tcp dport {QUESTIONS} drop; add rule inet deaf in tcp sport {QUESTIONS} drop'"
+        );
+        self.machine(name)?.shell(&rules).await.map(drop)
+    }
+
+    /// Undoes [`Self::deafen`].
+    ///
+    /// # Errors
+    /// nft fails.
+    pub async fn undeafen(&self, name: &str) -> Result<()> {
+        self.machine(name)?.shell("nft 'add table inet deaf; delete table inet deaf'").await.map(drop)
     }
 
     /// The names of all nodes.
