@@ -113,7 +113,7 @@ async fn a_gateways_own_address_is_explained_as_one() {
     let closed = Acl { default_action: AclAction::Drop, rules: Vec::new() };
     controller.set_vpc_acl(operator, REGION, vpc, Family::Ipv4, closed).await.expect("set");
     let own = controller.ip(operator, REGION, gateway.ipam_private_ipv4_id).await.expect("there").address;
-    let host = own.hosts().filter(|host| *host != own.addr()).next_back().expect("a host");
+    let host = own.hosts().rfind(|host| *host != own.addr()).expect("a host");
     let asked = async |protocol| {
         let packet =
             AclPacket { protocol, source: host, source_port: None, destination: own.addr(), destination_port: None };
