@@ -103,6 +103,11 @@ fn a_link_from_its_order_to_its_deletion() {
     let state = service.json(&["link", "state", "site"]);
     assert_eq!(text(&state, "status"), "provisioning");
     partner(&["partner-link", "provisioned", key]);
+    let changed = service.json(&["link", "set-options", "site", "--hold-time", "9", "--gtsm", "on"]);
+    assert_eq!((changed["bgp"]["hold_time"].as_u64(), changed["bgp"]["gtsm"].as_bool()), (Some(9), Some(true)));
+    assert_eq!(service.json(&["link", "options", "site"]), changed);
+    service.fails(&["link", "set-options", "site"], 2, "--hold-time");
+    assert_eq!(service.json(&["link", "routes", "site"]).as_array().map(Vec::len), Some(0));
     service.ok(&["link", "lock", "site", "--reason", "abuse"]);
     service.fails(&["link", "edit", "site", "--name", "n"], 1, "locked");
     service.ok(&["link", "unlock", "site"]);
@@ -125,4 +130,25 @@ fn a_link_from_its_order_to_its_deletion() {
     assert_eq!(text(&state, "status"), "refused");
     assert!(state["reason"].to_string().contains("no room in the rack"), "{state}");
     service.ok(&["link", "delete", text(&refused, "id")]);
+}
+
+#[test]
+fn webhooks_and_where_they_may_lead() {
+    let service = Service::start(Place::Here);
+    let hook = service.json(&["webhook", "create", "https://hooks.example.net/x", "--event", "link.failed"]);
+    let id = text(&hook, "id");
+    assert!(!text(&hook, "secret").is_empty());
+    let shown = service.json(&["webhook", "get", id]);
+    assert!(shown["secret"].is_null(), "what deliveries are signed with is shown once");
+    assert_eq!(service.json(&["webhook", "list"]), Value::Array(vec![shown]));
+    service.ok(&["webhook", "edit", id, "--all-events"]);
+    assert_eq!(service.json(&["webhook", "get", id])["events"].as_array().map(Vec::len), Some(0));
+    assert_eq!(service.json(&["webhook", "deliveries", id]).as_array().map(Vec::len), Some(0));
+    service.fails(&["webhook", "create", "http://10.1.2.3/"], 1, "https");
+    service.ok(&["webhook", "set-rules", "--allow-http", "on", "--allow", "10.0.0.0/8", "--deny", "9.9.9.0/24"]);
+    let rules = service.json(&["webhook", "rules"]);
+    assert_eq!((rules["allow_http"].as_bool(), &rules["denied_networks"][0]), (Some(true), &"9.9.9.0/24".into()));
+    service.ok(&["webhook", "create", "http://10.1.2.3/"]);
+    service.ok(&["webhook", "delete", id]);
+    service.fails(&["webhook", "get", id], 1, "not found");
 }

@@ -50,6 +50,17 @@ fn a_machine_joins_and_operators_manage_it() {
     let before = service.json(&["node", "get", "edge-2"])["revision"].as_u64();
     service.ok(&["node", "retry", "edge-2"]);
     assert!(service.json(&["node", "get", "edge-2"])["revision"].as_u64() > before);
+    service.ok(&["node", "drain", "edge-2"]);
+    assert!(service.ok(&["node", "list"]).contains("waiting, draining"));
+    service.ok(&["node", "uncordon", "edge-2"]);
+    assert!(service.ok(&["node", "history", "edge-2"]).contains("node_waiting"));
+    // It has never run.
+    let bundle = directory.path().join("bundle.tar");
+    let examined = ["doctor", "node", "edge-2", "--bundle", bundle.to_str().expect("UTF-8")];
+    let examined = service.run(&examined);
+    assert_eq!(examined.code, Some(1), "{examined:#?}");
+    assert!(examined.out.contains("remedy"), "{examined:#?}");
+    assert!(bundle.metadata().expect("a file").len() > 512, "headers and contents");
     service.ok(&["node", "revoke", "edge-2"]);
     assert!(service.ok(&["node", "list"]).contains("revoked"));
 

@@ -90,6 +90,9 @@ pub(crate) struct BgpChanges {
     gtsm: Option<Switch>,
 }
 
+/// As they are written.
+const OPTIONS: [&str; 5] = ["--hold-time", "--max-prefixes", "--md5-secret", "--no-md5-secret", "--gtsm"];
+
 impl BgpChanges {
     /// The document's `bgp`. What is left out stays as it is.
     pub(super) async fn part(&self, session: &mut Session<'_>) -> Result<Value, Failure> {
@@ -114,7 +117,8 @@ pub(super) fn is_filled(document: &Value) -> bool {
     document.as_object().is_some_and(|fields| !fields.is_empty())
 }
 
-/// That there is nothing to do.
-pub(super) fn no_change() -> Failure {
-    Failure::Usage("say what to change: at least one option is needed; --help lists them".to_owned())
+/// That there is nothing to do. `others`: the options that there are beside these.
+pub(super) fn no_change(others: &[&str]) -> Failure {
+    let options: Vec<&str> = others.iter().copied().chain(OPTIONS).collect();
+    Failure::Usage(format!("say what to change: at least one of {} is needed", options.join(", ")))
 }

@@ -66,6 +66,19 @@ struct Changes {
     psk_overlap: Option<u32>,
 }
 
+/// What can be changed beside BGP, as it is written.
+const OTHERS: [&str; 9] = [
+    "--tunnels",
+    "--peer-identity",
+    "--no-peer-identity",
+    "--ike-lifetime",
+    "--child-lifetime",
+    "--child-packets",
+    "--dpd-delay",
+    "--dpd-timeout",
+    "--psk-overlap",
+];
+
 pub(super) async fn show(session: &mut Session<'_>, wanted: Object) -> Result<(), Failure> {
     let id = session.id(&CONNECTION, &wanted.object).await?;
     let options = session.get(&session.at(Api::Extension, [CONNECTION.collection, &id, "options"])).await?;
@@ -77,7 +90,7 @@ pub(super) async fn change(session: &mut Session<'_>, wanted: SetOptions) -> Res
     let bgp = wanted.changes.bgp.part(session).await?;
     let body = wanted.changes.body(bgp);
     if !is_filled(&body) {
-        return Err(no_change());
+        return Err(no_change(&OTHERS));
     }
     let target = session.at(Api::Extension, [CONNECTION.collection, &text(&connection, "/id"), "options"]);
     let options = session.send(Method::PATCH, &target, &body).await?;

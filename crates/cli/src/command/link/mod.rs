@@ -275,7 +275,7 @@ async fn set_options(session: &mut Session<'_>, wanted: SetOptions) -> Result<()
     let link = session.find(&LINK, &wanted.link.object).await?;
     let bgp = wanted.changes.part(session).await?;
     if !is_filled(&bgp) {
-        return Err(no_change());
+        return Err(no_change(&[]));
     }
     let id = text(&link, "/id");
     let target = session.at(Api::Extension, [LINK.collection, &id, "options"]);
