@@ -84,7 +84,11 @@ fn people(diagnosis: &Value) -> String {
     let checks = diagnosis.get("checks").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     shown.push_str(&table(CHECKS, checks));
     match failed(diagnosis) {
-        None => shown.push_str("\nno check fails\n"),
+        None => {
+            let unknown = checks.iter().filter(|check| text(check, "/verdict") == "unknown").count();
+            let rest = if unknown == 0 { String::new() } else { format!("; {unknown} could not be made") };
+            shown.push_str(&format!("\nno check fails{rest}\n"));
+        }
         Some(check) => {
             let (name, evidence) = (text(check, "/name"), text(check, "/evidence"));
             shown.push_str(&format!("\nbegin with {}: {}\n", printable(&name), printable(&evidence)));
