@@ -94,6 +94,8 @@ async fn every_status_of_a_gateway_is_caused_and_read() -> Result<()> {
         scene.lab.heal().await?;
         new.reads("active").await?;
         sdk.reads("active").await?;
+        // Until the controller hears it itself again, and not only of it by another node, it takes no changes.
+        fleet.wait_state(&scene.lab.service, "node", "up").await?;
 
         scene.api.set_locked("vpn-gateways", &first, true).await?;
         sdk.reads("locked").await?;
@@ -105,6 +107,7 @@ async fn every_status_of_a_gateway_is_caused_and_read() -> Result<()> {
         new.reads("deprovisioning").await?;
         scene.lab.heal().await?;
         new.reads("404").await?;
+        fleet.wait_state(&scene.lab.service, "node", "up").await?;
         scene.api.delete(VPN, &format!("connections/{}", id(&connection)?)).await?;
         sdk.stop().await;
         new.stop().await;
