@@ -58,15 +58,16 @@ func offered(t *testing.T) *offer {
 		"name": "- " + made.name, "city": "Paris", "hosting_provider_name": "Host of " + made.name, "link_bandwidths_mbps": []int{50, 100, 200},
 	})
 	made.partner = add("partners", fields{"name": made.name + "-ix", "asn": 39801, "contact_email": "l2@example.net"})
-	vlan := func(name string) fields { return fields{"kind": "vlan", "interface": name} }
+	// No two ports share a wire, whatever their PoPs.
+	vlan := func(end string) fields { return fields{"kind": "vlan", "interface": "e" + made.pop[:8] + end} }
 	add("ports", fields{
-		"name": made.name + "-partner", "pop_id": made.pop, "partner_id": made.partner, "attachment": vlan("eth1"), "capacity_mbps": 1000,
+		"name": made.name + "-partner", "pop_id": made.pop, "partner_id": made.partner, "attachment": vlan("a"), "capacity_mbps": 1000,
 	})
 	made.dedicated = add("dedicated-connections", fields{
 		"name": made.name + "-dedicated", "project_id": project, "pop_id": made.pop, "bandwidth_mbps": 200, "tags": []string{run},
 	})
 	add("ports", fields{
-		"name": made.name + "-own", "pop_id": made.pop, "connection_id": made.dedicated, "attachment": vlan("eth2"), "capacity_mbps": 200,
+		"name": made.name + "-own", "pop_id": made.pop, "connection_id": made.dedicated, "attachment": vlan("b"), "capacity_mbps": 200,
 	})
 	key := told(t, operator, "POST", "/operator/api-keys", fields{"role": "partner", "partner_id": made.partner, "project_id": project})
 	made.partnerAccess, made.partnerSkey = key["access_key"].(string), key["secret_key"].(string)

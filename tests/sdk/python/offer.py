@@ -36,6 +36,8 @@ class Offer:
             hosting_provider_name=f"Host of {name}",
             link_bandwidths_mbps=list(self.SIZES),
         )
+        # No two ports share a wire, whatever their PoPs; each offer has wires of its own.
+        wire = f"e{self.pop['id'][:8]}"
         self.partner = self.add(
             "partners", name=f"{name}-ix", asn=39801, contact_email="l2@example.net", portal_url="https://example.net/portal"
         )
@@ -44,7 +46,7 @@ class Offer:
             name=f"{name}-partner",
             pop_id=self.pop["id"],
             partner_id=self.partner["id"],
-            attachment={"kind": "vlan", "interface": "eth1"},
+            attachment={"kind": "vlan", "interface": f"{wire}a"},
             capacity_mbps=1000,
         )
         self.dedicated = self.add(
@@ -62,7 +64,7 @@ class Offer:
             name=f"{name}-own",
             pop_id=self.pop["id"],
             connection_id=self.dedicated["id"],
-            attachment={"kind": "vlan", "interface": "eth2"},
+            attachment={"kind": "vlan", "interface": f"{wire}b"},
             capacity_mbps=200,
         )
         key = self.operator.call(

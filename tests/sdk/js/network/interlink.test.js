@@ -33,15 +33,17 @@ const answer = (linkId, verb, body) => call('POST', `/partner/links/${linkId}/${
 before(async () => {
   for (const size of [50, 100, 200]) await call('PUT', `/operator/link-bandwidths/${size}`, { price_per_hour: 1000 });
   pop = await add('pops', { name: `- ${run}`, city: 'Paris', hosting_provider_name: `Host of ${run}`, link_bandwidths_mbps: [50, 100, 200] });
+  // No two ports share a wire, whatever their PoPs.
+  const wire = (end) => ({ kind: 'vlan', interface: `e${pop.id.slice(0, 8)}${end}` });
   partner = await add('partners', { name: `${run}-ix`, asn: 39801, contact_email: 'l2@example.net', portal_url: 'https://example.net/' });
   await add('ports', {
-    name: `${run}-partner`, pop_id: pop.id, partner_id: partner.id, attachment: { kind: 'vlan', interface: 'eth1' }, capacity_mbps: 1000,
+    name: `${run}-partner`, pop_id: pop.id, partner_id: partner.id, attachment: wire('a'), capacity_mbps: 1000,
   });
   dedicated = await add('dedicated-connections', {
     name: `${run}-dedicated`, project_id: env('SCW_DEFAULT_PROJECT_ID'), pop_id: pop.id, bandwidth_mbps: 200, tags: [run],
   });
   await add('ports', {
-    name: `${run}-own`, pop_id: pop.id, connection_id: dedicated.id, attachment: { kind: 'vlan', interface: 'eth2' }, capacity_mbps: 200,
+    name: `${run}-own`, pop_id: pop.id, connection_id: dedicated.id, attachment: wire('b'), capacity_mbps: 200,
   });
   partnerKey = await call('POST', '/operator/api-keys', { role: 'partner', partner_id: partner.id, project_id: env('SCW_DEFAULT_PROJECT_ID') });
   undo.unshift(() => call('DELETE', `/operator/api-keys/${partnerKey.access_key}`));
