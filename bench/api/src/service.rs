@@ -14,12 +14,16 @@ use crate::client::{Client, Endpoint};
 /// It starts and ends within this time.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Ticks per second in proc(5), on every architecture that this runs on.
+const USER_HZ: u64 = 100;
+
 /// A running service. Dropped, it is killed.
 #[derive(Debug)]
 pub struct Service {
     program: PathBuf,
     directory: TempDir,
     process: Child,
+    settings: Vec<(&'static str, String)>,
 }
 
 impl Service {
@@ -48,9 +52,17 @@ impl Service {
     /// # Errors
     /// It ended, or is not ready in time.
     pub async fn start(program: &Path) -> Result<(Self, Endpoint)> {
+        Self::start_with(program, Vec::new()).await
+    }
+
+    /// As [`Self::start`], with these variables of its environment beside the usual ones.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_with(program: &Path, settings: Vec<(&'static str, String)>) -> Result<(Self, Endpoint)> {
         let directory = tempfile::tempdir()?;
-        let process = spawn(program, directory.path())?;
-        let mut service = Self { program: program.to_owned(), directory, process };
+        let process = spawn(program, directory.path(), &settings)?;
+        let mut service = Self { program: program.to_owned(), directory, process, settings };
         let endpoint = service.ready().await?;
         Ok((service, endpoint))
     }
@@ -62,7 +74,7 @@ impl Service {
     pub async fn kill_and_restart(&mut self) -> Result<Endpoint> {
         self.process.kill()?;
         self.process.wait()?;
-        self.process = spawn(&self.program, self.directory.path())?;
+        self.process = spawn(&self.program, self.directory.path(), &self.settings)?;
         self.ready().await
     }
 
@@ -116,6 +128,19 @@ impl Service {
         Ok(line.trim().trim_end_matches(" kB").parse()?)
     }
 
+    /// Processor time that it has used since it was started.
+    ///
+    /// # Errors
+    /// The process is gone.
+    pub fn processor_time(&self) -> Result<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
+        // proc(5): fields 14 and 15, utime and stime; the second is a name in parentheses.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks = [11, 12].map(|field| fields.get(field).and_then(|ticks| ticks.parse::<u64>().ok()));
+        let [Some(user), Some(system)] = ticks else { bail!("no times in {stat}") };
+        Ok(Duration::from_millis((user + system) * 1000 / USER_HZ))
+    }
+
     /// Size of the database in octets.
     #[must_use]
     pub fn database(&self) -> u64 {
@@ -151,7 +176,7 @@ impl Drop for Service {
     }
 }
 
-fn spawn(program: &Path, directory: &Path) -> Result<Child> {
+fn spawn(program: &Path, directory: &Path, settings: &[(&'static str, String)]) -> Result<Child> {
     let log = std::fs::File::options().create(true).append(true).open(directory.join("log"))?;
     let data = directory.join("data");
     let child = Command::new(program)
@@ -163,6 +188,7 @@ fn spawn(program: &Path, directory: &Path) -> Result<Child> {
         .env("CAUSEWAY_PUBLIC_POOLS", r#"{ "fr-par-1" = { ipv4 = ["198.18.0.0/16"], ipv6 = ["2001:db8:0:1::/64"] } }"#)
         .env("CAUSEWAY_RATE_LIMITS_PER_KEY", "{ per_second = 0, burst = 1 }")
         .env("CAUSEWAY_RATE_LIMITS_PER_ADDRESS", "{ per_second = 0, burst = 1 }")
+        .envs(settings.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)

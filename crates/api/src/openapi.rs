@@ -212,7 +212,10 @@ fn render(document: &Value) -> String {
     let mut html = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
          <title>Causeway API</title><style>{STYLE}</style><h1>Causeway API {}</h1><p>{}</p>\
-         <p>The document for programs: <a href=\"/openapi.json\">openapi.json</a>.</p>",
+         <p>The document for programs: <a href=\"/openapi.json\">openapi.json</a>.</p>\
+         <p>There is no web console. What a console would do is done by the <code>causeway</code> command line: \
+         <code>causeway gateway create</code> orders a VPN gateway, <code>causeway partner list</code> lists partners, \
+         <code>causeway link create</code> orders an InterLink, each explained by <code>--help</code>; by the official SDKs; or by Terraform.</p>",
         escape(document["info"]["version"].as_str().unwrap_or_default()),
         escape(document["info"]["description"].as_str().unwrap_or_default()),
     );

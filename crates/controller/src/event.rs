@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use causeway_model::observed::{ConnectionFacts, ReceivedRoute, RouteDecision, SessionFacts, TunnelFacts};
+use causeway_model::observed::{ConnectionFacts, LinkFacts, ReceivedRoute, RouteDecision, SessionFacts, TunnelFacts};
 use causeway_model::reason::{Fault, ReasonCode};
 use causeway_model::resource::Caller;
 use causeway_model::{ConnectionId, Error, Family, Timestamp, VpnGatewayId};
-use causeway_store::{ConnectionRecord, EventText, ObjectEvent, Writer};
+use causeway_store::{ConnectionRecord, EventText, LinkRecord, ObjectEvent, Writer};
 use ipnet::IpNet;
 
 use crate::access::Intent::Read;
@@ -91,35 +91,81 @@ pub(crate) async fn note_facts(
         let before = old.and_then(|old| old.tunnels.iter().find(|before| before.family == tunnel.family));
         changes.extend(tunnel_change(tunnel, before));
     }
-    for session in &new.sessions {
-        let before = old.and_then(|old| old.sessions.iter().find(|before| before.family == session.family));
-        changes.extend(session_change(session, before));
-        if let (Some(old), Some(before)) = (old, before)
-            && before.up
-            && session.up
-        {
-            changes.extend(route_change(session, &old.received, &new.received));
-        }
-    }
-    // A session without a policy, or of a connection that is locked, alone or with its gateway, is not reported any more.
-    for before in old.into_iter().flat_map(|old| &old.sessions).filter(|before| before.up) {
-        if new.sessions.iter().all(|session| session.family != before.family) {
-            let gateway = writer.vpn_gateway(record.connection.vpn_gateway_id).await?;
-            let fault = if record.connection.locked || gateway.is_some_and(|record| record.gateway.locked) {
-                Some(ReasonCode::Locked.into())
-            } else if has_no_policy(record, before.family) {
-                Some(ReasonCode::BgpDisabled.into())
-            } else {
-                None
-            };
-            let gone = SessionFacts { up: false, since: now, fault, ..before.clone() };
-            changes.extend(session_change(&gone, Some(before)));
-        }
+    let before = old.map(|old| Bgp { sessions: &old.sessions, received: &old.received });
+    let after = Bgp { sessions: &new.sessions, received: &new.received };
+    changes.extend(after.changes(before));
+    for session in after.ended(before) {
+        let gateway = writer.vpn_gateway(record.connection.vpn_gateway_id).await?;
+        let locked = record.connection.locked || gateway.is_some_and(|record| record.gateway.locked);
+        changes.extend(end(session, (locked, has_no_policy(record, session.family)), now));
     }
     for change in changes {
         flap::tell(writer, new.id.0, now, change).await?;
     }
     Ok(())
+}
+
+/// As [`note_facts`], of a link, which has no tunnels.
+pub(crate) async fn note_link_facts(
+    writer: &mut Writer,
+    record: &LinkRecord,
+    new: &LinkFacts,
+    now: Timestamp,
+) -> Result<()> {
+    let before = record.observed.as_ref().map(|old| &old.facts);
+    let before = before.map(|old| Bgp { sessions: &old.sessions, received: &old.received });
+    let after = Bgp { sessions: &new.sessions, received: &new.received };
+    let mut changes = after.changes(before);
+    for session in after.ended(before) {
+        let no_policy = record.link.policy(session.family).is_none();
+        changes.extend(end(session, (record.link.life.locked, no_policy), now));
+    }
+    for change in changes {
+        flap::tell(writer, new.id.0, now, change).await?;
+    }
+    Ok(())
+}
+
+/// The sessions of a connection or a link, and what they brought.
+#[derive(Clone, Copy)]
+struct Bgp<'a> {
+    sessions: &'a [SessionFacts],
+    received: &'a [ReceivedRoute],
+}
+
+impl<'a> Bgp<'a> {
+    fn session(&self, family: Family) -> Option<&'a SessionFacts> {
+        self.sessions.iter().find(|session| session.family == family)
+    }
+
+    /// What became of the sessions that there are.
+    fn changes(&self, before: Option<Self>) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for session in self.sessions {
+            let known = before.and_then(|before| before.session(session.family));
+            changes.extend(session_change(session, known));
+            if let (Some(before), Some(known)) = (before, known)
+                && known.up
+                && session.up
+            {
+                changes.extend(route_change(session, before.received, self.received));
+            }
+        }
+        changes
+    }
+
+    /// The sessions that were up and are not reported any more: without a policy, or of something that is locked.
+    fn ended(&self, before: Option<Self>) -> Vec<&'a SessionFacts> {
+        let before = before.map_or(&[][..], |before| before.sessions);
+        before.iter().filter(|before| before.up && self.session(before.family).is_none()).collect()
+    }
+}
+
+/// The end of a session that is not reported any more.
+fn end(before: &SessionFacts, (locked, no_policy): (bool, bool), now: Timestamp) -> Option<Change> {
+    let fault =
+        if locked { Some(ReasonCode::Locked.into()) } else { no_policy.then(|| ReasonCode::BgpDisabled.into()) };
+    session_change(&SessionFacts { up: false, since: now, fault, ..before.clone() }, Some(before))
 }
 
 /// What of a fault makes it another one: its further evidence grows by itself.

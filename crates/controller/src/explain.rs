@@ -68,7 +68,7 @@ impl Controller {
 
     /// What a VPC may announce.
     async fn own(&self, reader: &mut Reader, vpc: VpcId) -> Result<Own> {
-        let custom = reader.custom_routes(self.region()).await?.remove(&vpc).unwrap_or_default();
+        let custom = reader.custom_routes_of(vpc).await?;
         Ok(Own {
             subnets: reader.vpc_subnets(vpc).await?,
             custom: custom.into_iter().map(|route| route.destination).collect(),
@@ -95,14 +95,12 @@ impl Controller {
     }
 
     async fn picture(&self, reader: &mut Reader, vpc: VpcId) -> Result<Picture> {
-        let networks = reader.networks_by_vpc(self.region()).await?;
-        let networks = networks.into_iter().filter(|(of, _, _)| *of == vpc).map(|(_, id, subnets)| (id, subnets));
         let config = reader.vpc_config(vpc).await?;
         let (revision, now) = (config.revision, self.now());
         let acl::Owed { applied, fault, .. } = acl::owed(reader, vpc, &config, now).await?;
         let mut picture = Picture {
-            networks: networks.collect(),
-            custom_routes: reader.custom_routes(self.region()).await?.remove(&vpc).unwrap_or_default(),
+            networks: reader.networks_of(vpc).await?,
+            custom_routes: reader.custom_routes_of(vpc).await?,
             acl_ipv4: config.acl_ipv4,
             acl_ipv6: config.acl_ipv6,
             gateways: Vec::new(),

@@ -79,7 +79,7 @@ impl Controller {
         if verdict.state != NodeState::Down || !stopped || !verdict.silent || !knows || !wanted {
             return Ok(());
         }
-        let mut moved = Vec::new();
+        let (mut moved, mut networks) = (Vec::new(), BTreeSet::new());
         for record in writer.gateways_of_node(node.id).await? {
             let id = record.gateway.id;
             if record.gateway.deleting_since.is_some() {
@@ -89,6 +89,7 @@ impl Controller {
             self.take_off(writer, &record, now).await?;
             writer.set_gateway_failover(id, Some(now)).await?;
             moved.push(id);
+            networks.insert((record.gateway.private_network_id, record.gateway.zone.clone()));
         }
         if moved.is_empty() {
             return Ok(());
@@ -97,6 +98,7 @@ impl Controller {
         writer.advance_node(node.id).await?;
         tracing::warn!(node = %node.id, gateways = moved.len(), "the node's machine does not run; its gateways go to other nodes");
         self.place_waiting(writer, &node.zone, now).await?;
+        self.gateways_went(writer, networks, now).await?;
         for id in moved {
             status::refresh(writer, id, now).await?;
         }

@@ -255,12 +255,15 @@ impl Controller {
             locked: false,
             zone,
         };
+        let first = unit.vpc_home(network.id, &gateway.zone).await?.is_none();
         unit.insert_vpn_gateway(&gateway, node).await?;
         if placed == Err(Unplaced::NoCapacity) {
             unit.unplace_gateway(id, true).await?;
         }
-        unit.bump_node(node).await?;
         let now = unit.now;
+        if let Some(node) = node {
+            self.gateway_came(&mut unit, (network.id, first), node, now).await?;
+        }
         let record = find_gateway(&mut unit, caller, Read, id).await?;
         let view = status::gateway(&mut unit, record, now).await?;
         unit.finish("create", GATEWAY, id, &made(&gateway)).await?;

@@ -50,7 +50,7 @@ mod usage;
 mod webhook;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::{Duration, Instant};
 
 use causeway_crypto::envelope::Kek;
@@ -180,6 +180,8 @@ pub(crate) struct Inner {
     pub(crate) current_sessions: std::sync::Mutex<std::collections::BTreeMap<causeway_model::NodeId, u64>>,
     /// Zones whose gateways are started on another node when theirs is known not to run, once that was said.
     pub(crate) failover: std::sync::Mutex<Option<std::collections::BTreeSet<String>>>,
+    /// Seconds that partners have to answer requests that are made from now on.
+    pub(crate) answer_seconds: AtomicU32,
 }
 
 /// The control plane. Clones share it.
@@ -216,6 +218,7 @@ impl Controller {
             ways: diagnosis::Ways::default(),
             current_sessions: std::sync::Mutex::default(),
             failover: std::sync::Mutex::default(),
+            answer_seconds: AtomicU32::new(causeway_model::link::REQUEST_DEADLINE),
             marks: jobs::Marks::default(),
             clock_seen: link::ClockSeen::default(),
         };

@@ -1,5 +1,7 @@
 //! What operators do with nodes: look, give join tokens, cordon, revoke, ask again.
 
+use std::collections::BTreeSet;
+
 use causeway_fleet::token::JoinToken;
 use causeway_model::resource::Caller;
 use causeway_model::{Error, NodeId, Timestamp, VpnGatewayId};
@@ -151,18 +153,22 @@ impl Controller {
         let now = unit.now;
         unit.revoke_node(id, now).await?;
         unit.forget_learned_routes(id).await?;
+        let mut networks = BTreeSet::new();
         for record in unit.gateways_of_node(id).await? {
             if record.gateway.deleting_since.is_some() {
                 self.finish_deletion(&mut unit, &record, now).await?;
             } else {
+                networks.insert((record.gateway.private_network_id, record.gateway.zone.clone()));
                 unit.unplace_gateway(record.gateway.id, false).await?;
                 unit.bump_gateway(&record).await?;
                 unit.refresh(record.gateway.id).await?;
             }
         }
         ring_changed(&mut unit, &node.zone).await?;
-        self.place_waiting(&mut unit, &node.zone, now).await?;
+        // Gateways come to where the links of their VPC end.
         link::leave(&mut unit, id, now).await?;
+        self.place_waiting(&mut unit, &node.zone, now).await?;
+        self.gateways_went(&mut unit, networks, now).await?;
         unit.finish("revoke", NODE, id, &gone(&document(&node))).await?;
         self.node_forgotten(id);
         self.end_session(id);

@@ -1,10 +1,12 @@
 //! Which node carries a gateway, looked at again whenever room may have come.
 
+use std::collections::BTreeSet;
+
 use causeway_model::placement::{Unplaced, choose};
 use causeway_model::{NodeId, PrivateNetworkId, Timestamp};
 use causeway_store::{Reader, Writer};
 
-use crate::{Controller, Result, catalogue, status};
+use crate::{Controller, Result, catalogue, link, status};
 
 impl Controller {
     /// The node for a gateway of this type on this network, or why there is none.
@@ -20,17 +22,52 @@ impl Controller {
         let wanted = catalogue::gateway_type(reader, self.region(), gateway_type).await?;
         let (bandwidth, connections) =
             wanted.map_or((0, 0), |wanted| (wanted.bandwidth, u64::from(wanted.allowed_connections)));
+        // Links end where their port is; gateways come to them where there is room.
+        if home.is_none()
+            && let Some(near) = reader.link_home(network, zone).await?
+            && let Ok(node) = choose(&loads, Some(near), bandwidth, connections)
+        {
+            return Ok(Ok(node));
+        }
         Ok(choose(&loads, home, bandwidth, connections))
+    }
+
+    /// Tells those whom it concerns that a gateway on this network has come to a node. `first`: the VPC had none there.
+    pub(crate) async fn gateway_came(
+        &self,
+        writer: &mut Writer,
+        (network, first): (PrivateNetworkId, bool),
+        node: NodeId,
+        now: Timestamp,
+    ) -> Result<()> {
+        if first { link::vpc_moved(writer, network, now).await } else { Ok(writer.advance_node(node).await?) }
+    }
+
+    /// Where gateways have lost their node and their VPC has none in the zone now, what the VPC has left decides where it is routed: its links.
+    pub(crate) async fn gateways_went(
+        &self,
+        writer: &mut Writer,
+        networks: BTreeSet<(PrivateNetworkId, String)>,
+        now: Timestamp,
+    ) -> Result<()> {
+        for (network, zone) in networks {
+            if writer.vpc_home(network, &zone).await?.is_none() {
+                link::vpc_moved(writer, network, now).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Places what waits for a node in a zone, and what draining nodes carry, as far as there is room.
     pub(crate) async fn place_waiting(&self, writer: &mut Writer, zone: &str, now: Timestamp) -> Result<()> {
         for record in writer.unplaced_gateways(zone).await? {
             let gateway = &record.gateway;
-            match self.node_for(writer, zone, &gateway.gateway_type, gateway.private_network_id).await? {
+            let network = gateway.private_network_id;
+            match self.node_for(writer, zone, &gateway.gateway_type, network).await? {
                 Ok(node) => {
+                    let first = writer.vpc_home(network, zone).await?.is_none();
                     writer.place_gateway(gateway.id, node).await?;
-                    writer.bump_node(node).await?;
+                    self.gateway_came(writer, (network, first), node, now).await?;
                 }
                 Err(why) => {
                     let no_room = why == Unplaced::NoCapacity;

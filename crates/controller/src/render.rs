@@ -3,7 +3,7 @@
 //! A connection's revision grows with everything that its part of the document says, and a gateway's with its set of connections. So what has
 //! the revision that it had in the document before is taken from there, and no key is opened again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use causeway_model::desired::{
     BgpDesired, ConnectionDesired, GatewayDesired, NetworkDesired, NodeDesired, TunnelDesired, VpcDesired,
@@ -11,7 +11,7 @@ use causeway_model::desired::{
 use causeway_model::resource::{InitiationPolicy, VpnGateway};
 use causeway_model::suite::Cipher;
 use causeway_model::{ConnectionId, Error, Family, NodeId, PrivateNetworkId, Psk, VpcId, VpnGatewayId};
-use causeway_store::{ConnectionRecord, GatewayRecord, Reader};
+use causeway_store::{ConnectionRecord, GatewayRecord, NodeRecord, Reader};
 
 use crate::connection::policy_desired;
 use crate::{Controller, Result, catalogue, peering};
@@ -29,6 +29,25 @@ fn is_current(before: &GatewayDesired, revision: u64, (connections, revisions): 
         && u64::try_from(before.connections.len()) == Ok(connections)
         && before.connections.iter().map(|connection| connection.revision).sum::<u64>() == revisions
         && before.connections.iter().all(is_whole)
+}
+
+/// The VPCs whose router another node has: that of their gateways; for a VPC without gateways the one on which its first link ends, and
+/// without a link, too, the one that came first.
+async fn routed_elsewhere(
+    reader: &mut Reader,
+    node: NodeId,
+    nodes: &[NodeRecord],
+    vpc_of: &BTreeMap<PrivateNetworkId, VpcId>,
+) -> Result<Vec<VpcId>> {
+    let first = nodes.iter().find(|known| known.revoked_at.is_none()).map(|first| first.id);
+    let (gateways, links) = reader.vpc_nodes().await?;
+    let with_gateways: BTreeSet<VpcId> =
+        gateways.into_iter().filter(|(_, other)| *other != node).map(|(vpc, _)| vpc).collect();
+    let of_links: BTreeMap<VpcId, NodeId> = links.into_iter().collect();
+    let elsewhere = |vpc: &VpcId| {
+        with_gateways.contains(vpc) || of_links.get(vpc).copied().or(first).is_some_and(|other| other != node)
+    };
+    Ok(vpc_of.values().copied().filter(elsewhere).collect())
 }
 
 impl Controller {
@@ -61,7 +80,8 @@ impl Controller {
                 gateways.push(self.render_gateway(&mut reader, &record, vpc, (before, revisions)).await?);
             }
         }
-        let mut elsewhere = self.routed_elsewhere(&mut reader, node, &vpc_of).await?;
+        let nodes = reader.nodes().await?;
+        let mut elsewhere = routed_elsewhere(&mut reader, node, &nodes, &vpc_of).await?;
         elsewhere.append(&mut leaving);
         let mut vpcs: Vec<VpcDesired> = Vec::new();
         for (vpc, id, subnets) in networks {
@@ -88,34 +108,12 @@ impl Controller {
                 }
             }
         }
-        let nodes = reader.nodes().await?;
         let record = nodes.iter().find(|record| record.id == node);
         let failover = record.is_some_and(|record| record.failover_revision.is_some());
         let peers = record.map(|record| peering::peers(record, &nodes)).unwrap_or_default();
         let ids: Vec<VpcId> = vpcs.iter().map(|vpc| vpc.id).collect();
         let links = self.render_links(&mut reader, node, &ids).await?;
         Ok(NodeDesired { revision, vpcs, gateways, failover, links, peers })
-    }
-
-    /// The VPCs whose router another node has: that of their gateways, or for a VPC without gateways the node that came first.
-    async fn routed_elsewhere(
-        &self,
-        reader: &mut Reader,
-        node: NodeId,
-        vpc_of: &BTreeMap<PrivateNetworkId, VpcId>,
-    ) -> Result<Vec<VpcId>> {
-        let nodes = reader.nodes().await?;
-        let first = nodes.first().is_none_or(|first| first.id == node);
-        if !first {
-            return Ok(vpc_of.values().copied().collect());
-        }
-        let mut elsewhere = Vec::new();
-        for other in nodes.iter().filter(|other| other.id != node) {
-            for record in reader.gateways_of_node(other.id).await? {
-                elsewhere.extend(vpc_of.get(&record.gateway.private_network_id));
-            }
-        }
-        Ok(elsewhere)
     }
 
     async fn render_gateway(

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
 
-/// Seconds that a partner has to answer a request.
-pub const REQUEST_DEADLINE: i64 = 10 * DAY;
+/// Seconds that a partner has to answer a request, unless the operator has configured another time.
+pub const REQUEST_DEADLINE: u32 = 10 * 86_400;
 /// Seconds that the platform has to place an order.
 pub const PLACEMENT_DEADLINE: i64 = 30;
 /// Seconds for which a deleted link that had passed through `deprovisioning` stays readable by its id.
@@ -17,8 +17,8 @@ pub const DELETED_READABLE: i64 = DAY;
 pub const FIRST_SESSION_GRACE: i64 = 60;
 
 const DAY: i64 = 86_400;
-/// When the tenant is reminded of an unanswered request, in seconds after it was made.
-const REQUEST_REMINDERS: [i64; 3] = [3 * DAY, 7 * DAY, 9 * DAY];
+/// When the tenant is reminded of an unanswered request, in tenths of the time that the partner has.
+const REQUEST_REMINDERS: [i64; 3] = [3, 7, 9];
 /// Interval of the reminders in `provisioning` and `deprovisioning`.
 const REPEATED_REMINDER: i64 = 7 * DAY;
 
@@ -112,6 +112,9 @@ pub struct LinkLife {
     /// Since when; `None`: it is not, or that was not noted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub locked_at: Option<Timestamp>,
+    /// Seconds that the partner has to answer; `None`: [`REQUEST_DEADLINE`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_seconds: Option<u32>,
 }
 
 /// What somebody does to a link.
@@ -119,8 +122,6 @@ pub struct LinkLife {
 pub enum LinkEvent {
     /// The platform placed the order.
     Placed,
-    /// The platform could not.
-    PlacementFailed(String),
     /// The operator repaired what had failed.
     Repaired,
     /// The partner accepts the request.
@@ -176,7 +177,22 @@ impl LinkLife {
             removed_at: None,
             locked: false,
             locked_at: None,
+            answer_seconds: None,
         }
+    }
+
+    /// Seconds that the partner has to answer.
+    const fn answer_time(&self) -> i64 {
+        match self.answer_seconds {
+            Some(seconds) => seconds as i64,
+            None => REQUEST_DEADLINE as i64,
+        }
+    }
+
+    /// When the tenant is reminded of a request that was made at `since`.
+    fn request_reminders(&self, since: Timestamp) -> [Timestamp; 3] {
+        let microseconds = self.answer_time().saturating_mul(1_000_000);
+        REQUEST_REMINDERS.map(|tenths| Timestamp(since.0.saturating_add(microseconds / 10 * tenths)))
     }
 
     /// The stage's name as the status would call it.
@@ -239,9 +255,9 @@ impl LinkLife {
                 true
             }
             Stage::Requested { since }
-                if now >= since.plus_seconds(REQUEST_DEADLINE) && self.partner_left_at.is_none() =>
+                if now >= since.plus_seconds(self.answer_time()) && self.partner_left_at.is_none() =>
             {
-                self.stage = Stage::Expired { at: since.plus_seconds(REQUEST_DEADLINE) };
+                self.stage = Stage::Expired { at: since.plus_seconds(self.answer_time()) };
                 true
             }
             _ => false,
@@ -263,7 +279,7 @@ impl LinkLife {
         }
         match self.stage {
             Stage::Ordered { since, .. } => Some(since.plus_seconds(PLACEMENT_DEADLINE)),
-            Stage::Requested { since } => Some(since.plus_seconds(REQUEST_DEADLINE)),
+            Stage::Requested { since } => Some(since.plus_seconds(self.answer_time())),
             _ => None,
         }
     }
@@ -287,7 +303,6 @@ impl LinkLife {
                     LinkKind::SelfHosted => Stage::InService { since: now },
                 };
             }
-            (LinkEvent::PlacementFailed(error), Stage::Ordered { .. }) => self.stage = Stage::Failed { at: now, error },
             (LinkEvent::Repaired, Stage::Failed { .. }) if self.tenant_deleted_at.is_none() => {
                 self.stage = match self.kind {
                     LinkKind::Hosted => Stage::Requested { since: now },
@@ -349,12 +364,7 @@ impl LinkLife {
                     return Err(LinkRefusal::BeingPlaced);
                 }
             }
-            LinkEvent::Placed
-            | LinkEvent::PlacementFailed(_)
-            | LinkEvent::Repaired
-            | LinkEvent::Removed
-            | LinkEvent::Locked
-            | LinkEvent::Unlocked => {}
+            LinkEvent::Placed | LinkEvent::Repaired | LinkEvent::Removed | LinkEvent::Locked | LinkEvent::Unlocked => {}
         }
         Ok(())
     }
@@ -402,9 +412,9 @@ impl LinkLife {
                 .collect();
         }
         match self.stage {
-            Stage::Requested { since } => REQUEST_REMINDERS
-                .iter()
-                .map(|seconds| since.plus_seconds(*seconds))
+            Stage::Requested { since } => self
+                .request_reminders(since)
+                .into_iter()
                 .filter(|at| due(*at))
                 .map(|at| Reminder { at, to: Party::Tenant, of: Wait::Request })
                 .collect(),
@@ -450,8 +460,7 @@ impl LinkLife {
         if !self.is_deprovisioning() {
             match self.stage {
                 Stage::Requested { .. } => {
-                    let mut due = REQUEST_REMINDERS.iter().map(|seconds| since.plus_seconds(*seconds));
-                    return due.find(|at| *at > after);
+                    return self.request_reminders(since).into_iter().find(|at| *at > after);
                 }
                 Stage::Provisioning { .. } => {}
                 _ => return None,

@@ -123,13 +123,13 @@ catalogue! {
     GatewayNotReady = "gateway_not_ready", Platform, Nobody, "the VPN gateway is not ready", "wait for the gateway to become active";
 
     /// The partner has not answered the request.
-    AwaitingPartnerAnswer = "awaiting_partner_answer", Platform, Tenant, "the partner has not answered the request", "ask the partner to provision the link: its contact address or portal and the link's pairing key are in the API; without an answer the request expires after 10 days";
+    AwaitingPartnerAnswer = "awaiting_partner_answer", Platform, Tenant, "the partner has not answered the request", "ask the partner to provision the link: its contact address or portal and the link's pairing key are in the API; without an answer the request expires at its deadline, after 10 days unless the operator has configured another time";
     /// The partner is preparing its side.
     AwaitingPartnerProvisioning = "awaiting_partner_provisioning", Platform, Partner, "the partner accepted the request and is preparing its side", "wait for the partner, or ask it how far it is";
     /// The partner refused.
     PartnerRefused = "partner_refused", Platform, Tenant, "the partner refused the request", "read the partner's reason in the evidence, delete the link and order again";
     /// Ten days without an answer.
-    RequestExpired = "request_expired", Platform, Tenant, "the partner did not answer within 10 days", "delete the link and order again, and contact the partner right after";
+    RequestExpired = "request_expired", Platform, Tenant, "the partner did not answer within its time, which is 10 days unless the operator has configured another", "delete the link and order again, and contact the partner right after";
     /// The order could not be placed.
     OrderFailed = "order_failed", Platform, Operator, "the platform could not place the order", "none for the tenant: the operator mends what stopped it and takes the order up again; contact support if it persists";
     /// The tenant deleted, the partner did not.
@@ -142,6 +142,8 @@ catalogue! {
     AwaitingFirstSession = "awaiting_first_session", Bgp, Device, "no BGP session was up yet", "configure BGP on the router with the link's addresses and AS numbers";
     /// No VPC is attached.
     NoVpc = "no_vpc", Route, Tenant, "no VPC is attached, so no traffic can flow", "attach one with attach-vpc";
+    /// The VPC's router is on another node than the link.
+    VpcElsewhere = "vpc_elsewhere", Platform, Operator, "the link ends on another gateway node than the one that routes its VPC, so no traffic can flow", "delete the VPC's gateways and make them anew: they come to the link's node where that has room; or contact support: draining the node that routes the VPC moves them there, too";
 
     /// Created; the device has not been heard of.
     AwaitingDevice = "awaiting_device", Ike, Device, "waiting for the customer's device", "configure the device: its file is at `device-configuration`, the key in the secret manager, the addresses in the connection";

@@ -170,6 +170,23 @@ impl Reader {
         .await?;
         row.map(|row| row.id("node_id")).transpose()
     }
+
+    /// The node of a zone on which the first link to a Private Network's VPC ends.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn link_home(&mut self, network: PrivateNetworkId, zone: &str) -> Result<Option<NodeId>> {
+        let row = sqlx::query(
+            "SELECT link.node_id FROM private_network AS network JOIN link ON link.vpc_id = network.vpc_id \
+             JOIN node ON node.id = link.node_id WHERE network.id = ? AND node.zone = ? AND link.removing_revision IS NULL \
+             ORDER BY link.seq LIMIT 1",
+        )
+        .bind(blob(network.0))
+        .bind(zone)
+        .fetch_optional(self.connection())
+        .await?;
+        row.map(|row| row.id("node_id")).transpose()
+    }
 }
 
 impl Writer {

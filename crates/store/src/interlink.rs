@@ -2,7 +2,7 @@
 
 use causeway_model::command::{DedicatedConnectionFilter, ListQuery};
 use causeway_model::resource::{DedicatedConnection, LinkBandwidth, Partner, Pop, Port, PortOwner, VlanRange};
-use causeway_model::{DedicatedConnectionId, PartnerId, PopId, PortId};
+use causeway_model::{DedicatedConnectionId, NodeId, PartnerId, PopId, PortId};
 use sqlx::AssertSqlSafe;
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
@@ -100,6 +100,7 @@ fn port(row: &SqliteRow) -> Result<Port> {
         region: row.text("region")?,
         name: row.text("name")?,
         pop_id: row.id("pop_id")?,
+        node_id: row.opt_id("node_id")?,
         owner,
         attachment: row.json("attachment")?,
         vlan_range: vlans(row)?,
@@ -226,6 +227,18 @@ impl Reader {
     pub async fn ports(&mut self) -> Result<Vec<Port>> {
         let rows = sqlx::query("SELECT * FROM port ORDER BY seq").fetch_all(self.connection()).await?;
         rows.iter().map(port).collect()
+    }
+
+    /// The nodes that carry links of a port, those included that have still to remove one.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn nodes_of_port(&mut self, id: PortId) -> Result<Vec<NodeId>> {
+        let rows = sqlx::query("SELECT DISTINCT node_id FROM link WHERE port_id = ? AND node_id IS NOT NULL")
+            .bind(blob(id.0))
+            .fetch_all(self.connection())
+            .await?;
+        rows.iter().map(|row| row.id("node_id")).collect()
     }
 
     /// Mbit/s that the links of each port and of each PoP have together; those without links are missing.
@@ -429,8 +442,8 @@ impl Writer {
         };
         sqlx::query(
             "INSERT INTO port (id, region, name, pop_id, partner_id, dedicated_connection_id, attachment, vlan_start, vlan_end, \
-             capacity_mbps, enabled, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
-             ON CONFLICT (id) DO UPDATE SET name = excluded.name, attachment = excluded.attachment, vlan_start = excluded.vlan_start, \
+             capacity_mbps, enabled, created_at, updated_at, node_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+             ON CONFLICT (id) DO UPDATE SET name = excluded.name, node_id = excluded.node_id, attachment = excluded.attachment, vlan_start = excluded.vlan_start, \
              vlan_end = excluded.vlan_end, capacity_mbps = excluded.capacity_mbps, enabled = excluded.enabled, \
              updated_at = excluded.updated_at",
         )
@@ -447,6 +460,7 @@ impl Writer {
         .bind(port.enabled)
         .bind(port.created_at.0)
         .bind(port.updated_at.0)
+        .bind(port.node_id.map(|id| blob(id.0)))
         .execute(self.connection())
         .await?;
         Ok(())

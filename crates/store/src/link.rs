@@ -32,6 +32,8 @@ pub struct LinkRecord {
     pub due_at: Option<Timestamp>,
     /// The node that it ends on.
     pub node: Option<LinkNode>,
+    /// The node that routes its VPC, while it is on one itself and leads to a VPC.
+    pub vpc_node: Option<NodeId>,
     /// Grows with every change that concerns the node.
     pub config_revision: u64,
     /// Since when the node owes the acknowledgement of the newest configuration.
@@ -40,6 +42,10 @@ pub struct LinkRecord {
     pub removing_revision: Option<u64>,
     /// The last status that was not `configuring`.
     pub settled_status: LinkStatus,
+    /// The code of the reason that went with it.
+    pub settled_reason: Option<String>,
+    /// Since when both are as they are; `None`: that was not noted.
+    pub settled_since: Option<Timestamp>,
     /// What its node said last.
     pub observed: Option<LinkObserved>,
     /// What its sessions ask of the peer.
@@ -99,8 +105,15 @@ pub struct LinkUnits {
     pub ipv6: u64,
 }
 
-/// Links with all that a record holds, in one statement.
-const LINK: &str = "SELECT link.*, v4.routing_policy_id AS v4_policy, v4.since AS v4_since, v6.routing_policy_id AS v6_policy, \
+/// Links with all that a record holds, in one statement. A VPC is routed where its gateways are, that of the link first, and without gateways
+/// where the first of its links ends.
+const LINK: &str = "SELECT link.*, CASE WHEN link.vpc_id IS NOT NULL AND link.node_id IS NOT NULL THEN coalesce((SELECT gateway.node_id \
+     FROM private_network AS network JOIN vpn_gateway AS gateway ON gateway.private_network_id = network.id \
+     WHERE network.vpc_id = link.vpc_id AND gateway.node_id = link.node_id LIMIT 1), (SELECT gateway.node_id \
+     FROM private_network AS network JOIN vpn_gateway AS gateway ON gateway.private_network_id = network.id \
+     WHERE network.vpc_id = link.vpc_id AND gateway.node_id IS NOT NULL ORDER BY gateway.seq LIMIT 1), \
+     (SELECT other.node_id FROM link AS other WHERE other.vpc_id = link.vpc_id AND other.node_id IS NOT NULL \
+     AND other.removing_revision IS NULL ORDER BY other.seq LIMIT 1)) END AS vpc_node, v4.routing_policy_id AS v4_policy, v4.since AS v4_since, v6.routing_policy_id AS v6_policy, \
      v6.since AS v6_since, node.state AS node_state, node.silent AS node_silent, node.overdue AS node_overdue \
      FROM link LEFT JOIN node ON node.id = link.node_id LEFT JOIN link_session AS v4 ON v4.link_id = link.id AND v4.is_ipv6 = 0 \
      LEFT JOIN link_session AS v6 ON v6.link_id = link.id AND v6.is_ipv6 = 1";
@@ -157,6 +170,7 @@ fn record(row: &SqliteRow) -> Result<LinkRecord> {
         reminded_at: row.time("reminded_at")?,
         due_at: row.opt_time("due_at")?,
         node: node(row)?,
+        vpc_node: row.opt_id("vpc_node")?,
         config_revision: row.number("config_revision")?,
         pending_since: row.opt_time("pending_since")?,
         removing_revision: row.opt_number("removing_revision")?,
@@ -165,6 +179,8 @@ fn record(row: &SqliteRow) -> Result<LinkRecord> {
         } else {
             row.word("status")?
         },
+        settled_reason: row.opt_text("settled_reason")?,
+        settled_since: row.opt_time("settled_since")?,
         observed: row.opt_json("observed")?,
         options: options(row)?,
     })
@@ -383,6 +399,27 @@ impl Reader {
         sqlx::query(sql).bind(blob(vpc.0)).fetch_all(self.connection()).await?.iter().map(record).collect()
     }
 
+    /// The nodes of the gateways of each VPC, and the node on which the first link to each VPC ends.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn vpc_nodes(&mut self) -> Result<(Vec<(VpcId, NodeId)>, Vec<(VpcId, NodeId)>)> {
+        let gateways = sqlx::query(
+            "SELECT DISTINCT network.vpc_id, gateway.node_id FROM vpn_gateway AS gateway \
+             JOIN private_network AS network ON network.id = gateway.private_network_id WHERE gateway.node_id IS NOT NULL",
+        )
+        .fetch_all(self.connection())
+        .await?;
+        let links = sqlx::query(
+            "SELECT vpc_id, node_id, min(seq) FROM link WHERE vpc_id IS NOT NULL AND node_id IS NOT NULL AND removing_revision IS NULL \
+             GROUP BY vpc_id",
+        )
+        .fetch_all(self.connection())
+        .await?;
+        let pair = |row: &SqliteRow| Ok((row.id("vpc_id")?, row.id("node_id")?));
+        Ok((gateways.iter().map(pair).collect::<Result<_>>()?, links.iter().map(pair).collect::<Result<_>>()?))
+    }
+
     /// A link that leads to a VPC.
     ///
     /// # Errors
@@ -567,7 +604,7 @@ impl Writer {
             "UPDATE link SET name = ?, name_folded = ?, name_sort = ?, tags = ?, updated_at = ?, peer_asn = ?, vpc_id = ?, \
              route_propagation_enabled = ?, life = ?, lock_reason = ?, status = ?, bgp_v4_status = ?, bgp_v6_status = ?, \
              tenant_deleted_at = ?, deleted_at = ?, reminded_at = ?, due_at = ?, node_id = ?, config_revision = ?, pending_since = ?, \
-             removing_revision = ?, settled_status = ?, observed = ?, hold_time = ?, max_prefixes = ?, gtsm = ?, md5_secret_id = ?, md5_secret_revision = ? \
+             removing_revision = ?, settled_status = ?, settled_reason = ?, settled_since = ?, observed = ?, hold_time = ?, max_prefixes = ?, gtsm = ?, md5_secret_id = ?, md5_secret_revision = ? \
              WHERE id = ?",
         )
         .bind(&link.meta.name)
@@ -592,6 +629,8 @@ impl Writer {
         .bind(record.pending_since.map(|at| at.0))
         .bind(record.removing_revision.map(number).transpose()?)
         .bind(word(record.settled_status))
+        .bind(&record.settled_reason)
+        .bind(record.settled_since.map(|at| at.0))
         .bind(record.observed.as_ref().map(to_json))
         .bind(i64::from(record.options.hold_time))
         .bind(i64::from(record.options.max_prefixes))

@@ -20,6 +20,10 @@ use crate::{Reader, Result, StoreError, Writer};
 const VPC: &str =
     "SELECT vpc.*, (SELECT count(*) FROM private_network WHERE vpc_id = vpc.id) AS private_network_count FROM vpc";
 
+/// Private Networks with their VPC and subnets.
+const PLACED: &str = "SELECT private_network.vpc_id, private_network.id, (SELECT coalesce(json_group_array(subnet ORDER BY is_ipv6), '[]') \
+    FROM subnet WHERE private_network_id = private_network.id) AS subnets FROM private_network JOIN vpc ON vpc.id = private_network.vpc_id";
+
 /// Private Networks with their subnets, in one statement.
 const NETWORK: &str = "SELECT private_network.*, (SELECT json_group_array(json_object('id', lower(hex(id)), 'subnet', subnet, \
      'created_at', created_at, 'updated_at', updated_at) ORDER BY is_ipv6) FROM subnet WHERE private_network_id = private_network.id) \
@@ -183,15 +187,19 @@ impl Reader {
     /// # Errors
     /// If the database fails.
     pub async fn networks_by_vpc(&mut self, region: &str) -> Result<Vec<(VpcId, PrivateNetworkId, Vec<IpNet>)>> {
-        let rows = sqlx::query(
-            "SELECT private_network.vpc_id, private_network.id, (SELECT coalesce(json_group_array(subnet ORDER BY is_ipv6), '[]') \
-             FROM subnet WHERE private_network_id = private_network.id) AS subnets FROM private_network JOIN vpc \
-             ON vpc.id = private_network.vpc_id WHERE private_network.region = ? ORDER BY vpc.seq, private_network.seq",
-        )
-        .bind(region)
-        .fetch_all(self.connection())
-        .await?;
+        let sql = format!("{PLACED} WHERE private_network.region = ? ORDER BY vpc.seq, private_network.seq");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(region).fetch_all(self.connection()).await?;
         rows.iter().map(|row| Ok((row.id("vpc_id")?, row.id("id")?, row.json("subnets")?))).collect()
+    }
+
+    /// The Private Networks of one VPC, with their subnets.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn networks_of(&mut self, vpc: VpcId) -> Result<Vec<(PrivateNetworkId, Vec<IpNet>)>> {
+        let sql = format!("{PLACED} WHERE private_network.vpc_id = ? ORDER BY private_network.seq");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(blob(vpc.0)).fetch_all(self.connection()).await?;
+        rows.iter().map(|row| Ok((row.id("id")?, row.json("subnets")?))).collect()
     }
 
     /// The subnets of a VPC.

@@ -19,6 +19,19 @@ use crate::{Reader, Result, Writer};
 /// The tag of every route that the platform makes.
 const MANAGED: &str = "MANAGED";
 
+/// What a node is told of custom routes.
+const CUSTOM: &str = "SELECT route.id, route.vpc_id, destination, private_network_id, ip.address FROM route LEFT JOIN ip \
+    ON ip.id = route.ip_id WHERE route.kind = 'custom'";
+
+fn custom_route(row: &SqliteRow) -> Result<CustomRouteDesired> {
+    Ok(CustomRouteDesired {
+        id: row.id("id")?,
+        destination: row.parse("destination")?,
+        network: row.id("private_network_id")?,
+        next_hop: row.opt_address("address")?,
+    })
+}
+
 /// What holds an address: a candidate for a next hop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NextHopCandidate {
@@ -179,23 +192,23 @@ impl Reader {
     /// # Errors
     /// If the database fails.
     pub async fn custom_routes(&mut self, region: &str) -> Result<BTreeMap<VpcId, Vec<CustomRouteDesired>>> {
-        let rows = sqlx::query(
-            "SELECT route.id, route.vpc_id, destination, private_network_id, ip.address FROM route LEFT JOIN ip ON ip.id = route.ip_id \
-             WHERE route.kind = 'custom' AND route.region = ? ORDER BY route.seq",
-        )
-        .bind(region)
-        .fetch_all(self.connection())
-        .await?;
+        let sql = format!("{CUSTOM} AND route.region = ? ORDER BY route.seq");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(region).fetch_all(self.connection()).await?;
         let mut routes: BTreeMap<VpcId, Vec<CustomRouteDesired>> = BTreeMap::new();
         for row in &rows {
-            routes.entry(row.id("vpc_id")?).or_default().push(CustomRouteDesired {
-                id: row.id("id")?,
-                destination: row.parse("destination")?,
-                network: row.id("private_network_id")?,
-                next_hop: row.opt_address("address")?,
-            });
+            routes.entry(row.id("vpc_id")?).or_default().push(custom_route(row)?);
         }
         Ok(routes)
+    }
+
+    /// The same of one VPC.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn custom_routes_of(&mut self, vpc: VpcId) -> Result<Vec<CustomRouteDesired>> {
+        let sql = format!("{CUSTOM} AND route.vpc_id = ? ORDER BY route.seq");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(blob(vpc.0)).fetch_all(self.connection()).await?;
+        rows.iter().map(custom_route).collect()
     }
 
     /// The addresses on Private Networks of one project that a resource holds, the oldest first.

@@ -79,4 +79,8 @@ async fn the_document_and_its_page_are_served_to_everyone() {
         page.headers["content-security-policy"].to_str().expect("ASCII").starts_with("default-src 'none'; style-src")
     );
     assert_eq!(page.headers["x-frame-options"], "DENY");
+    // Who looks for a web console is told that there is none, and what to use.
+    for words in ["There is no web console", "causeway link create", "causeway partner list"] {
+        assert!(page.text.contains(words), "{words} is not in {}", page.text);
+    }
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::catalogue::{bits, millionths, remove, show_all};
 use super::gateway::set_locked;
+use super::node::NODE;
 use super::{Filters, New, Object, Objects, Switch, edit, edits, get, label, list, optional_id};
 use crate::failure::Failure;
 use crate::output::{Column, inline, price};
@@ -54,6 +55,7 @@ const PORT_COLUMNS: &[Column] = &[
     Column { title: "POP", cell: |port| text(port, "/pop_id") },
     Column { title: "PARTNER", cell: |port| text(port, "/partner_id") },
     Column { title: "CONNECTION", cell: |port| text(port, "/connection_id") },
+    Column { title: "NODE", cell: |port| text(port, "/node_id") },
     Column { title: "ATTACHMENT", cell: |port| port.get("attachment").map(inline).unwrap_or_default() },
     Column { title: "VLANS", cell: vlans },
     Column { title: "CAPACITY", cell: |port| megabits(port.get("capacity_mbps")) },
@@ -559,6 +561,9 @@ pub struct CreatePort {
     /// The dedicated connection that it ends
     #[arg(long, value_name = "NAME|ID")]
     connection: Option<String>,
+    /// The gateway node whose machine it is on [default: the one that came first]
+    #[arg(long, value_name = "NAME|ID")]
+    node: Option<String>,
     /// What it is on its node: vlan:INTERFACE, interface:NAME, or vxlan:ADDRESS[,VNI]
     #[arg(long, value_name = "KIND:WHAT", value_parser = attachment)]
     attachment: Value,
@@ -581,6 +586,12 @@ pub struct EditPort {
     /// Its new name
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// The gateway node whose machine it is on, while no other node carries links of it
+    #[arg(long, value_name = "NAME|ID")]
+    node: Option<String>,
+    /// Name no node: it is on the one that came first
+    #[arg(long, conflicts_with = "node")]
+    no_node: bool,
     /// What it is on its node, while it carries no links: vlan:INTERFACE, interface:NAME, or vxlan:ADDRESS[,VNI]
     #[arg(long, value_name = "KIND:WHAT", value_parser = attachment)]
     attachment: Option<Value>,
@@ -613,12 +624,15 @@ impl PortAction {
                 set(&mut body, "pop_id", json!(session.id(&POP, &new.pop).await?));
                 set_some(&mut body, "partner_id", optional_id(session, &PARTNER, new.partner.as_ref()).await?);
                 set_some(&mut body, "connection_id", optional_id(session, &DEDICATED, new.connection.as_ref()).await?);
+                set_some(&mut body, "node_id", optional_id(session, &NODE, new.node.as_ref()).await?);
                 set_some(&mut body, "vlan_range", new.vlans);
                 add(session, PORT.collection, &body).await
             }
             Self::Edit(wanted) => {
                 let mut body = json!({});
                 set_some(&mut body, "name", wanted.name);
+                let node = optional_id(session, &NODE, wanted.node.as_ref()).await?;
+                set_some(&mut body, "node_id", node.or_else(|| wanted.no_node.then(String::new)));
                 set_some(&mut body, "attachment", wanted.attachment);
                 set_some(&mut body, "vlan_range", wanted.vlans);
                 set_some(&mut body, "capacity_mbps", wanted.capacity);

@@ -39,6 +39,11 @@ async fn asks(line: &str, call: &str) -> (String, Value) {
     for at in [format!("{I}/dedicated-connections/{OTHER}"), format!("{O}/ports/{OTHER}")] {
         server.on(&format!("GET {at}"), 200, format!(r#"{{"id":"{OTHER}","name":"d"}}"#));
     }
+    server.on(
+        &format!("GET {O}/nodes"),
+        200,
+        format!(r#"{{"nodes":[{{"id":"{OTHER}","name":"n2"}}],"total_count":1}}"#),
+    );
     server.on(&format!("GET {P}/links"), 200, format!(r#"{{"links":[{{"id":"{ID}"}}],"total_count":1}}"#));
     server.on(call, 200, LINK);
     let outcome = run(&server, line).await;
@@ -107,14 +112,16 @@ async fn what_every_command_asks() {
         ),
         (format!("partner delete {PARTNER}"), format!("DELETE {O}/partners/{PARTNER}"), Value::Null),
         (
-            format!("port create p1 --pop {POP} --partner {PARTNER} --attachment vlan:eth1 --capacity 10G"),
+            format!("port create p1 --pop {POP} --partner {PARTNER} --node n2 --attachment vlan:eth1 --capacity 10G"),
             format!("POST {O}/ports"),
             json!({
-                "name": "p1", "pop_id": POP, "partner_id": PARTNER, "capacity_mbps": 10_000, "enabled": true,
+                "name": "p1", "pop_id": POP, "partner_id": PARTNER, "capacity_mbps": 10_000, "enabled": true, "node_id": OTHER,
                 "attachment": {"kind": "vlan", "interface": "eth1"},
             }),
         ),
         (format!("port edit {OTHER} --enabled off"), format!("PATCH {O}/ports/{OTHER}"), json!({"enabled": false})),
+        (format!("port edit {OTHER} --node n2"), format!("PATCH {O}/ports/{OTHER}"), json!({"node_id": OTHER})),
+        (format!("port edit {OTHER} --no-node"), format!("PATCH {O}/ports/{OTHER}"), json!({"node_id": ""})),
         (
             "link-bandwidth set 1G --price-per-hour 0.5".into(),
             format!("PUT {O}/link-bandwidths/1000"),

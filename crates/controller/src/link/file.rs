@@ -9,7 +9,7 @@ use causeway_model::error::ArgumentReason::Constraint;
 use causeway_model::error::{ArgumentError, ArgumentErrors};
 use causeway_model::resource::{Caller, DedicatedConnection, LinkBandwidth, Partner, Pop, Port, PortOwner, VLANS};
 use causeway_model::{DedicatedConnectionId, Error, PartnerId, PopId, PortId};
-use causeway_store::CatalogueKind;
+use causeway_store::{CatalogueKind, NodeRecord};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -310,11 +310,18 @@ impl Unit<'_> {
             let help = "where a port is and whose it is stays; make another one";
             return Err(Error::constraint(format!("{PORT}[{name}]"), help));
         }
+        let node_id = match &new.node {
+            Some(text) => {
+                Some(referred(&stock.nodes, field("node"), text, |node: &NodeRecord| (node.id.0, &node.name))?)
+            }
+            None => None,
+        };
         let mut port = Port {
             id: before.map(|port| port.id).or(new.id).unwrap_or_else(PortId::random),
             region: self.controller.region().to_owned(),
             name: name.clone(),
             pop_id,
+            node_id,
             owner,
             attachment: new.attachment.clone(),
             vlan_range: new.vlan_range.unwrap_or(whole),

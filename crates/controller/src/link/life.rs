@@ -11,7 +11,7 @@ use causeway_model::status::{
     BgpStatus, LinkSession, LinkStatus, LinkView, NodeState, NodeView, PLATFORM_DEADLINE, link_status,
 };
 use causeway_model::view::{LinkState, LinkStatuses};
-use causeway_model::{Family, LinkId, Timestamp};
+use causeway_model::{Family, LinkId, NodeId, Timestamp};
 use causeway_store::{EventText, LinkRecord, Writer};
 use ipnet::IpNet;
 use serde_json::json;
@@ -70,6 +70,7 @@ pub(super) fn status(record: &LinkRecord, now: Timestamp) -> (LinkStatus, Option
         expected: &expected,
         ever_up: observed.is_some_and(|observed| observed.ever_up.contains(&true)),
         vpc: link.vpc_id.is_some(),
+        vpc_elsewhere: elsewhere(record),
         propagation: link.route_propagation_enabled,
         now,
     });
@@ -77,12 +78,18 @@ pub(super) fn status(record: &LinkRecord, now: Timestamp) -> (LinkStatus, Option
     (status, if nobody { Some(ReasonCode::NoNode.into()) } else { fault })
 }
 
+/// The node that routes a link's VPC, where that is not the link's own.
+fn elsewhere(record: &LinkRecord) -> Option<NodeId> {
+    record.vpc_node.filter(|vpc_node| record.node.is_some_and(|node| node.id != *vpc_node))
+}
+
 /// Why nothing carries a link, if so.
 pub(crate) fn uncarried(record: &LinkRecord, now: Timestamp) -> Option<Fault> {
     let in_service = matches!(record.link.life.stage, Stage::InService { .. });
     let facts = record.observed.as_ref().map(|observed| &observed.facts).filter(|_| in_service);
     match facts.filter(|facts| facts.applied > 0) {
-        Some(facts) => (!facts.carrier).then(|| ReasonCode::NoCarrier.into()),
+        Some(facts) if !facts.carrier => Some(ReasonCode::NoCarrier.into()),
+        Some(_) => elsewhere(record).map(|_| ReasonCode::VpcElsewhere.into()),
         None => Some(status(record, now).1.unwrap_or_else(|| ReasonCode::ConfigPending.into())),
     }
 }
@@ -119,7 +126,17 @@ pub(super) fn state(mut record: LinkRecord, now: Timestamp) -> LinkState {
     let (status, fault) = status(&record, now);
     record.status = status;
     let life = &record.link.life;
-    let since = life.since().unwrap_or(record.link.meta.updated_at);
+    let code = fault.as_ref().map(|fault| fault.code.as_str());
+    let noted = record.settled_status == status && record.settled_reason.as_deref() == code;
+    let in_service = if status == LinkStatus::Configuring {
+        record.pending_since
+    } else if noted {
+        record.settled_since
+    } else {
+        // Not noted yet: nobody knows since when.
+        None
+    };
+    let since = life.since().or(in_service).unwrap_or(record.link.meta.updated_at);
     let reason = fault.map(|fault| match &record.lock_reason {
         Some(reason) if status == LinkStatus::Locked => fault.with("reason", reason.clone()),
         _ => fault,
@@ -164,7 +181,8 @@ fn due_at(record: &LinkRecord, now: Timestamp) -> Option<Timestamp> {
 
 /// What a link has brought into its VPC's table.
 fn learned(record: &LinkRecord) -> BTreeSet<IpNet> {
-    let observed = record.observed.as_ref().filter(|_| node::runs(&record.link) && !node_view(record).is_lost());
+    let carried = node::runs(&record.link) && !node_view(record).is_lost() && elsewhere(record).is_none();
+    let observed = record.observed.as_ref().filter(|_| carried);
     observed.map(|observed| installed(&observed.facts.received)).unwrap_or_default()
 }
 
@@ -186,21 +204,26 @@ pub(super) async fn save(writer: &mut Writer, record: &mut LinkRecord, now: Time
         record.link.routing_policy_v4 = None;
         record.link.routing_policy_v6 = None;
     }
-    node::follow(writer, record, now).await?;
+    let stored = writer.link(record.link.id).await?;
+    node::follow(writer, record, stored.as_ref(), now).await?;
     let (status, fault) = status(record, now);
     let before = std::mem::replace(&mut record.status, status);
     let settled = record.settled_status;
     if status != LinkStatus::Configuring {
+        let code = fault.as_ref().map(|fault| fault.code.as_str());
+        if status != settled || code != record.settled_reason.as_deref() || record.settled_since.is_none() {
+            record.settled_since = Some(now);
+            record.settled_reason = code.map(str::to_owned);
+        }
         record.settled_status = status;
     }
     record.bgp_v4_status = bgp_status(record, Family::Ipv4);
     record.bgp_v6_status = bgp_status(record, Family::Ipv6);
     record.due_at = due_at(record, now);
-    let stored = writer.link(record.link.id).await?.map(|stored| stored.link.life);
     writer.set_link(record).await?;
     writer.set_link_routes(&record.link, &learned(record), now).await?;
     if let Some(stored) = stored {
-        tell_beside_status(writer, record, &stored, before == status, now).await?;
+        tell_beside_status(writer, record, &stored.link.life, before == status, now).await?;
     }
     if before != status {
         let id = record.link.id;

@@ -12,10 +12,13 @@ mod put;
 mod stock;
 mod waits;
 
+use std::sync::atomic::Ordering;
+
 use causeway_model::command::{LinkChange, LinkFilter, LinkPolicyChange, ListQuery, NewLink, Page};
 use causeway_model::error::ArgumentErrors;
 use causeway_model::error::ArgumentReason::{Constraint, Required};
-use causeway_model::link::{LinkEvent, LinkLife, LinkRefusal};
+use causeway_model::link::{LinkEvent, LinkLife, LinkRefusal, REQUEST_DEADLINE};
+use causeway_model::reason::{Reason, Turn};
 use causeway_model::resource::{
     Caller, DedicatedConnection, Link, LinkHost, LinkPolicy, Partner, Pop, RoutingPolicy, Vpc,
 };
@@ -35,7 +38,7 @@ use crate::{Controller, Result};
 
 pub use file::CatalogueDifference;
 pub(crate) use life::{BATCH, elapse, uncarried};
-pub(crate) use node::{leave, lists, place_unplaced, refresh_links, take_facts};
+pub(crate) use node::{leave, lists, place_unplaced, refresh_links, take_facts, vpc_moved};
 pub use partner::PartnerAction;
 pub(crate) use waits::ClockSeen;
 
@@ -110,6 +113,18 @@ fn check_peer_asn(field: &str, asn: u32, provider_asn: u32, errors: &mut Argumen
         errors.push(field, Constraint, help);
     } else if asn == provider_asn {
         errors.push(field, Constraint, format!("{asn} is this service's own AS number; use another one"));
+    }
+}
+
+/// Says whom else to ask about a link over which nothing flows: its partner, and support.
+fn turn_to(reason: &mut Reason, partner: Option<&Partner>) {
+    if let Some(partner) = partner.filter(|_| reason.turn != Turn::Operator) {
+        let ways = [partner.contact_email.as_str(), &partner.portal_url];
+        let ways: Vec<&str> = ways.into_iter().filter(|way| !way.is_empty()).collect();
+        reason.remedy.push_str(&format!("; ask the partner, {} ({})", partner.name, ways.join(", ")));
+    }
+    if !reason.remedy.contains("contact support") {
+        reason.remedy.push_str("; if it stays so, contact support");
     }
 }
 
@@ -249,6 +264,11 @@ impl Unit<'_> {
 }
 
 impl Controller {
+    /// Sets how many seconds partners have to answer requests that are made from now on; [`REQUEST_DEADLINE`] unless it is called.
+    pub fn set_answer_time(&self, seconds: u32) {
+        self.inner.answer_seconds.store(seconds, Ordering::Relaxed);
+    }
+
     /// Orders a link. If it can be placed at once, the answer says so: `requested` for a hosted one.
     ///
     /// # Errors
@@ -310,6 +330,8 @@ impl Controller {
             route_propagation_enabled: false,
             life: LinkLife::ordered(host_kind(&host), unit.now),
         };
+        let answer_seconds = self.inner.answer_seconds.load(Ordering::Relaxed);
+        link.life.answer_seconds = (answer_seconds != REQUEST_DEADLINE).then_some(answer_seconds);
         match unit.obstacle(&link).await? {
             Some(obstacle) => link.life.hindered(obstacle),
             None => {
@@ -326,10 +348,13 @@ impl Controller {
             reminded_at: now,
             due_at: None,
             node: None,
+            vpc_node: None,
             config_revision: 0,
             pending_since: None,
             removing_revision: None,
             settled_status: LinkStatus::Configuring,
+            settled_reason: None,
+            settled_since: None,
             observed: None,
             options: LinkOptions::default(),
             link,
@@ -376,8 +401,17 @@ impl Controller {
     pub async fn link_state(&self, caller: &Caller, region: &str, id: LinkId) -> Result<LinkState> {
         self.in_region(region)?;
         let now = self.now();
-        let record = find(&mut self.read().await?, caller, Read, id, now).await?;
-        Ok(life::state(record, now))
+        let mut reader = self.read().await?;
+        let record = find(&mut reader, caller, Read, id, now).await?;
+        let mut state = life::state(record, now);
+        if let Some(reason) = state.reason.as_mut().filter(|_| state.statuses.status == LinkStatus::AllDown) {
+            let partner = match state.statuses.link.partner_id() {
+                Some(partner) => reader.partner(partner).await?,
+                None => None,
+            };
+            turn_to(reason, partner.as_ref());
+        }
+        Ok(state)
     }
 
     /// What happened to a link, newest first unless followed.

@@ -7,10 +7,12 @@ use causeway_model::link::{LinkEvent, LinkKind, Stage};
 use causeway_model::observed::{LinkFacts, NodeReport};
 use causeway_model::resource::{Link, PortAttachment};
 use causeway_model::status::LinkStatus;
-use causeway_model::{Error, Family, LinkId, NodeId, Psk, RoutingPolicyId, Timestamp, VpcId};
+use causeway_model::{Error, Family, LinkId, NodeId, PrivateNetworkId, Psk, RoutingPolicyId, Timestamp, VpcId};
 use causeway_store::{LinkNode, LinkObserved, LinkOptions, LinkRecord, Reader, Writer};
 
 use super::life;
+use super::place::node_of;
+use crate::event::note_link_facts;
 use crate::{Controller, Result};
 
 /// Clients send one change after the other without looking, and a node acknowledges in milliseconds: what comes meanwhile waits for so long
@@ -42,28 +44,63 @@ pub(crate) async fn lists(reader: &mut Reader, link: &Link, family: Family) -> R
     }))
 }
 
-/// Makes the node of a link owe what has changed of it. Called before the link is written.
-pub(super) async fn follow(writer: &mut Writer, record: &mut LinkRecord, now: Timestamp) -> Result<()> {
+/// Makes the node of a link owe what has changed of it since it was `stored`. Called before the link is written.
+pub(super) async fn follow(
+    writer: &mut Writer,
+    record: &mut LinkRecord,
+    stored: Option<&LinkRecord>,
+    now: Timestamp,
+) -> Result<()> {
+    let was = stored.map(|stored| (stored.link.vpc_id, stored.node.map(|node| node.id)));
     if !runs(&record.link) {
         if let Some(node) = record.node.filter(|_| record.removing_revision.is_none()) {
             record.removing_revision = Some(writer.bump_node(node.id).await?);
             record.pending_since = None;
         }
-        return Ok(());
+        return route(writer, record, was).await;
     }
-    let stored = writer.link(record.link.id).await?;
     let same = stored.is_some_and(|stored| {
         let on = |record: &LinkRecord| record.node.map(|node| node.id);
-        let stays = stored.node.is_some() && on(&stored) == on(record);
-        stays && runs(&stored.link) && configuration(&stored) == configuration(record)
+        let stays = stored.node.is_some() && on(stored) == on(record);
+        stays && runs(&stored.link) && configuration(stored) == configuration(record)
     });
     if record.node.is_none() {
-        // The one that came first: there is one, or the operator runs several for links that may end on any.
-        let first = writer.nodes().await?.into_iter().find(|node| node.revoked_at.is_none());
+        let nodes = writer.nodes().await?;
+        let port = writer.port(record.link.port_id).await?;
+        let node = port.as_ref().and_then(|port| node_of(port, &nodes).ok().flatten());
         record.node =
-            first.map(|node| LinkNode { id: node.id, state: node.state, silent: node.silent, overdue: node.overdue });
+            node.map(|node| LinkNode { id: node.id, state: node.state, silent: node.silent, overdue: node.overdue });
     }
-    if same { Ok(()) } else { owe(writer, record, now).await }
+    if !same {
+        owe(writer, record, now).await?;
+    }
+    route(writer, record, was).await
+}
+
+/// Where a link ends and where it leads to may decide which node routes the VPC: has all nodes look, if that has changed.
+async fn route(
+    writer: &mut Writer,
+    record: &mut LinkRecord,
+    was: Option<(Option<VpcId>, Option<NodeId>)>,
+) -> Result<()> {
+    let (vpc, node) = (record.link.vpc_id, record.node.map(|node| node.id));
+    let placed = |(vpc, node): (Option<VpcId>, Option<NodeId>)| Option::zip(vpc, node);
+    if placed((vpc, node)) != was.and_then(placed) {
+        writer.set_link(record).await?;
+        record.vpc_node = writer.link(record.link.id).await?.and_then(|stored| stored.vpc_node);
+        writer.bump_all_nodes().await?;
+    }
+    Ok(())
+}
+
+/// The node that routes a VPC may be another one than before: has all nodes look, and says so of the VPC's links.
+pub(crate) async fn vpc_moved(writer: &mut Writer, network: PrivateNetworkId, now: Timestamp) -> Result<()> {
+    writer.bump_all_nodes().await?;
+    let Some(network) = writer.private_network(network).await? else { return Ok(()) };
+    for mut record in writer.links_of_vpc(network.vpc_id).await? {
+        life::save(writer, &mut record, now).await?;
+    }
+    Ok(())
 }
 
 /// The next revision of a link.
@@ -103,7 +140,11 @@ pub(crate) async fn leave(writer: &mut Writer, node: NodeId, now: Timestamp) -> 
     for mut record in writer.links_of_node(node).await? {
         record.node = None;
         record.removing_revision = None;
-        record.observed = record.observed.map(|old| LinkObserved { facts: gone(old.facts), ..old });
+        if let Some(old) = record.observed.clone() {
+            let facts = gone(old.facts);
+            note_link_facts(writer, &record, &facts, now).await?;
+            record.observed = Some(LinkObserved { facts, ..old });
+        }
         life::save(writer, &mut record, now).await?;
     }
     Ok(())
@@ -166,6 +207,9 @@ pub(crate) async fn take_facts(
         let ever = old.map_or([false; 2], |old| old.ever_up);
         let ever_up = [ever[0] || up(Family::Ipv4), ever[1] || up(Family::Ipv6)];
         let facts = facts.cloned().or_else(|| old.map(|old| gone(old.facts.clone())));
+        if let Some(facts) = &facts {
+            note_link_facts(writer, &record, facts, now).await?;
+        }
         record.observed = facts.map(|facts| LinkObserved { facts, ever_up, observed_at: now });
         record.pending_since = pending;
         life::save(writer, &mut record, now).await?;

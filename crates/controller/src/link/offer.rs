@@ -351,6 +351,7 @@ impl Controller {
             region: self.region().to_owned(),
             name: new.name,
             pop_id: new.pop_id,
+            node_id: new.node_id,
             owner: new.owner,
             attachment: new.attachment,
             vlan_range: new.vlan_range.unwrap_or(whole),
@@ -378,6 +379,7 @@ impl Controller {
         let before = unit.known_port(id).await?;
         let mut port = before.clone();
         port.name = change.name.unwrap_or(port.name);
+        port.node_id = change.node_id.unwrap_or(port.node_id);
         port.attachment = change.attachment.unwrap_or(port.attachment);
         port.vlan_range = change.vlan_range.unwrap_or(port.vlan_range);
         port.capacity_mbps = change.capacity_mbps.unwrap_or(port.capacity_mbps);

@@ -7,7 +7,7 @@ use causeway_model::resource::{
 };
 use causeway_model::status::DedicatedConnectionStatus;
 use causeway_model::{Error, PopId};
-use causeway_store::{LinkUnits, Reader};
+use causeway_store::{LinkUnits, NodeRecord, Reader};
 use ipnet::IpNet;
 
 use super::{Carrier, missing, unmet};
@@ -55,6 +55,18 @@ fn free_vlan(port: &Port, taken: &[u16], random: u32) -> Option<u16> {
         let vlan = u32::from(range.start) + (random % size + step) % size;
         u16::try_from(vlan).ok().filter(|vlan| taken.binary_search(vlan).is_err())
     })
+}
+
+/// The node on which the links of a port end: the one that the port names, or else the one that came first; none while there is none.
+///
+/// # Errors
+/// The node that the port names, which was revoked.
+pub(super) fn node_of<'a>(port: &Port, nodes: &'a [NodeRecord]) -> Result<Option<&'a NodeRecord>, &'a NodeRecord> {
+    let Some(id) = port.node_id else { return Ok(nodes.iter().find(|node| node.revoked_at.is_none())) };
+    match nodes.iter().find(|node| node.id == id) {
+        Some(revoked) if revoked.revoked_at.is_some() => Err(revoked),
+        known => Ok(known),
+    }
 }
 
 /// How much of the catalogue is in use.
@@ -120,8 +132,10 @@ impl Unit<'_> {
             });
         }
         // A port that is out of service is waited for only where there is no other: it may be so for weeks, and the order waits for seconds.
-        let any_in_service = ports.iter().any(|port| port.enabled);
-        ports.retain(|port| port.enabled || !any_in_service);
+        let nodes = self.nodes().await?;
+        let in_service = |port: &Port| port.enabled && node_of(port, &nodes).is_ok();
+        let any_in_service = ports.iter().any(in_service);
+        ports.retain(|port| in_service(port) || !any_in_service);
         let loads = Loads::read(self).await?;
         let mut taken_vlan = false;
         for port in ports {
@@ -184,6 +198,9 @@ impl Unit<'_> {
         if !port.enabled {
             return Ok(Some(format!("the port {} is not in service", port.name)));
         }
+        if let Err(revoked) = node_of(&port, &self.nodes().await?) {
+            return Ok(Some(format!("the node {} of the port {} was revoked", revoked.name, port.name)));
+        }
         if let LinkHost::Dedicated { connection_id } = link.host {
             let connection = self.dedicated_connection(connection_id).await?;
             let status = connection.map_or(DedicatedConnectionStatus::Deleted, |connection| connection.status());
@@ -223,6 +240,7 @@ mod tests {
             region: String::new(),
             name: String::new(),
             pop_id: PopId::random(),
+            node_id: None,
             owner: PortOwner::Partner(PartnerId::random()),
             attachment: PortAttachment::Vlan { interface: "eth0".to_owned() },
             vlan_range: VlanRange { start: 1500, end: 1509 },

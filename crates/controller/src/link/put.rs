@@ -10,9 +10,11 @@ use causeway_model::{DedicatedConnectionId, Error, PartnerId, PopId, PortId};
 use causeway_store::{CatalogueKind, Kind, Reader};
 use uuid::Uuid;
 
-use super::{DEDICATED, PARTNER, POP, PORT, check_peer_asn, in_use, life, missing};
+use super::place::node_of;
+use super::{DEDICATED, PARTNER, POP, PORT, check_peer_asn, in_use, life, missing, node};
 use crate::Result;
 use crate::attachment::{Wire, is_interface};
+use crate::node::NODE;
 use crate::unit::Unit;
 
 pub(super) const BANDWIDTH: &str = "link_bandwidth";
@@ -161,8 +163,11 @@ fn vnis(port: &Port) -> Option<(u32, u32)> {
     }
 }
 
-/// What two ports would share: both would be one wire. A node takes a VNI once, whatever the far end (its devices share one UDP port).
+/// What two ports would share: both would be one wire, unless they are on different machines. A node takes a VNI once, whatever the far end (its devices share one UDP port).
 fn shared(one: &Port, other: &Port) -> Option<String> {
+    if Option::zip(one.node_id, other.node_id).is_some_and(|(one, other)| one != other) {
+        return None;
+    }
     if let (Some((first, last)), Some((start, end))) = (vnis(one), vnis(other)) {
         return (first <= end && start <= last).then(|| format!("has the VNIs {start} to {end}"));
     }
@@ -213,7 +218,8 @@ impl Unit<'_> {
         errors.finish()
     }
 
-    /// Refuses to take the frames of another port or of a Private Network, at whatever PoP: the interfaces are the node's.
+    /// Refuses to take the frames of another port or of a Private Network, at whatever PoP: the interfaces are the node's. A port that names no
+    /// node may be on any.
     pub(super) async fn has_its_wire(&mut self, port: &Port) -> Result<()> {
         let taken = |resource, id: String, help| Err(Error::AlreadyExists { resource, id, help });
         for other in self.ports().await?.into_iter().filter(|other| other.id != port.id) {
@@ -341,7 +347,8 @@ impl Unit<'_> {
     pub(super) async fn put_port(&mut self, port: &Port) -> Result<()> {
         let before = Reader::port(self, port.id).await?;
         self.write_port(port).await?;
-        let same = |before: Port| before.attachment == port.attachment && before.vlan_range == port.vlan_range;
+        let wire = |port: &Port| (port.node_id, port.attachment.clone(), port.vlan_range);
+        let same = |before: Port| wire(&before) == wire(port);
         if before.is_some_and(same) { Ok(()) } else { self.has_its_wire(port).await }
     }
 
@@ -357,6 +364,10 @@ impl Unit<'_> {
         };
         let mut errors = ArgumentErrors::new();
         check_port(port, owner.as_ref(), &mut errors);
+        let nodes = self.nodes().await?;
+        if let Some(id) = port.node_id.filter(|id| !nodes.iter().any(|node| node.id == *id)) {
+            return Err(missing(NODE, id));
+        }
         errors.finish()?;
         let all = self.ports().await?;
         let before = all.iter().find(|known| known.id == port.id);
@@ -365,14 +376,28 @@ impl Unit<'_> {
             let help = format!("the dedicated connection has the port {}; it can't have two", other.name);
             return Err(Error::AlreadyExists { resource: PORT, id: other.id.to_string(), help });
         }
+        if let Err(revoked) = node_of(port, &nodes)
+            && before.is_none_or(|before| before.node_id != port.node_id)
+        {
+            return Err(Error::constraint("node_id", format!("{} was revoked; name another node", revoked.name)));
+        }
         if let Some(before) = before {
             self.keeps_links(port.id, ("capacity_mbps", port.capacity_mbps), port.vlan_range).await?;
             if port.attachment != before.attachment && !self.vlans_of_port(port.id).await?.is_empty() {
                 return Err(in_use("links are on it; its attachment can change when they are gone"));
             }
+            let moves = before.node_id != port.node_id;
+            if let Some(node) = self.nodes_of_port(port.id).await?.iter().find(|node| port.node_id != Some(**node))
+                && moves
+            {
+                let help = "links of it end there; its node can change when they are gone, or the node is revoked";
+                return Err(in_use(format!("it is on the node {node}: {help}")));
+            }
         }
         self.set_port(port).await?;
-        life::place_waiting(self, port.id).await
+        life::place_waiting(self, port.id).await?;
+        let now = self.now;
+        node::place_unplaced(self, now).await
     }
 
     /// Removes what nothing refers to.

@@ -7,9 +7,9 @@ use causeway_model::resource::{Caller, DedicatedConnection, LinkBandwidth, Partn
 use causeway_model::status::DedicatedConnectionStatus;
 use causeway_model::view::{DedicatedConnectionView, PopView};
 use causeway_model::{DedicatedConnectionId, PartnerId, PopId};
-use causeway_store::Reader;
+use causeway_store::{NodeRecord, Reader};
 
-use super::place::Loads;
+use super::place::{Loads, node_of};
 use super::{DEDICATED, PARTNER, POP, missing};
 use crate::access::Intent::Read;
 use crate::access::{checked, denied, paging, scope};
@@ -22,6 +22,7 @@ pub(super) struct Stock {
     pub(super) dedicated: Vec<DedicatedConnection>,
     pub(super) ports: Vec<Port>,
     pub(super) sizes: Vec<LinkBandwidth>,
+    pub(super) nodes: Vec<NodeRecord>,
     loads: Loads,
 }
 
@@ -33,6 +34,7 @@ impl Stock {
             dedicated: reader.all_dedicated_connections().await?,
             ports: reader.ports().await?,
             sizes: reader.link_bandwidths().await?,
+            nodes: reader.nodes().await?,
             loads: Loads::read(reader).await?,
         })
     }
@@ -57,7 +59,8 @@ impl Stock {
     /// Whether orders can go to `port` as things are, room or not.
     fn is_usable(&self, port: &Port) -> bool {
         let active = |own: &DedicatedConnection| own.status() == DedicatedConnectionStatus::Active;
-        port.enabled && (matches!(port.owner, PortOwner::Partner(_)) || self.connection(port).is_some_and(active))
+        let here = port.enabled && node_of(port, &self.nodes).is_ok();
+        here && (matches!(port.owner, PortOwner::Partner(_)) || self.connection(port).is_some_and(active))
     }
 
     /// Sizes on offer at a PoP that have a price.

@@ -73,6 +73,9 @@ fn shift(record: &mut LinkRecord, by: i64) {
         policy.since.0 = policy.since.0.saturating_add(by);
     }
     record.reminded_at.0 = record.reminded_at.0.saturating_add(by);
+    if let Some(since) = &mut record.settled_since {
+        since.0 = since.0.saturating_add(by);
+    }
 }
 
 impl Controller {

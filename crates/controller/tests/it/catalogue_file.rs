@@ -8,13 +8,14 @@ use causeway_model::{PartnerId, PopId};
 use crate::harness::{REGION, World, kind, list, meta};
 use crate::interlink::{SIZES, new_partner, new_pop};
 
-fn port(name: &str, pop: &str, partner: Option<&str>, dedicated: Option<&str>) -> FiledPort {
+pub(crate) fn port(name: &str, pop: &str, partner: Option<&str>, dedicated: Option<&str>) -> FiledPort {
     FiledPort {
         id: None,
         name: name.to_owned(),
         pop: pop.to_owned(),
         partner: partner.map(ToOwned::to_owned),
         dedicated_connection: dedicated.map(ToOwned::to_owned),
+        node: None,
         attachment: PortAttachment::Vlan { interface: name.to_owned() },
         vlan_range: None,
         capacity_mbps: 10_000,

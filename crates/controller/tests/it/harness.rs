@@ -22,7 +22,7 @@ use causeway_model::observed::{
 use causeway_model::resource::{Caller, CustomerGateway, InitiationPolicy, PrivateNetwork, Role, RoutingPolicy};
 use causeway_model::status::VpnGatewayStatus;
 use causeway_model::view::{ConnectionStatuses, VpnGatewayView};
-use causeway_model::watch::KeepaliveProfile;
+use causeway_model::watch::{KeepaliveProfile, Service};
 use causeway_model::{Error, Family, NodeId, PartnerId, ProjectId, Timestamp};
 use causeway_store::Store;
 use uuid::Uuid;
@@ -37,15 +37,24 @@ pub(crate) struct TestClock {
     added: AtomicI64,
     /// What of it nodes were heard in all the time.
     heard: AtomicI64,
+    /// By how much it was set, which makes nothing last longer.
+    set: AtomicI64,
 }
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        Timestamp(SystemClock.now().0 + self.added.load(Ordering::SeqCst))
+        self.reading().0
+    }
+
+    fn reading(&self) -> (Timestamp, Option<Duration>) {
+        let passed = SystemClock.now().0 + self.added.load(Ordering::SeqCst);
+        let running = Duration::from_micros(u64::try_from(passed).expect("after 1970"));
+        (Timestamp(passed + self.set.load(Ordering::SeqCst)), Some(running))
     }
 
     fn monotonic(&self) -> Duration {
-        let measured = self.now().0 - self.heard.load(Ordering::SeqCst);
+        let passed = SystemClock.now().0 + self.added.load(Ordering::SeqCst);
+        let measured = passed - self.heard.load(Ordering::SeqCst);
         Duration::from_micros(u64::try_from(measured).expect("after 1970"))
     }
 }
@@ -99,6 +108,12 @@ impl World {
     /// Moves the clock and does what is due.
     pub(crate) async fn pass(&self, seconds: i64) {
         self.clock_forward(seconds);
+        self.controller.run_deadlines().await.expect("deadlines");
+    }
+
+    /// Sets the clock to another time, and does what is due.
+    pub(crate) async fn set_clock(&self, seconds: i64) {
+        self.clock.set.fetch_add(seconds * 1_000_000, Ordering::SeqCst);
         self.controller.run_deadlines().await.expect("deadlines");
     }
 
@@ -347,8 +362,13 @@ impl FakeNode {
         self.end.desired.clone()
     }
 
+    /// A keepalive that says how these critical services are.
+    pub(crate) async fn services(&self, services: Vec<Service>) {
+        self.end.reports.send(FromNode::Keepalive { services }).await.expect("the controller listens");
+    }
+
     pub(crate) async fn keepalive(&self) {
-        self.end.reports.send(FromNode::Keepalive { services: Vec::new() }).await.expect("the controller listens");
+        self.services(Vec::new()).await;
     }
 
     /// Says where it answers others, and that these answered it just now.

@@ -61,6 +61,7 @@ pub(crate) fn new_port(name: &str, pop: PopId, owner: PortOwner, capacity_mbps: 
         id: None,
         name: name.to_owned(),
         pop_id: pop,
+        node_id: None,
         owner,
         attachment: PortAttachment::Vlan { interface: name.to_owned() },
         vlan_range: None,

@@ -5,6 +5,7 @@ use causeway_model::command::{
     DedicatedConnectionChange, LinkChange, LinkFilter, LinkKindFilter, LinkPolicyChange, ListQuery, NewVpc,
     PartnerFilter, PartnerLinkFilter, PopChange, PopFilter, PortChange, Rename,
 };
+use causeway_model::link::Party;
 use causeway_model::resource::{LinkHost, PortAttachment, PortOwner, Role};
 use causeway_model::status::{BgpStatus, DedicatedConnectionStatus, LinkStatus};
 use causeway_model::view::LinkStatuses;
@@ -32,6 +33,11 @@ async fn settled(world: &World, id: LinkId) -> LinkStatus {
     };
     until(&world.controller, settled).await;
     status(world, id).await
+}
+
+async fn why(world: &World, id: LinkId) -> ReasonCode {
+    let state = world.controller.link_state(&world.operator, REGION, id).await.expect("there");
+    state.reason.expect("a reason").code
 }
 
 async fn acts(world: &World, catalogue: &Catalogue, id: LinkId, actions: &[PartnerAction]) {
@@ -75,6 +81,7 @@ async fn a_hosted_link_lives_as_the_documents_say() {
 
     acts(&world, &catalogue, id, &[PartnerAction::Accept]).await;
     assert_eq!(status(&world, id).await, LinkStatus::Provisioning);
+    assert_eq!(why(&world, id).await, ReasonCode::AwaitingPartnerProvisioning);
     acts(&world, &catalogue, id, &[PartnerAction::Provisioned]).await;
     let state = c.link_state(&world.operator, REGION, id).await.expect("there");
     assert_eq!(
@@ -115,6 +122,7 @@ async fn a_hosted_link_lives_as_the_documents_say() {
     c.set_link_propagation(&world.operator, REGION, id, false).await.expect("off");
     let deleted = c.delete_link(&world.operator, REGION, id).await.expect("deleted");
     assert_eq!(deleted.status, LinkStatus::Deprovisioning);
+    assert_eq!(why(&world, id).await, ReasonCode::AwaitingPartnerDeprovisioning);
     let error = c.delete_link(&world.operator, REGION, id).await.expect_err("deleted already");
     assert_eq!(kind(&error), "409 deprovisioning");
     acts(&world, &catalogue, id, &[PartnerAction::StartDeprovisioning, PartnerAction::Deprovisioned]).await;
@@ -154,13 +162,16 @@ async fn refusal_expiry_and_failure_end_an_order() {
     acts(&world, &catalogue, refused, &[PartnerAction::Refuse("no such customer".to_owned())]).await;
     let state = c.link_state(&world.operator, REGION, refused).await.expect("there");
     assert_eq!(state.statuses.status, LinkStatus::Refused);
-    assert_eq!(state.reason.expect("a reason").evidence["partner_reason"], "no such customer");
+    let reason = state.reason.expect("a reason");
+    assert_eq!(reason.code, ReasonCode::PartnerRefused);
+    assert_eq!(reason.evidence["partner_reason"], "no such customer");
 
     let expired = world.order(catalogue.hosted(50)).await.link.id;
     world.pass(10 * DAY - 5).await;
     assert_eq!(status(&world, expired).await, LinkStatus::Requested);
     world.pass(6).await;
     assert_eq!(status(&world, expired).await, LinkStatus::Expired);
+    assert_eq!(why(&world, expired).await, ReasonCode::RequestExpired);
     let late = c.act_as_partner(&catalogue.as_partner, expired, PartnerAction::Accept).await;
     assert_eq!(kind(&late.expect_err("too late")), "412 unknown_precondition");
     for over in [refused, expired] {
@@ -185,6 +196,7 @@ async fn refusal_expiry_and_failure_end_an_order() {
     let failed = world.order(catalogue.hosted(50)).await.link.id;
     world.pass(31).await;
     assert_eq!(status(&world, failed).await, LinkStatus::Failed);
+    assert_eq!(why(&world, failed).await, ReasonCode::OrderFailed);
     let tenant = world.tenant().await;
     assert_eq!(kind(&c.repair_link(&tenant, REGION, failed).await.expect_err("not an operator")), "403 link");
     let error = c.repair_link(&world.operator, REGION, failed).await.expect_err("the port is still off");
@@ -615,10 +627,13 @@ async fn links_are_billed_until_their_tenant_deletes_them() {
     let (from, to) = (ordered.meta.created_at.plus_seconds(-1), world.time());
     let query = UsageQuery { from, to, project_id: None, page: 1, page_size: 10 };
     let page = c.usage(&world.operator, REGION, &query).await.expect("usage");
-    let record = page.items.iter().find(|record| record.resource_id == ordered.id.0).expect("billed");
+    let records: Vec<_> = page.items.iter().filter(|record| record.resource_id == ordered.id.0).collect();
+    let [record] = records[..] else { panic!("one record: {records:?}") };
     assert_eq!((record.kind.as_str(), record.hours, record.amount), ("link", 2, 20_000));
     assert_eq!((record.zone.as_str(), record.commercial_type.as_str()), ("TH2", "hosted 50 Mbit/s"));
     assert_eq!(status(&world, ordered.id).await, LinkStatus::Deprovisioning, "whatever the partner does");
+    let state = c.link_state(&world.operator, REGION, ordered.id).await.expect("there");
+    assert_eq!(state.turn, Party::Partner);
 }
 
 #[tokio::test]

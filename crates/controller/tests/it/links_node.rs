@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use causeway_controller::EventQuery;
 use causeway_model::LinkId;
-use causeway_model::command::{LinkPolicyChange, NewVpc};
+use causeway_model::command::{LinkChange, LinkPolicyChange, NewVpc, Rename};
 use causeway_model::desired::{AttachmentDesired, LinkDesired, NodeDesired};
 use causeway_model::explain::{Origin, OwnDecision, Question, Via};
 use causeway_model::observed::{NodeReport, ReceivedRoute, Refusal, RouteDecision};
@@ -15,11 +16,11 @@ use causeway_model::{Family, ReasonCode};
 use crate::harness::{FakeNode, REGION, World, acknowledgement, list, meta, until};
 use crate::webhooks::{made, told};
 
-async fn state(world: &World, id: LinkId) -> LinkState {
+pub(crate) async fn state(world: &World, id: LinkId) -> LinkState {
     world.controller.link_state(&world.operator, REGION, id).await.expect("there")
 }
 
-async fn reaches(world: &World, id: LinkId, status: LinkStatus, reason: Option<ReasonCode>) {
+pub(crate) async fn reaches(world: &World, id: LinkId, status: LinkStatus, reason: Option<ReasonCode>) {
     until(&world.controller, async || {
         let state = state(world, id).await;
         (state.statuses.status, state.reason.map(|reason| reason.code)) == (status, reason)
@@ -27,20 +28,20 @@ async fn reaches(world: &World, id: LinkId, status: LinkStatus, reason: Option<R
     .await;
 }
 
-fn only(desired: &NodeDesired) -> &LinkDesired {
+pub(crate) fn only(desired: &NodeDesired) -> &LinkDesired {
     let [link] = desired.links.as_slice() else { panic!("one link: {desired:?}") };
     link
 }
 
 /// Until its first report a node counts as silent.
-async fn hear(world: &World, node: &mut FakeNode) {
+pub(crate) async fn hear(world: &World, node: &mut FakeNode) {
     node.acknowledge_until(|_| true).await;
     let c = &world.controller;
     until(c, async || !c.node(&world.operator, node.id).await.expect("there").node.silent).await;
 }
 
 /// A report in which the sessions of these families are up.
-fn report(desired: &NodeDesired, up: &[Family]) -> NodeReport {
+pub(crate) fn report(desired: &NodeDesired, up: &[Family]) -> NodeReport {
     let mut report = acknowledgement(desired, Some((true, true)));
     for session in report.links.iter_mut().flat_map(|link| &mut link.sessions) {
         session.up = up.contains(&session.family);
@@ -119,7 +120,7 @@ async fn the_node_is_told_and_its_sessions_decide() {
 
     // A policy that links share is the node's business, too.
     let all = vec!["0.0.0.0/0".parse().expect("a prefix")];
-    let rename = causeway_model::command::Rename::default();
+    let rename = Rename::default();
     c.update_link_routing_policy(&world.operator, REGION, v4, rename, Some(all.clone()), None).await.expect("edited");
     let desired = node
         .wait_for(|desired| {
@@ -162,7 +163,7 @@ async fn a_silent_configuration_is_overdue_and_a_lost_node_takes_its_links_down(
     reaches(&world, id, LinkStatus::AllDown, Some(ReasonCode::NodeUnreachable)).await;
 }
 
-async fn vpc(world: &World) -> causeway_model::VpcId {
+pub(crate) async fn vpc(world: &World) -> causeway_model::VpcId {
     world.controller.create_vpc(&world.operator, REGION, NewVpc { meta: meta("vpc") }).await.expect("made").id
 }
 
@@ -191,10 +192,14 @@ async fn its_tenant_is_told_when_a_link_is_active_limited_down_and_up_again() {
         (&Family::ALL[..], LinkStatus::Active, "link.up"),
     ] {
         node.report(report(&desired, up)).await;
-        until(c, async || state(&world, id).await.statuses.status == status).await;
         expected.push(event);
-        assert_eq!(told(&world, &world.operator, hook).await, expected);
+        until(c, async || told(&world, &world.operator, hook).await == expected).await;
+        assert_eq!(state(&world, id).await.statuses.status, status);
     }
+    let sessions = sessions_told(&world, id).await;
+    let story = ["IPv4 up", "IPv6 up", "IPv4 down", "IPv6 down", "IPv4 up", "IPv6 up"];
+    assert_eq!(sessions.iter().map(|(subject, _)| subject.as_str()).collect::<Vec<_>>(), story);
+    assert!(sessions.iter().all(|(subject, code)| code.is_some() == subject.ends_with("down")), "{sessions:?}");
     // What a change of its configuration passes through is no news.
     c.set_link_propagation(&world.operator, REGION, id, true).await.expect("on");
     let desired = node.wait_for(|desired| only(desired).propagate).await;
@@ -202,6 +207,63 @@ async fn its_tenant_is_told_when_a_link_is_active_limited_down_and_up_again() {
     let applied = only(&desired).revision;
     until(c, async || state(&world, id).await.applied_revision == applied).await;
     assert_eq!(told(&world, &world.operator, hook).await, expected);
+}
+
+/// What the history of a link says of its sessions, oldest first, with the reasons.
+async fn sessions_told(world: &World, id: LinkId) -> Vec<(String, Option<ReasonCode>)> {
+    let query = EventQuery { after: Some(0), before: None, limit: 200 };
+    let events = world.controller.link_events(&world.operator, REGION, id, &query).await.expect("there");
+    let sessions = events.into_iter().filter(|event| event.kind == "session" && !event.subject.contains("routes"));
+    sessions.map(|event| (event.subject, event.reason.map(|reason| reason.code))).collect()
+}
+
+#[tokio::test]
+async fn the_end_of_a_session_is_told_with_its_cause() {
+    let world = World::new().await;
+    let c = &world.controller;
+    let mut node = FakeNode::attach(c).await;
+    let (id, desired) = ordered(&world, &mut node).await;
+    node.report(report(&desired, &Family::ALL)).await;
+    reaches(&world, id, LinkStatus::Active, Some(ReasonCode::NoVpc)).await;
+    let policy = state(&world, id).await.statuses.link.routing_policy_v6.expect("attached").id;
+    c.detach_link_policy(&world.operator, REGION, LinkPolicyChange { link: id, policy }).await.expect("detached");
+    let desired = node.wait_for(|desired| only(desired).bgp.iter().any(|bgp| bgp.policy.is_none())).await;
+    node.report(report(&desired, &Family::ALL)).await;
+    reaches(&world, id, LinkStatus::Active, Some(ReasonCode::NoVpc)).await;
+    let last = sessions_told(&world, id).await.pop().expect("told");
+    assert_eq!(last, ("IPv6 down".to_owned(), Some(ReasonCode::BgpDisabled)));
+}
+
+#[tokio::test]
+async fn a_reason_says_since_when_it_holds_whatever_else_changes() {
+    let world = World::new().await;
+    let c = &world.controller;
+    let mut node = FakeNode::attach(c).await;
+    let (id, desired) = ordered(&world, &mut node).await;
+    let since = async || state(&world, id).await.reason.expect("a reason").since.expect("a time");
+    node.report(report(&desired, &Family::ALL)).await;
+    reaches(&world, id, LinkStatus::Active, Some(ReasonCode::NoVpc)).await;
+    let no_vpc = since().await;
+    world.pass_heard(5).await;
+    let rename = Rename { name: Some("renamed".to_owned()), tags: None };
+    c.update_link(&world.operator, REGION, id, LinkChange { rename, peer_asn: None }).await.expect("renamed");
+    assert_eq!(since().await, no_vpc, "a name is no reason");
+
+    node.report(report(&desired, &[])).await;
+    reaches(&world, id, LinkStatus::AllDown, Some(ReasonCode::BgpTimeout)).await;
+    let down = since().await;
+    assert!(down >= no_vpc.plus_seconds(5));
+    let remedy = state(&world, id).await.reason.expect("a reason").remedy;
+    assert!(remedy.ends_with("; if it stays so, contact support"), "{remedy}");
+    world.pass_heard(5).await;
+    c.attach_link_vpc(&world.operator, REGION, id, vpc(&world).await).await.expect("attached");
+    reaches(&world, id, LinkStatus::Configuring, Some(ReasonCode::ConfigPending)).await;
+    assert!(since().await >= down.plus_seconds(5));
+    let newest = state(&world, id).await.desired_revision;
+    let desired = node.wait_for(|desired| only(desired).revision == newest).await;
+    node.report(report(&desired, &[])).await;
+    reaches(&world, id, LinkStatus::AllDown, Some(ReasonCode::BgpTimeout)).await;
+    assert_eq!(since().await, down, "it was down all the time");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Random actions of tenants, partners, support and operators, and the passing of time: no link leaves the diagram of system.md §3,
+//! Random actions of tenants, partners, support, operators and whoever sets the clock, and the passing of time: no link leaves the diagram of system.md §3,
 //! and what links take of the catalogue always adds up. One seed reproduces.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,6 +71,8 @@ struct Seen {
     deleted_by_tenant: Option<Timestamp>,
     /// Its tenant's DELETE was answered: from then on it may be gone.
     deleting: bool,
+    /// When it was no longer billed.
+    billed_until: Option<Timestamp>,
 }
 
 struct Walk<'a> {
@@ -84,6 +86,8 @@ struct Walk<'a> {
     vpcs: Vec<VpcId>,
     policies: Vec<RoutingPolicyId>,
     enabled: bool,
+    /// Seconds by which the clock was set.
+    ahead: i64,
     done: BTreeMap<&'static str, usize>,
 }
 
@@ -99,12 +103,13 @@ impl Walk<'_> {
             if let Ok(made) = &result {
                 let stage = if made.link.partner_id().is_some() { "requested" } else { "in service" };
                 let stage = if made.status == LinkStatus::Configuring { "configuring" } else { stage };
-                let seen = Seen { status: made.status, stage, deleted_by_tenant: None, deleting: false };
+                let seen =
+                    Seen { status: made.status, stage, deleted_by_tenant: None, deleting: false, billed_until: None };
                 self.links.insert(made.link.id, seen);
             }
             return ("order".to_owned(), result.err());
         }
-        let what = self.numbers.below(20);
+        let what = self.numbers.below(21);
         // Half of the time somebody acts whose turn it is: else few links would get anywhere.
         let turn = match what {
             0..=2 => "requested",
@@ -165,6 +170,10 @@ impl Walk<'_> {
                     _ => c.detach_link_policy(tenant, REGION, change).await.err(),
                 }
             }
+            20 => {
+                self.set_clock().await;
+                None
+            }
             17 | 18 => {
                 world.pass_heard(self.numbers.of(&[1, 31, 61, 3600])).await;
                 None
@@ -175,6 +184,28 @@ impl Walk<'_> {
             }
         };
         (format!("{what} on {id}"), error)
+    }
+
+    /// Nothing that is waited for ends because somebody sets the clock; what was set forward is set back the next time.
+    async fn set_clock(&mut self) {
+        let c = &self.world.controller;
+        let by = if self.ahead == 0 { self.numbers.of(&[3600, DAY, 11 * DAY, 400 * DAY]) } else { -self.ahead };
+        let mut before = BTreeMap::new();
+        for id in self.links.keys() {
+            let state = c.link_state(&self.world.operator, REGION, *id).await;
+            before.insert(*id, state.map(|state| (state.statuses.status, state.lifecycle)).ok());
+        }
+        self.world.set_clock(by).await;
+        self.ahead += by;
+        for (id, seen) in &mut self.links {
+            let state = c.link_state(&self.world.operator, REGION, *id).await;
+            let after = state.map(|state| (state.statuses.status, state.lifecycle)).ok();
+            assert_eq!(before.get(id), Some(&after), "{id}: the clock was set by {by} s");
+            if let Some(at) = &mut seen.deleted_by_tenant {
+                *at = at.plus_seconds(by);
+            }
+        }
+        *self.done.entry(if by > 0 { "set forward" } else { "set back" }).or_default() += 1;
     }
 
     /// Waits until the node owes nothing: for moments in between, every link in service is `configuring`.
@@ -211,6 +242,7 @@ impl Walk<'_> {
                 pop: port.pop_id.to_string(),
                 partner,
                 dedicated_connection: dedicated,
+                node: port.node_id.map(|id| id.to_string()),
                 attachment: port.attachment.clone(),
                 vlan_range: Some(port.vlan_range),
                 capacity_mbps: port.capacity_mbps,
@@ -262,7 +294,8 @@ impl Walk<'_> {
             let deleted_by_tenant = state.statuses.link.life.tenant_deleted_at;
             assert_eq!(deleted_by_tenant.is_some(), seen.deleting, "{step}: {id} is deleted by whoever owns it");
             assert!(seen.deleted_by_tenant.is_none() || deleted_by_tenant == seen.deleted_by_tenant);
-            self.links.insert(id, Seen { status, stage, deleted_by_tenant, deleting: seen.deleting });
+            let billed_until = seen.billed_until.or(deleted_by_tenant);
+            self.links.insert(id, Seen { status, stage, deleted_by_tenant, deleting: seen.deleting, billed_until });
         }
     }
 
@@ -302,12 +335,14 @@ impl Walk<'_> {
     /// Every order is billed, from itself to its tenant's deletion.
     async fn billed(&self) {
         let (c, operator) = (&self.world.controller, &self.world.operator);
+        // What happened while the clock was ahead is billed there.
+        self.world.set_clock(1000 * DAY).await;
         let (from, to) = (Timestamp(0), self.world.time().plus_seconds(1));
         let query = UsageQuery { from, to, project_id: None, page: 1, page_size: 1000 };
         let page = c.usage(operator, REGION, &query).await.expect("usage");
         for (id, seen) in &self.links {
             let record = page.items.iter().find(|record| record.resource_id == id.0).expect("billed");
-            assert_eq!(record.ended_at, seen.deleted_by_tenant, "{id}");
+            assert_eq!(record.ended_at, seen.billed_until, "{id}");
         }
     }
 }
@@ -338,6 +373,7 @@ async fn no_action_of_any_party_leaves_the_diagram() {
             vpcs,
             policies,
             enabled: true,
+            ahead: 0,
             done: BTreeMap::new(),
         };
         for number in 0..200 {
@@ -373,6 +409,8 @@ async fn no_action_of_any_party_leaves_the_diagram() {
         "gone",
         "stranger",
         "moved under a lock",
+        "set forward",
+        "set back",
     ];
     for what in everything {
         assert!(done.contains_key(what), "no link was ever {what}: {done:?}");

@@ -10,6 +10,7 @@ mod interlink;
 mod links;
 mod links_clock;
 mod links_node;
+mod links_nodes;
 mod links_place;
 mod links_property;
 mod nodes;

@@ -10,7 +10,7 @@ use causeway_model::command::{NewPrivateNetwork, NewVpc};
 use causeway_model::desired::Peer;
 use causeway_model::resource::{PrivateNetwork, Role};
 use causeway_model::status::{NodeState, VpnGatewayStatus};
-use causeway_model::watch::MachineState;
+use causeway_model::watch::{MachineState, Service};
 use causeway_model::{Error, NodeId, ReasonCode, VpnGatewayId};
 
 use crate::harness::{FakeNode, REGION, World, ZONE, kind, meta, open, until};
@@ -44,7 +44,7 @@ impl World {
     }
 
     /// A remote node that has joined and is up.
-    async fn up(&self) -> FakeNode {
+    pub(crate) async fn up(&self) -> FakeNode {
         let id = self.joined().await.node;
         let node = FakeNode::attach_remote(&self.controller, id).await;
         self.node_is(id, NodeState::Up).await;
@@ -160,6 +160,21 @@ async fn a_node_waits_is_up_at_its_second_keepalive_and_down_when_it_is_silent()
     assert_eq!(history.first().map(String::as_str), Some("up"));
     assert!(history.iter().any(|subject| subject == "down"), "{history:?}");
     drop(again);
+}
+
+#[tokio::test]
+async fn a_dead_service_takes_its_node_down_until_it_lives_again() {
+    let world = World::new().await;
+    let node = world.up().await;
+    let ike = |dead: Option<&str>| Service { name: "ike".to_owned(), dead: dead.map(str::to_owned) };
+    node.services(vec![ike(Some("its task has ended"))]).await;
+    world.node_is(node.id, NodeState::Down).await;
+    let fault = world.node(node.id).await.node.fault.expect("a reason");
+    assert_eq!(fault.code, ReasonCode::CriticalServiceDead);
+    assert_eq!((fault.evidence["service"].as_str(), fault.evidence["error"].as_str()), ("ike", "its task has ended"));
+    node.services(vec![ike(None)]).await;
+    world.node_is(node.id, NodeState::Up).await;
+    assert_eq!(world.node(node.id).await.node.fault, None);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use causeway_crypto::hmac_sha256;
 use causeway_model::command::{NewWebhook, PartnerChange, PortChange, WebhookChange};
 use causeway_model::resource::{Caller, Role};
 use causeway_model::status::LinkStatus;
-use causeway_model::{LinkId, Timestamp, WebhookId};
+use causeway_model::{LinkId, ReasonCode, Timestamp, WebhookId};
 use causeway_store::Store;
 use serde_json::Value;
 use uuid::Uuid;
@@ -174,6 +174,8 @@ async fn what_happens_under_a_lock_is_told_when_it_happens() {
     next(&["link.unlocked"]).await;
 
     c.act_as_partner(&catalogue.as_partner, served, PartnerAction::StartDeprovisioning).await.expect("in order");
+    let state = world.controller.link_state(&world.operator, REGION, served).await.expect("there");
+    assert_eq!(state.reason.expect("a reason").code, ReasonCode::AwaitingTenantDeletion);
     assert_eq!(locked(true, served).await, LinkStatus::Deprovisioning, "a lock does not show");
     next(&["link.deletion_waiting", "link.locked"]).await;
 }

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::{NewMeta, Rename};
-use crate::id::{DedicatedConnectionId, LinkId, PartnerId, PopId, PortId, ProjectId, RoutingPolicyId, VpcId};
+use crate::id::{DedicatedConnectionId, LinkId, NodeId, PartnerId, PopId, PortId, ProjectId, RoutingPolicyId, VpcId};
 use crate::resource::{LinkBandwidth, PortAttachment, PortOwner, VlanRange};
 use crate::status::{BgpStatus, DedicatedConnectionStatus, LinkStatus};
 
@@ -250,6 +250,8 @@ pub struct NewPort {
     pub name: String,
     /// Where it is; for a dedicated connection it has to be the connection's own PoP.
     pub pop_id: PopId,
+    /// The gateway node whose machine it is on; `None`: the first one.
+    pub node_id: Option<NodeId>,
     /// Whose links it carries.
     pub owner: PortOwner,
     /// What it is on its node.
@@ -267,6 +269,8 @@ pub struct NewPort {
 pub struct PortChange {
     /// Name.
     pub name: Option<String>,
+    /// The gateway node whose machine it is on, `Some(None)`: the first one; only while no other node carries links of it.
+    pub node_id: Option<Option<NodeId>>,
     /// What it is on its node; only while it carries no links.
     pub attachment: Option<PortAttachment>,
     /// VLAN ids.
@@ -372,6 +376,8 @@ pub struct FiledPort {
     pub partner: Option<String>,
     /// Id or name of the dedicated connection whose links it carries.
     pub dedicated_connection: Option<String>,
+    /// Id or name of the gateway node whose machine it is on; `None`: the first one.
+    pub node: Option<String>,
     /// What it is on its node.
     pub attachment: PortAttachment,
     /// VLAN ids; `None`: all that links can have, or the dedicated connection's.

@@ -13,6 +13,13 @@ fn hosted(events: &[LinkEvent]) -> LinkLife {
     walk(LinkKind::Hosted, events)
 }
 
+/// An order that was not placed in time.
+fn failed(kind: LinkKind) -> LinkLife {
+    let mut life = LinkLife::ordered(kind, T0);
+    assert!(life.elapse(T0.plus_seconds(PLACEMENT_DEADLINE)));
+    life
+}
+
 fn walk(kind: LinkKind, events: &[LinkEvent]) -> LinkLife {
     let mut life = LinkLife::ordered(kind, T0);
     for event in events {
@@ -30,6 +37,7 @@ fn status(life: &LinkLife, now: Timestamp) -> LinkStatus {
         expected: &[],
         ever_up: false,
         vpc: false,
+        vpc_elsewhere: None,
         propagation: false,
         now,
     };
@@ -42,17 +50,12 @@ fn every_arrow_of_the_diagram() {
     use LinkKind::{Hosted, SelfHosted};
     use LinkStatus as S;
     let refused = || E::Refused("no capacity at this place".to_owned());
-    let failed = || E::PlacementFailed("every VLAN of the port is taken".to_owned());
     let cases = [
         ("configuring to requested", Hosted, vec![], E::Placed, S::Requested),
-        ("configuring to failed", Hosted, vec![], failed(), S::Failed),
-        ("failed to requested", Hosted, vec![failed()], E::Repaired, S::Requested),
         ("requested to provisioning", Hosted, vec![E::Placed], E::Accepted, S::Provisioning),
         ("requested to refused", Hosted, vec![E::Placed], refused(), S::Refused),
         ("provisioning to active", Hosted, vec![E::Placed, E::Accepted], E::Provisioned, S::Active),
         ("self-hosted configuring to ready", SelfHosted, vec![], E::Placed, S::Ready),
-        ("self-hosted configuring to failed", SelfHosted, vec![], failed(), S::Failed),
-        ("self-hosted failed to configuring", SelfHosted, vec![failed()], E::Repaired, S::Configuring),
     ];
     for (arrow, kind, before, event, expected) in cases {
         let mut life = walk(kind, &before);
@@ -85,19 +88,39 @@ fn a_lock_does_not_stop_the_ten_days_and_a_repair_starts_them_again() {
     let mut locked = hosted(&[LinkEvent::Placed, LinkEvent::Locked]);
     assert_eq!(locked.apply(LinkEvent::TenantDeleted, T0), Err(LinkRefusal::Locked));
     assert!(locked.elapse(after(10)));
-    let mut repaired = hosted(&[LinkEvent::PlacementFailed("no port".to_owned())]);
+    let mut repaired = failed(LinkKind::Hosted);
     repaired.apply(LinkEvent::Repaired, after(4)).expect("failed links are repaired");
     assert_eq!(repaired.deadline(), Some(after(14)));
 }
 
 #[test]
-fn an_order_that_is_not_placed_in_time_fails() {
-    let mut life = LinkLife::ordered(LinkKind::Hosted, T0);
-    assert_eq!(life.apply(LinkEvent::TenantDeleted, T0), Err(LinkRefusal::BeingPlaced));
-    assert!(!life.elapse(T0.plus_seconds(29)));
-    assert!(life.elapse(T0.plus_seconds(30)));
-    assert_eq!(status(&life, T0), LinkStatus::Failed);
-    assert_eq!(life.turn(), Party::Operator);
+fn an_order_that_is_not_placed_in_time_fails_and_is_repaired() {
+    for (kind, repaired) in [(LinkKind::Hosted, LinkStatus::Requested), (LinkKind::SelfHosted, LinkStatus::Configuring)]
+    {
+        let mut life = LinkLife::ordered(kind, T0);
+        assert_eq!(life.apply(LinkEvent::TenantDeleted, T0), Err(LinkRefusal::BeingPlaced));
+        assert!(!life.elapse(T0.plus_seconds(29)));
+        assert_eq!(status(&life, T0), LinkStatus::Configuring);
+        assert!(life.elapse(T0.plus_seconds(30)));
+        assert_eq!(status(&life, T0), LinkStatus::Failed);
+        assert_eq!(life.turn(), Party::Operator);
+        life.apply(LinkEvent::Repaired, T0.plus_seconds(31)).expect("failed links are repaired");
+        assert_eq!(status(&life, T0), repaired);
+    }
+}
+
+#[test]
+fn another_time_to_answer_moves_deadline_and_reminders() {
+    let mut life = hosted(&[LinkEvent::Placed]);
+    life.answer_seconds = Some(20);
+    assert_eq!(life.deadline(), Some(T0.plus_seconds(20)));
+    let due: Vec<_> = life.reminders(T0, T0.plus_seconds(19)).into_iter().map(|due| due.at).collect();
+    assert_eq!(due, [6, 14, 18].map(|seconds| T0.plus_seconds(seconds)));
+    assert_eq!(life.next_reminder(T0.plus_seconds(6)), Some(T0.plus_seconds(14)));
+    assert_eq!(life.next_reminder(T0.plus_seconds(18)), None);
+    assert!(!life.elapse(T0.plus_seconds(19)));
+    assert!(life.elapse(T0.plus_seconds(20)));
+    assert_eq!(status(&life, T0), LinkStatus::Expired);
 }
 
 #[test]
@@ -122,11 +145,10 @@ fn a_provisioned_link_is_deleted_by_both_in_either_order() {
 #[test]
 fn a_link_that_was_never_provisioned_needs_one_deletion() {
     use LinkEvent as E;
-    for events in [vec![E::Placed], vec![E::Placed, E::Accepted], vec![E::PlacementFailed("no port".to_owned())]] {
-        let mut life = hosted(&events);
+    for mut life in [hosted(&[E::Placed]), hosted(&[E::Placed, E::Accepted]), failed(LinkKind::Hosted)] {
         life.apply(E::TenantDeleted, T0).expect("deletes");
-        assert_eq!(life.deleted_at(), Some(T0), "{events:?}");
-        assert_eq!(life.readable_until(), Some(T0), "{events:?}");
+        assert_eq!(life.deleted_at(), Some(T0), "{life:?}");
+        assert_eq!(life.readable_until(), Some(T0), "{life:?}");
     }
     let mut left = hosted(&[E::Placed, E::Accepted, E::DeprovisioningStarted]);
     assert_eq!(status(&left, T0), LinkStatus::Deprovisioning);
@@ -148,7 +170,7 @@ fn a_self_hosted_link_has_no_partner() {
     life.apply(E::Removed, after(1)).expect("the node confirms");
     assert_eq!(life.deleted_at(), Some(after(1)));
     assert_eq!(life.readable_until(), Some(after(2)), "it had passed through deprovisioning");
-    let mut failed = walk(LinkKind::SelfHosted, &[E::PlacementFailed("no port".to_owned())]);
+    let mut failed = failed(LinkKind::SelfHosted);
     failed.apply(E::TenantDeleted, T0).expect("deletes");
     assert_eq!((failed.deleted_at(), failed.readable_until()), (Some(T0), Some(T0)), "gone at once");
 }
@@ -219,8 +241,7 @@ fn random_actions_of_all_parties_never_leave_the_diagram() {
         for _ in 0..30 {
             now = now.plus_seconds([0, 1, 20, DAY, 4 * DAY][usize::try_from(random.below(5)).expect("small")]);
             let event = match random.below(12) {
-                0 => E::Placed,
-                1 => E::PlacementFailed("no port".to_owned()),
+                0 | 1 => E::Placed,
                 2 => E::Repaired,
                 3 => E::Accepted,
                 4 => E::Refused("no".to_owned()),

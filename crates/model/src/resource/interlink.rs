@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::Meta;
-use crate::id::{DedicatedConnectionId, LinkId, PartnerId, PopId, PortId, RoutingPolicyId, VpcId};
+use crate::id::{DedicatedConnectionId, LinkId, NodeId, PartnerId, PopId, PortId, RoutingPolicyId, VpcId};
 use crate::link::{LinkKind, LinkLife};
 use crate::net::Family;
 use crate::status::DedicatedConnectionStatus;
@@ -164,6 +164,8 @@ pub struct Port {
     pub name: String,
     /// Where it is.
     pub pop_id: PopId,
+    /// The gateway node whose machine it is on; `None`: the one that came first of those that are not revoked.
+    pub node_id: Option<NodeId>,
     /// Whose links it carries.
     pub owner: PortOwner,
     /// What it is on its node.

@@ -1,6 +1,7 @@
 //! The InterLink table of system.md §3.
 
 use super::{LinkStatus, NodeState, NodeView, PLATFORM_DEADLINE, owed_fault};
+use crate::id::NodeId;
 use crate::link::{FIRST_SESSION_GRACE, LinkKind, LinkLife, Stage};
 use crate::net::Family;
 use crate::observed::Refusal;
@@ -39,6 +40,8 @@ pub struct LinkView<'a> {
     pub ever_up: bool,
     /// Whether a VPC is attached.
     pub vpc: bool,
+    /// The node that routes the VPC, where that is not the link's own.
+    pub vpc_elsewhere: Option<NodeId>,
     /// Whether routes are exchanged.
     pub propagation: bool,
     /// Now.
@@ -147,6 +150,9 @@ fn active_fault(view: &LinkView<'_>, up: usize) -> Option<Fault> {
     }
     if !view.vpc {
         return Some(ReasonCode::NoVpc.into());
+    }
+    if let Some(node) = view.vpc_elsewhere {
+        return Some(Fault::new(ReasonCode::VpcElsewhere).with("vpc_node", node.to_string()));
     }
     if !view.propagation {
         return Some(ReasonCode::PropagationDisabled.into());

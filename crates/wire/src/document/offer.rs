@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use causeway_model::resource::{LinkBandwidth, Partner, Pop, Port, PortAttachment, PortOwner};
-use causeway_model::{DedicatedConnectionId, PartnerId, PopId, PortId};
+use causeway_model::{DedicatedConnectionId, NodeId, PartnerId, PopId, PortId};
 use serde::Serialize;
 
 use super::Time;
@@ -132,6 +132,9 @@ pub struct PortDocument {
     enabled: bool,
     id: PortId,
     name: String,
+    /// The gateway node whose machine it is on, where it names one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node_id: Option<NodeId>,
     /// Where it carries hosted links.
     #[serde(skip_serializing_if = "Option::is_none")]
     partner_id: Option<PartnerId>,
@@ -156,6 +159,7 @@ impl From<Port> for PortDocument {
             enabled: port.enabled,
             id: port.id,
             name: port.name,
+            node_id: port.node_id,
             partner_id,
             pop_id: port.pop_id,
             region: port.region,

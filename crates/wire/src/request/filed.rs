@@ -164,7 +164,8 @@ fn filed_connection(fields: &Fields<'_>) -> FiledConnection {
 }
 
 fn filed_port(fields: &Fields<'_>) -> FiledPort {
-    let own = ["pop", "partner", "dedicated_connection", "attachment", "vlan_range", "capacity_mbps", "enabled"];
+    let own =
+        ["pop", "partner", "dedicated_connection", "node", "attachment", "vlan_range", "capacity_mbps", "enabled"];
     fields.only(&[&["id", "name"], &own[..]].concat());
     fields.only_within("vlan_range", &["start", "end"]);
     fields.only_within("attachment", &["kind", "interface", "remote", "vni_base"]);
@@ -180,6 +181,7 @@ fn filed_port(fields: &Fields<'_>) -> FiledPort {
         pop: pop.unwrap_or_default(),
         partner: fields.bounded_text("partner", MAX_NAME),
         dedicated_connection: fields.bounded_text("dedicated_connection", MAX_NAME),
+        node: fields.bounded_text("node", MAX_NAME),
         attachment: attachment.unwrap_or(PortAttachment::Vlan { interface: String::new() }),
         vlan_range: vlan_range(fields),
         capacity_mbps: capacity.unwrap_or_default(),

@@ -190,6 +190,7 @@ impl Body {
                 id: fields.id("id"),
                 name: name.unwrap_or_default(),
                 pop_id: pop.unwrap_or(PopId(Uuid::nil())),
+                node_id: fields.id("node_id"),
                 owner: owner.unwrap_or(PortOwner::Partner(PartnerId(Uuid::nil()))),
                 attachment: attachment.unwrap_or(PortAttachment::Vlan { interface: String::new() }),
                 vlan_range: vlan_range(fields),
@@ -206,6 +207,7 @@ impl Body {
     pub fn update_port(&self) -> Result<PortChange, Error> {
         self.read(|fields| PortChange {
             name: fields.name(),
+            node_id: if fields.cleared("node_id") { Some(None) } else { fields.id("node_id").map(Some) },
             attachment: attachment(fields),
             vlan_range: vlan_range(fields),
             capacity_mbps: megabits(fields, "capacity_mbps"),

@@ -40,6 +40,7 @@ fn working_link<'a>(life: &'a LinkLife, expected: &'a [LinkSession]) -> LinkView
         expected,
         ever_up: true,
         vpc: true,
+        vpc_elsewhere: None,
         propagation: true,
         now: T0,
     }
@@ -62,13 +63,17 @@ fn every_row_of_the_link_table() {
     let none: [LinkSession; 0] = [];
     let mut expired = hosted(&placed);
     assert!(expired.elapse(T0.plus_seconds(10 * 86_400)), "ten days");
+    let mut failed = hosted(&[]);
+    assert!(failed.elapse(T0.plus_seconds(30)), "half a minute");
+    let mut failed_and_deleted = failed.clone();
+    failed_and_deleted.apply(E::TenantDeleted, T0).expect("deletes");
     let lives = [
         ("1 both", hosted(&with(&working, &[E::TenantDeleted, E::Deprovisioned])), S::Deleted, None),
         ("1 partner first", hosted(&with(&working, &[E::Deprovisioned, E::TenantDeleted])), S::Deleted, None),
         ("1 requested", hosted(&[E::Placed, E::TenantDeleted]), S::Deleted, None),
         ("1 provisioning", hosted(&[E::Placed, E::Accepted, E::TenantDeleted]), S::Deleted, None),
         ("1 refused", hosted(&[E::Placed, E::Refused("full".to_owned()), E::TenantDeleted]), S::Deleted, None),
-        ("1 failed", hosted(&[E::PlacementFailed("no port".to_owned()), E::TenantDeleted]), S::Deleted, None),
+        ("1 failed", failed_and_deleted, S::Deleted, None),
         ("1 self-hosted", own(&[E::Placed, E::TenantDeleted, E::Removed]), S::Deleted, None),
         (
             "2 ours",
@@ -105,7 +110,7 @@ fn every_row_of_the_link_table() {
         ("3 requested", hosted(&[E::Placed, E::Locked]), S::Locked, Some(R::Locked)),
         ("4 refused", hosted(&[E::Placed, E::Refused("full".to_owned())]), S::Refused, Some(R::PartnerRefused)),
         ("4 expired", expired, S::Expired, Some(R::RequestExpired)),
-        ("4 failed", hosted(&[E::PlacementFailed("no port".to_owned())]), S::Failed, Some(R::OrderFailed)),
+        ("4 failed", failed, S::Failed, Some(R::OrderFailed)),
         ("5 requested", hosted(&placed), S::Requested, Some(R::AwaitingPartnerAnswer)),
         ("5 provisioning", hosted(&[E::Placed, E::Accepted]), S::Provisioning, Some(R::AwaitingPartnerProvisioning)),
         ("6", hosted(&[]), S::Configuring, Some(R::ConfigPending)),
@@ -154,6 +159,12 @@ fn every_row_of_the_link_table() {
         ),
         ("11 all", base.clone(), S::Active, None),
         ("11 all, no VPC", LinkView { vpc: false, ..base.clone() }, S::Active, Some(R::NoVpc)),
+        (
+            "11 all, another node routes its VPC",
+            LinkView { vpc_elsewhere: Some(NodeId::random()), propagation: false, ..base.clone() },
+            S::Active,
+            Some(R::VpcElsewhere),
+        ),
         (
             "11 all, no propagation",
             LinkView { propagation: false, ..base.clone() },

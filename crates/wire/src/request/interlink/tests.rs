@@ -170,7 +170,10 @@ fn a_port_is_somebodys_and_something() {
     let vlan = port(r#""partner_id":"B""#, r#"{"kind":"vlan","interface":"eth1"}"#).expect("valid");
     assert_eq!(vlan.owner, PortOwner::Partner(id(B)));
     assert_eq!(vlan.attachment, PortAttachment::Vlan { interface: "eth1".to_owned() });
-    assert_eq!((vlan.enabled, vlan.vlan_range), (true, None));
+    assert_eq!((vlan.enabled, vlan.vlan_range, vlan.node_id), (true, None, None));
+    for (text, node) in [("{}", None), (r#"{"node_id":""}"#, Some(None)), (r#"{"node_id":"B"}"#, Some(Some(id(B))))] {
+        assert_eq!(body(text).update_port().expect("a change").node_id, node, "{text}");
+    }
     let vxlan =
         port(r#""connection_id":"B""#, r#"{"kind":"vxlan","remote":"2001:db8::1","vni_base":100}"#).expect("valid");
     let remote = "2001:db8::1".parse().expect("an address");

@@ -213,6 +213,7 @@ fn a_port_is_its_owners_and_shows_what_it_is_on_its_node() {
         region: "fr-par".to_owned(),
         name: "th2-1".to_owned(),
         pop_id: parse(POP),
+        node_id: None,
         owner: PortOwner::Partner(parse(PARTNER)),
         attachment: PortAttachment::Vxlan { remote: parse("2001:db8::1"), vni_base: 4096 },
         vlan_range: VLANS,
@@ -228,11 +229,13 @@ fn a_port_is_its_owners_and_shows_what_it_is_on_its_node() {
     let own = Port {
         owner: PortOwner::DedicatedConnection(id(ID)),
         attachment: PortAttachment::Interface { interface: "eth1".to_owned() },
+        node_id: Some(parse(ID)),
         ..port
     };
     let document = serde_json::to_value(PortDocument::from(own)).expect("JSON");
     assert_eq!(document["attachment"], json!({"interface": "eth1", "kind": "interface"}));
     assert_eq!((document["connection_id"].as_str(), document.get("partner_id")), (Some(ID), None));
+    assert_eq!(document["node_id"], ID);
 }
 
 fn state() -> LinkState {
