@@ -65,10 +65,7 @@ impl Lab {
             run(&format!("ip -n {namespace} link set u up"));
         }
         // Without carrier on both ends an IPv6 address can't be bound yet.
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while run("ip -n cwdp-t-ub -6 addr show dev u").contains("tentative") && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        settled("cwdp-t-ub", "u");
         Self { _alone: alone }
     }
 
@@ -83,6 +80,16 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         Self::clean();
+    }
+}
+
+/// Waits until a device's IPv6 addresses can be used: the kernel's own work makes them so, even those of which no duplicates are looked for.
+fn settled(namespace: &str, device: &str) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while run(&format!("ip -n {namespace} -6 addr show dev {device}")).contains("tentative")
+        && Instant::now() < deadline
+    {
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 
@@ -115,6 +122,7 @@ impl Node {
         run(&format!("ip -n {inside} addr add 10.6.0.{host}/24 dev cwdp-t0"));
         run(&format!("ip -n {inside} addr add fd06::{host}/64 dev cwdp-t0 nodad"));
         run(&format!("ip -n {inside} link set cwdp-t0 mtu {mtu} up"));
+        settled(inside, "cwdp-t0");
         Self { datapath, _ike: ike, events, id, gateway, local, inside }
     }
 

@@ -92,7 +92,12 @@ const CASES: &[Case] = &[
         let mut site = Site::new(open());
         site.hears("10.9.0.0/16");
         site.hears("fd09::/32");
-        assert_eq!(installed(&tables(&[&site])), ["10.9.0.0/16", "fd09::/32"]);
+        let tables = tables(&[&site]);
+        assert_eq!(installed(&tables), ["10.9.0.0/16", "fd09::/32"]);
+        // The controller shows as routes of the VPC those of which the node says this.
+        let decided = tables.decisions.iter().map(|((id, prefix), decision)| (*id, prefix.to_string(), decision));
+        let shown = |prefix: &str| (site.id, prefix.to_owned(), &RouteDecision::Installed);
+        assert!(decided.eq([shown("10.9.0.0/16"), shown("fd09::/32")]), "{:?}", tables.decisions);
     }),
     rule(3, "every Private Network of the VPC that the out whitelist covers can use them", || {
         let picture = vpc(&["10.1.0.0/24", "10.2.0.0/24"]);

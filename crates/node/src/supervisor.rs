@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use causeway_datapath::{Datapath, DatapathConfig};
+use causeway_crypto::{Entropy, SystemEntropy};
+use causeway_datapath::{Datapath, DatapathConfig, IkeReceiver};
 use causeway_fleet::{FromNode, NodeEnd, PROTOCOL};
 use causeway_linux::Namespace;
 use causeway_linux::filter::LinkDrops;
@@ -69,8 +70,19 @@ pub struct NodeConfig {
 /// # Errors
 /// The host is not fit: no netlink, packet threads cannot start; or the controller's end is gone.
 pub async fn run(config: NodeConfig, end: NodeEnd, shutdown: CancellationToken) -> Result<(), SetupError> {
-    let host = Arc::new(Host::open(&config.state_dir, &config.underlay).await?);
     let (datapath, ike) = Datapath::start(DatapathConfig::default()).map_err(SetupError::at("packet threads"))?;
+    run_on((Arc::new(datapath), ike), || Box::new(SystemEntropy::new()), config, end, shutdown).await
+}
+
+/// [`run`] on a packet path that somebody else may look at, with the randomness that gateways are to use.
+pub(crate) async fn run_on(
+    (datapath, ike): (Arc<Datapath>, IkeReceiver),
+    entropy: fn() -> Box<dyn Entropy>,
+    config: NodeConfig,
+    end: NodeEnd,
+    shutdown: CancellationToken,
+) -> Result<(), SetupError> {
+    let host = Arc::new(Host::open(&config.state_dir, &config.underlay).await?);
     let Some(path_events) = datapath.events() else {
         return Err(SetupError {
             item: "packet threads".to_owned(),
@@ -90,8 +102,7 @@ pub async fn run(config: NodeConfig, end: NodeEnd, shutdown: CancellationToken) 
     let directory = Arc::<Directory>::default();
     // One message for each choice of routes, of which each VPC has one under way at most.
     let (choices_tx, choices) = mpsc::unbounded_channel();
-    let around =
-        Surroundings { host: Arc::clone(&host), datapath: Arc::new(datapath), reports: reports_tx, ended: ended_tx };
+    let around = Surroundings { host: Arc::clone(&host), datapath, entropy, reports: reports_tx, ended: ended_tx };
     let dispatcher = tokio::spawn(Arc::clone(&directory).serve(ike, path_events)).abort_handle();
     let now = Instant::now();
     let mut node = Node {

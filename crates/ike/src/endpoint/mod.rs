@@ -14,7 +14,7 @@ use causeway_model::{Fault, ReasonCode};
 use crate::codec::message::notify;
 use crate::codec::{Chain, DecodeError, Exchange, Header};
 use crate::config::{EndpointConfig, PeerConfig, PeerKey};
-use crate::event::{ChildId, Event, Transmit};
+use crate::event::{ChildId, Event, IkeInfo, Transmit};
 use crate::sa::{Fate, IkeSa, InitRequest, Phase};
 
 use cookie::CookieJar;
@@ -182,6 +182,32 @@ impl Endpoint {
             });
         }
         self.settle(now);
+    }
+
+    /// The owner could not install this Child SA. It is deleted at the peer, too (RFC 7296 §1.4.1), which would send into nothing until the next
+    /// rekey, and made again where that is ours to do. `fault` becomes the reason of the tunnel if no other Child SA carries it.
+    pub fn refuse_child(&mut self, now: Instant, child: ChildId, fault: Fault) {
+        let of = self.sas.iter().find(|(_, sa)| sa.child(child).is_some()).map(|(spi, _)| *spi);
+        if let Some(spi) = of {
+            self.count(fault.code.as_str());
+            self.with_sa(spi, |_, sa| {
+                if let Some(entry) = sa.child_mut(child) {
+                    entry.delete = true;
+                    entry.activate_at = None;
+                }
+                sa.fault = Some(fault);
+                Fate::Keep
+            });
+        }
+        self.settle(now);
+    }
+
+    /// Facts about the IKE SA of a tunnel, whether or not a Child SA is there: the one authenticated last.
+    #[must_use]
+    pub fn ike_info(&self, key: PeerKey) -> Option<IkeInfo> {
+        let lives = |sa: &&IkeSa| sa.phase.is_established() && sa.closing.is_none();
+        let sas = self.ike_sas(key).map(|(_, sa)| sa).filter(lives);
+        sas.max_by_key(|sa| (sa.authenticated_at, sa.rekeys)).map(IkeSa::info)
     }
 
     /// Packets sent on a Child SA so far: at the limit it is rekeyed.

@@ -239,7 +239,7 @@ impl Endpoint {
     /// Takes a Child SA away. With the last one the tunnel is down, and `fault` says why.
     pub(crate) fn remove_child(&mut self, now: Instant, sa: &mut IkeSa, child: ChildId, fault: &Fault) {
         let Some(position) = sa.children.iter().position(|entry| entry.id == child) else { return };
-        sa.children.remove(position);
+        let removed = sa.children.remove(position);
         let Some(key) = sa.peer else { return };
         // Whoever waits for the end of this one sends on its own now.
         let heir = sa.children.iter_mut().find(|entry| entry.replaces == Some(child) && entry.activate_at.is_some());
@@ -267,7 +267,21 @@ impl Endpoint {
             self.emit(Event::TunnelDown { peer: key, fault: fault.clone() });
         }
         if sa.children.is_empty() {
+            let stable = now.saturating_duration_since(removed.installed_at) >= STABLE;
+            sa.short_lived = if stable { 0 } else { sa.short_lived.saturating_add(1) };
             sa.childless_since = Some(now);
+            self.pause_children(now, sa);
+        }
+    }
+
+    /// The next Child SA is ours to make: at once after one that worked or the first that did not, then later and later, so that two ends of which
+    /// one undoes what the other does are not busy with that.
+    fn pause_children(&mut self, now: Instant, sa: &mut IkeSa) {
+        let ours = self.peer_config(sa.peer).is_some_and(|config| config.initiate);
+        if ours && sa.short_lived > 1 {
+            // Neither end may take the IKE SA for abandoned meanwhile.
+            let pause = self.retry_pause(sa.short_lived - 1).min(self.config.childless_timeout / 2);
+            sa.next_child_at = Some(now + pause);
         }
     }
 

@@ -176,6 +176,7 @@ impl Endpoint {
             id,
             inbound_spi: how.spi,
             outbound_spi: agreement.peer_spi,
+            installed_at: now,
             rekeys,
             rekey_at: now + soft,
             expires_at: now + lifetime,

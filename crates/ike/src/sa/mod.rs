@@ -91,6 +91,8 @@ pub(crate) struct IkeSa {
     pub(crate) psk: usize,
     pub(crate) childless_since: Option<Instant>,
     pub(crate) next_child_at: Option<Instant>,
+    /// Child SAs in a row that did not live long enough to count as a tunnel that works.
+    pub(crate) short_lived: u32,
     /// What went wrong on it last; becomes the reason if it dies of that.
     pub(crate) fault: Option<Fault>,
     /// The identity that the initiator asked us to have, if it is not ours.
@@ -226,6 +228,7 @@ pub(crate) struct Child {
     pub(crate) id: ChildId,
     pub(crate) inbound_spi: u32,
     pub(crate) outbound_spi: u32,
+    pub(crate) installed_at: Instant,
     pub(crate) rekeys: u32,
     pub(crate) rekey_at: Instant,
     pub(crate) expires_at: Instant,
@@ -301,6 +304,7 @@ impl IkeSa {
             psk: 0,
             childless_since: None,
             next_child_at: None,
+            short_lived: 0,
             fault: None,
             asked_identity: None,
             init_key: None,

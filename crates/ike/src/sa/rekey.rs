@@ -216,6 +216,7 @@ fn heir(now: Instant, sa: &IkeSa, initiator: bool, spis: (u64, u64), suite: IkeS
     heir.confirmed = sa.confirmed;
     heir.fragments = sa.fragments;
     heir.psk = sa.psk;
+    heir.short_lived = sa.short_lived;
     // That an earlier attempt was refused is over, now that one succeeded.
     heir.fault = sa.fault.clone().filter(|fault| fault.code != ReasonCode::LifetimeExpired);
     heir.asked_identity.clone_from(&sa.asked_identity);

@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use causeway_model::ReasonCode;
-use causeway_model::suite::{Cipher, DhGroup, Encryption};
+use causeway_ike::Event;
+use causeway_model::suite::{Cipher, DhGroup, Encryption, Integrity};
+use causeway_model::{Fault, ReasonCode};
 
-use crate::world::{Packet, World, address, calm, config};
+use crate::world::{End, Packet, World, address, calm, config, key};
 
 fn established(change: impl FnOnce(&mut [causeway_ike::PeerConfig; 2])) -> World {
     let mut both = [config(0), config(1)];
@@ -58,6 +59,28 @@ fn an_ike_sa_that_cannot_be_renewed_ends_with_that_reason() {
     assert_eq!(fault.evidence["differs"], "encryption");
 }
 
+/// One kind of transform after another. The PRF of a suite without AEAD is its own hash, so these two differ together.
+#[test]
+fn what_differs_between_the_proposals_is_named_alone() {
+    let suite =
+        |encryption, integrity, dh_group| Cipher { encryption, integrity: Some(integrity), dh_group: Some(dh_group) };
+    let cases = [
+        (suite(Encryption::Aes128, Integrity::Sha256, DhGroup::Curve25519), "encryption"),
+        (suite(Encryption::Aes256, Integrity::Sha512, DhGroup::Curve25519), "integrity, prf"),
+        (suite(Encryption::Aes256, Integrity::Sha256, DhGroup::Ecp256), "group"),
+    ];
+    for (theirs, differs) in cases {
+        let mut both = [config(0), config(1)];
+        both[0].ike_proposals = vec![theirs];
+        both[1].ike_proposals = vec![suite(Encryption::Aes256, Integrity::Sha256, DhGroup::Curve25519)];
+        let mut world = World::new(1, calm(), both);
+        world.start(0);
+        assert!(world.run_until(Duration::from_secs(3), |world| !world.ends[1].failures().is_empty()), "{differs}");
+        let fault = world.ends[1].failures().remove(0);
+        assert_eq!((fault.code, fault.evidence["differs"].as_str()), (ReasonCode::NoProposalChosen, differs));
+    }
+}
+
 #[test]
 fn another_version_and_another_source_are_told() {
     let mut world = World::new(1, calm(), [config(0), config(1)]);
@@ -96,4 +119,55 @@ fn another_version_and_another_source_are_told() {
     let codes: Vec<_> = world.ends[0].failures().iter().skip(1 + strangers.len()).map(|fault| fault.code).collect();
     assert_eq!(codes.first(), Some(&ReasonCode::UnknownSource));
     assert_eq!(codes.last(), Some(&ReasonCode::PeerSilent));
+}
+
+fn codes(faults: &[Fault]) -> Vec<ReasonCode> {
+    faults.iter().map(|fault| fault.code).collect()
+}
+
+/// RFC 7296 §1.4.1. A peer that is not told sends into nothing until the next rekey.
+#[test]
+fn a_child_sa_that_cannot_be_installed_is_deleted_at_the_peer_and_made_again_with_patience() {
+    for refusing in 0..2 {
+        let mut world = World::new(1, calm(), [config(0), config(1)]);
+        world.ends[refusing].refuses = true;
+        world.start(0);
+        let other = 1 - refusing;
+        let undone = |world: &World| world.ends.iter().all(|end| !end.downs().is_empty());
+        assert!(world.run_until(Duration::from_secs(1), undone), "end {refusing} refuses");
+        assert_eq!(world.ends[refusing].downs()[0].code, ReasonCode::ChildInstallFailed);
+        assert_eq!(world.ends[refusing].downs()[0].evidence["item"], "the packet path");
+        assert_eq!(world.ends[other].downs()[0].code, ReasonCode::PeerDeletedChild);
+
+        // Not as fast as the network allows: at once, then after pauses of 1, 2, 4, 8 and at last 15 seconds.
+        world.run(Duration::from_secs(600));
+        let refused = world.ends[refusing].refused.len();
+        assert!((35..60).contains(&refused), "{refused} attempts");
+        assert!(codes(&world.ends[refusing].downs()).iter().all(|code| *code == ReasonCode::ChildInstallFailed));
+
+        let established = |end: &End| end.count(|event| matches!(event, Event::IkeEstablished { .. }));
+        let before = established(&world.ends[0]);
+        assert_eq!(before, 1, "the IKE SA is what it was");
+        world.ends[refusing].refuses = false;
+        assert!(world.run_until(Duration::from_secs(40), World::settled), "end {refusing} takes it");
+        assert_eq!(established(&world.ends[0]), before);
+        let info = world.ends[0].endpoint.ike_info(key()).expect("an IKE SA");
+        assert!(info.initiator && info.psk == 0);
+    }
+}
+
+/// What is refused while another Child SA carries the tunnel: at most that one goes, and the tunnel is whole again at once when there is room.
+#[test]
+fn a_successor_that_cannot_be_installed_is_not_left_in_place_of_what_it_replaced() {
+    for refusing in 0..2 {
+        let mut world = established(|both| both.iter_mut().for_each(|config| config.timers.child_lifetime = 200));
+        world.ends[refusing].refuses = true;
+        let refused = |world: &World| !world.ends[refusing].refused.is_empty();
+        assert!(world.run_until(Duration::from_secs(200), refused));
+        let undone = |world: &World| world.ends.iter().all(|end| !end.downs().is_empty());
+        assert!(world.run_until(Duration::from_secs(5), undone), "end {refusing} refuses");
+        assert_eq!(world.ends[refusing].downs()[0].code, ReasonCode::ChildInstallFailed);
+        world.ends[refusing].refuses = false;
+        assert!(world.run_until(Duration::from_secs(5), World::settled), "end {refusing} takes it");
+    }
 }

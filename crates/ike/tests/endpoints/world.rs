@@ -1,6 +1,6 @@
 //! Two endpoints, a simulated network between them, and an owner for each that does what its events say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use causeway_crypto::SeededEntropy;
 use causeway_ike::{ChildId, ChildSa, Endpoint, EndpointConfig, Event, PeerConfig, PeerKey};
 use causeway_model::desired::Timers;
 use causeway_model::suite::Cipher;
-use causeway_model::{ConnectionId, Family, Fault, Psk};
+use causeway_model::{ConnectionId, Family, Fault, Psk, ReasonCode};
 use causeway_netsim::{Conditions, Network};
 
 /// What travels: IKE, or an ESP packet of which only the SPI matters here.
@@ -26,6 +26,9 @@ pub(crate) struct End {
     pub(crate) children: BTreeMap<ChildId, ChildSa>,
     /// What is sent on.
     pub(crate) sending: Option<ChildId>,
+    /// Whether the packet path refuses new Child SAs, and those that it refused.
+    pub(crate) refuses: bool,
+    pub(crate) refused: BTreeSet<ChildId>,
     /// Every event with its time.
     pub(crate) events: Vec<(Duration, Event)>,
     pub(crate) esp_received: u64,
@@ -227,10 +230,13 @@ impl World {
     }
 
     fn drain(&mut self) {
-        let elapsed = self.elapsed();
+        let (elapsed, now) = (self.elapsed(), self.now());
         for end in &mut self.ends {
             while let Some(event) = end.endpoint.poll_event() {
-                end.obey(&event);
+                if let Some(child) = end.obey(&event) {
+                    let fault = Fault::new(ReasonCode::ChildInstallFailed).with("item", "the packet path");
+                    end.endpoint.refuse_child(now, child, fault);
+                }
                 end.events.push((elapsed, event));
             }
             while let Some(transmit) = end.endpoint.poll_transmit() {
@@ -295,6 +301,8 @@ impl End {
             config,
             children: BTreeMap::new(),
             sending: None,
+            refuses: false,
+            refused: BTreeSet::new(),
             events: Vec::new(),
             esp_received: 0,
             esp_unknown: 0,
@@ -315,8 +323,15 @@ impl End {
         }
     }
 
-    fn obey(&mut self, event: &Event) {
+    /// Does what an event says, and returns the Child SA that was refused.
+    fn obey(&mut self, event: &Event) -> Option<ChildId> {
         match event {
+            Event::ChildInstalled { child, .. } if self.refuses => {
+                assert!(self.refused.insert(child.id), "an id is used once");
+                return Some(child.id);
+            }
+            Event::ChildActivated { child, .. } if self.refused.contains(child) => {}
+            Event::ChildRemoved { child, .. } if self.refused.contains(child) => {}
             Event::ChildInstalled { child, .. } => {
                 if child.use_for_sending {
                     self.sending = Some(child.id);
@@ -345,6 +360,7 @@ impl End {
             | Event::AttemptFailed { .. }
             | Event::Trouble { .. } => {}
         }
+        None
     }
 
     /// The latest events, for the message of a failure.

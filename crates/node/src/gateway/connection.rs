@@ -422,35 +422,38 @@ fn session_config(bgp: &BgpDesired, local_asn: u32, router_id: Ipv4Addr, desired
     }
 }
 
+/// A connection over `tunnel` of which nothing else is said.
+#[cfg(test)]
+pub(super) fn bare_connection(tunnel: TunnelDesired) -> ConnectionDesired {
+    ConnectionDesired {
+        id: ConnectionId::random(),
+        revision: 1,
+        tunnels: vec![tunnel],
+        peer_identity: None,
+        initiate: true,
+        ike_proposals: Vec::new(),
+        esp_proposals: Vec::new(),
+        psks: Vec::new(),
+        peer_asn: 65_000,
+        bgp: Vec::new(),
+        propagate: true,
+        locked: false,
+        timers: causeway_model::desired::Timers::default(),
+        bgp_md5: None,
+        bgp_gtsm: false,
+        reauthenticate: 0,
+        revocations: 0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use causeway_model::desired::Timers;
-
     use super::*;
 
     #[test]
     fn a_lock_needs_nothing_that_the_connection_asks_for() {
         let tunnel = TunnelDesired { local: IpAddr::from([192, 0, 2, 1]), peer: IpAddr::from([203, 0, 113, 1]) };
-        let desired = |key: &[u8]| ConnectionDesired {
-            id: ConnectionId::random(),
-            revision: 1,
-            tunnels: vec![tunnel],
-            peer_identity: None,
-            initiate: true,
-            ike_proposals: Vec::new(),
-            esp_proposals: Vec::new(),
-            psks: Vec::new(),
-            peer_asn: 65_000,
-            bgp: Vec::new(),
-            propagate: true,
-            locked: false,
-            timers: Timers::default(),
-            bgp_md5: Some(Psk::new(key.to_vec())),
-            bgp_gtsm: false,
-            reauthenticate: 0,
-            revocations: 0,
-        };
-        let unusable = desired(&[]);
+        let unusable = ConnectionDesired { bgp_md5: Some(Psk::new(Vec::new())), ..bare_connection(tunnel) };
         assert_eq!(prepare(&unusable, false).err().map(|error| error.item), Some("bgp.md5_secret_id".to_owned()));
         assert!(prepare(&unusable, true).is_ok_and(|peers| peers.is_empty()), "a lock takes effect nevertheless");
         let unsigned = ConnectionDesired { bgp_md5: None, ..unusable };

@@ -3,11 +3,17 @@
 //! Everything that happens to a gateway is a message to its actor, taken one at a time: desired state, IKE datagrams, events of the packet
 //! path, BGP snapshots, its clock. So one gateway's trouble never waits for another's, and no state is shared.
 
+#[cfg(test)]
+mod at_once;
 mod carrier;
 mod connection;
 mod kernel;
 mod report;
 mod tunnel;
+#[cfg(test)]
+mod twins;
+#[cfg(test)]
+mod uninstallable;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -15,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use causeway_crypto::SystemEntropy;
+use causeway_crypto::Entropy;
 use causeway_datapath::Datapath;
 use causeway_ike::{Endpoint, EndpointConfig};
 use causeway_linux::filter::GatewayFilter;
@@ -130,6 +136,8 @@ pub(crate) struct Surroundings {
     pub(crate) host: Arc<Host>,
     /// The packet path.
     pub(crate) datapath: Arc<Datapath>,
+    /// Where the gateway's IKE gets its randomness.
+    pub(crate) entropy: fn() -> Box<dyn Entropy>,
     /// To the node.
     pub(crate) reports: mpsc::Sender<GatewayReport>,
     /// Where an end is noticed, an unexpected one too: one message for each run.
@@ -215,7 +223,7 @@ impl Gateway {
         let (incoming_tx, incoming) = mpsc::channel(16);
         let stop = CancellationToken::new();
         let beats = Arc::<AtomicU64>::default();
-        let now = Instant::now();
+        let (now, entropy) = (Instant::now(), (around.entropy)());
         let (wanted_tx, wanted_rx) = watch::channel(wanted.clone());
         let table_news = Arc::<Notify>::default();
         let table = RouteTable::new(netlink.clone(), ROUTE_PROTOCOL, MAIN_TABLE);
@@ -229,7 +237,7 @@ impl Gateway {
             namespace,
             netlink,
             around,
-            ike: Endpoint::new(EndpointConfig::default(), Box::new(SystemEntropy::new())),
+            ike: Endpoint::new(EndpointConfig::default(), entropy),
             connections: BTreeMap::new(),
             routes: wanted.routes,
             decisions: wanted.decisions,
@@ -363,16 +371,17 @@ impl Gateway {
     /// one only.
     async fn apply_gateway(&mut self) -> Result<(), SetupError> {
         self.apply_locks().await?;
-        self.apply_attachment().await?;
-        if self.filter.is_none() {
-            // Nothing is forwarded before the rules of each connection are in place.
-            self.apply_filter().await?;
-        }
         let desired = Arc::clone(&self.desired);
         let wanted = |id: &ConnectionId| desired.connections.iter().any(|connection| connection.id == *id);
         let gone: Vec<ConnectionId> = self.connections.keys().copied().filter(|id| !wanted(id)).collect();
         self.remove_connections(&gone, "connection deleted").await;
         self.refusals.retain(|id, _| wanted(id));
+        // Locks and deletions do not wait for what may be refused.
+        self.apply_attachment().await?;
+        if self.filter.is_none() {
+            // Nothing is forwarded before the rules of each connection are in place.
+            self.apply_filter().await?;
+        }
         for connection in &desired.connections {
             match self.apply_connection(connection.clone()).await {
                 Ok(()) => drop(self.refusals.remove(&connection.id)),

@@ -138,14 +138,14 @@ impl Gateway {
         match event {
             Event::IkeEstablished { peer, info } | Event::IkeRekeyed { peer, info } => self.ike_up(peer, info),
             Event::ChildInstalled { peer, child } => {
-                let first = child.rekeys == 0;
+                let (id, first) = (child.id, child.rekeys == 0);
                 let installed = self.install(peer, child);
                 self.tunnel_changed(peer.connection).await;
                 match installed {
                     Ok(()) => self.note_narrowed(peer.connection),
                     Err(error) => {
                         tracing::error!(%error, connection = %peer.connection, "a Child SA could not be installed");
-                        self.not_installed(peer, &error);
+                        self.not_installed(peer, id, &error);
                     }
                 }
                 if first {
@@ -167,8 +167,10 @@ impl Gateway {
                 self.move_children(peer.connection, remote, |child| child.peer == peer);
             }
             Event::TunnelDown { peer, fault } => {
+                // Where only the Child SA went, the next one is made by the IKE SA that is there.
+                let established = self.ike.ike_info(peer).is_some();
                 if let Some(facts) = self.tunnel(peer) {
-                    facts.ike = None;
+                    facts.ike = facts.ike.take().filter(|_| established);
                     facts.fault = Some(fault);
                 }
             }
@@ -208,14 +210,15 @@ impl Gateway {
         });
     }
 
-    /// A Child SA that the peer believes in is not there.
-    fn not_installed(&mut self, peer: PeerKey, error: &SetupError) {
+    /// A Child SA that the peer believes in is not there. It hears of that, so that it does not send into nothing.
+    fn not_installed(&mut self, peer: PeerKey, child: ChildId, error: &SetupError) {
         let fault = Fault::new(ReasonCode::ChildInstallFailed)
             .with("item", error.item.clone())
             .with("error", error.error.clone());
         if let Some(facts) = self.tunnel(peer) {
-            facts.fault = Some(fault);
+            facts.fault = Some(fault.clone());
         }
+        self.ike.refuse_child(Instant::now(), child, fault);
     }
 
     /// Says of each tunnel that is up which families it does not carry although they are to be routed over it, and takes back what is not so

@@ -28,10 +28,10 @@ use crate::vpc::{BARE, GATEWAY_LINK, GATEWAY_LINK_LOCAL, VpcRouter};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A namespace that is deleted when dropped.
-struct Room(Namespace);
+pub(crate) struct Room(pub(crate) Namespace);
 
 impl Room {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         Namespace::delete(name).expect("clear what an earlier run left");
         Self(Namespace::create(name).expect("a namespace"))
     }

@@ -3,7 +3,7 @@
 //! namespaces of the kernel with the real router.
 
 pub(crate) mod device;
-mod kernel;
+pub(crate) mod kernel;
 mod memory;
 pub(crate) mod world;
 

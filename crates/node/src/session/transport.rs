@@ -170,7 +170,7 @@ impl Drops {
         self.latest = Refused::default();
     }
 
-    /// An attempt ends, or another one begins. `ours`: something was dropped at a socket of this session since the last look.
+    /// An attempt ends, or another one begins. `ours`: something was dropped at a socket of ours since the last look.
     pub(super) fn look(&mut self, namespace: &Namespace, ours: bool) {
         if let Ok(now) = Refused::of(namespace) {
             self.note(now, ours);

@@ -43,22 +43,15 @@ const CASES: [(Ask, Ask, Option<&str>); 7] = [
     (Ask { md5: None, gtsm: true }, Ask::NOTHING, Some("hop limit 255")),
 ];
 
-/// Whether the kernel can sign; says so if it cannot, as nothing can be tested then.
-#[expect(clippy::print_stdout, reason = "a test that cannot run says so")]
-fn kernel_signs(test: &str) -> bool {
-    match tcp::can_sign() {
-        Ok(()) => true,
-        Err(error) => {
-            println!("{test}: SKIPPED, this kernel cannot sign TCP segments: {error}");
-            false
-        }
+/// The kernel has to sign: where it cannot, nothing of this is tested, and a test that ran nothing must not pass.
+fn require_signatures() {
+    if let Err(error) = tcp::can_sign() {
+        panic!("this kernel cannot sign TCP segments ({error}): run the tests on one with CONFIG_TCP_MD5SIG");
     }
 }
 
 async fn signatures_and_hop_limits<D: Device>(name: &str) {
-    if !kernel_signs(name) {
-        return;
-    }
+    require_signatures();
     let site = Site::new(name);
     for (number, (ours, theirs, cause)) in CASES.into_iter().enumerate() {
         let _device = D::start(&site, &Setup { md5: theirs.md5, gtsm: theirs.gtsm, ..Setup::default() });
@@ -106,9 +99,7 @@ async fn signatures_and_hop_limits<D: Device>(name: &str) {
 
 /// Both sessions are signed and down. The device has another password on the first link, and nothing comes by the second one.
 async fn the_password_of_one_session_is_not_the_cause_of_another<D: Device>(name: &str) {
-    if !kernel_signs(name) {
-        return;
-    }
+    require_signatures();
     let mut site = Site::with(name, &[FIRST, SECOND]);
     let theirs = format!("--net={}", site.theirs.path().display());
     let rules = "add table inet cwnb; add chain inet cwnb in { type filter hook input priority 0; }; add rule inet cwnb in iifname e1 drop";
@@ -139,9 +130,7 @@ async fn the_password_of_one_session_is_not_the_cause_of_another<D: Device>(name
 #[tokio::test]
 #[ignore = "needs root and network namespaces"]
 async fn a_connection_from_before_the_password_is_held_to_it() {
-    if !kernel_signs("race") {
-        return;
-    }
+    require_signatures();
     let site = Site::new("race");
     let (local, peer, _) = site.links[0][0];
     let (local, peer): (IpAddr, IpAddr) = (local.parse().expect("an address"), peer.parse().expect("an address"));
