@@ -9,6 +9,8 @@ use causeway_model::watch::KeepaliveProfile;
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::Deserialize;
 
+use crate::machine::Means;
+
 /// The file's name in the data directory.
 pub(crate) const FILE: &str = "causeway.toml";
 
@@ -68,10 +70,17 @@ listen = ""
 # How often nodes say that they are there, and how often that is judged: "fast" (2 s, 7 s), "medium" (12 s, 1 min), "slow" (1 min, 5 min).
 keepalive = "medium"
 # What says whether a node's machine runs, zone by zone: a command for the shell that prints "running", "stopped" or "unknown" for the
-# machine that CAUSEWAY_NODE_ID and CAUSEWAY_NODE_NAME name. "stopped" has to mean that it cannot run: { "fr-par-1" = "/etc/causeway/machine" }.
+# machine that CAUSEWAY_NODE_ID and CAUSEWAY_NODE_NAME name, or an https address that answers so, with node_id, node_name and node_zone in
+# its query. "stopped" has to mean that it cannot run: { "fr-par-1" = "/etc/causeway/machine" }.
 machine_state = {}
 # Zones in which the gateways of a stopped machine are started on another node. Their nodes start with nothing until the controller speaks.
 failover = []
+
+# Private links through partners.
+[interlink]
+# Seconds that a partner has to answer a request before it expires: 10 days. Less, 5 at least, is for tests and demonstrations. Requests that
+# were made before keep their time.
+answer_seconds = 864000
 
 # The gateway node inside this process.
 [node]
@@ -83,6 +92,9 @@ zone = "fr-par-1"
 # "" : a bridge named cw-underlay that the node makes for itself.
 underlay = ""
 "#;
+
+/// The times that partners can have to answer, seconds.
+const ANSWER_SECONDS: std::ops::RangeInclusive<u32> = 5..=365 * 86_400;
 
 /// Where the authorities are that this machine trusts.
 const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -107,6 +119,7 @@ const KEYS: &[&[&str]] = &[
     &["fleet", "keepalive"],
     &["fleet", "machine_state"],
     &["fleet", "failover"],
+    &["interlink", "answer_seconds"],
     &["node", "enabled"],
     &["node", "zone"],
     &["node", "underlay"],
@@ -154,9 +167,31 @@ pub(crate) struct Config {
     /// Nodes on other machines.
     #[serde(default)]
     pub(crate) fleet: FleetSection,
+    /// Private links.
+    #[serde(default)]
+    pub(crate) interlink: InterLinkSection,
     /// The node inside the process.
     #[serde(default)]
     pub(crate) node: NodeSection,
+}
+
+/// Private links.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct InterLinkSection {
+    /// Seconds that a partner has to answer.
+    #[serde(default = "answer_seconds")]
+    pub(crate) answer_seconds: u32,
+}
+
+impl Default for InterLinkSection {
+    fn default() -> Self {
+        Self { answer_seconds: answer_seconds() }
+    }
+}
+
+const fn answer_seconds() -> u32 {
+    causeway_model::link::REQUEST_DEADLINE
 }
 
 /// Monitoring.
@@ -187,7 +222,7 @@ pub(crate) struct FleetSection {
     pub(crate) keepalive: KeepaliveProfile,
     /// What says whether a machine runs, by zone.
     #[serde(default)]
-    pub(crate) machine_state: BTreeMap<String, String>,
+    pub(crate) machine_state: BTreeMap<String, Means>,
     /// Zones with failover.
     #[serde(default)]
     pub(crate) failover: BTreeSet<String>,
@@ -414,6 +449,11 @@ fn check(config: &Config) -> Result<(), String> {
             return Err(format!("rate_limits.{name}: burst must be at least 1, or no request is ever taken"));
         }
     }
+    let answer = config.interlink.answer_seconds;
+    if !ANSWER_SECONDS.contains(&answer) {
+        let (least, most) = ANSWER_SECONDS.into_inner();
+        return Err(format!("interlink.answer_seconds: {answer} is not from {least} to {most} (a year)"));
+    }
     if !config.metrics.listen.is_empty() && config.metrics.listen().is_none() {
         let listen = &config.metrics.listen;
         return Err(format!("metrics.listen: {listen:?} is no address with a port; for example \"127.0.0.1:9090\""));
@@ -427,9 +467,14 @@ fn check(config: &Config) -> Result<(), String> {
             return Err(format!("fleet.{key}: {zone:?} is not one of zones {:?}", config.zones));
         }
     }
+    for (zone, means) in &config.fleet.machine_state {
+        if let Means::Unusable(why) = means {
+            return Err(format!("fleet.machine_state: for {zone:?}, {why}"));
+        }
+    }
     if let Some(zone) = config.fleet.failover.iter().find(|zone| !config.fleet.machine_state.contains_key(*zone)) {
         return Err(format!(
-            "fleet.failover: nothing can be moved in {zone:?} while fleet.machine_state has no command that says whether its machines run"
+            "fleet.failover: nothing can be moved in {zone:?} while fleet.machine_state names nothing that says whether its machines run"
         ));
     }
     if config.node.underlay.len() > 15 {
@@ -503,6 +548,18 @@ mod tests {
     fn the_default_file_is_valid() {
         let config = with(&[]).expect("valid");
         assert_eq!((config.provider_asn, config.node_zone().as_str()), (12876, "fr-par-1"));
+        assert_eq!(config.interlink.answer_seconds, 864_000, "ten days");
+    }
+
+    #[test]
+    fn partners_have_some_seconds_to_answer() {
+        let short = with(&[("CAUSEWAY_INTERLINK_ANSWER_SECONDS", "5")]).expect("valid");
+        assert_eq!(short.interlink.answer_seconds, 5);
+        for wrong in ["4", "31536001", "-1", "\"soon\""] {
+            let text = message(with(&[("CAUSEWAY_INTERLINK_ANSWER_SECONDS", wrong)]));
+            let named = text.contains("interlink.answer_seconds") || text.contains("CAUSEWAY_INTERLINK_ANSWER_SECONDS");
+            assert!(named, "{text}");
+        }
     }
 
     #[test]
@@ -538,6 +595,12 @@ mod tests {
         let text =
             message(parse(&DEFAULT.replace("machine_state = {}", "machine_state = { \"nl-ams-1\" = \"true\" }")));
         assert!(text.contains("fleet.machine_state") && text.contains("nl-ams-1"), "{text}");
+        let plain = "machine_state = { \"fr-par-1\" = \"http://192.0.2.1/\" }";
+        let text = message(parse(&DEFAULT.replace("machine_state = {}", plain)));
+        assert!(text.contains("fleet.machine_state") && text.contains("use https"), "{text}");
+        let named = "machine_state = { \"fr-par-1\" = \"https://me:secret@192.0.2.1/\" }";
+        let text = message(parse(&DEFAULT.replace("machine_state = {}", named)));
+        assert!(text.contains("fleet.machine_state") && !text.contains("secret"), "{text}");
         let text = message(parse(&DEFAULT.replace("192.0.2.0/24", "192.0.2.0/33")));
         assert!(text.contains("ipv4"), "{text}");
     }

@@ -1,28 +1,107 @@
-//! Asks the operator's own means whether the machines of nodes run: one command for each zone (docs/fleet.md).
+//! Asks the operator's own means whether the machines of nodes run: one command or HTTP endpoint for each zone (docs/fleet.md).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use causeway_controller::{Controller, NodeRecord};
 use causeway_model::watch::MachineState;
+use causeway_notify::{LookError, Looker};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
 use tokio::process::Command;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// A command that takes longer says nothing.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Commands at once.
+/// Commands and requests at once.
 const AT_ONCE: usize = 8;
 
-/// Asks about every node of a zone with a command, once in each `period`, until `shutdown`.
+/// What says whether the machines of a zone run.
+#[derive(Clone, Deserialize)]
+#[serde(from = "String")]
+pub(crate) enum Means {
+    /// A command for the shell.
+    Command(String),
+    /// An endpoint; the node is in its query.
+    Endpoint(Url),
+    /// Neither, and why. It is kept, since the error of a parser would show the line, and with it a token.
+    Unusable(String),
+}
+
+/// An HTTP address, which may hold a token.
+#[derive(Clone)]
+pub(crate) struct Url {
+    text: String,
+    https: bool,
+}
+
+impl fmt::Debug for Means {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Command(_) => "a command",
+            Self::Endpoint(_) => "an endpoint",
+            Self::Unusable(why) => why,
+        })
+    }
+}
+
+impl From<String> for Means {
+    fn from(text: String) -> Self {
+        Self::read(text).unwrap_or_else(Self::Unusable)
+    }
+}
+
+impl Means {
+    /// What begins with `http://` or `https://` is an endpoint. "stopped" is believed and moves gateways, so that nobody on the way may be
+    /// able to say it: plain HTTP stays on this machine.
+    fn read(text: String) -> Result<Self, String> {
+        let text = text.trim().to_owned();
+        if text.is_empty() {
+            return Err("it is empty; give a command for the shell, or an https address".to_owned());
+        }
+        let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase()).unwrap_or_default();
+        let https = scheme == "https";
+        if !https && scheme != "http" {
+            return Ok(Self::Command(text));
+        }
+        if text.contains('#') {
+            return Err("the address has a fragment (#), which is never sent; leave it out".to_owned());
+        }
+        let address: hyper::Uri = text.parse().map_err(|error| format!("the address cannot be used: {error}"))?;
+        let authority = address.authority().ok_or("the address names no host")?;
+        if authority.as_str().contains('@') {
+            return Err("the address has a user in it, which is not sent; put a token into its query".to_owned());
+        }
+        let host = authority.host().trim_matches(['[', ']']);
+        if !https && !host.parse::<IpAddr>().is_ok_and(|host| host.is_loopback()) {
+            return Err(
+                "plain HTTP is for 127.0.0.1 and [::1] only, since \"stopped\" moves gateways; use https".to_owned()
+            );
+        }
+        Ok(Self::Endpoint(Url { text, https }))
+    }
+
+    /// Whether certificate authorities are needed for it.
+    pub(crate) const fn needs_tls(&self) -> bool {
+        matches!(self, Self::Endpoint(Url { https: true, .. }))
+    }
+}
+
+/// Asks about every node of a zone with such means, once in each `period`, until `shutdown`. `looker` asks endpoints.
 pub(crate) async fn watch(
     controller: Controller,
-    commands: BTreeMap<String, String>,
+    means: BTreeMap<String, Means>,
+    looker: Looker,
     period: Duration,
     shutdown: CancellationToken,
 ) {
-    let zones: BTreeSet<String> = commands.keys().cloned().collect();
+    let zones: BTreeSet<String> = means.keys().cloned().collect();
+    let looker = Arc::new(looker);
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -39,13 +118,19 @@ pub(crate) async fn watch(
         };
         let mut asked = JoinSet::new();
         for node in nodes {
-            let Some(command) = commands.get(&node.zone).cloned() else { continue };
+            let Some(means) = means.get(&node.zone).cloned() else { continue };
             if asked.len() >= AT_ONCE {
                 asked.join_next().await;
             }
-            let controller = controller.clone();
+            let (controller, looker) = (controller.clone(), Arc::clone(&looker));
             asked.spawn(async move {
-                let state = ask(&command, &node).await;
+                let said = match &means {
+                    Means::Command(command) => run(command, &node).await,
+                    Means::Endpoint(url) => look(&looker, url, &node).await,
+                    // The configuration was refused.
+                    Means::Unusable(_) => None,
+                };
+                let state = understood(said.as_deref());
                 if let Err(error) = controller.node_machine(node.id, state).await {
                     tracing::error!(node = %node.id, ?error, "the state of a node's machine could not be stored");
                 }
@@ -55,31 +140,124 @@ pub(crate) async fn watch(
     }
 }
 
-/// What the command says of a node's machine; whatever it does not say clearly is unknown.
-async fn ask(command: &str, node: &NodeRecord) -> MachineState {
+/// Whatever is not said clearly is unknown.
+fn understood(said: Option<&[u8]>) -> MachineState {
+    match said.map(<[u8]>::trim_ascii) {
+        Some(b"running") => MachineState::Running,
+        Some(b"stopped") => MachineState::Stopped,
+        _ => MachineState::Unknown,
+    }
+}
+
+/// What an endpoint answers about a node's machine.
+async fn look(looker: &Looker, url: &Url, node: &NodeRecord) -> Option<Vec<u8>> {
+    let said = fetch(looker, url, &node.id.to_string(), &node.name, &node.zone).await;
+    said.inspect_err(|error| {
+        tracing::warn!(node = %node.id, zone = node.zone, %error, "the endpoint of fleet.machine_state said nothing");
+    })
+    .ok()
+}
+
+async fn fetch(looker: &Looker, url: &Url, id: &str, name: &str, zone: &str) -> Result<Vec<u8>, LookError> {
+    let joint = if url.text.contains('?') { '&' } else { '?' };
+    let query = [("node_id", id), ("node_name", name), ("node_zone", zone)];
+    let query = query.map(|(key, value)| format!("{key}={}", utf8_percent_encode(value, NON_ALPHANUMERIC))).join("&");
+    let address = format!("{}{joint}{query}", url.text).parse().map_err(|_| LookError::Address)?;
+    Ok(looker.get(&address).await?.to_vec())
+}
+
+/// What the command prints about a node's machine.
+async fn run(command: &str, node: &NodeRecord) -> Option<Vec<u8>> {
     let mut shell = Command::new("sh");
     shell.args(["-c", command]).stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
     shell.env("CAUSEWAY_NODE_ID", node.id.to_string());
     shell.env("CAUSEWAY_NODE_NAME", &node.name).env("CAUSEWAY_NODE_ZONE", &node.zone);
-    let output = match tokio::time::timeout(PATIENCE, shell.output()).await {
-        Ok(Ok(output)) if output.status.success() => output.stdout,
+    match tokio::time::timeout(PATIENCE, shell.output()).await {
+        Ok(Ok(output)) if output.status.success() => return Some(output.stdout),
         Ok(Ok(output)) => {
             tracing::warn!(node = %node.id, status = %output.status, "the command of fleet.machine_state failed");
-            return MachineState::Unknown;
         }
         Ok(Err(error)) => {
             tracing::warn!(node = %node.id, %error, "the command of fleet.machine_state cannot be run");
-            return MachineState::Unknown;
         }
         Err(_) => {
             let seconds = PATIENCE.as_secs();
             tracing::warn!(node = %node.id, seconds, "the command of fleet.machine_state takes too long");
-            return MachineState::Unknown;
         }
-    };
-    match output.trim_ascii() {
-        b"running" => MachineState::Running,
-        b"stopped" => MachineState::Stopped,
-        _ => MachineState::Unknown,
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn means(text: &str) -> Result<Means, String> {
+        Means::read(text.to_owned())
+    }
+
+    #[test]
+    fn an_address_is_asked_and_everything_else_is_a_command() {
+        assert!(matches!(means("curl -s https://example.net"), Ok(Means::Command(_))));
+        assert!(matches!(
+            means("https://machines.example.net/state?token=x"),
+            Ok(Means::Endpoint(Url { https: true, .. }))
+        ));
+        assert!(matches!(means(" HTTPS://machines.example.net/"), Ok(Means::Endpoint(Url { https: true, .. }))));
+        for loopback in ["http://127.0.0.1:8000/state", "http://[::1]/state"] {
+            assert!(matches!(means(loopback), Ok(Means::Endpoint(Url { https: false, .. }))), "{loopback}");
+        }
+        for (wrong, word) in [
+            (" ", "empty"),
+            ("http://192.0.2.1/state", "https"),
+            ("http://localhost/state", "https"),
+            ("https://me:secret@192.0.2.1/", "query"),
+            ("https://192.0.2.1/state#x", "fragment"),
+            ("https://", "address"),
+            ("https://exa mple/", "address"),
+        ] {
+            let error = means(wrong).expect_err(wrong);
+            assert!(error.contains(word) && !error.contains("secret"), "{wrong}: {error}");
+        }
+        assert!(!format!("{:?}", means("https://192.0.2.1/?token=secret")).contains("secret"));
+    }
+
+    /// What is understood of such an answer to a request about a node, and the request's first line.
+    async fn asked(answer: &'static str) -> (MachineState, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}/state?site=1", listener.local_addr().expect("an address"));
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a client");
+            let mut request = Vec::new();
+            let mut piece = [0; 512];
+            while !request.ends_with(b"\r\n\r\n") {
+                let taken = stream.read(&mut piece).expect("a request");
+                request.extend_from_slice(&piece[..taken]);
+            }
+            stream.write_all(answer.as_bytes()).expect("sent");
+            String::from_utf8_lossy(&request).lines().next().expect("a line").to_owned()
+        });
+        let Ok(Means::Endpoint(url)) = means(&url) else { panic!("an endpoint") };
+        let said = fetch(&Looker::plain(), &url, "1d", "edge & co", "fr-par-1").await;
+        (understood(said.ok().as_deref()), server.join().expect("served"))
+    }
+
+    #[tokio::test]
+    async fn only_a_clear_word_counts() {
+        let (state, request) = asked("HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nstopped\n").await;
+        assert_eq!(state, MachineState::Stopped);
+        assert_eq!(request, "GET /state?site=1&node_id=1d&node_name=edge%20%26%20co&node_zone=fr%2Dpar%2D1 HTTP/1.1");
+        for (answer, expected) in [
+            ("HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nrunning", MachineState::Running),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nstopped ?", MachineState::Unknown),
+            ("HTTP/1.1 503 Unavailable\r\ncontent-length: 7\r\n\r\nstopped", MachineState::Unknown),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 2000\r\n\r\nstopped", MachineState::Unknown),
+            ("stopped\r\n\r\n", MachineState::Unknown),
+        ] {
+            assert_eq!(asked(answer).await.0, expected, "{answer:?}");
+        }
     }
 }

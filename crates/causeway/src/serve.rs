@@ -12,6 +12,7 @@ use causeway_api::{ApiConfig, TlsConfig};
 use causeway_controller::{Controller, FindFilters, Settings, ZoneSettings};
 use causeway_crypto::Kek;
 use causeway_node::NodeConfig;
+use causeway_notify::Looker;
 use causeway_store::Store;
 use ipnet::IpNet;
 use tokio::net::TcpListener;
@@ -23,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, NodeEnabled, Transport};
 use crate::datadir::DataDir;
-use crate::machine;
+use crate::machine::{self, Means};
 
 /// The node gets this long to close its tunnels in order.
 pub(crate) const NODE_PATIENCE: Duration = Duration::from_secs(15);
@@ -55,6 +56,7 @@ pub(crate) async fn serve(
     let database = data.path().join(DATABASE);
     let (store, kek) = open(&data, &database).await?;
     let controller = Controller::open(store, settings(&config), kek).await.context("cannot start the controller")?;
+    controller.set_answer_time(config.interlink.answer_seconds);
     controller.set_failover(config.fleet.failover.clone()).await.context("cannot set which zones have failover")?;
     let bootstrap = controller.bootstrap().await.context("cannot make the operator's key")?;
     controller.keep_audit(config.audit_days);
@@ -77,8 +79,13 @@ pub(crate) async fn serve(
     let nodes = listen_for_nodes(&config, &controller, &shutdown).await?;
     let machines = config.fleet.machine_state.clone();
     if !machines.is_empty() {
+        let looker = if machines.values().any(Means::needs_tls) {
+            Looker::new(config.webhook_authorities()).context("fleet.machine_state cannot be asked over https")?
+        } else {
+            Looker::plain()
+        };
         let period = config.fleet.keepalive.period();
-        tokio::spawn(machine::watch(controller.clone(), machines, period, shutdown.clone()));
+        tokio::spawn(machine::watch(controller.clone(), machines, looker, period, shutdown.clone()));
     }
     say(&match environment_file {
         Some(path) => format!("serving {url}; clients: . {}", path.display()),

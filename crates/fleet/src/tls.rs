@@ -10,6 +10,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs::default_provider};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig,
     SignatureScheme,
@@ -69,6 +70,14 @@ pub fn server(authority: &Authority, credentials: &Credentials) -> Result<Arc<Se
         .allow_unauthenticated()
         .build()
         .map_err(unusable("authority"))?;
+    serving(clients, chain, key)
+}
+
+fn serving(
+    clients: Arc<dyn ClientCertVerifier>,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<Arc<ServerConfig>, TlsError> {
     let config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .and_then(|builder| builder.with_client_cert_verifier(clients).with_single_cert(chain, key))
@@ -102,11 +111,7 @@ pub fn node(authority: &str, credentials: &Credentials) -> Result<Arc<ServerConf
     let clients = WebPkiClientVerifier::builder_with_provider(roots(&authority)?, provider())
         .build()
         .map_err(unusable("authority"))?;
-    let config = ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .and_then(|builder| builder.with_client_cert_verifier(clients).with_single_cert(chain, key))
-        .map_err(unusable("certificate"))?;
-    Ok(Arc::new(config))
+    serving(clients, chain, key)
 }
 
 /// A node's side while it joins: it trusts the authority with this fingerprint, if the server presents it.

@@ -1,6 +1,7 @@
 //! Sends what webhooks are told. What is sent, to whom, signed how and how often is the controller's business; here it goes out: over
 //! TLS unless the operator allows plain HTTP, and only to addresses that the operator's rules allow, whatever a name resolves to.
 
+mod look;
 mod send;
 
 use std::collections::{BTreeMap, HashMap};
@@ -13,6 +14,7 @@ use causeway_model::resource::WebhookOwner;
 use causeway_model::{Timestamp, WebhookId};
 use tokio::task::{Id, JoinHandle, JoinSet};
 
+pub use look::{LookError, Looker};
 pub use send::{Sender, StartError};
 
 /// Deliveries that are under way at once, of each webhook one.

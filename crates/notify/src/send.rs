@@ -67,12 +67,32 @@ pub enum StartError {
     Tls(#[from] rustls::Error),
 }
 
+/// TLS towards whoever has a certificate of one of the authorities in a PEM file.
+pub(crate) fn connector(authorities: &Path) -> Result<TlsConnector, StartError> {
+    let failed = |cause: String| StartError::Authorities { path: authorities.display().to_string(), cause };
+    let mut roots = RootCertStore::empty();
+    let certificates = CertificateDer::pem_file_iter(authorities).map_err(|error| failed(error.to_string()))?;
+    for certificate in certificates {
+        // One that is broken or of an unknown kind does not keep the others from being trusted.
+        let _ = roots.add(certificate.map_err(|error| failed(error.to_string()))?);
+    }
+    if roots.is_empty() {
+        return Err(failed("it has no certificate".to_owned()));
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
 /// Makes attempts.
 pub struct Sender {
     tls: TlsConnector,
 }
 
-trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+/// TCP, or TLS over it.
+pub(crate) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
 
@@ -82,21 +102,7 @@ impl Sender {
     /// # Errors
     /// If the file cannot be read or has no certificate.
     pub fn new(authorities: &Path) -> Result<Self, StartError> {
-        let failed = |cause: String| StartError::Authorities { path: authorities.display().to_string(), cause };
-        let mut roots = RootCertStore::empty();
-        let certificates = CertificateDer::pem_file_iter(authorities).map_err(|error| failed(error.to_string()))?;
-        for certificate in certificates {
-            // One that is broken or of an unknown kind does not keep the others from being trusted.
-            let _ = roots.add(certificate.map_err(|error| failed(error.to_string()))?);
-        }
-        if roots.is_empty() {
-            return Err(failed("it has no certificate".to_owned()));
-        }
-        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Self { tls: TlsConnector::from(Arc::new(config)) })
+        Ok(Self { tls: connector(authorities)? })
     }
 
     /// Sends a delivery once. Whatever answers with 2xx has taken it; redirections are not followed, since they lead elsewhere.

@@ -69,6 +69,7 @@ async fn world() -> World {
         id: None,
         name: "eth1".to_owned(),
         pop_id: pop,
+        node_id: None,
         owner: PortOwner::Partner(partner),
         attachment: PortAttachment::Vlan { interface: "eth1".to_owned() },
         vlan_range: None,

@@ -64,7 +64,7 @@ fn a_snapshot_comes_first_and_deltas_follow() {
     assert!(push(&mut controller, &mut away, &desired(3, &[1, 2])).contains("snapshot"));
     assert!(push(&mut controller, &mut away, &desired(5, &[2, 4])).contains("delta"));
     assert_eq!(controller.desired(&desired(5, &[2, 4])), None, "sent already");
-    let text = away.report(&report(5, &[2, 4])).expect("of this session");
+    let text = away.report(&report(5, &[2, 4])).expect("of this channel");
     assert!(matches!(controller.receive(&text), Ok(FromNode::Report(taken)) if taken == report(5, &[2, 4])));
     let text = away.keepalive(&[]);
     assert!(matches!(controller.receive(&text), Ok(FromNode::Keepalive { .. })));
