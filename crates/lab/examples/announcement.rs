@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use causeway_lab::{NewConnection, Running, Scene, addresses, eventually};
+use causeway_lab::{Daemon, NewConnection, Scene, addresses, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const FAMILIES: [&str; 2] = ["ipv4", "ipv6"];
@@ -18,14 +18,10 @@ async fn main() -> Result<()> {
         scene.active(&id).await?;
         scene.pings().await?;
         measure_all(scene, "BIRD", rounds).await?;
-        scene.lab.device.birdc(&["down"]).await?;
-        let daemons = start_frr(scene).await?;
+        scene.lab.device.speak_with(Daemon::Frr).await;
+        scene.lab.device.start_daemons().await?;
         scene.active(&id).await?;
-        let measured = measure_all(scene, "FRR", rounds).await;
-        for daemon in daemons {
-            daemon.terminate(PATIENCE).await;
-        }
-        measured
+        measure_all(scene, "FRR", rounds).await
     })
     .await
 }
@@ -40,59 +36,6 @@ async fn measure_all(scene: &Scene, daemon: &str, rounds: u32) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// FRR in the place of the device's BIRD: the same sessions, as BIRD's configuration has them.
-async fn start_frr(scene: &Scene) -> Result<[Running; 2]> {
-    let of_bird = scene.lab.device.read("/etc/bird/bird.conf")?;
-    let neighbors: Vec<(&str, &str)> = of_bird
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("neighbor ")?.strip_suffix(';')?.split_once(" as "))
-        .collect();
-    ensure!(neighbors.len() == FAMILIES.len(), "the sessions of {of_bird}");
-    let asn = addresses::SITE_ASN;
-    let mut text = format!(
-        "router bgp {asn}\n bgp router-id {}\n no bgp ebgp-requires-policy\n no bgp network import-check\n no bgp default ipv4-unicast\n",
-        addresses::SITE[0]
-    );
-    for (neighbor, theirs) in &neighbors {
-        text += &format!(" neighbor {neighbor} remote-as {theirs}\n neighbor {neighbor} timers connect 2\n");
-        text += &format!(" neighbor {neighbor} advertisement-interval 0\n");
-    }
-    for ((family, (neighbor, _)), prefix) in FAMILIES.into_iter().zip(&neighbors).zip(addresses::SITE_PREFIXES) {
-        text += &format!(
-            " address-family {family} unicast\n  neighbor {neighbor} activate\n  network {prefix}\n exit-address-family\n"
-        );
-    }
-    scene.lab.device.write("/etc/frr.conf", &text)?;
-    // vtysh asks PAM who may use it, and the device's /etc says nothing of that.
-    let may = "printf 'auth sufficient pam_permit.so\\naccount sufficient pam_permit.so\\n' > /etc/pam.d/frr";
-    let folders = "mkdir -p /run/frr /etc/frr /etc/pam.d && chown frr:frr /run/frr && touch /etc/frr/vtysh.conf";
-    scene.lab.site.shell(&format!("{folders} && {may}")).await?;
-    let start = |name: &str| {
-        let program = format!("/usr/lib/frr/{name}");
-        let pid = format!("/run/frr/{name}.pid");
-        let users = ["-u", "frr", "-g", "frr", "-A", "127.0.0.1", "-P", "0", "--log", "stdout"];
-        let files = ["--vty_socket", "/run/frr", "-z", "/run/frr/zserv.api", "-i", &pid, "-f", "/etc/frr.conf"];
-        scene.lab.site.start(&program, &[users.as_slice(), &files].concat(), &[], std::path::Path::new("/dev/null"))
-    };
-    let zebra = start("zebra")?;
-    eventually("zebra", PATIENCE, async || scene.lab.site.shell("test -S /run/frr/zebra.vty").await.map(drop)).await?;
-    let bgpd = start("bgpd")?;
-    eventually("bgpd", PATIENCE, async || scene.lab.site.shell("test -S /run/frr/bgpd.vty").await.map(drop)).await?;
-    Ok([bgpd, zebra])
-}
-
-/// What tells the device's daemon to announce its prefix of a family, or to take it back.
-fn telling(daemon: &str, family: &str, prefix: &str, announce: bool) -> String {
-    if daemon == "BIRD" {
-        return format!("birdc {} own_{family}", if announce { "enable" } else { "disable" });
-    }
-    let no = if announce { "" } else { "no " };
-    format!(
-        "vtysh --vty_socket /run/frr -c 'configure terminal' -c 'router bgp {}' -c 'address-family {family} unicast' -c '{no}network {prefix}'",
-        addresses::SITE_ASN
-    )
 }
 
 /// Times from the device being told to announce its prefix until a look finds the route. A look takes some milliseconds, and so does telling.
@@ -117,9 +60,9 @@ async fn measure(
     for _ in 0..rounds {
         // What is announced already is announced again, which changes nothing.
         let begun = Instant::now();
-        scene.lab.site.shell(&telling(daemon, family, prefix, true)).await?;
+        scene.lab.device.announce(family, true).await?;
         telling_alone.push(begun.elapsed());
-        scene.lab.site.shell(&telling(daemon, family, prefix, false)).await?;
+        scene.lab.device.announce(family, false).await?;
         eventually("the withdrawal", PATIENCE, async || {
             ensure!(!there().await?, "{prefix} is still there");
             Ok(())
@@ -127,7 +70,7 @@ async fn measure(
         .await?;
         tokio::time::sleep(Duration::from_millis(300)).await;
         let begun = Instant::now();
-        scene.lab.site.shell(&telling(daemon, family, prefix, true)).await?;
+        scene.lab.device.announce(family, true).await?;
         while !there().await? {
             ensure!(begun.elapsed() < PATIENCE, "{prefix} does not come");
         }

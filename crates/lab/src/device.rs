@@ -1,5 +1,5 @@
 //! The customer's device: strongSwan and BIRD on the `site` machine, configured by the text that the API returns and by nothing else but
-//! what that text says is the customer's own (the key and the prefixes behind the device).
+//! what that text says is the customer's own (the key and the prefixes behind the device). FRR may take BIRD's place.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::machine::{Machine, Running};
+use crate::router::{Daemon, Router, Said, Seen};
 use crate::wait::{eventually, eventually_every};
 
 const VICI: &str = "/run/charon.vici";
-const BIRD_SOCKET: &str = "/run/bird/bird.ctl";
 
 /// The device of one site. Its files survive a stop.
 #[derive(Debug)]
@@ -20,20 +20,39 @@ pub struct Device {
     script: Option<String>,
     /// The key file of the connection that was installed last, and its section.
     key_place: Option<(String, String)>,
-    /// Whether a BIRD of its own runs beside its strongSwan.
-    routes: bool,
+    daemon: Daemon,
+    /// The BGP daemon; none where another device's handles the routes.
+    router: Option<Router>,
     charon: Option<Running>,
-    bird: Option<Running>,
 }
 
 impl Device {
     pub(crate) fn new(machine: Machine, folder: PathBuf) -> Self {
-        Self { machine, folder, script: None, key_place: None, routes: true, charon: None, bird: None }
+        let router = Some(Router::new(machine.clone(), folder.clone()));
+        Self { machine, folder, script: None, key_place: None, daemon: Daemon::default(), router, charon: None }
     }
 
-    /// A strongSwan whose routes another device's BIRD handles.
-    pub(crate) fn without_bird(machine: Machine, folder: PathBuf) -> Self {
-        Self { routes: false, ..Self::new(machine, folder) }
+    /// A strongSwan whose routes another device's BGP daemon handles.
+    pub(crate) fn without_router(machine: Machine, folder: PathBuf) -> Self {
+        Self { router: None, ..Self::new(machine, folder) }
+    }
+
+    /// Lets another daemon speak BGP from the next [`Self::start_daemons`] on; the one that runs ends.
+    pub async fn speak_with(&mut self, daemon: Daemon) {
+        self.daemon = daemon;
+        if let Some(router) = &mut self.router {
+            router.change(daemon).await;
+        }
+    }
+
+    /// The daemon that speaks BGP.
+    #[must_use]
+    pub const fn speaks_with(&self) -> Daemon {
+        self.daemon
+    }
+
+    fn router(&self) -> Result<&Router> {
+        self.router.as_ref().context("another device speaks BGP for this one")
     }
 
     /// A file of the device, `path` as it is there.
@@ -64,7 +83,7 @@ impl Device {
     }
 
     /// Does what a person does with the text: saves it, runs the command in its head that splits it, writes the key file that it
-    /// describes (`key` in base64), and the prefixes behind the device.
+    /// describes (`key` in base64; an empty one is forgotten), and the prefixes behind the device.
     ///
     /// # Errors
     /// The text does not say what it should, or a command fails.
@@ -102,7 +121,10 @@ impl Device {
 
     /// The key goes through a file, not through a command line that every user of the machine can read.
     fn write_key(&self, (file, section): &(String, String), key: &str) -> Result<()> {
-        let content = format!("secrets {{\n  {section} {{\n    secret = 0s{key}\n  }}\n}}\n");
+        let content = match key {
+            "" => String::new(),
+            key => format!("secrets {{\n  {section} {{\n    secret = 0s{key}\n  }}\n}}\n"),
+        };
         write_private(&self.folder.join(file.trim_start_matches('/')), &content)
     }
 
@@ -113,20 +135,21 @@ impl Device {
     pub async fn start_daemons(&mut self) -> Result<()> {
         let script = self.script.clone().context("nothing is installed on the device")?;
         if self.charon.is_none() {
-            self.machine.shell(&format!("rm -f {VICI} {BIRD_SOCKET}")).await?;
+            self.machine.shell(&format!("rm -f {VICI}")).await?;
             let log = self.folder.join("charon.stderr");
             self.charon = Some(self.machine.start("/usr/sbin/charon-systemd", &[], &[], &log)?);
         }
-        self.answers(&["swanctl", "--stats"], "strongSwan").await?;
+        eventually("strongSwan answers", Duration::from_secs(5), || self.swanctl(&["--stats"]))
+            .await
+            .with_context(|| self.log_tail(10))?;
+        if let Some(edit) = self.daemon.edit_of_the_script() {
+            self.machine.shell(edit).await?;
+        }
         self.machine.shell(&script).await?;
-        if !self.routes {
-            return Ok(());
+        match &mut self.router {
+            Some(router) => router.start().await,
+            None => Ok(()),
         }
-        if self.bird.is_none() {
-            let log = self.folder.join("bird.log");
-            self.bird = Some(self.machine.start("bird", &["-f", "-u", "bird", "-g", "bird"], &[], &log)?);
-        }
-        self.answers(&["birdc", "show", "status"], "BIRD").await
     }
 
     /// Loads the connection: from here on the device negotiates.
@@ -148,23 +171,28 @@ impl Device {
         self.load().await
     }
 
-    /// Ends both daemons in order: strongSwan tells its peers, and no route that BIRD installed stays.
+    /// Ends everything in order: strongSwan tells its peers, and no learned route stays in the kernel.
     pub async fn stop(&mut self) {
         if let Some(charon) = self.charon.take() {
             charon.terminate(Duration::from_secs(5)).await;
         }
-        if let Some(bird) = self.bird.take() {
-            bird.terminate(Duration::from_secs(3)).await;
+        if let Some(router) = &mut self.router {
+            router.stop().await;
         }
     }
 
-    /// Kills both daemons: to its peers the device falls silent.
+    /// Kills everything: to its peers the device falls silent.
     pub async fn kill(&mut self) {
         if let Some(charon) = self.charon.take() {
             charon.kill().await;
         }
-        if let Some(bird) = self.bird.take() {
-            bird.kill().await;
+        self.kill_router().await;
+    }
+
+    /// Kills what speaks BGP; the tunnels stay.
+    pub async fn kill_router(&mut self) {
+        if let Some(router) = &mut self.router {
+            router.kill().await;
         }
     }
 
@@ -182,6 +210,62 @@ impl Device {
     /// It failed.
     pub async fn birdc(&self, arguments: &[&str]) -> Result<String> {
         self.machine.run("birdc", arguments).await?.text()
+    }
+
+    /// The device's BGP sessions.
+    ///
+    /// # Errors
+    /// The daemon does not answer, or another device's has them.
+    pub async fn sessions(&self) -> Result<Vec<Seen>> {
+        self.router()?.sessions().await
+    }
+
+    /// The prefixes that it has from the gateway, sorted.
+    ///
+    /// # Errors
+    /// As for [`Self::sessions`].
+    pub async fn routes(&self) -> Result<Vec<String>> {
+        self.router()?.routes().await
+    }
+
+    /// Announces the prefixes that were installed with the device, of `ipv4` or `ipv6`, or takes them back.
+    ///
+    /// # Errors
+    /// As for [`Self::sessions`].
+    pub async fn announce(&self, family: &str, announced: bool) -> Result<()> {
+        self.router()?.announce(family, announced).await
+    }
+
+    /// Announces one more prefix, as far as the device's own filter lets it.
+    ///
+    /// # Errors
+    /// As for [`Self::sessions`], or the daemon refuses it.
+    pub async fn add_prefix(&self, prefix: &str, said: Said<'_>) -> Result<()> {
+        self.router()?.add(prefix, said).await
+    }
+
+    /// Shuts a session down, with words for the gateway if there are any.
+    ///
+    /// # Errors
+    /// As for [`Self::sessions`], or there is no such session.
+    pub async fn shut(&self, session: &str, words: &str) -> Result<()> {
+        self.router()?.shut(session, words).await
+    }
+
+    /// Undoes [`Self::shut`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn open(&self, session: &str) -> Result<()> {
+        self.router()?.open(session).await
+    }
+
+    /// Takes a session out of the running daemon's configuration.
+    ///
+    /// # Errors
+    /// As for [`Self::shut`].
+    pub async fn forget(&self, session: &str) -> Result<()> {
+        self.router()?.forget(session).await
     }
 
     /// Waits until a Child SA is installed.
@@ -203,9 +287,8 @@ impl Device {
     /// They are not within `limit`.
     pub async fn sessions_up(&self, limit: Duration) -> Result<()> {
         eventually_every(Duration::from_millis(100), "the device's BGP sessions", limit, || async {
-            let list = self.birdc(&["show", "protocols"]).await?;
-            let sessions: Vec<_> = list.lines().filter(|line| line.contains(" BGP ")).collect();
-            ensure!(!sessions.is_empty() && sessions.iter().all(|line| line.contains("Established")), "{sessions:?}");
+            let sessions = self.sessions().await?;
+            ensure!(!sessions.is_empty() && sessions.iter().all(|session| session.established), "{sessions:?}");
             Ok(())
         })
         .await
@@ -214,20 +297,13 @@ impl Device {
     /// The end of the daemons' logs.
     #[must_use]
     pub fn log_tail(&self, lines: usize) -> String {
-        format!(
-            "strongSwan:\n{}\nBIRD:\n{}",
-            crate::service::tail(&self.folder.join("log/charon.log"), lines),
-            crate::service::tail(&self.folder.join("bird.log"), lines)
-        )
+        let router = self.router.as_ref().map(|router| router.log_tail(lines)).unwrap_or_default();
+        format!("strongSwan:\n{}\n{router}", crate::service::tail(&self.folder.join("log/charon.log"), lines))
     }
 
-    async fn answers(&self, command: &[&str], name: &str) -> Result<()> {
-        let (program, arguments) = command.split_first().context("a command")?;
-        eventually(&format!("{name} answers"), Duration::from_secs(5), || async {
-            self.machine.run(program, arguments).await?.text().map(drop)
-        })
-        .await
-        .with_context(|| self.log_tail(10))
+    /// What the BGP daemon says of its sessions, for whoever looks for a failure.
+    pub(crate) async fn sessions_at_length(&self) -> Result<String> {
+        self.router()?.everything().await
     }
 }
 

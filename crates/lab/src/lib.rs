@@ -1,5 +1,5 @@
 //! A laboratory on one machine: the Internet, a gateway node, a host on a Private Network, and a customer's site with a real strongSwan and
-//! a real BIRD, all built from network namespaces. The demo, the end-to-end tests and the benchmarks drive it.
+//! a real BIRD or FRR, all built from network namespaces. The demo, the end-to-end tests and the benchmarks drive it.
 //!
 //! Everything that it makes carries its id (`cw-<id>-…`) and is on a list on disk before it is made, so that labs run side by side and
 //! the next start removes what a killed lab left behind.
@@ -10,6 +10,7 @@ mod console;
 mod device;
 mod ledger;
 mod machine;
+mod router;
 mod scenario;
 mod scene;
 mod service;
@@ -27,10 +28,12 @@ pub use crate::console::Console;
 pub use crate::device::Device;
 pub use crate::ledger::{Ledger, STATE_DIR};
 pub use crate::machine::{Machine, Output, Running};
+pub use crate::router::{Daemon, Said, Seen};
+pub use crate::scenario::interlink::LinkOrder;
 pub use crate::scene::Scene;
 pub use crate::service::Service;
 pub use crate::stream::{Interruption, STEP, Stream};
-pub use crate::topology::{Branch, CONTROL, Fleet, LAN, Lab, addresses};
+pub use crate::topology::{Branch, CONTROL, Edge, Fleet, LAN, Lab, addresses};
 pub use crate::wait::{eventually, eventually_every};
 
 /// How a lab is run.
@@ -44,13 +47,22 @@ pub struct Options {
     pub scenario: String,
     /// Leave the scenario's repetitions out.
     pub brief: bool,
+    /// What speaks BGP on the customers' devices.
+    pub daemon: Daemon,
     /// The `causeway` program; `None`: the running one.
     pub program: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { id: None, keep: false, scenario: scenario::DEFAULT.to_owned(), brief: false, program: None }
+        Self {
+            id: None,
+            keep: false,
+            scenario: scenario::DEFAULT.to_owned(),
+            brief: false,
+            daemon: Daemon::default(),
+            program: None,
+        }
     }
 }
 
@@ -78,6 +90,7 @@ pub async fn demo(options: Options) -> Result<()> {
     let console = Console::new();
     clean_stale(&console).await;
     let mut lab = Lab::start(options.id.as_deref(), &options.program()?).await?;
+    lab.device.speak_with(options.daemon).await;
     let outcome = tokio::select! {
         outcome = scenario::run(&options.scenario, &mut lab, &console, options.keep, options.brief) => outcome,
         () = interrupted() => Err(anyhow::anyhow!("interrupted")),
@@ -209,4 +222,25 @@ async fn interrupted() {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
+}
+
+/// A module of tests for each daemon that a device may speak BGP with: every function named, which takes the daemon and a lab's id.
+#[macro_export]
+macro_rules! with_both {
+    ($($test:ident $bird:literal $frr:literal;)*) => {
+        mod bird {
+            $(#[tokio::test(flavor = "multi_thread")]
+            #[ignore = "needs root, strongSwan and BIRD; `make test` runs it"]
+            async fn $test() -> ::anyhow::Result<()> {
+                super::$test($crate::Daemon::Bird, $bird).await
+            })*
+        }
+        mod frr {
+            $(#[tokio::test(flavor = "multi_thread")]
+            #[ignore = "needs root, strongSwan and FRR; `make test` runs it"]
+            async fn $test() -> ::anyhow::Result<()> {
+                super::$test($crate::Daemon::Frr, $frr).await
+            })*
+        }
+    };
 }

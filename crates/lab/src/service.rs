@@ -36,6 +36,8 @@ pub struct Service {
     nodes: Option<String>,
     /// The command that says whether a node's machine runs, where gateways of a stopped one start on another.
     machine_state: Option<String>,
+    /// Seconds that partners have to answer, where it is not the default.
+    answer_seconds: Option<u32>,
     running: Option<Running>,
 }
 
@@ -49,8 +51,14 @@ impl Service {
             settings,
             nodes: None,
             machine_state: None,
+            answer_seconds: None,
             running: None,
         }
+    }
+
+    /// Gives partners another time to answer requests, from the next start on.
+    pub fn set_answer_seconds(&mut self, seconds: u32) {
+        self.answer_seconds = Some(seconds);
     }
 
     /// Puts the service on another machine, before its first start: without a node in its process, and with a listener for others.
@@ -109,6 +117,10 @@ impl Service {
         if command.is_some() {
             environment.push(("CAUSEWAY_FLEET_MACHINE_STATE", &machines));
             environment.push(("CAUSEWAY_FLEET_FAILOVER", &failover));
+        }
+        let answer = self.answer_seconds.map(|seconds| seconds.to_string());
+        if let Some(answer) = &answer {
+            environment.push(("CAUSEWAY_INTERLINK_ANSWER_SECONDS", answer));
         }
         let program = self.program.display().to_string();
         let running = self.machine.start(&program, &["serve", "--data", &data], &environment, &self.log)?;

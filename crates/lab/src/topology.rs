@@ -22,7 +22,7 @@ use crate::machine::{Machine, host_command};
 use crate::service::{Service, Settings};
 use crate::wait::eventually;
 pub use branch::Branch;
-pub(crate) use edge::Edge;
+pub use edge::Edge;
 pub use fleet::{CONTROL, Fleet, LAN};
 
 /// Fixed addresses of the laboratory (documentation ranges outside, private ones inside).
@@ -76,7 +76,7 @@ pub struct Lab {
     pub office: Machine,
     /// The service on the node.
     pub service: Service,
-    /// strongSwan and BIRD on the site.
+    /// strongSwan and BIRD or FRR on the site.
     pub device: Device,
     api: Option<Api>,
     host_addresses: Vec<String>,
@@ -323,10 +323,11 @@ impl Lab {
     /// What helps to understand a failure.
     pub async fn evidence(&self) -> String {
         let mut text = format!("--- service\n{}\n--- device\n{}", self.service.log_tail(40), self.device.log_tail(25));
-        for (name, arguments) in [("SAs", ["swanctl", "--list-sas"]), ("BGP", ["birdc", "show protocols all"])] {
-            let [program, argument] = arguments;
-            if let Ok(output) = self.site.run(program, &[argument]).await {
-                text.push_str(&format!("\n--- {name} of the device\n{}", output.stdout.trim_end()));
+        let told =
+            [("SAs", self.device.swanctl(&["--list-sas"]).await), ("BGP", self.device.sessions_at_length().await)];
+        for (name, output) in told {
+            if let Ok(output) = output {
+                text.push_str(&format!("\n--- {name} of the device\n{}", output.trim_end()));
             }
         }
         text

@@ -129,6 +129,47 @@ async fn on_the_machine(ward: &mut Ward) -> Result<()> {
     ward.is_well("the rule").await
 }
 
+/// Holds one thread of a process for as long as it runs; the kernel lets the thread go on when it ends.
+const HOLD: &str = r#"
+import ctypes, os, sys, time
+pid, name = sys.argv[1:]
+tasks = f'/proc/{pid}/task'
+held = [task for task in os.listdir(tasks) if open(f'{tasks}/{task}/comm').read().strip() == name]
+ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+ptrace.argtypes, ptrace.restype = [ctypes.c_long] * 4, ctypes.c_long
+for request in (0x4206, 0x4207):  # PTRACE_SEIZE, PTRACE_INTERRUPT
+    if ptrace(request, int(held[0]), 0, 0) != 0:
+        sys.exit(os.strerror(ctypes.get_errno()))
+time.sleep(3600)
+"#;
+
+/// A service that the node cannot do without stands still, while the node's process goes on and says so.
+async fn services(ward: &mut Ward) -> Result<()> {
+    let pid = ward.fleet.pid(NODE)?.to_string();
+    for thread in ["tun-to-udp", "udp-to-tun"] {
+        let log = ward.lab.folder().join(format!("{thread}.log"));
+        let holder = ward.fleet.machine(NODE)?.start("python3", &["-c", HOLD, &pid, thread], &[], &log)?;
+        let outcome: Result<()> = async {
+            eventually("the node is down, read with the command line", PATIENCE, || async {
+                let list = ward.lab.service.command_line("node list").await?;
+                let line = list.lines().find(|line| line.starts_with(NODE)).context("it is not listed")?;
+                ensure!(line.contains(" down ") && line.contains(" critical_service_dead "), "{line}");
+                Ok(())
+            })
+            .await?;
+            let node = ward.fleet.node(&ward.lab.service, NODE).await?;
+            let error = text(&node, "/reason/evidence/error");
+            ensure!(text(&node, "/reason/evidence/service") == "packet_threads" && error.contains(thread), "{node}");
+            ward.names("a thread that stands still", "services", thread).await
+        }
+        .await;
+        holder.kill().await;
+        outcome.with_context(|| format!("{thread}: {}", std::fs::read_to_string(&log).unwrap_or_default()))?;
+        ward.is_well("a thread that stood still").await?;
+    }
+    Ok(())
+}
+
 async fn processes(ward: &mut Ward) -> Result<()> {
     let pid = ward.fleet.pid(NODE)?;
     ward.on_node(&format!("kill -STOP {pid}")).await?;
@@ -188,6 +229,7 @@ async fn the_doctor_names_each_fault_and_nothing_when_it_is_gone() -> Result<()>
                 ward.is_well("the start").await?;
                 between_machines(&mut ward).await?;
                 on_the_machine(&mut ward).await?;
+                services(&mut ward).await?;
                 processes(&mut ward).await
             }
             .await

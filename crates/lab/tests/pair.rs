@@ -2,15 +2,18 @@
 //! of it fails if it does not see what it expects; gaps are printed and judge nothing.
 
 use anyhow::Result;
-use causeway_lab::{Options, Scene, demo};
+use causeway_lab::{Daemon, Options, Scene, demo};
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs root, strongSwan and BIRD; `make test` runs it"]
-async fn each_tunnel_of_a_pair_may_go() -> Result<()> {
+causeway_lab::with_both! {
+    each_tunnel_of_a_pair_may_go "pairci" "pairfr";
+}
+
+async fn each_tunnel_of_a_pair_may_go(daemon: Daemon, id: &str) -> Result<()> {
     let options = Options {
-        id: Some("pairci".to_owned()),
+        id: Some(id.to_owned()),
         scenario: "pair".to_owned(),
         brief: true,
+        daemon,
         program: Some(Scene::program()?),
         ..Options::default()
     };

@@ -1,10 +1,10 @@
-//! Each reason that a real device can cause, caused: strongSwan and BIRD misconfigured in one way after another (`docs/reasons.md` lists
+//! Each reason that a real device can cause, caused: strongSwan, and BIRD or FRR, misconfigured in one way after another (`docs/reasons.md` lists
 //! them). What is told has both sides' values where the wire shows them, the catalogue's remedy, and the root before what follows from it.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use causeway_lab::{NewConnection, Scene, Site, addresses, eventually, summary};
+use causeway_lab::{Daemon, NewConnection, Said, Scene, Site, addresses, eventually, summary};
 use causeway_model::reason::{Layer, ReasonCode};
 use hyper::Method;
 use serde_json::{Value, json};
@@ -17,9 +17,32 @@ const GATEWAY: &str = "vpn_gateway";
 /// An address that nobody has.
 const NOBODY: &str = "203.0.113.99";
 
+causeway_lab::with_both! {
+    causes_of_bgp "rsnbgp" "rsnfrr";
+}
+
+/// What happens to the device once the connection is active.
+#[derive(Clone, Copy)]
+enum Then {
+    /// Commands are run on it, where `TUNNEL` is the tunnel's name.
+    Run(&'static str),
+    /// It dies.
+    Kill,
+    /// What speaks BGP on it dies.
+    KillRouter,
+    /// It shuts the IPv4 session down with these words.
+    Shut(&'static str),
+    /// It does not know the IPv4 neighbour any more.
+    Forget,
+    /// It announces one more prefix.
+    Announce(&'static str),
+}
+
 /// One way to be wrong.
 struct Case {
     what: &'static str,
+    /// What speaks BGP on a device that can be wrong in this way; `None`: all do.
+    only: Option<Daemon>,
     /// The reason; where several words describe the same silence, those.
     codes: &'static [ReasonCode],
     status: &'static str,
@@ -34,8 +57,7 @@ struct Case {
     lost: &'static [&'static str],
     /// Where the customer gateway says that the device is, if not there.
     place: Option<&'static str>,
-    /// What happens once the connection is active: commands on the device, where `TUNNEL` is the tunnel's name; `kill` ends its daemons.
-    then: Option<&'static str>,
+    then: Option<Then>,
     ours: Option<&'static str>,
     theirs: Option<&'static str>,
     evidence: Option<(&'static str, &'static str)>,
@@ -44,6 +66,7 @@ struct Case {
 const fn case(what: &'static str, codes: &'static [ReasonCode], status: &'static str) -> Case {
     Case {
         what,
+        only: None,
         codes,
         status,
         initiation: DEVICE,
@@ -166,12 +189,18 @@ async fn cause(scene: &mut Scene, case: &Case, secret: &str) -> Result<()> {
         scene.api.wait_status("connections", &id, "active", PATIENCE).await?;
         before =
             events(scene, &id).await?.iter().filter_map(|event| event.get("sequence")?.as_u64()).max().unwrap_or(0);
-        if then == "kill" {
-            scene.lab.device.kill().await;
-        } else {
-            let tunnel = format!("causeway-{}-ipv4", id.split('-').next().unwrap_or(&id));
-            // What is asked of a device may fail for the very reason that is wanted.
-            let _ = scene.lab.site.run("sh", &["-c", &then.replace("TUNNEL", &tunnel)]).await?;
+        let device = &mut scene.lab.device;
+        match then {
+            Then::Run(commands) => {
+                let tunnel = format!("causeway-{}-ipv4", id.split('-').next().unwrap_or(&id));
+                // What is asked of a device may fail for the very reason that is wanted.
+                let _ = scene.lab.site.run("sh", &["-c", &commands.replace("TUNNEL", &tunnel)]).await?;
+            }
+            Then::Kill => device.kill().await,
+            Then::KillRouter => device.kill_router().await,
+            Then::Shut(words) => device.shut("gateway_ipv4", words).await?,
+            Then::Forget => device.forget("gateway_ipv4").await?,
+            Then::Announce(prefix) => device.add_prefix(prefix, Said::Plainly).await?,
         }
     }
     let (state, code) = eventually("status and reason", PATIENCE, || async {
@@ -232,10 +261,11 @@ async fn remembered(scene: &Scene, case: &Case, id: &str, before: u64, down: boo
     Ok(())
 }
 
-async fn play(name: &str, cases: &[Case]) -> Result<()> {
+async fn play(name: &str, daemon: Daemon, cases: &[Case]) -> Result<()> {
     Scene::play(name, async |scene| {
+        scene.lab.device.speak_with(daemon).await;
         let secret = scene.api.create_secret("cGFzc3dvcmQtb2YtYmdw").await?;
-        for case in cases {
+        for case in cases.iter().filter(|case| case.only.is_none_or(|only| only == daemon)) {
             cause(scene, case, &secret)
                 .await
                 .with_context(|| format!("{}, started by {}", case.what, case.initiation))?;
@@ -259,9 +289,12 @@ async fn causes_of_reaching_the_peer_and_of_ike() -> Result<()> {
     let ready = "ready";
     play(
         "rsnike",
+        Daemon::Bird,
         &[
             Case { key: Some(WRONG_KEY), ..case("wrong key", &[R::AuthenticationFailed], ready) },
             Case { key: Some(WRONG_KEY), initiation: GATEWAY, ..case("wrong key", &[R::AuthenticationFailed], ready) },
+            Case { key: Some(""), initiation: GATEWAY, ..case("no key", &[R::AuthenticationFailed], ready) },
+            Case { key: Some(""), ..case("no key", &[R::PeerSilentAfterInit], ready) },
             Case {
                 change: IDENTITY,
                 ours: Some("203.0.113.10"),
@@ -334,6 +367,7 @@ async fn causes_of_the_child_sa_and_of_the_tunnels_life() -> Result<()> {
     let stays_down = |text: String| replaced(&text, "close_action = ", "        close_action = none");
     play(
         "rsnchd",
+        Daemon::Bird,
         &[
             Case {
                 change: ESP_PROPOSAL,
@@ -349,7 +383,7 @@ async fn causes_of_the_child_sa_and_of_the_tunnels_life() -> Result<()> {
             },
             Case {
                 change: |text| replaced(&text, "esp_proposals = ", "        esp_proposals = aes256gcm16-ecp256"),
-                then: Some("swanctl --rekey --child TUNNEL"),
+                then: Some(Then::Run("swanctl --rekey --child TUNNEL")),
                 ours: Some("aes256gcm-curve25519"),
                 theirs: Some("aes256gcm-ecp256"),
                 ..case("another PFS group", &[R::PfsMismatch], "active")
@@ -370,15 +404,15 @@ async fn causes_of_the_child_sa_and_of_the_tunnels_life() -> Result<()> {
                 evidence: Some(("not_carried", "IPv6")),
                 ..case("traffic selectors of one family", &[R::TsNarrowed], "limited_connectivity")
             },
-            Case { then: Some("kill"), ..case("the device dies", &[R::DpdTimeout], "down") },
+            Case { then: Some(Then::Kill), ..case("the device dies", &[R::DpdTimeout], "down") },
             Case {
                 change: stays_down,
-                then: Some("swanctl --terminate --ike TUNNEL"),
+                then: Some(Then::Run("swanctl --terminate --ike TUNNEL")),
                 ..case("the device ends the IKE SA", &[R::PeerDeletedSa], "down")
             },
             Case {
                 change: stays_down,
-                then: Some("swanctl --terminate --child TUNNEL"),
+                then: Some(Then::Run("swanctl --terminate --child TUNNEL")),
                 ..case("the device ends the Child SA", &[R::PeerDeletedChild], "down")
             },
         ],
@@ -400,12 +434,11 @@ const HUSH: &str = "nft 'add table inet hush; add chain inet hush in { type filt
     add rule inet hush in tcp sport 179 drop; add rule inet hush in tcp dport 179 drop; \
     add rule inet hush out tcp sport 179 drop; add rule inet hush out tcp dport 179 drop'";
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs root, strongSwan and BIRD; `make test` runs it"]
-async fn causes_of_bgp() -> Result<()> {
+async fn causes_of_bgp(daemon: Daemon, name: &str) -> Result<()> {
     use ReasonCode as R;
     play(
-        "rsnbgp",
+        name,
+        daemon,
         &[
             Case {
                 change: |text| text.replace("as 65001;", "as 65002;"),
@@ -419,8 +452,23 @@ async fn causes_of_bgp() -> Result<()> {
                 ..case("the device expects another AS number of ours", &[R::BgpAsnMismatch], "down")
             },
             Case {
+                only: Some(Daemon::Bird),
                 change: |text| text.replace("{\n  description", "{\n  disabled;\n  description"),
                 ..case("BGP is off on the device", &[R::TcpRefused], "down")
+            },
+            Case {
+                only: Some(Daemon::Frr),
+                change: |text| text.replace("{\n  description", "{\n  disabled;\n  description"),
+                evidence: Some(("cause", "closed by the peer")),
+                ..case(
+                    "BGP is off on the device, which takes connections and closes them",
+                    &[R::BgpConnectionLost],
+                    "down",
+                )
+            },
+            Case {
+                then: Some(Then::KillRouter),
+                ..case("what speaks BGP on the device dies", &[R::TcpRefused], "down")
             },
             Case {
                 change: |text| replaced(&text, "ip addr replace", ":"),
@@ -456,26 +504,32 @@ async fn causes_of_bgp() -> Result<()> {
             },
             Case {
                 options: Some(r#"{"bgp":{"hold_time":9}}"#),
-                then: Some(HUSH),
+                then: Some(Then::Run(HUSH)),
                 ..case("the hold timer runs out", &[R::BgpHoldTimerExpired], "down")
             },
             Case {
-                then: Some("birdc disable gateway_ipv4 '\"maintenance at noon\"'"),
+                then: Some(Then::Shut("maintenance at noon")),
                 theirs: Some("maintenance at noon"),
                 ..case("the session is shut down with a word", &[R::BgpPeerShutdown], "limited_connectivity")
             },
             Case {
+                only: Some(Daemon::Bird),
                 options: Some(r#"{"bgp":{"hold_time":9}}"#),
                 change: |text| text.replace("hold time 9;", "hold time 60; min hold time 30;"),
                 evidence: Some(("notification", "2/6")),
                 ..case("the device wants a longer hold time", &[R::BgpHoldTimeRefused], "down")
             },
             Case {
-                then: Some("sed -i '/^protocol bgp gateway_ipv4 {/,/^}/d' /etc/bird/bird.conf; birdc configure"),
+                then: Some(Then::Forget),
                 evidence: Some(("notification", "6/3")),
-                ..case("the neighbour is taken out of the device's configuration", &[R::BgpPeerRejected], "limited_connectivity")
+                ..case(
+                    "the neighbour is taken out of the device's configuration",
+                    &[R::BgpPeerRejected],
+                    "limited_connectivity",
+                )
             },
             Case {
+                only: Some(Daemon::Bird),
                 change: |text| {
                     let start = "    export filter to_gateway_ipv4;";
                     text.replace(start, &format!("    import limit 0 action disable;\n{start}"))
@@ -485,7 +539,7 @@ async fn causes_of_bgp() -> Result<()> {
             },
             Case {
                 options: Some(r#"{"bgp":{"max_prefixes":1}}"#),
-                then: Some("echo 'route 10.20.0.128/25 unreachable;' > /etc/bird/own-prefixes.d/more.ipv4.conf; birdc configure"),
+                then: Some(Then::Announce("10.20.0.128/25")),
                 ours: Some("1"),
                 theirs: Some("2"),
                 ..case("more prefixes than allowed", &[R::MaxPrefixesExceeded], "active")
@@ -510,6 +564,7 @@ async fn causes_of_one_line() -> Result<()> {
     use ReasonCode as R;
     play(
         "rsnone",
+        Daemon::Bird,
         &[
             Case {
                 change: |text| host_to_host(&text),
@@ -531,7 +586,7 @@ async fn causes_of_one_line() -> Result<()> {
                 ..case("the device requires a role", &[R::BgpPeerNotification], "down")
             },
             Case {
-                then: Some(CUT),
+                then: Some(Then::Run(CUT)),
                 evidence: Some(("cause", "closed by the peer")),
                 ..case("connections are cut", &[R::BgpConnectionLost], "down")
             },

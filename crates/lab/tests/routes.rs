@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use causeway_lab::{NewConnection, Scene, addresses, eventually, eventually_every};
+use causeway_lab::{Daemon, NewConnection, Scene, addresses, eventually, eventually_every};
 use hyper::Method;
 use serde_json::{Value, json};
 
@@ -14,6 +14,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A network behind the Private Network's host.
 const BEHIND: &str = "172.20.0.0/16";
 const BEHIND_HOST: &str = "172.20.0.1";
+
+causeway_lab::with_both! {
+    learned_and_custom_routes_are_listed_followed_and_gone "routes" "roufrr";
+}
 
 fn text<'a>(document: &'a Value, pointer: &str) -> Result<&'a str> {
     document.pointer(pointer).and_then(Value::as_str).with_context(|| format!("no {pointer} in {document}"))
@@ -118,11 +122,22 @@ async fn counted(scene: &Scene) -> Result<(Vec<u64>, u64)> {
     Ok((rules.iter().map(packets).collect(), packets(default)))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs root, strongSwan and BIRD, and Go for the SDK's part; `make test` runs it"]
-async fn learned_and_custom_routes_are_listed_followed_and_gone() -> Result<()> {
+/// Waits until the device has exactly these prefixes from the gateway.
+async fn device_has(scene: &Scene, prefixes: &[&str]) -> Result<()> {
+    let mut wanted = prefixes.to_vec();
+    wanted.sort_unstable();
+    eventually(&format!("{wanted:?} on the device"), PATIENCE, || async {
+        let routes = scene.lab.device.routes().await?;
+        ensure!(routes == wanted, "{routes:?}");
+        Ok(())
+    })
+    .await
+}
+
+async fn learned_and_custom_routes_are_listed_followed_and_gone(daemon: Daemon, name: &str) -> Result<()> {
     let sdk = &Sdk::build()?;
-    Scene::play("routes", async |scene| {
+    Scene::play(name, async |scene| {
+        scene.lab.device.speak_with(daemon).await;
         // The device's filters mirror the policy as it is when its configuration is made.
         let policy = format!("{}/routing-policies/{}", scene.api.prefix("s2s-vpn/v1alpha1"), scene.site.policies[0]);
         let out = json!({"prefix_filter_out": [scene.site.subnets[0], BEHIND]});
@@ -134,6 +149,7 @@ async fn learned_and_custom_routes_are_listed_followed_and_gone() -> Result<()> 
         let mut subnets: Vec<&str> = scene.site.subnets.iter().map(String::as_str).collect();
         subnets.sort_unstable();
         only(scene, sdk, "subnet", &subnets).await?;
+        device_has(scene, &subnets).await?;
         let learned = only(scene, sdk, "s2s_vpn", &addresses::SITE_PREFIXES).await?;
         for route in &learned {
             ensure!(route[2] == "vpn_gateway" && route[3] == scene.site.gateway, "{route:?}");
@@ -147,6 +163,7 @@ async fn learned_and_custom_routes_are_listed_followed_and_gone() -> Result<()> 
         }
         scene.no_pings().await?;
         scene.lab.device.sessions_up(PATIENCE).await?;
+        device_has(scene, &[]).await?;
         scene.api.set_propagation(&id, true).await?;
         only(scene, sdk, "s2s_vpn", &addresses::SITE_PREFIXES).await?;
         scene.pings().await?;
@@ -172,6 +189,7 @@ async fn learned_and_custom_routes_are_listed_followed_and_gone() -> Result<()> 
         let custom = only(scene, sdk, "custom", &[BEHIND]).await?;
         ensure!(custom[0][4] == host, "{custom:?}");
         answers(scene, BEHIND_HOST).await?;
+        device_has(scene, &[subnets.as_slice(), &[BEHIND]].concat()).await?;
         // What a gateway learns is not the tenant's to route.
         let body = json!({
             "description": "", "tags": [], "vpc_id": scene.site.vpc, "destination": "172.21.0.0/16",

@@ -1,13 +1,14 @@
 //! Every status of VPN gateways and of connections, caused and read back with the official Python SDK.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
+mod sdk;
+
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
-use causeway_lab::{NewConnection, Running, Scene, eventually};
+use anyhow::{Context as _, Result, ensure};
+use causeway_lab::{NewConnection, Scene, eventually};
 use serde_json::Value;
+
+use crate::sdk::Sdk;
 
 const PATIENCE: Duration = Duration::from_secs(180);
 const VPN: &str = "s2s-vpn/v1alpha1";
@@ -15,55 +16,8 @@ const VPN: &str = "s2s-vpn/v1alpha1";
 const CUT: &str = "nft 'add table inet cut; add chain inet cut forward { type filter hook forward priority 0; }; \
     add rule inet cut forward tcp dport 443 drop; add rule inet cut forward tcp sport 443 drop'";
 
-/// The Python with the SDK in it, made once for all tests.
-fn python() -> Result<&'static Path> {
-    static MADE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let make = || -> Result<PathBuf> {
-        let place = match std::env::var_os("SDK_VENV") {
-            Some(place) => PathBuf::from(place),
-            None => std::env::current_exe()?.ancestors().nth(3).context("a target directory")?.join("sdk-venv"),
-        };
-        let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/sdk/python/run");
-        let output = Command::new(suite).arg("fetch").env("SDK_VENV", &place).output()?;
-        ensure!(output.status.success(), "tests/sdk/python/run fetch: {}", String::from_utf8_lossy(&output.stderr));
-        Ok(place.join("bin/python"))
-    };
-    let made = MADE.get_or_init(|| make().map_err(|error| format!("{error:#}")));
-    made.as_deref().map_err(|error| anyhow!(error.clone()))
-}
-
 fn id(document: &Value) -> Result<String> {
     Ok(document.get("id").and_then(Value::as_str).with_context(|| format!("no id in {document}"))?.to_owned())
-}
-
-/// Follows one object's status.
-struct Sdk {
-    process: Running,
-    log: PathBuf,
-}
-
-impl Sdk {
-    fn follow(scene: &Scene, kind: &str, wanted: &str) -> Result<Self> {
-        let log = scene.lab.folder().join(format!("sdk-{kind}-{wanted}.log"));
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/sdk/python/status.py");
-        let arguments = format!("-B {script} {kind} {wanted}");
-        let process = scene.lab.service.start_client(&python()?.display().to_string(), &arguments, &log)?;
-        Ok(Self { process, log })
-    }
-
-    /// Waits until the SDK has read `wanted`, after everything that it has read before.
-    async fn reads(&self, wanted: &str) -> Result<()> {
-        eventually(&format!("the SDK reads {wanted}"), PATIENCE, || async {
-            let seen = std::fs::read_to_string(&self.log)?;
-            ensure!(seen.lines().last() == Some(wanted), "{seen}");
-            Ok(())
-        })
-        .await
-    }
-
-    async fn stop(self) {
-        self.process.kill().await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

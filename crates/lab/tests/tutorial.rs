@@ -109,6 +109,8 @@ async fn follow(lab: &mut Lab, page: &str) -> Result<()> {
             Step::Configure => {
                 let configuration = std::fs::read_to_string(place.join("device.conf"))?;
                 let key = std::fs::read_to_string(place.join("site.key"))?;
+                // The second part begins with a device that knows nothing of the first.
+                lab.device.stop().await;
                 lab.device.install(&configuration, key.trim(), &addresses::SITE_PREFIXES).await?;
                 lab.device.start().await?;
             }

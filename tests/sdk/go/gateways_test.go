@@ -105,6 +105,9 @@ func TestGatewayWithChosenAddresses(t *testing.T) {
 	equal(t, "private address", made.IpamPrivateIPv4ID, private.ID)
 	equal(t, "an IPv4 address", made.PublicConfig.IpamIPv4ID == nil, true)
 	equal(t, "public address", *made.PublicConfig.IpamIPv6ID, public.ID)
+	read := must(vpn.GetVpnGateway(&s2s.GetVpnGatewayRequest{GatewayID: made.ID}))(t)
+	equal(t, "private address when it is read", read.IpamPrivateIPv4ID, private.ID)
+	equal(t, "public address when it is read", *read.PublicConfig.IpamIPv6ID, public.ID)
 }
 
 func TestGatewayLists(t *testing.T) {

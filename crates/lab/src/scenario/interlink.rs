@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::steps::{PATIENCE, delete_site, no_namespaces, order_customer, order_gateway, pings_both_ways};
 use crate::api::{Api, NewConnection, Site, codes, summary, text};
 use crate::console::{Console, seconds};
+use crate::router::BIRD;
 use crate::stream::Stream;
 use crate::topology::edge::{HOLD_TIME, PORT, sessions_up};
 use crate::topology::{Edge, Lab, addresses};
@@ -18,13 +19,72 @@ use crate::wait::eventually;
 /// The hold time, and what the node and the machine need on top.
 const SILENCE: Duration = Duration::from_secs(60);
 const LINKS: &str = "interlink/v1beta1";
-const BIRD: &str = "/etc/bird/bird.conf";
 
-/// The link and what it was ordered from.
-struct Order {
-    link: Value,
-    id: String,
-    partner: Api,
+/// A link through a partner, and the parties.
+#[derive(Debug)]
+pub struct LinkOrder {
+    /// The answer to the order.
+    pub link: Value,
+    /// The link's id.
+    pub id: String,
+    /// The PoP and the partner that it was ordered from.
+    pub offer: [String; 2],
+    /// The partner, as a client.
+    pub partner: Api,
+}
+
+impl LinkOrder {
+    /// Fills the operator's catalogue and orders the first link.
+    ///
+    /// # Errors
+    /// A call failed, or the order is not `requested`.
+    pub async fn place(api: &Api) -> Result<Self> {
+        let operator = "/causeway/v1/operator";
+        let size = format!("{operator}/link-bandwidths/100");
+        api.must(Method::PUT, &size, Some(&json!({"price_per_hour": 18_000}))).await?;
+        let pop = json!({"name": "TH2", "display_name": "Paris - TeleHouse 2", "city": "Paris",
+            "address": "137 boulevard Voltaire", "hosting_provider_name": "Telehouse", "link_bandwidths_mbps": [100]});
+        let pop = text(&api.must(Method::POST, &format!("{operator}/pops"), Some(&pop)).await?, "/id")?;
+        let partner = json!({"name": "An exchange", "asn": 65010, "contact_email": "noc@example.net"});
+        let partner = api.must(Method::POST, &format!("{operator}/partners"), Some(&partner)).await?;
+        let partner = text(&partner, "/id")?;
+        let port = json!({"name": PORT, "pop_id": pop, "partner_id": partner, "capacity_mbps": 1000,
+            "attachment": {"kind": "interface", "interface": PORT}, "vlan_range": {"start": 2000, "end": 2000}});
+        api.must(Method::POST, &format!("{operator}/ports"), Some(&port)).await?;
+        let key = json!({"role": "partner", "partner_id": partner});
+        let key = api.must(Method::POST, &format!("{operator}/api-keys"), Some(&key)).await?;
+        let as_partner = api.with_key(text(&key, "/secret_key")?);
+        let offer = [pop, partner];
+        let link = order_again(api, &offer).await?;
+        Ok(Self { id: text(&link, "/id")?, link, offer, partner: as_partner })
+    }
+
+    /// Orders another link of the same kind, when the first one has given back what it had.
+    ///
+    /// # Errors
+    /// The call failed, or the order is not `requested`.
+    pub async fn again(&mut self, api: &Api) -> Result<()> {
+        self.link = order_again(api, &self.offer).await?;
+        self.id = text(&self.link, "/id")?;
+        Ok(())
+    }
+
+    /// What the partner does; answers the link's status.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub async fn partner_does(&self, verb: &str) -> Result<String> {
+        let path = format!("/causeway/v1/partner/links/{}/{verb}", self.id);
+        text(&self.partner.must(Method::POST, &path, Some(&json!({}))).await?, "/status")
+    }
+}
+
+async fn order_again(api: &Api, [pop, partner]: &[String; 2]) -> Result<Value> {
+    let body = json!({"name": "office", "tags": [], "pop_id": pop, "bandwidth_mbps": 100, "partner_id": partner});
+    let link = api.create(LINKS, "links", &body).await?;
+    let status = text(&link, "/status")?;
+    ensure!(status == "requested", "{status}");
+    Ok(link)
 }
 
 /// The whole story.
@@ -90,41 +150,21 @@ async fn vpn(lab: &mut Lab, console: &Console) -> Result<(Site, String)> {
         .await
 }
 
-async fn order(lab: &Lab, console: &Console) -> Result<Order> {
+async fn order(lab: &Lab, console: &Console) -> Result<LinkOrder> {
     console
         .step(
             "Fill the operator's catalogue, and order a link of 100 Mbit/s through the partner",
             "the answer says requested: it is the partner's turn",
             async {
                 let api = lab.api()?;
-                let operator = "/causeway/v1/operator";
-                let size = format!("{operator}/link-bandwidths/100");
-                api.must(Method::PUT, &size, Some(&json!({"price_per_hour": 18_000}))).await?;
-                let pop = json!({"name": "TH2", "display_name": "Paris - TeleHouse 2", "city": "Paris",
-                    "address": "137 boulevard Voltaire", "hosting_provider_name": "Telehouse", "link_bandwidths_mbps": [100]});
-                let pop = text(&api.must(Method::POST, &format!("{operator}/pops"), Some(&pop)).await?, "/id")?;
-                let partner = json!({"name": "An exchange", "asn": 65010, "contact_email": "noc@example.net"});
-                let partner = api.must(Method::POST, &format!("{operator}/partners"), Some(&partner)).await?;
-                let partner = text(&partner, "/id")?;
-                let port = json!({"name": PORT, "pop_id": pop, "partner_id": partner, "capacity_mbps": 1000,
-                    "attachment": {"kind": "interface", "interface": PORT}, "vlan_range": {"start": 2000, "end": 2000}});
-                api.must(Method::POST, &format!("{operator}/ports"), Some(&port)).await?;
-                let key = json!({"role": "partner", "partner_id": partner});
-                let key = api.must(Method::POST, &format!("{operator}/api-keys"), Some(&key)).await?;
-                let body = json!({"name": "office", "tags": [], "pop_id": pop, "bandwidth_mbps": 100, "partner_id": partner});
-                let link = api.create(LINKS, "links", &body).await?;
-                let status = text(&link, "/status")?;
-                ensure!(status == "requested", "{status}");
-                let state = api.state("links", &text(&link, "/id")?).await?;
-                let id = text(&link, "/id")?;
-                let partner = api.with_key(text(&key, "/secret_key")?);
-                Ok((summary(&state), Order { link, id, partner }))
+                let order = LinkOrder::place(&api).await?;
+                Ok((summary(&api.state("links", &order.id).await?), order))
             },
         )
         .await
 }
 
-async fn provision(lab: &Lab, console: &Console, order: &Order) -> Result<()> {
+async fn provision(lab: &Lab, console: &Console, order: &LinkOrder) -> Result<()> {
     console
         .step(
             "The partner finds the request by its pairing key, accepts it, and has provisioned its side",
@@ -135,12 +175,8 @@ async fn provision(lab: &Lab, console: &Console, order: &Order) -> Result<()> {
                 let found = order.partner.must(Method::GET, &path, None).await?;
                 let id = text(&found, "/links/0/id")?;
                 ensure!(id == order.id, "another link was found: {id}");
-                let act = async |verb: &str| {
-                    let path = format!("/causeway/v1/partner/links/{id}/{verb}");
-                    text(&order.partner.must(Method::POST, &path, Some(&json!({}))).await?, "/status")
-                };
-                ensure!(act("accept").await? == "provisioning", "accepted");
-                act("provisioned").await?;
+                ensure!(order.partner_does("accept").await? == "provisioning", "accepted");
+                order.partner_does("provisioned").await?;
                 let state = wait_status(lab, &order.id, "active").await?;
                 Ok((summary(&state), ()))
             },
@@ -148,7 +184,7 @@ async fn provision(lab: &Lab, console: &Console, order: &Order) -> Result<()> {
         .await
 }
 
-async fn connect(lab: &Lab, console: &Console, site: &Site, order: &Order, edge: &mut Edge) -> Result<()> {
+async fn connect(lab: &Lab, console: &Console, site: &Site, order: &LinkOrder, edge: &mut Edge) -> Result<()> {
     console
         .step(
             "Attach the VPC and both policies, switch propagation on, start BIRD on the edge",
@@ -182,7 +218,7 @@ async fn connect(lab: &Lab, console: &Console, site: &Site, order: &Order, edge:
         .await
 }
 
-async fn turn_round(lab: &Lab, console: &Console, order: &Order, edge: &Edge, stream: &Stream) -> Result<()> {
+async fn turn_round(lab: &Lab, console: &Console, order: &LinkOrder, edge: &Edge, stream: &Stream) -> Result<()> {
     console
         .step(
             "Tag the VPN's announcements with 12876:42200 (high) on the site, then take the tag off again",
@@ -206,7 +242,7 @@ async fn turn_round(lab: &Lab, console: &Console, order: &Order, edge: &Edge, st
         .await
 }
 
-async fn carrier(lab: &Lab, console: &Console, order: &Order, edge: &Edge, stream: &Stream) -> Result<()> {
+async fn carrier(lab: &Lab, console: &Console, order: &LinkOrder, edge: &Edge, stream: &Stream) -> Result<()> {
     console
         .step("Take the link's carrier away", "all_down (no_carrier); traffic takes the VPN at once", async {
             stream.steady(PATIENCE).await?;
@@ -230,7 +266,7 @@ async fn carrier(lab: &Lab, console: &Console, order: &Order, edge: &Edge, strea
         .await
 }
 
-async fn silence(lab: &Lab, console: &Console, order: &Order, edge: &Edge, stream: &Stream) -> Result<()> {
+async fn silence(lab: &Lab, console: &Console, order: &LinkOrder, edge: &Edge, stream: &Stream) -> Result<()> {
     console
         .step(
             "Let the link fall silent, with its carrier",
@@ -257,7 +293,7 @@ async fn silence(lab: &Lab, console: &Console, order: &Order, edge: &Edge, strea
         .await
 }
 
-async fn one_session(lab: &Lab, console: &Console, order: &Order, edge: &Edge, stream: &Stream) -> Result<()> {
+async fn one_session(lab: &Lab, console: &Console, order: &LinkOrder, edge: &Edge, stream: &Stream) -> Result<()> {
     console
         .step("Cut the IPv6 session on the edge, and let it return", "limited_connectivity, then active", async {
             edge.birdc("disable b_ipv6").await?;
@@ -271,7 +307,7 @@ async fn one_session(lab: &Lab, console: &Console, order: &Order, edge: &Edge, s
         .await
 }
 
-async fn deletion(lab: &mut Lab, console: &Console, site: &Site, connection: &str, order: &Order) -> Result<()> {
+async fn deletion(lab: &mut Lab, console: &Console, site: &Site, connection: &str, order: &LinkOrder) -> Result<()> {
     console
         .step(
             "Delete the link on the tenant's side, then on the partner's",
@@ -285,9 +321,8 @@ async fn deletion(lab: &mut Lab, console: &Console, site: &Site, connection: &st
                 settled(lab, &order.id).await?;
                 let deleted = api.must(Method::DELETE, &link, None).await?;
                 ensure!(text(&deleted, "/status")? == "deprovisioning", "{deleted}");
-                let path = format!("/causeway/v1/partner/links/{}/deprovisioned", order.id);
-                let gone = order.partner.must(Method::POST, &path, Some(&json!({}))).await?;
-                ensure!(text(&gone, "/status")? == "deleted", "{gone}");
+                let gone = order.partner_does("deprovisioned").await?;
+                ensure!(gone == "deleted", "{gone}");
                 let namespace = format!("cwl-{}", order.id.split('-').next().unwrap_or_default());
                 eventually("the node has removed the link", PATIENCE, || async {
                     let left = lab.service_namespaces().await;

@@ -2,7 +2,7 @@
 
 mod first;
 mod fleet;
-mod interlink;
+pub(crate) mod interlink;
 pub(crate) mod pair;
 pub(crate) mod steps;
 

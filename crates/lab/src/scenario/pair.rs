@@ -130,7 +130,7 @@ async fn order_branch(lab: &mut Lab, site: &Site) -> Result<(Site, Branch, [Stri
         let new = NewConnection { name: name.to_owned(), outer, ..NewConnection::default() };
         let connection = api.create_connection(&branch_site, &new).await?;
         let id = text(&connection, "/id")?;
-        // The device's BIRD knows nothing of its strongSwan: its own direction leaves a dead tunnel when the hold time has run out.
+        // The device's daemon for BGP knows nothing of its strongSwan: its own direction leaves a dead tunnel when the hold time has run out.
         api.set_options(&id, &json!({"bgp": {"hold_time": HOLD_TIME}})).await?;
         files.push((api.device_configuration(&id).await?, api.key(&connection).await?));
         ids.push(id);
@@ -393,8 +393,7 @@ async fn sessions(lab: &Lab, connection: &str) -> Result<Vec<String>> {
     for session in list {
         known.push(format!("{} {} {}", text(session, "/status")?, text(session, "/since")?, text(session, "/flaps")?));
     }
-    let protocols = lab.device.birdc(&["show", "protocols"]).await?;
-    known.extend(protocols.lines().filter(|line| line.contains(" BGP ")).map(str::to_owned));
+    known.extend(lab.device.sessions().await?.into_iter().map(|session| session.mark));
     Ok(known)
 }
 

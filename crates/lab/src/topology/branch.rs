@@ -1,5 +1,5 @@
-//! A second site on the same Internet, with two connections: two strongSwans in one box, one for each outer family, and one BIRD that
-//! chooses between them.
+//! A second site on the same Internet, with two connections: two strongSwans in one box, one for each outer family, and one BGP
+//! daemon that chooses between them.
 //!
 //! ```text
 //!   inet ── Internet ── branch ── LAN ── desk
@@ -11,6 +11,7 @@ use super::{Lab, addresses, assign, default_route, wire};
 use crate::api::Family;
 use crate::device::Device;
 use crate::machine::Machine;
+use crate::router::BIRD;
 
 /// The second site.
 #[derive(Debug)]
@@ -19,14 +20,14 @@ pub struct Branch {
     pub machine: Machine,
     /// A host behind it.
     pub desk: Machine,
-    /// strongSwan for the connection over IPv4, with the BIRD of both.
+    /// strongSwan for the connection over IPv4, with the BGP daemon of both.
     pub ipv4: Device,
     /// strongSwan for the connection over IPv6.
     pub ipv6: Device,
 }
 
 impl Lab {
-    /// Adds the second site.
+    /// Adds the second site, with the daemon for BGP that the first one has.
     ///
     /// # Errors
     /// A command fails.
@@ -48,15 +49,18 @@ impl Lab {
             default_route(&machine, router).await?;
             default_route(&desk, addresses::BRANCH_LAN_ROUTER[family]).await?;
         }
-        let ipv4 = Device::new(machine.clone(), folder4);
-        let ipv6 = Device::without_bird(second, folder6);
+        let mut ipv4 = Device::new(machine.clone(), folder4);
+        let mut ipv6 = Device::without_router(second, folder6);
+        for device in [&mut ipv4, &mut ipv6] {
+            device.speak_with(self.device.speaks_with()).await;
+        }
         Ok(Branch { machine, desk, ipv4, ipv6 })
     }
 }
 
 impl Branch {
-    /// Installs both connections' configurations, each with its key, merged by hand as the head of the text says: one BIRD speaks for
-    /// both.
+    /// Installs both connections' configurations, each with its key, merged by hand as the head of the text says: one daemon speaks
+    /// for both.
     ///
     /// # Errors
     /// A text is not as expected, or a command fails.
@@ -73,7 +77,7 @@ impl Branch {
     /// # Errors
     /// A daemon does not start, or refuses its files.
     pub async fn start(&mut self) -> Result<()> {
-        // BIRD names both interfaces, and waits for what is not there yet.
+        // The daemon for BGP names both interfaces, and waits for what is not there yet.
         self.ipv4.start_daemons().await.context("over IPv4")?;
         self.ipv6.start_daemons().await.context("over IPv6")?;
         self.ipv4.load().await?;
@@ -86,8 +90,6 @@ impl Branch {
         self.ipv4.stop().await;
     }
 }
-
-const BIRD: &str = "/etc/bird/bird.conf";
 
 /// The text for one of two strongSwans in a box: each binds one outer family only, and has an interface and a routing table of its own.
 fn one_of_two(text: &str, outer: Family) -> String {

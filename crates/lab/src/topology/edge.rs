@@ -22,7 +22,7 @@ const LAN: [[&str; 2]; 2] = [["10.20.1.1", "10.20.1.2"], ["fd20:0:2::1", "fd20:0
 
 /// The router.
 #[derive(Debug)]
-pub(crate) struct Edge {
+pub struct Edge {
     /// Where it runs.
     pub(crate) machine: Machine,
     folder: PathBuf,
@@ -34,7 +34,7 @@ impl Lab {
     ///
     /// # Errors
     /// A command fails.
-    pub(crate) async fn add_edge(&mut self) -> Result<Edge> {
+    pub async fn add_edge(&mut self) -> Result<Edge> {
         let folder = self.folder.join("edge");
         std::fs::create_dir_all(&folder)?;
         let machine = Machine::create(&self.ledger, "edge").await?;
@@ -55,7 +55,7 @@ impl Edge {
     ///
     /// # Errors
     /// The document is not as expected, or BIRD does not start.
-    pub(crate) async fn start(&mut self, link: &serde_json::Value) -> Result<()> {
+    pub async fn start(&mut self, link: &serde_json::Value) -> Result<()> {
         let field = |side: &str, name: &str| crate::api::text(link, &format!("/{side}/{name}"));
         let (ours, theirs) = (field("scw_bgp_config", "asn")?, field("peer_bgp_config", "asn")?);
         let mut text = "log stderr all;\nrouter id 10.20.1.1;\nprotocol device { }\n".to_owned();
@@ -87,22 +87,36 @@ impl Edge {
     ///
     /// # Errors
     /// It fails.
-    pub(crate) async fn birdc(&self, command: &str) -> Result<String> {
+    pub async fn birdc(&self, command: &str) -> Result<String> {
         self.machine.shell(&format!("birdc -s {} {command}", self.folder.join("bird.ctl").display())).await
     }
 
     /// Ends BIRD.
-    pub(crate) async fn stop(&mut self) {
+    pub async fn stop(&mut self) {
         if let Some(bird) = self.bird.take() {
             bird.terminate(Duration::from_secs(3)).await;
         }
+    }
+
+    /// Has the office answer these networks over the edge instead of the site.
+    ///
+    /// # Errors
+    /// A command fails.
+    pub async fn answers(&self, office: &Machine, networks: &[String]) -> Result<()> {
+        for network in networks {
+            let family = usize::from(network.contains(':'));
+            // From the address that the policy lets in, not from that of the wire to the edge.
+            let ([router, _], own) = (LAN[family], addresses::OFFICE[family]);
+            office.run("ip", &["route", "replace", network, "via", router, "src", own]).await?.text()?;
+        }
+        Ok(())
     }
 
     /// Takes the link's carrier away, or gives it back.
     ///
     /// # Errors
     /// A command fails.
-    pub(crate) async fn carrier(&self, on: bool, link: &serde_json::Value) -> Result<()> {
+    pub async fn carrier(&self, on: bool, link: &serde_json::Value) -> Result<()> {
         self.machine.run("ip", &["link", "set", "wan0", if on { "up" } else { "down" }]).await?.text()?;
         if on {
             // The kernel keeps IPv4 addresses and forgets those of IPv6.
@@ -116,7 +130,7 @@ impl Edge {
     ///
     /// # Errors
     /// nft fails.
-    pub(crate) async fn silent(&self, on: bool) -> Result<()> {
+    pub async fn silent(&self, on: bool) -> Result<()> {
         let rules = if on {
             "nft 'add table netdev silent; add chain netdev silent in { type filter hook ingress device wan0 priority 0; policy drop; }; \
              add table inet silent; add chain inet silent out { type filter hook output priority 0; }; \
@@ -131,7 +145,7 @@ impl Edge {
     ///
     /// # Errors
     /// The counter cannot be read.
-    pub(crate) async fn arrived(&self) -> Result<u64> {
+    pub async fn arrived(&self) -> Result<u64> {
         // Not from /sys, which shows the namespace that it was mounted in.
         let shown = self.machine.run("ip", &["-j", "-s", "link", "show", "dev", "wan0"]).await?.text()?;
         let shown: serde_json::Value = serde_json::from_str(&shown)?;
@@ -140,7 +154,7 @@ impl Edge {
 
     /// The end of BIRD's log.
     #[must_use]
-    pub(crate) fn log_tail(&self, lines: usize) -> String {
+    pub fn log_tail(&self, lines: usize) -> String {
         crate::service::tail(&self.folder.join("bird.log"), lines)
     }
 }
