@@ -47,6 +47,8 @@ pub struct Statement {
     pub missing: Option<String>,
     /// For a limit of the documents' time: what became of it.
     pub limit: Option<Limit>,
+    /// Where the product keeps the promise in another way than the document tells: in which, and why.
+    pub otherwise: Option<String>,
 }
 
 /// What became of a limit.
@@ -95,7 +97,7 @@ pub fn faults(documents: &[Document]) -> Vec<String> {
                 fault(format!("its place says {expected}"));
             }
             let words = [&statement.section, &statement.says, &statement.cause, &statement.seen];
-            for text in words.into_iter().chain(&statement.missing) {
+            for text in words.into_iter().chain(&statement.missing).chain(&statement.otherwise) {
                 if text.trim().is_empty() || text.contains('|') || text.contains('\n') || text.ends_with('.') {
                     fault(format!("`{text}` is not one line of words without a full stop and without |"));
                 }
@@ -127,13 +129,15 @@ pub fn faults(documents: &[Document]) -> Vec<String> {
 pub fn page(documents: &[Document]) -> Result<String> {
     let all = || documents.iter().flat_map(|document| &document.statements);
     let open = all().filter(|statement| statement.missing.is_some()).count();
+    let otherwise = all().filter(|statement| statement.otherwise.is_some()).count();
     let mut page = format!(
         "# What the product documents promise, and what shows it\n\n\
          Made from `tests/acceptance` by `UPDATE_DOCUMENTS=1 cargo test -p causeway-policy --test acceptance`; do not edit.\n\n\
          One row for each statement of the five documents that users were given, in their order and in our words. `sudo make acceptance` causes\n\
          each of them and says what was seen; `sudo make acceptance ONLY=vpn-01` does so for one row, `ONLY=vpn` for a document. Tests are\n\
          named by their file, below `crates/` if it does not begin with `tests/`.\n\n\
-         {} statements, of which {} have a proof and {open} are not shown in full yet (**not yet**, with what is missing).\n",
+         {} statements, of which {} have a proof and {open} are not shown in full yet (**not yet**, with what is missing). {otherwise} are kept\n\
+         in another way than the document tells (**otherwise**, with how and why).\n",
         all().count(),
         all().count() - open,
     );
@@ -156,6 +160,7 @@ pub fn page(documents: &[Document]) -> Result<String> {
             };
             let mut shown: Vec<String> = statement.tests()?.iter().map(|test| format!("`{test}`")).collect();
             shown.extend(statement.missing.iter().map(|missing| format!("**not yet**: {missing}")));
+            shown.extend(statement.otherwise.iter().map(|otherwise| format!("**otherwise**: {otherwise}")));
             let (id, says, cause, seen) = (&statement.id, &statement.says, &statement.cause, &statement.seen);
             writeln!(page, "| {id} | {says}{limit} | {cause} | {seen} | {} |", shown.join("<br>"))?;
         }

@@ -3,8 +3,10 @@
 
 pub mod acceptance;
 pub mod advisory;
+pub mod judgement;
 pub mod licence;
 pub mod outcome;
+pub mod program;
 pub mod proof;
 
 use std::collections::BTreeSet;

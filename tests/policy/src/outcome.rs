@@ -24,7 +24,27 @@ pub fn names(listed: &BTreeSet<String>, modules: &[String], function: &str) -> V
     listed.iter().filter(is_its).cloned().collect()
 }
 
-/// What a Rust test program says. Programs that tests start write in between, so that a line need not begin with the runner's words.
+/// What a log of `cargo test` has of each test program, by the program's file name, which no two of a build share.
+#[must_use]
+pub fn sections(log: &str) -> BTreeMap<String, String> {
+    let (mut sections, mut current) = (BTreeMap::<String, String>::new(), None::<String>);
+    for line in log.lines() {
+        let words = line.trim_start();
+        if let Some(head) = words.strip_prefix("Running ").and_then(|rest| rest.strip_suffix(')')) {
+            current = head.rsplit_once('(').and_then(|(_, path)| path.rsplit('/').next()).map(str::to_owned);
+        } else if words.starts_with("Doc-tests ") {
+            current = None;
+        } else if let Some(name) = &current {
+            let section = sections.entry(name.clone()).or_default();
+            section.push_str(line);
+            section.push('\n');
+        }
+    }
+    sections
+}
+
+/// What a Rust test program says. Programs that tests start write in between, so that a line need not begin with the runner's words. A name
+/// that has passed and failed, as where a test runs itself elsewhere, has failed.
 #[must_use]
 pub fn rust(output: &str) -> Said {
     let mut said = Said::new();
@@ -33,9 +53,9 @@ pub fn rust(output: &str) -> Said {
         let name = head.rsplit_once("test ").map_or(head, |(_, name)| name);
         let name = name.strip_suffix(" - should panic").unwrap_or(name);
         match outcome.trim() {
-            "ok" => said.insert(name.to_owned(), true),
-            "FAILED" => said.insert(name.to_owned(), false),
-            _ => None,
+            "ok" => said.entry(name.to_owned()).or_insert(true),
+            "FAILED" => said.entry(name.to_owned()).and_modify(|passed| *passed = false).or_insert(false),
+            _ => continue,
         };
     }
     said
@@ -103,14 +123,25 @@ mod tests {
     #[test]
     fn what_runners_say_is_understood_and_nothing_else() {
         let output = "running 3 tests\nwords of a child test a::b ... ok\ntest c ... FAILED\ntest d - should panic ... ok\n\
-                      test e ... ignored, needs root\nsomething ... else\n";
-        assert_eq!(rust(output), said(&[("a::b", true), ("c", false), ("d", true)]));
+                      test e ... ignored, needs root\nsomething ... else\ntest f ... ok\ntest f ... FAILED\ntest c ... ok\n";
+        assert_eq!(rust(output), said(&[("a::b", true), ("c", false), ("d", true), ("f", false)]));
         let output = "test_a (m.A.test_a) ... ok\ntest_b (m.A.test_b)\nWhat it does (really). ... FAIL\n\
                       test_c (m.A.test_c) ... skipped 'no'\ntest_d (m.A.test_d)\n";
         assert_eq!(python(output), said(&[("m.A.test_a", true), ("m.A.test_b", false), ("m.A.test_c", false)]));
         let output =
             "=== RUN   TestA\n--- PASS: TestA (0.01s)\n--- FAIL: TestB (0.00s)\n    --- PASS: TestB/one (0.00s)\nok\n";
         assert_eq!(go(output), said(&[("TestA", true), ("TestB", false), ("TestB/one", true)]));
+    }
+
+    #[test]
+    fn each_program_has_its_own_lines_of_a_log() {
+        let log = "noise\n     Running tests/it.rs (target/debug/deps/it-1)\ntest a ... ok\n     Running tests/it.rs (/t/deps/it-2)\n\
+                   test a ... FAILED\n   Doc-tests x\ntest b ... ok\n     Running unittests src/lib.rs (/t/deps/it-1)\ntest c ... ok\n";
+        let sections = sections(log);
+        let said_of = |name: &str| sections.get(name).map(|text| rust(text));
+        assert_eq!(said_of("it-1"), Some(said(&[("a", true), ("c", true)])));
+        assert_eq!(said_of("it-2"), Some(said(&[("a", false)])));
+        assert_eq!(sections.len(), 2);
     }
 
     #[test]

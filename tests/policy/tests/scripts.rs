@@ -55,6 +55,25 @@ fn a_suite_that_cannot_run_is_not_passed_over_in_silence() -> Result<()> {
 }
 
 #[test]
+fn no_other_crate_has_a_test_program_of_a_laboratorys_name() -> Result<()> {
+    // `scripts/test` starts the groups of its tests with root by these names: one of two crates would run twice at a time.
+    let mut of_the_lab = Vec::new();
+    let mut of_others = Vec::new();
+    for member in std::fs::read_dir(root().join("crates"))? {
+        let member = member?.path();
+        let Ok(programs) = std::fs::read_dir(member.join("tests")) else { continue };
+        let names = if member.ends_with("lab") { &mut of_the_lab } else { &mut of_others };
+        for program in programs {
+            names.push(program?.path().file_stem().context("a name")?.to_owned());
+        }
+    }
+    assert!(of_the_lab.len() > 5 && of_others.len() > 20, "{} and {}", of_the_lab.len(), of_others.len());
+    let shared: Vec<_> = of_the_lab.iter().filter(|name| of_others.contains(name)).collect();
+    assert!(shared.is_empty(), "{shared:?}");
+    Ok(())
+}
+
+#[test]
 fn the_summary_takes_every_runners_outcome() -> Result<()> {
     let place = tempfile::tempdir()?;
     let lines = [
@@ -64,6 +83,8 @@ fn the_summary_takes_every_runners_outcome() -> Result<()> {
         "FAILED: python",
         "FAILED (errors=1)",
         "OK the js suite",
+        "statements: 3 of 4 seen in this run",
+        "FAILED: vpn-04 (a promise): a test did not pass",
         "Ran 40 tests in 2.1s",
         "# pass 12",
         "# fail 1",

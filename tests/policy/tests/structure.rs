@@ -37,6 +37,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // Programs. The lab and the load know the product only from outside.
     ("lab", &[]),
     ("load", &[]),
+    // Nodes that speak the real protocol, with nothing behind them.
+    ("herd", &["fleet", "load", "model"]),
     ("cli", &[]),
     ("causeway", &["api", "cli", "controller", "crypto", "fleet", "lab", "model", "node", "notify", "store"]),
     ("policy", &[]),
