@@ -40,6 +40,8 @@ pub(crate) struct Peer {
     pub(crate) up_since: Option<Instant>,
     /// ICMP said so since the last message of the peer.
     pub(crate) unreachable: bool,
+    /// When one of two IKE SAs was ended last because the other one does.
+    pub(crate) duplicate_ended_at: Option<Instant>,
     /// When the last failure was told that nobody vouches for.
     doubted_at: Option<Instant>,
     /// Who asked for a tunnel last without being anybody's peer, and when that was told.
@@ -58,6 +60,7 @@ impl Peer {
             sending: None,
             up_since: None,
             unreachable: false,
+            duplicate_ended_at: None,
             doubted_at: None,
             stranger: None,
         }

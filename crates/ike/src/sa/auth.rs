@@ -20,6 +20,8 @@ use crate::suite::{allows_ike, answer_esp, describe_ciphers, propose_esp};
 const METHOD_PSK: u8 = 2;
 /// How long a reauthentication waits for traffic before the old SA may go without: longer than an IKE SA lives.
 const REAUTHENTICATION_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+/// A peer that begins another IKE SA so soon after one of two was ended wants two, or begins anew whenever one goes.
+const ANEW: Duration = Duration::from_secs(60);
 
 impl Endpoint {
     /// Our IKE_AUTH.
@@ -205,12 +207,16 @@ impl Endpoint {
     ///
     /// If each side began one while it did not know of the other's, the one with the lowest of the four nonces goes, by the side that
     /// created it, as RFC 7296 §2.8 has it for rekeys. Otherwise the newer one replaces the older: at once if the peer says
-    /// that it knows no other (INITIAL_CONTACT), after a moment if not.
+    /// that it knows no other (INITIAL_CONTACT), after a moment if not. A peer that answers the end of one with another
+    /// (strongSwan's `close_action = start`) would do so for ever, so that then both stay: liveness checks find out whether
+    /// one is dead, and [`Self::make_room`] bounds their number.
     fn settle_duplicates(&mut self, now: Instant, sa: &mut IkeSa, initial_contact: bool) {
         if sa.children.is_empty() {
             return;
         }
         let grace = self.config.supersede_grace;
+        let ended_at = sa.peer.and_then(|key| self.peers.get(&key)).and_then(|peer| peer.duplicate_ended_at);
+        let again = !sa.began_it && ended_at.is_some_and(|at| now.saturating_duration_since(at) < ANEW);
         let others: Vec<u64> = self
             .sas
             .iter()
@@ -234,6 +240,8 @@ impl Endpoint {
                     other.successor = None;
                     endpoint.bury_children(now, other, &fault);
                     return Fate::Drop;
+                } else if again {
+                    endpoint.count("duplicate_kept");
                 } else {
                     other.superseded_at = Some(now + grace);
                     // Make before break: traffic proves the new one. A reauthentication of ours insists on it; a peer that began anew

@@ -243,6 +243,9 @@ impl Endpoint {
             let mut successors = self.sas.values().filter(|other| better(other)).peekable();
             if successors.peek().is_some() {
                 if successors.any(proven) {
+                    if let Some(peer) = sa.peer.and_then(|key| self.peers.get_mut(&key)) {
+                        peer.duplicate_ended_at = Some(now);
+                    }
                     sa.closing = Some(Farewell::Delete);
                     self.begin_close(now, sa);
                 } else {

@@ -136,6 +136,41 @@ fn both_ends_at_once_end_with_one_tunnel() {
     }
 }
 
+/// strongSwan with `close_action = start` does so; seen with its 5.9.8, where IKE was authenticated anew every two seconds.
+#[test]
+fn a_device_that_answers_the_end_of_one_of_two_with_another_is_left_both() {
+    let mut both = [config(0), config(1)];
+    both[0].initiate = false;
+    let mut world = World::new(11, calm(), both);
+    world.keeps_duplicates(1);
+    world.start(1);
+    assert!(world.run_until(Duration::from_secs(1), World::settled));
+    world.run(Duration::from_secs(5));
+    // A second one without INITIAL_CONTACT, for whatever reason.
+    reauthenticate(&mut world, 1);
+    let removals = |world: &World| world.ends[1].count(|event| matches!(event, Event::ChildRemoved { .. }));
+    let mut answered = 0;
+    for _ in 0..1200 {
+        world.run(Duration::from_millis(100));
+        if removals(&world) > answered {
+            answered = removals(&world);
+            reauthenticate(&mut world, 1);
+        }
+    }
+    assert_eq!(answered, 1, "the first duplicate was ended, as of any device");
+    assert_eq!(proven(&world, 0).len(), 3, "begun, again, and once more in answer");
+    assert_eq!(world.common(), 2);
+    for end in &world.ends {
+        assert_eq!((end.downs(), end.esp_unknown), (vec![], 0));
+    }
+    // More than a minute later a newer one replaces both.
+    let before = world.ends[1].esp_received;
+    reauthenticate(&mut world, 1);
+    world.run(Duration::from_secs(20));
+    assert!(world.ends[1].esp_received > before);
+    assert_eq!(world.common(), 1);
+}
+
 /// Runs until end 0 has sent a CREATE_CHILD_SA, and no further.
 fn until_end_0_rekeys(world: &mut World) {
     world.overheard = Some(Vec::new());
