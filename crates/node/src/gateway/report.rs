@@ -122,14 +122,12 @@ impl Gateway {
             .collect();
         let session = |update: &SessionUpdate| {
             let facts = update.facts.clone();
-            if carried || (!facts.up && facts.received == 0) {
+            if carried {
                 return facts;
             }
             let tunnels = connection.tunnels.iter().map(|tunnel| tunnel.since);
             let since = tunnels.chain(connection.carrier.map(|carrier| carrier.since)).max().unwrap_or(facts.since);
-            let why = if connection.carrier.is_some() { ReasonCode::NoCarrier } else { ReasonCode::TunnelDown };
-            let fault = Some(why.into());
-            SessionFacts { up: false, since, fault, received: 0, accepted: 0, announced: 0, ..facts }
+            uncarried(facts, connection.carrier.is_some(), since)
         };
         ConnectionFacts {
             id,
@@ -168,6 +166,14 @@ impl Gateway {
     }
 }
 
+/// The session of a connection that nothing carries since `since`. Whatever it ended for before, this is what keeps it down, and it
+/// does not know itself whether it ran over a link.
+fn uncarried(facts: SessionFacts, is_link: bool, since: Timestamp) -> SessionFacts {
+    let fault = Some(if is_link { ReasonCode::NoCarrier } else { ReasonCode::TunnelDown }.into());
+    let since = if facts.up || facts.received > 0 { since } else { facts.since };
+    SessionFacts { up: false, since, fault, received: 0, accepted: 0, announced: 0, ..facts }
+}
+
 /// What was chosen for installation in `place`, and is not there, is not installed.
 pub(crate) fn withhold(mut route: ReceivedRoute, untaken: &Untaken, place: &str) -> ReceivedRoute {
     if route.decision == RouteDecision::Installed
@@ -190,4 +196,34 @@ fn received_route(
         other => other,
     };
     route.report(decision)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_keeps_a_session_down_is_the_lost_carrier_whatever_it_ended_for() {
+        let before = Timestamp::parse("2026-01-01T00:00:00Z").expect("a time");
+        let lost = before.plus_seconds(10);
+        let session = |up, received, code: ReasonCode| SessionFacts {
+            up,
+            received,
+            fault: Some(code.into()),
+            ..SessionFacts::new(Family::Ipv4, before)
+        };
+        // Its words may be older than the loss, or its own about it: it knows tunnels only.
+        for (facts, since) in [
+            (session(true, 3, ReasonCode::BgpHoldTimerExpired), lost),
+            (session(false, 3, ReasonCode::BgpHoldTimerExpired), lost),
+            (session(false, 0, ReasonCode::BgpHoldTimerExpired), before),
+            (session(false, 0, ReasonCode::TunnelDown), before),
+        ] {
+            for (is_link, why) in [(true, ReasonCode::NoCarrier), (false, ReasonCode::TunnelDown)] {
+                let told = uncarried(facts.clone(), is_link, lost);
+                assert_eq!((told.up, told.received, told.since), (false, 0, since), "{facts:?}");
+                assert_eq!(told.fault, Some(why.into()), "{facts:?}");
+            }
+        }
+    }
 }
