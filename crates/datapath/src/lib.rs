@@ -3,7 +3,7 @@
 //! One [`Datapath`] serves a whole node. It owns two threads and their buffers, whatever the number of gateways; an idle tunnel
 //! costs its TUN device and a few hundred octets. One thread reads TUN devices, seals and sends; the other one receives, opens
 //! and writes. Control (IKE, the node) changes tables that the threads read once per batch: no lock is held across a system
-//! call and no packet allocates.
+//! call and no packet of a known association allocates.
 //!
 //! ```text
 //!            cleartext                                      underlay
@@ -20,6 +20,7 @@ mod backlog;
 mod batch;
 mod counters;
 mod datapath;
+mod early;
 mod event;
 mod receive;
 mod shaper;

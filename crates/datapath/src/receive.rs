@@ -12,6 +12,7 @@ use rustix::event::{Timespec, epoll};
 
 use crate::backlog::Backlog;
 use crate::counters::DropReason;
+use crate::early::Early;
 use crate::event::{Event, IkeDatagram};
 use crate::shaper::Group;
 use crate::socket::{NON_ESP_MARKER, Socket};
@@ -39,18 +40,20 @@ const KEEPALIVE: [u8; 1] = [0xff];
 /// Runs until the stop flag is set.
 pub(crate) fn run(shared: &Shared) -> io::Result<()> {
     let mut backlogs = Backlogs::default();
+    let mut early = Early::default();
     let mut receiver = Receiver::new();
     let mut ready: Vec<epoll::Event> = Vec::with_capacity(64);
     while !shared.stop.load(Ordering::Acquire) {
         shared.receive.beat();
         ready.clear();
-        let timeout = backlogs.sleep();
+        let timeout = sleep(&backlogs, &early);
         match epoll::wait(&shared.receive.epoll, rustix::buffer::spare_capacity(&mut ready), Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
         let tables = shared.tables();
         backlogs.release(&tables, Instant::now());
+        retry(shared, &tables, &mut backlogs, &mut early);
         for event in &ready {
             let token = event.data.u64();
             if token == WAKE {
@@ -59,15 +62,47 @@ pub(crate) fn run(shared: &Shared) -> io::Result<()> {
                 if { event.flags }.contains(epoll::EventFlags::ERR) {
                     read_errors(shared, socket);
                 }
-                serve(shared, socket, &mut receiver, &mut backlogs);
+                serve(shared, (token, socket), &mut receiver, &mut backlogs, &mut early);
             }
         }
     }
     Ok(())
 }
 
+/// How long there is nothing to do here.
+fn sleep(backlogs: &Backlogs, early: &Early) -> Timespec {
+    let sleep = [backlogs.sleep(), early.sleep()].into_iter().flatten().fold(HEARTBEAT, Duration::min);
+    Timespec { tv_sec: sleep.as_secs().cast_signed(), tv_nsec: i64::from(sleep.subsec_nanos()) }
+}
+
+/// Opens what came before its association, if that is here now, and drops what has waited in vain.
+fn retry(shared: &Shared, tables: &Tables, backlogs: &mut Backlogs, early: &mut Early) {
+    let now = Instant::now();
+    for mut packet in early.take() {
+        let socket = tables.sockets.get(&packet.socket);
+        let opened = socket.is_some_and(|socket| {
+            let mut demultiplexer = Demultiplexer { shared, socket, tables, backlogs, last: None, now };
+            demultiplexer.esp(packet.source, &mut packet.octets)
+        });
+        if opened {
+            continue;
+        }
+        if packet.is_over(now) {
+            shared.drops.count(DropReason::UnknownSpi);
+        } else {
+            early.put_back(packet);
+        }
+    }
+}
+
 /// Takes what waits on the socket, within the rounds' limit.
-fn serve(shared: &Shared, socket: &Socket, receiver: &mut Receiver, backlogs: &mut Backlogs) {
+fn serve(
+    shared: &Shared,
+    (token, socket): (u64, &Socket),
+    receiver: &mut Receiver,
+    backlogs: &mut Backlogs,
+    early: &mut Early,
+) {
     let now = Instant::now();
     for _ in 0..ROUNDS {
         let count = match receiver.receive(socket.as_fd()) {
@@ -89,7 +124,10 @@ fn serve(shared: &Shared, socket: &Socket, receiver: &mut Receiver, backlogs: &m
                 shared.drops.count(DropReason::Runt);
             }
             for datagram in received.bytes.chunks_mut(received.segment) {
-                demultiplexer.datagram(received.source, datagram);
+                let known = demultiplexer.datagram(received.source, datagram);
+                if !known && !early.hold(token, received.source, datagram, now) {
+                    shared.drops.count(DropReason::UnknownSpi);
+                }
             }
         }
         if count < RECV_SLOTS {
@@ -149,16 +187,13 @@ impl Backlogs {
         backlog.packets.push(tunnel.token, family, packet)
     }
 
-    /// How long there is nothing to do here.
-    fn sleep(&self) -> Timespec {
-        let sleep = if self.0.is_empty() {
-            HEARTBEAT
-        } else {
-            let now = Instant::now();
-            let next = self.0.values().map(|backlog| backlog.next.saturating_duration_since(now)).min();
-            next.map_or(HEARTBEAT, |next| next.min(HEARTBEAT))
-        };
-        Timespec { tv_sec: sleep.as_secs().cast_signed(), tv_nsec: i64::from(sleep.subsec_nanos()) }
+    /// How long none of them has anything to do.
+    fn sleep(&self) -> Option<Duration> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let now = Instant::now();
+        self.0.values().map(|backlog| backlog.next.saturating_duration_since(now)).min()
     }
 
     /// Delivers what may pass by now.
@@ -200,14 +235,16 @@ struct Demultiplexer<'a> {
 }
 
 impl Demultiplexer<'_> {
-    fn datagram(&mut self, source: SocketAddr, datagram: &mut [u8]) {
+    /// Whether it is done with: not if it is of an association that is not here.
+    fn datagram(&mut self, source: SocketAddr, datagram: &mut [u8]) -> bool {
         if !self.socket.encapsulates {
             self.ike(source, datagram);
         } else if let Some(message) = datagram.strip_prefix(&NON_ESP_MARKER) {
             self.ike(source, message);
         } else if *datagram != KEEPALIVE {
-            self.esp(source, datagram);
+            return self.esp(source, datagram);
         }
+        true
     }
 
     fn ike(&self, source: SocketAddr, message: &[u8]) {
@@ -224,10 +261,11 @@ impl Demultiplexer<'_> {
         self.shared.drops.count(reason);
     }
 
-    fn esp(&mut self, source: SocketAddr, packet: &mut [u8]) {
+    /// Whether its association is known, or it has none.
+    fn esp(&mut self, source: SocketAddr, packet: &mut [u8]) -> bool {
         let Some(([s0, s1, s2, s3, n0, n1, n2, n3], _)) = packet.split_first_chunk::<ESP_HEADER>() else {
             self.shared.drops.count(DropReason::Runt);
-            return;
+            return true;
         };
         let spi = u32::from_be_bytes([*s0, *s1, *s2, *s3]);
         let sequence = u32::from_be_bytes([*n0, *n1, *n2, *n3]);
@@ -235,14 +273,12 @@ impl Demultiplexer<'_> {
             Some(last) if last.spi == spi => Some(last),
             _ => self.tables.inbound.get(&(self.socket.local.ip(), spi)),
         };
-        let Some(installed) = known else {
-            self.shared.drops.count(DropReason::UnknownSpi);
-            return;
-        };
+        let Some(installed) = known else { return false };
         self.last = Some(installed);
         if let Err(reason) = self.open(installed, source, sequence, packet) {
             installed.tunnel.counters.family(installed.family).drops.count(reason);
         }
+        true
     }
 
     /// Authenticates the packet and hands what is in it to the tunnel's device.

@@ -239,6 +239,34 @@ fn nothing_is_lost_or_reordered_while_associations_change() {
     assert!(b.datapath.inbound_packets(V4, 21).is_some_and(|packets| packets > 0), "the last association was used");
 }
 
+/// A responder sends on a Child SA as soon as it has it, which is before its answer has reached us.
+#[test]
+fn what_comes_before_its_association_waits_for_it() {
+    let (a, b) = (Node::bound(V4), Node::bound(V4));
+    let (sending, receiving) = association(0x3001);
+    a.send_with(sending, b.esp());
+    for n in 0..3 {
+        a.host.send(&packet(false, 100, n));
+    }
+    // They have left before the other side hears of the association.
+    let deadline = Instant::now() + PATIENCE;
+    while a.datapath.sent_packets(a.id) != Some(3) {
+        assert!(Instant::now() < deadline, "not sent");
+        std::thread::yield_now();
+    }
+    b.expect(0x3001, receiving);
+    for n in 0..3 {
+        assert_eq!(number(&b.host.receive()), n);
+    }
+    assert_eq!(b.drops("unknown_spi"), 0);
+    // Of an association that never comes nothing waits for ever.
+    let (sending, _) = association(0x3002);
+    a.send_with(sending, b.esp());
+    a.host.send(&packet(false, 100, 9));
+    b.await_drops("unknown_spi", 1);
+    assert!(b.host.receive_within(Duration::ZERO).is_none());
+}
+
 #[test]
 fn hostile_datagrams_are_counted_by_reason_and_change_nothing() {
     let node = Node::bound(V4);
