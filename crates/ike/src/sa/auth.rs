@@ -20,6 +20,9 @@ use crate::suite::{allows_ike, answer_esp, describe_ciphers, propose_esp};
 const METHOD_PSK: u8 = 2;
 /// How long a reauthentication waits for traffic before the old SA may go without: longer than an IKE SA lives.
 const REAUTHENTICATION_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long the responder of our reauthentication has to end the older IKE SA itself, in graces: strongSwan does so 10 s later where it wants one
+/// SA for each peer, and begins anew at once (`close_action = start`) if we are faster.
+const ADOPTION: u32 = 8;
 /// A peer that begins another IKE SA so soon after one of two was ended wants two, or begins anew whenever one goes.
 const ANEW: Duration = Duration::from_secs(60);
 
@@ -243,7 +246,7 @@ impl Endpoint {
                 } else if again {
                     endpoint.count("duplicate_kept");
                 } else {
-                    other.superseded_at = Some(now + grace);
+                    other.superseded_at = Some(now + if sa.reauthenticates { grace * ADOPTION } else { grace });
                     // Make before break: traffic proves the new one. A reauthentication of ours insists on it; a peer that began anew
                     // may have nothing to send.
                     let patience = if sa.reauthenticates { REAUTHENTICATION_WAIT } else { 15 * grace };
