@@ -35,6 +35,15 @@ async fn connect(
 ) -> Result<String> {
     let id = scene.connect(new, change, key).await?;
     scene.api.wait_status("vpn-gateways", &scene.site.gateway, "active", PATIENCE).await?;
+    // The device knows no connection yet and says so, or its daemon was not there in time.
+    eventually("the gateway's first attempt has failed", PATIENCE, || async {
+        let state = scene.api.state("connections", &id).await?;
+        let codes = codes(&state);
+        let failed = |code: &String| ["no_proposal_chosen", "peer_unreachable", "peer_silent"].contains(&code.as_str());
+        ensure!(codes.iter().any(failed), "{} {codes:?}", summary(&state));
+        Ok(())
+    })
+    .await?;
     Ok(id)
 }
 
