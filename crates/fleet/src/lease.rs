@@ -15,11 +15,15 @@
 //! - The controller's epochs and whether a replacement is under way are in its store; while one is, the node gets no configuration.
 //! - Voters change one at a time, and the next one only when no node counts by the voters before.
 
+mod gate;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use causeway_model::NodeId;
 use serde::{Deserialize, Serialize};
+
+pub use gate::{Gate, GateError};
 
 /// Who has a vote in a zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
