@@ -67,6 +67,9 @@ pub enum Error {
     /// `nft` refused a ruleset or printed what can't be understood.
     #[error("nft: {0}")]
     Nft(String),
+    /// `nft` did not end in time. It was killed; what it was to do may be done.
+    #[error("nft does not end")]
+    NftHangs,
 }
 
 impl Error {

@@ -8,6 +8,7 @@ pub mod acl;
 mod apply;
 pub mod door;
 mod gateway;
+pub mod lease;
 mod nets;
 mod router;
 

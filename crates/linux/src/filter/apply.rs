@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
@@ -93,36 +93,58 @@ struct Counter {
 }
 
 fn parse(json: &str, table: &str) -> Result<Counters> {
+    let ours = listed(json, table)?.filter(|counter| counter.family == "inet");
+    Ok(ours.map(|counter| (counter.name, Count { packets: counter.packets, bytes: counter.bytes })).collect())
+}
+
+/// The packets that a counter has seen in all tables of one name together, of whatever families; none while there is no such table.
+pub(super) async fn packets(namespace: &Namespace, table: &'static str, counter: &str) -> Result<u64> {
+    let listing = run(namespace, &["-j", "list", "counters"], String::new()).await?;
+    Ok(listed(&listing, table)?.filter(|found| found.name == counter).map(|found| found.packets).sum())
+}
+
+/// The named counters of the tables of that name in a listing.
+fn listed(json: &str, table: &str) -> Result<impl Iterator<Item = Counter>> {
     let listing: Listing = serde_json::from_str(json).map_err(|error| Error::Nft(format!("its listing: {error}")))?;
     let counters = listing.nftables.into_iter().filter_map(|entry| entry.counter);
-    let ours = counters.filter(|counter| counter.table == table && counter.family == "inet");
-    Ok(ours.map(|counter| (counter.name, Count { packets: counter.packets, bytes: counter.bytes })).collect())
+    Ok(counters.filter(move |counter| counter.table == table))
 }
 
 /// Whoever stops waiting takes the program along, so that it can not put an older list in the place of a newer one.
 pub(super) async fn run(namespace: &Namespace, arguments: &'static [&'static str], input: String) -> Result<String> {
+    let child = start_in(namespace, arguments, || Ok([Stdio::piped(), Stdio::piped(), Stdio::piped()])).await?;
+    finish(child, input).await
+}
+
+/// Starts `nft` in `namespace` with standard input, output and error as `streams` makes them.
+pub(super) async fn start_in(
+    namespace: &Namespace,
+    arguments: &'static [&'static str],
+    streams: impl Fn() -> io::Result<[Stdio; 3]> + Send + Sync + 'static,
+) -> Result<Child> {
     let (namespace, runtime) = (namespace.clone(), Handle::current());
     let task = tokio::task::spawn_blocking(move || {
         namespace.run(|| {
             let _context = runtime.enter();
-            start(&["nft", "/usr/sbin/nft"], arguments)
+            start(&["nft", "/usr/sbin/nft"], arguments, &streams)
         })?
     });
-    let child = task.await.unwrap_or_else(|error| match error.try_into_panic() {
+    task.await.unwrap_or_else(|error| match error.try_into_panic() {
         Ok(panic) => std::panic::resume_unwind(panic),
         Err(_) => Err(Error::Nft("the runtime is shutting down".to_owned())),
-    })?;
-    finish(child, input).await
+    })
 }
 
 /// Starts the first of `programs` that there is: a service's PATH may lack the directory that Debian puts it into.
-fn start(programs: &[&str], arguments: &[&str]) -> Result<Child> {
+fn start(programs: &[&str], arguments: &[&str], streams: &dyn Fn() -> io::Result<[Stdio; 3]>) -> Result<Child> {
     for program in programs {
+        let [input, output, errors] = streams().map_err(|error| Error::os("start nft", error))?;
         let child = Command::new(program)
             .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .env("LC_ALL", "C")
+            .stdin(input)
+            .stdout(output)
+            .stderr(errors)
             .kill_on_drop(true)
             .spawn();
         match child {
@@ -144,12 +166,17 @@ async fn finish(mut child: Child, input: String) -> Result<String> {
     };
     let ((), output) = tokio::join!(write, child.wait_with_output());
     let output = output.map_err(|error| Error::os("wait for nft", error))?;
-    if output.status.success() {
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    } else {
-        let words: String = String::from_utf8_lossy(&output.stderr).chars().take(2000).collect();
-        Err(Error::Nft(format!("{}: {}", output.status, words.trim_end())))
+    judge(output.status, &output.stderr)?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// What the end of `nft` means, with its words where it refused.
+pub(super) fn judge(status: ExitStatus, errors: &[u8]) -> Result<()> {
+    if status.success() {
+        return Ok(());
     }
+    let words: String = String::from_utf8_lossy(errors).chars().take(2000).collect();
+    Err(Error::Nft(format!("{status}: {}", words.trim_end())))
 }
 
 #[cfg(test)]
@@ -173,8 +200,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_ends_with_whoever_waits_for_it() {
-        assert!(matches!(start(&["causeway-no-such-program"], &[]), Err(Error::NftMissing)));
-        let child = start(&["causeway-no-such-program", "sleep"], &["3600"]).expect("the second is there");
+        let piped: &dyn Fn() -> io::Result<[Stdio; 3]> = &|| Ok([Stdio::piped(), Stdio::piped(), Stdio::piped()]);
+        assert!(matches!(start(&["causeway-no-such-program"], &[], piped), Err(Error::NftMissing)));
+        let child = start(&["causeway-no-such-program", "sleep"], &["3600"], piped).expect("the second is there");
         let process = format!("/proc/{}/stat", child.id().expect("it runs"));
         let waiting = tokio::spawn(finish(child, String::new()));
         waiting.abort();
@@ -186,7 +214,7 @@ mod tests {
             assert!(std::time::Instant::now() < deadline, "it goes on");
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
-        let child = start(&["cat"], &[]).expect("starts");
+        let child = start(&["cat"], &[], piped).expect("starts");
         assert_eq!(finish(child, "echoed".to_owned()).await.expect("ends"), "echoed");
     }
 
