@@ -104,6 +104,7 @@ pub(crate) async fn run(arguments: Run) -> anyhow::Result<()> {
         underlay: arguments.underlay,
         state_dir: state_dir(data.path()),
         version: VERSION.to_owned(),
+        lease: None,
     };
     say(&format!("gateway node {} for zone {}, controller {}", identity.node, identity.zone, identity.url))?;
     drop(identity);

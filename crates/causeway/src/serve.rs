@@ -276,6 +276,7 @@ fn start_node(
         underlay: config.node.underlay.clone(),
         state_dir: data.path().join("node"),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        lease: None,
     };
     say(&format!("gateway node for zone {} in this process", node.zone))?;
     let shutdown = shutdown.clone();

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
-use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, CacheInfo};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::link::ignore_missing;
@@ -17,6 +17,8 @@ pub struct AddressOptions {
     pub no_prefix_route: bool,
     /// IPv6: usable at once, without duplicate address detection.
     pub no_dad: bool,
+    /// IPv6: no source of anything that does not ask for it (deprecated, RFC 4862 §5.5.4). IPv4 knows no such thing.
+    pub never_chosen: bool,
 }
 
 impl Netlink {
@@ -57,6 +59,11 @@ impl Netlink {
         let mut message = message(index, address);
         message.header.flags = AddressHeaderFlags::from_bits_truncate(flags.bits().to_le_bytes()[0]);
         message.attributes.push(AddressAttribute::Flags(flags));
+        if options.never_chosen && address.addr().is_ipv6() {
+            let mut times = CacheInfo::default();
+            (times.ifa_preferred, times.ifa_valid) = (0, u32::MAX);
+            message.attributes.push(AddressAttribute::CacheInfo(times));
+        }
         if let IpNet::V4(net) = address
             && net.prefix_len() < 31
         {

@@ -130,7 +130,7 @@ async fn addresses_are_brought_to_what_is_desired() {
     let routes = room.net.routes(MAIN_TABLE).await.expect("routes");
     assert!(routes.iter().any(|route| route.spec.destination == net("10.0.0.0/24") && route.protocol == 2));
     let desired = [net("10.0.0.2/24"), net("10.0.5.1/32"), net("fd00::2/128")];
-    let options = AddressOptions { no_prefix_route: true, no_dad: true };
+    let options = AddressOptions { no_prefix_route: true, no_dad: true, never_chosen: false };
     for _ in 0..2 {
         room.net.apply_addresses(d0, &desired, options).await.expect("apply");
         let mut present = room.net.addresses(d0).await.expect("list");

@@ -111,6 +111,8 @@ catalogue! {
     NodeSilent = "node_silent", Platform, Operator, "the controller hears too few keepalives from the node, and no other node vouches for it", "see whether the machine runs, whether the node's process does, and what filters TCP between the node and the controller's node listener";
     /// The controller cannot reach the node's own listener.
     UnreachableOn443 = "unreachable_on_443", Platform, Operator, "the node cannot be probed on TCP 443 of its management address", "admit the controllers in whatever filters TCP 443 on the way to the node";
+    /// The node's kernel lets nothing pass.
+    LeaseLost = "lease_lost", Platform, Operator, "the gateway's node hears no majority of its zone, so it forwards nothing", "none for the tenant; the operator looks at what separates the zone's nodes and the controller";
     /// Nothing is known of the node at present.
     NodeUnreachable = "node_unreachable", Platform, Operator, "the gateway's node cannot be reached", "none for the tenant; the operator looks at the node and its log";
     /// The newer configuration is late.

@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use uuid::Uuid;
 
 use crate::error::SetupError;
+use crate::lease::LeaseGate;
 use crate::ownership::{Ledger, Thing};
 
 /// The bridge that the node makes when no underlay interface is named.
@@ -47,6 +48,8 @@ pub(crate) struct Host {
     /// `None` while it does not exist.
     present: Mutex<Option<Underlay>>,
     namespace: Namespace,
+    /// What stops gateways' traffic without a lease.
+    gate: LeaseGate,
     ledger: Mutex<Ledger>,
 }
 
@@ -54,13 +57,14 @@ impl Host {
     /// Opens the host, and removes what a killed predecessor left behind: namespaces and public addresses. Bridges stay, since hosts
     /// may be attached to them; those that are not wanted any more go with the first configuration. The underlay need not be there yet:
     /// see [`Self::watch_underlay`].
-    pub(crate) async fn open(state_dir: &Path, underlay: &str) -> Result<Self, SetupError> {
+    pub(crate) async fn open(state_dir: &Path, underlay: &str, gate: LeaseGate) -> Result<Self, SetupError> {
         let step = |item: &str| SetupError::at::<causeway_linux::Error>(item);
         let netlink = Netlink::current().map_err(step("netlink"))?;
         let namespace = Namespace::current().map_err(step("the node's namespace"))?;
         let ledger = Ledger::open(state_dir).map_err(SetupError::at("the list of things made in the kernel"))?;
         let underlay = if underlay.is_empty() { OWN_UNDERLAY } else { underlay }.to_owned();
-        let host = Self { netlink, underlay, present: Mutex::default(), namespace, ledger: Mutex::new(ledger) };
+        let (present, ledger) = (Mutex::default(), Mutex::new(ledger));
+        let host = Self { netlink, underlay, present, namespace, gate, ledger };
         let bridges = host.things(|thing| matches!(thing, Thing::Bridge(_) | Thing::Port { .. }));
         // What cannot be removed now is tried again with every configuration, and stands in nobody's way but its own.
         host.keep(&bridges.into_iter().collect()).await;
@@ -70,6 +74,11 @@ impl Host {
     /// Netlink in the node's own namespace.
     pub(crate) const fn netlink(&self) -> &Netlink {
         &self.netlink
+    }
+
+    /// What stops gateways' traffic without a lease.
+    pub(crate) const fn gate(&self) -> &LeaseGate {
+        &self.gate
     }
 
     /// MTU of the underlay, octets; Ethernet's while it is not there.
@@ -89,8 +98,10 @@ impl Host {
     /// Looks at the underlay interface, which may come, go and change while the node runs. Whether anything changed since the last look.
     pub(crate) async fn watch_underlay(&self) -> Result<bool, SetupError> {
         let found = self.find_underlay().await;
-        let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::replace(&mut *present, found.as_ref().ok().copied());
+        let seen = found.as_ref().ok().copied();
+        let before = std::mem::replace(&mut *self.present.lock().unwrap_or_else(PoisonError::into_inner), seen);
+        // Before addresses come there.
+        self.gate.underlay(seen.map(|seen| seen.index)).await?;
         found.map(|found| before != Some(found))
     }
 
@@ -174,7 +185,10 @@ impl Host {
         let item = format!("underlay address {address}");
         let step = || SetupError::at::<causeway_linux::Error>(&item);
         let thing = self.public_address(address);
-        if self.netlink.addresses(index).await.map_err(step())?.iter().any(|net| net.addr() == address) {
+        let there = self.netlink.addresses(index).await.map_err(step())?.iter().any(|net| net.addr() == address);
+        // For one of the operator's, the machine answers always: it is the machine's own, too.
+        self.gate.include(address, !there || self.is_ours(&thing)).await?;
+        if there {
             return Ok(());
         }
         if UdpSocket::bind((address, 0)).is_ok() {
@@ -182,7 +196,7 @@ impl Host {
             return Err(SetupError { item, error: format!("it is on {holder} already") });
         }
         self.record(thing.clone()).map_err(SetupError::at(&item))?;
-        let options = AddressOptions { no_prefix_route: true, no_dad: true };
+        let options = AddressOptions { no_prefix_route: true, no_dad: true, never_chosen: true };
         let added = self.netlink.ensure_address(index, host_net(address), options).await;
         added.inspect_err(|_| self.forget(&thing)).map_err(step())
     }
@@ -208,11 +222,11 @@ impl Host {
         None
     }
 
-    /// Takes a public address away, if this node has put it there.
+    /// Takes a public address away, if this node has put it there. No socket is bound to it any more.
     pub(crate) async fn remove_public_address(&self, address: IpAddr) {
         let thing = self.public_address(address);
-        if self.is_ours(&thing) {
-            self.remove(&thing).await;
+        if !self.is_ours(&thing) || self.remove(&thing).await {
+            self.gate.exclude(address).await;
         }
     }
 
@@ -337,12 +351,15 @@ impl Host {
         true
     }
 
-    /// Removes everything on the list that is still there: the orderly end.
+    /// Removes everything on the list that is still there: the orderly end. The gate goes when nothing is left that it stops.
     pub(crate) async fn close(&self) {
-        self.keep(&BTreeSet::new()).await;
+        let mut clean = self.keep(&BTreeSet::new()).await;
         let own = Thing::Bridge(self.underlay.clone());
         if self.is_ours(&own) {
-            self.remove(&own).await;
+            clean &= self.remove(&own).await;
+        }
+        if clean {
+            self.gate.end().await;
         }
     }
 }
@@ -379,7 +396,8 @@ mod tests {
     async fn what_others_made_is_neither_taken_nor_removed() {
         let dir = std::env::temp_dir().join(format!("causeway-host-{}", std::process::id()));
         let name = format!("cwnd-host-{}", std::process::id());
-        let host = Host::open(&dir, "cwnd-none").await.expect("a host without its underlay");
+        let gate = || LeaseGate::new("cwnd-none").expect("a gate");
+        let host = Host::open(&dir, "cwnd-none", gate()).await.expect("a host without its underlay");
         let theirs = Namespace::create(&name).expect("somebody else's namespace");
         let refused = host.make_namespace(&name).expect_err("taken");
         assert_eq!(refused.item, format!("namespace {name}"));
@@ -392,7 +410,7 @@ mod tests {
         // Ours is, by whoever runs next.
         host.make_namespace(&name).expect("free now");
         drop(host);
-        let next = Host::open(&dir, "cwnd-none").await.expect("the next start");
+        let next = Host::open(&dir, "cwnd-none", gate()).await.expect("the next start");
         assert!(!Namespace::exists(&name));
         assert!(next.things(|_| true).is_empty());
 

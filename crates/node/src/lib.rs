@@ -17,6 +17,7 @@ mod gateway;
 pub mod guard;
 mod health;
 mod host;
+mod lease;
 mod ownership;
 #[cfg(test)]
 mod property;
@@ -30,6 +31,7 @@ mod table;
 mod vpc;
 
 pub use error::SetupError;
+pub use lease::LeaseGate;
 pub use supervisor::{NodeConfig, run};
 
 use std::path::Path;

@@ -14,7 +14,7 @@ use causeway_linux::filter::LinkDrops;
 use causeway_model::desired::{NodeDesired, VpcDesired};
 use causeway_model::observed::Refusal;
 use causeway_model::watch::Service;
-use causeway_model::{NodeId, VpcId, VpnGatewayId};
+use causeway_model::{NodeId, Timestamp, VpcId, VpnGatewayId};
 use ipnet::IpNet;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
@@ -30,11 +30,13 @@ use crate::gateway::{
 };
 use crate::health::Health;
 use crate::host::Host;
+use crate::lease::LeaseGate;
 use crate::ownership::Thing;
 use crate::routes::{self, Chosen};
 use crate::site::Site;
 use crate::vpc::{Concern, Trouble, VpcRouter};
 
+mod around;
 mod report;
 
 /// Gateways that stop together get this long to close in order.
@@ -63,6 +65,8 @@ pub struct NodeConfig {
     pub state_dir: PathBuf,
     /// Version of the program, for the controller's eyes.
     pub version: String,
+    /// The gate that whoever keeps this node's lease drives; `None`: nobody else can take this node's place, and there is no gate.
+    pub lease: Option<LeaseGate>,
 }
 
 /// Runs the node until `shutdown`, then closes everything in order.
@@ -82,7 +86,11 @@ pub(crate) async fn run_on(
     end: NodeEnd,
     shutdown: CancellationToken,
 ) -> Result<(), SetupError> {
-    let host = Arc::new(Host::open(&config.state_dir, &config.underlay).await?);
+    let gate = match config.lease {
+        Some(gate) => gate,
+        None => LeaseGate::without(&config.underlay).await?,
+    };
+    let host = Arc::new(Host::open(&config.state_dir, &config.underlay, gate).await?);
     let Some(path_events) = datapath.events() else {
         return Err(SetupError {
             item: "packet threads".to_owned(),
@@ -129,6 +137,7 @@ pub(crate) async fn run_on(
         retry_at: None,
         retry_delay: RETRY_FIRST,
         troubled: now,
+        lapsed: None,
     };
     let mut inbox = Inbox { reports, ended, choices };
     let result = node.serve(hello, end, &mut inbox, &shutdown).await;
@@ -190,6 +199,8 @@ struct Node {
     retry_delay: Duration,
     /// When something was refused last.
     troubled: Instant,
+    /// Since when nothing is forwarded for want of a lease, as it was looked at last.
+    lapsed: Option<Timestamp>,
 }
 
 impl Node {
@@ -208,10 +219,12 @@ impl Node {
         let mut keepalive = tokio::time::interval(KEEPALIVE);
         keepalive.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let far = Duration::from_secs(3600);
+        let gate = self.host.gate().clone();
         loop {
             let now = Instant::now();
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
+                () = gate.opened() => self.gate_opened().await,
                 changed = end.desired.changed() => {
                     changed.map_err(|_| gone())?;
                     self.desired = Arc::clone(&end.desired.borrow_and_update());
@@ -249,6 +262,7 @@ impl Node {
                         let item = format!("packet thread {}", dead.thread);
                         return Err(SetupError { item, error: "it has ended".to_owned() });
                     }
+                    self.watch_lease();
                     self.watch_underlay().await;
                     if self.retry_at.is_none() && !self.is_attached().await {
                         self.distrust();
@@ -495,11 +509,14 @@ impl Node {
         let Some(entry) = self.gateways.get(&id) else { return };
         let Some(handle) = &entry.handle else { return };
         let (vpc, underlay_mtu) = (self.vpc_routes(entry.desired.vpc), self.host.underlay_mtu());
+        let lapsed = self.lapsed;
         let connections = entry.desired.connections.iter().map(|connection| connection.id);
         self.directory.put(id, entry.bound.iter().copied(), connections, handle.words.clone());
         handle.wanted.send_if_modified(|wanted| {
-            let same = wanted.desired == entry.desired && (&wanted.vpc, wanted.underlay_mtu) == (&vpc, underlay_mtu);
+            let same = wanted.desired == entry.desired
+                && (&wanted.vpc, wanted.underlay_mtu, wanted.lapsed) == (&vpc, underlay_mtu, lapsed);
             if !same {
+                wanted.lapsed = lapsed;
                 wanted.desired = Arc::clone(&entry.desired);
                 wanted.vpc = vpc;
                 wanted.underlay_mtu = underlay_mtu;
@@ -528,6 +545,7 @@ impl Node {
             desired: Arc::clone(desired),
             vpc,
             underlay_mtu: self.host.underlay_mtu(),
+            lapsed: self.lapsed,
             routes: Arc::default(),
             decisions: Arc::default(),
         };
@@ -601,54 +619,6 @@ impl Node {
             subnets: self.subnets(vpc),
             custom: custom.into_keys().collect(),
             announce_custom: desired.is_some_and(|vpc| vpc.announce_custom_routes),
-        }
-    }
-
-    /// The underlay may come, go and change: gateways follow its MTU, and addresses that were lost are put back.
-    async fn watch_underlay(&mut self) {
-        let had_trouble = self.underlay_trouble.take();
-        let mtu = self.host.underlay_mtu();
-        match self.host.watch_underlay().await {
-            Ok(_) => self.restore_addresses().await,
-            Err(error) => self.underlay_trouble = Some(error),
-        }
-        if self.underlay_trouble != had_trouble {
-            match &self.underlay_trouble {
-                Some(error) => tracing::error!(%error, "the underlay is not in order"),
-                None => {
-                    tracing::info!("the underlay is in order again");
-                    // What was refused for it need not wait.
-                    self.retry_at = Some(Instant::now());
-                }
-            }
-            self.touch();
-        }
-        if self.host.underlay_mtu() != mtu {
-            for id in self.gateways.keys() {
-                self.push(*id);
-            }
-        }
-    }
-
-    async fn restore_addresses(&mut self) {
-        let bound: Vec<IpAddr> = self.gateways.values().flat_map(|entry| entry.bound.iter().copied()).collect();
-        let lost = match self.host.missing(bound).await {
-            Ok(lost) => lost,
-            Err(error) => {
-                self.underlay_trouble = Some(error);
-                return;
-            }
-        };
-        let mut restored = Vec::new();
-        for address in lost {
-            match self.host.add_public_address(address).await {
-                Ok(()) => restored.push(address),
-                Err(error) => self.underlay_trouble = Some(error),
-            }
-        }
-        if !restored.is_empty() {
-            tracing::warn!(?restored, "public addresses had been taken from the underlay and are back");
-            self.host.announce(restored).await;
         }
     }
 

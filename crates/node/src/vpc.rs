@@ -40,11 +40,13 @@ pub(crate) const GATEWAY_LINK: &str = "vpc0";
 
 /// `nft` takes milliseconds.
 const FILTER_PATIENCE: Duration = Duration::from_secs(10);
+/// How the names of the routers' ports begin, in the node's own namespace.
+pub(crate) const ROUTER_PORTS: &str = "cwvr-";
 /// How the names of the router's links to gateways begin.
 const GATEWAY_PORTS: &str = "g-";
 
 /// Addresses of ours that must not make a route of their own.
-pub(crate) const BARE: AddressOptions = AddressOptions { no_prefix_route: true, no_dad: true };
+pub(crate) const BARE: AddressOptions = AddressOptions { no_prefix_route: true, no_dad: true, never_chosen: false };
 
 struct Network {
     port: String,
@@ -282,7 +284,7 @@ impl VpcRouter {
         network.subnets.clone_from(&desired.subnets);
         self.netlink.set_up(network.index, true).await.map_err(step())?;
         let addresses: Vec<IpNet> = desired.subnets.iter().map(router_address).collect();
-        let options = AddressOptions { no_prefix_route: false, no_dad: true };
+        let options = AddressOptions { no_prefix_route: false, no_dad: true, never_chosen: false };
         self.netlink.apply_addresses(network.index, &addresses, options).await.map_err(step())?;
         if network.addresses != addresses {
             let hosts: Vec<IpAddr> = addresses.iter().map(IpNet::addr).collect();
@@ -347,7 +349,7 @@ impl VpcRouter {
             .map_err(step())?;
         let index = self.netlink.index(&link).await.map_err(step())?;
         let local = IpNet::new_assert(IpAddr::V6(ROUTER_LINK_LOCAL), 64);
-        let options = AddressOptions { no_prefix_route: false, no_dad: true };
+        let options = AddressOptions { no_prefix_route: false, no_dad: true, never_chosen: false };
         self.netlink.set_up(index, true).await.map_err(step())?;
         self.netlink.ensure_address(index, local, options).await.map_err(step())?;
         let addresses = addresses.iter().map(IpNet::addr).collect();
@@ -435,6 +437,17 @@ impl VpcRouter {
             let port = links.get(outer_port(*id).as_str());
             port.is_some_and(|port| port.up && port.master == network.bridge.map(|bridge| bridge.index))
         })
+    }
+
+    /// Tells the hosts of its Private Networks where it is: they may have heard another one meanwhile.
+    pub(crate) async fn announce(&self) {
+        for network in self.networks.values() {
+            let hosts: Vec<IpAddr> = network.addresses.iter().map(IpNet::addr).collect();
+            match self.netlink.link(&network.port).await {
+                Ok(link) => announce(self.namespace.clone(), link, hosts),
+                Err(error) => tracing::debug!(%error, "cannot announce a router's addresses"),
+            }
+        }
     }
 
     /// Removes the router. Its gateways must be off.
@@ -543,7 +556,7 @@ fn port_mac(network: PrivateNetworkId) -> [u8; 6] {
 }
 
 fn outer_port(network: PrivateNetworkId) -> String {
-    format!("cwvr-{}", network.short())
+    format!("{ROUTER_PORTS}{}", network.short())
 }
 
 fn gateway_port(gateway: VpnGatewayId) -> String {

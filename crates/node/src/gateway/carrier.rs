@@ -19,13 +19,15 @@ pub(super) struct Carrier {
     pub(super) up: bool,
     /// Since when.
     pub(super) since: Timestamp,
+    /// Since when nothing crosses the VPC's router for want of a lease: the link's sessions end, so that its partner takes another way.
+    pub(super) lapsed: Option<Timestamp>,
 }
 
 impl Connection {
     /// Whether something carries it: a Child SA, or a link's interface.
     pub(super) const fn is_carried(&self) -> bool {
         match &self.carrier {
-            Some(carrier) => carrier.up,
+            Some(carrier) => carrier.up && carrier.lapsed.is_none(),
             None => self.sending.is_some(),
         }
     }
@@ -73,6 +75,25 @@ impl Gateway {
         Ok(())
     }
 
+    /// Takes over since when nothing is forwarded for want of a lease. A tunnel finds that out by itself.
+    pub(super) async fn follow_lease(&mut self, lapsed: Option<Timestamp>) {
+        if std::mem::replace(&mut self.lapsed, lapsed) == lapsed {
+            return;
+        }
+        let carriers = self.connections.iter_mut().filter_map(|(id, known)| Some((*id, known.carrier.as_mut()?)));
+        let followers: Vec<ConnectionId> = carriers
+            .map(|(id, carrier)| {
+                carrier.lapsed = lapsed;
+                id
+            })
+            .collect();
+        for id in followers {
+            self.follow_tunnel().await;
+            self.enable_sessions(id).await;
+        }
+        self.touch();
+    }
+
     /// News of the namespace's links, or the end of the watch.
     pub(super) async fn links_changed(&mut self, news: Option<()>) {
         if news.is_none() {
@@ -100,7 +121,7 @@ impl Gateway {
                 }
                 continue;
             };
-            *carrier = Carrier { up, since: wall_clock() };
+            (carrier.up, carrier.since) = (up, wall_clock());
             tracing::info!(link = %id, up, "the carrier of a link changed");
             self.follow_tunnel().await;
             self.enable_sessions(id).await;

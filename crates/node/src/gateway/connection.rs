@@ -136,7 +136,10 @@ impl Gateway {
         let (tun_index, mtu, carrier) = match self.desired.attachment.clone() {
             Some(attachment) => {
                 let link = self.ensure_carrier(id, &attachment).await?;
-                (link.index, link.mtu, Some(Carrier { up: link.up && link.carrier, since: wall_clock() }))
+                (link.index, link.mtu, {
+                    let (up, since) = (link.up && link.carrier, wall_clock());
+                    Some(Carrier { up, since, lapsed: self.lapsed })
+                })
             }
             None => {
                 let mtu = assumed_mtu(&desired, self.underlay_mtu);

@@ -40,7 +40,7 @@ impl Gateway {
         let index = self.netlink.index(GATEWAY_LINK).await.map_err(step())?;
         self.netlink.set_up(index, true).await.map_err(step())?;
         let local = IpNet::new_assert(IpAddr::V6(GATEWAY_LINK_LOCAL), 64);
-        let options = AddressOptions { no_prefix_route: false, no_dad: true };
+        let options = AddressOptions { no_prefix_route: false, no_dad: true, never_chosen: false };
         self.netlink.ensure_address(index, local, options).await.map_err(step())?;
         let addresses: Vec<IpNet> = self.desired.private_addresses.iter().map(|net| host_net(net.addr())).collect();
         self.netlink.apply_addresses(index, &addresses, BARE).await.map_err(step())
@@ -71,7 +71,7 @@ impl Gateway {
     pub(super) async fn apply_inside(&self, id: ConnectionId) -> Result<(), SetupError> {
         let Some(connection) = self.connections.get(&id) else { return Ok(()) };
         let addresses: Vec<IpNet> = connection.desired.bgp.iter().map(|bgp| bgp.local).collect();
-        let options = AddressOptions { no_prefix_route: false, no_dad: true };
+        let options = AddressOptions { no_prefix_route: false, no_dad: true, never_chosen: false };
         self.netlink
             .apply_addresses(connection.tun_index, &addresses, options)
             .await

@@ -28,7 +28,7 @@ use causeway_linux::filter::GatewayFilter;
 use causeway_linux::route::MAIN_TABLE;
 use causeway_linux::{LinkWatch, Namespace, Netlink, ROUTE_PROTOCOL, RouteTable};
 use causeway_model::observed::{Refusal, RouteDecision};
-use causeway_model::{ConnectionId, VpnGatewayId};
+use causeway_model::{ConnectionId, Timestamp, VpnGatewayId};
 use ipnet::IpNet;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc, watch};
@@ -87,6 +87,8 @@ pub(crate) struct Wanted {
     pub(crate) vpc: VpcRoutes,
     /// MTU of the underlay, octets.
     pub(crate) underlay_mtu: u32,
+    /// Since when nothing is forwarded for want of a lease.
+    pub(crate) lapsed: Option<Timestamp>,
     /// Learned routes to install.
     pub(crate) routes: Arc<Learnt<ConnectionId>>,
     /// What became of each learned route.
@@ -158,6 +160,8 @@ pub(crate) struct Gateway {
     desired: Arc<Site>,
     vpc: VpcRoutes,
     underlay_mtu: u32,
+    /// Since when nothing is forwarded for want of a lease.
+    lapsed: Option<Timestamp>,
     namespace: Namespace,
     netlink: Netlink,
     around: Surroundings,
@@ -234,6 +238,7 @@ impl Gateway {
             desired: wanted.desired,
             vpc: wanted.vpc,
             underlay_mtu: wanted.underlay_mtu,
+            lapsed: wanted.lapsed,
             namespace,
             netlink,
             around,
@@ -314,7 +319,8 @@ impl Gateway {
     }
 
     async fn take_wanted(&mut self) {
-        let Wanted { desired, vpc, underlay_mtu, routes, decisions } = self.wanted.borrow_and_update().clone();
+        let Wanted { desired, vpc, underlay_mtu, lapsed, routes, decisions } = self.wanted.borrow_and_update().clone();
+        self.follow_lease(lapsed).await;
         let routes_changed = !Arc::ptr_eq(&self.routes, &routes);
         if !Arc::ptr_eq(&self.decisions, &decisions) {
             self.decisions = decisions;

@@ -126,7 +126,8 @@ impl Gateway {
                 return facts;
             }
             let tunnels = connection.tunnels.iter().map(|tunnel| tunnel.since);
-            let since = tunnels.chain(connection.carrier.map(|carrier| carrier.since)).max().unwrap_or(facts.since);
+            let carrier = connection.carrier.map(|carrier| carrier.lapsed.unwrap_or(carrier.since));
+            let since = tunnels.chain(carrier).max().unwrap_or(facts.since);
             uncarried(facts, connection.carrier.is_some(), since)
         };
         ConnectionFacts {

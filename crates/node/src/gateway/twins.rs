@@ -149,6 +149,7 @@ pub(super) fn play(
         underlay: "up0".to_owned(),
         state_dir: state_dir.clone(),
         version: String::new(),
+        lease: None,
     };
     let test = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

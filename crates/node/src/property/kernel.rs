@@ -88,7 +88,9 @@ struct Machine {
 impl Machine {
     async fn new() -> Self {
         let directory = std::env::temp_dir().join(format!("cwrp-{}", std::process::id()));
-        let host = Host::open(&directory, "cwrp-none").await.expect("a host");
+        let host = Host::open(&directory, "cwrp-none", crate::LeaseGate::new("cwrp-none").expect("a gate"))
+            .await
+            .expect("a host");
         Self {
             host,
             directory,
@@ -173,7 +175,7 @@ impl Stage for Machine {
         let hosts: Vec<IpNet> = addresses.iter().map(|net| host_net(net.addr())).collect();
         netlink.apply_addresses(router, &hosts, BARE).await.expect("addresses");
         let local = IpNet::new_assert(GATEWAY_LINK_LOCAL.into(), 64);
-        let options = AddressOptions { no_prefix_route: false, no_dad: true };
+        let options = AddressOptions { no_prefix_route: false, no_dad: true, never_chosen: false };
         netlink.ensure_address(router, local, options).await.expect("an address");
         let mut tunnels = [0; 4];
         for (number, tunnel) in tunnels.iter_mut().enumerate() {

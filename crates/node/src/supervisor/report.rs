@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use causeway_model::LinkId;
 use causeway_model::desired::VpcDesired;
 use causeway_model::observed::{AclCounters, GatewayFacts, LinkFacts, NodeReport, ReceivedRoute, VpcFacts};
+use causeway_model::reason::Fault;
+use causeway_model::{LinkId, ReasonCode, Timestamp};
 
 use super::{COUNTER_DELAY, Entry, Node, REPORT_DELAY, REPORT_INTERVAL};
 use crate::counting::{Counted, Read, Reader, Source, Whose};
@@ -78,6 +79,9 @@ impl Node {
             report.gateways.push(facts);
         }
         report.vpcs = self.desired.vpcs.iter().map(|vpc| self.vpc_facts(vpc)).collect();
+        if let Some(since) = self.lapsed {
+            name_the_root(&mut report, since);
+        }
         report
     }
 
@@ -140,5 +144,22 @@ impl Node {
         if self.report_at.is_none_or(|other| at < other) {
             self.report_at = Some(at);
         }
+    }
+}
+
+/// Whatever tunnels and sessions have met since then follows from the want of a lease.
+fn name_the_root(report: &mut NodeReport, since: Timestamp) {
+    let fault = || Some(Fault::new(ReasonCode::LeaseLost).with("since", since.to_string()));
+    for connection in &mut report.connections {
+        for tunnel in &mut connection.tunnels {
+            tunnel.fault = fault();
+        }
+        for session in connection.sessions.iter_mut().filter(|session| !session.up) {
+            session.fault = fault();
+        }
+    }
+    let of_links = report.links.iter_mut().flat_map(|link| &mut link.sessions);
+    for session in of_links.filter(|session| !session.up) {
+        session.fault = fault();
     }
 }

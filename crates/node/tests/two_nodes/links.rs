@@ -8,6 +8,7 @@ use causeway_model::desired::{AttachmentDesired, BgpDesired, LinkDesired, Policy
 use causeway_model::observed::{LinkFacts, ReceivedRoute, RouteDecision};
 use causeway_model::{Family, LinkId, ReasonCode};
 
+use crate::lease::{Keeper, LONG, SHORT};
 use crate::traffic::UdpFlood;
 use crate::world::{Outside, PATIENCE, Room, Side, World, sh, wait, wait_for, within};
 
@@ -468,4 +469,38 @@ fn a_link_over_a_vlan() {
     router.start(world.a.desired.gateways[0].asn, Setup::default());
     wait("the sessions", 3 * PATIENCE, || (sessions_up(&world.a) == 2).then_some(()));
     wait_for("traffic", || pings(&world.a, "10.9.0.10"));
+}
+
+#[test]
+#[ignore = "needs root, /dev/net/tun, nft and bird"]
+fn a_links_partner_learns_that_the_node_has_no_lease() {
+    let mut world = World::new("linklease", Outside::Ipv4);
+    let mut router = Router::new("linklease");
+    router.wire(&world.a.machine.0);
+    world.a.kill();
+    let mut keeper = Keeper::new(&mut world.a);
+    world.a.start();
+    keeper.hold(LONG);
+    router.start(world.a.desired.gateways[0].asn, Setup::default());
+    let wanted = link(&world.a, interface());
+    world.a.edit(|desired| desired.links.push(wanted));
+    world.a.wait_applied();
+    wait_for("both sessions of the link", || sessions_up(&world.a) == 2);
+    wait_for("traffic over the link", || pings(&world.a, "10.9.0.10"));
+
+    // Nothing crosses the VPC's router: the partner, which may have another way, hears so.
+    keeper.hold(SHORT);
+    keeper.wait_end(&world.a);
+    assert!(!pings(&world.a, "10.9.0.10"));
+    wait_for("the sessions end and say why", || {
+        let sessions = facts(&world.a).expect("facts").sessions;
+        let why = |session: &causeway_model::observed::SessionFacts| session.fault.as_ref().map(|fault| fault.code);
+        sessions.iter().all(|session| !session.up && why(session) == Some(ReasonCode::LeaseLost))
+    });
+    assert!(facts(&world.a).expect("facts").carrier, "nobody took the carrier away");
+    wait_for("the partner knows", || !router.birdc("show protocols").contains("Established"));
+
+    keeper.hold(LONG);
+    wait_for("both sessions are back", || sessions_up(&world.a) == 2);
+    wait_for("traffic over the link again", || pings(&world.a, "10.9.0.10"));
 }

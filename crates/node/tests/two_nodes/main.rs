@@ -6,6 +6,7 @@ mod any_order;
 mod explained;
 mod foreign;
 mod hung;
+mod lease;
 mod links;
 mod mtu;
 mod rules;

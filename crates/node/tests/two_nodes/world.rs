@@ -111,6 +111,8 @@ pub(crate) struct Side {
     pub(crate) directory: PathBuf,
     /// Where the node looks for programs, before everything else.
     pub(crate) programs: Option<PathBuf>,
+    /// What its lease is told, where it has one.
+    pub(crate) lease: Option<PathBuf>,
     process: Option<Child>,
     latest: Arc<Mutex<NodeReport>>,
 }
@@ -186,6 +188,7 @@ impl Side {
             desired: desired(number, outside),
             directory,
             programs: None,
+            lease: None,
             process: None,
             latest: Arc::default(),
         }
@@ -211,6 +214,7 @@ impl Side {
         let log = std::fs::File::create(self.directory.join("log")).expect("a log file");
         let mut command = Command::new(example());
         command.arg(self.directory.join("state")).arg("up0").arg(self.directory.join("desired.json"));
+        command.args(&self.lease);
         if let Some(programs) = &self.programs {
             let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
             command.env("PATH", format!("{}:{path}", programs.display()));
@@ -357,6 +361,12 @@ impl Side {
     /// The counters of the gateway's packet filter.
     pub(crate) fn counters(&self) -> BTreeMap<String, u64> {
         counters_of(&Namespace::open(&self.gateway_namespace()).expect("the gateway's namespace"))
+    }
+
+    /// Sends the process a signal.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let process = rustix::process::Pid::from_child(self.process.as_ref().expect("it runs"));
+        rustix::process::kill_process(process, signal).expect("a signal");
     }
 
     /// Kills the process as an operator's mistake or the kernel would.
