@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
+use causeway_fleet::lease::{Gate, GateError};
 use causeway_fleet::{FromNode, JoinToken, NodeEnd, PROTOCOL, client, in_process};
 use causeway_model::Timestamp;
 use causeway_model::desired::{BgpDesired, ConnectionDesired, NodeDesired, TunnelDesired};
@@ -37,6 +38,27 @@ pub(crate) struct Herd {
     pub(crate) end: CancellationToken,
 }
 
+/// There is no kernel behind these nodes: whatever their leases say has happened.
+struct Nothing;
+
+impl Gate for Nothing {
+    async fn close(&mut self) -> Result<(), GateError> {
+        Ok(())
+    }
+
+    async fn open(&mut self) -> Result<(), GateError> {
+        Ok(())
+    }
+
+    async fn arm(&mut self, _: u64, _: Duration) -> Result<(), GateError> {
+        Ok(())
+    }
+
+    async fn count(&mut self, _: u64) -> Result<(), GateError> {
+        Ok(())
+    }
+}
+
 impl Herd {
     /// Nodes that will join at `url`.
     #[must_use]
@@ -63,7 +85,7 @@ impl Herd {
         let herd = self.clone();
         Ok(tokio::spawn(async move {
             let life = tokio::spawn(herd.clone().live(node, hello));
-            let ended = client::run(&directory, controller, None, herd.end.clone()).await;
+            let ended = client::run(&directory, controller, None, Nothing, herd.end.clone()).await;
             life.abort();
             ended.context("a node's channel ended for good")
         }))

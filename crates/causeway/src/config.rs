@@ -73,7 +73,8 @@ keepalive = "medium"
 # machine that CAUSEWAY_NODE_ID and CAUSEWAY_NODE_NAME name, or an https address that answers so, with node_id, node_name and node_zone in
 # its query. "stopped" has to mean that it cannot run: { "fr-par-1" = "/etc/causeway/machine" }.
 machine_state = {}
-# Zones in which the gateways of a stopped machine are started on another node. Their nodes start with nothing until the controller speaks.
+# Zones in which the gateways of a lost node are started on another one, once a majority of the zone's nodes and the controller know that it
+# forwards nothing any more. Its nodes forward only while a majority hears them, and start with nothing until the controller speaks.
 failover = []
 
 # Private links through partners.
@@ -472,11 +473,6 @@ fn check(config: &Config) -> Result<(), String> {
             return Err(format!("fleet.machine_state: for {zone:?}, {why}"));
         }
     }
-    if let Some(zone) = config.fleet.failover.iter().find(|zone| !config.fleet.machine_state.contains_key(*zone)) {
-        return Err(format!(
-            "fleet.failover: nothing can be moved in {zone:?} while fleet.machine_state names nothing that says whether its machines run"
-        ));
-    }
     if config.node.underlay.len() > 15 {
         return Err(format!("node.underlay: {:?} is longer than an interface name can be (15)", config.node.underlay));
     }
@@ -590,8 +586,8 @@ mod tests {
             assert!(text.contains(&format!("{}.listen", table.trim_matches(['[', ']']))), "{text}");
             assert!(text.contains(example), "{text}");
         }
-        let text = message(parse(&DEFAULT.replace("failover = []", "failover = [\"fr-par-1\"]")));
-        assert!(text.contains("fleet.failover") && text.contains("fleet.machine_state"), "{text}");
+        let text = message(parse(&DEFAULT.replace("failover = []", "failover = [\"nl-ams-1\"]")));
+        assert!(text.contains("fleet.failover") && text.contains("nl-ams-1"), "{text}");
         let text =
             message(parse(&DEFAULT.replace("machine_state = {}", "machine_state = { \"nl-ams-1\" = \"true\" }")));
         assert!(text.contains("fleet.machine_state") && text.contains("nl-ams-1"), "{text}");

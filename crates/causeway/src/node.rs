@@ -9,8 +9,8 @@ use causeway_fleet::client::{self, ClientError};
 use causeway_fleet::identity::Identity;
 use causeway_fleet::listener::{self, Board};
 use causeway_model::diagnosis::NodeFacts;
-use causeway_node::NodeConfig;
 use causeway_node::guard::GuardConfig;
+use causeway_node::{LeaseGate, NodeConfig};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -98,13 +98,14 @@ pub(crate) async fn run(arguments: Run) -> anyhow::Result<()> {
         directory: data.path().to_owned(),
         underlay: arguments.underlay.clone(),
     };
+    let gate = LeaseGate::new(&arguments.underlay).context("the kernel's part of the lease")?;
     let config = NodeConfig {
         id: identity.node,
         zone: identity.zone.clone(),
         underlay: arguments.underlay,
         state_dir: state_dir(data.path()),
         version: VERSION.to_owned(),
-        lease: None,
+        lease: Some(gate.clone()),
     };
     say(&format!("gateway node {} for zone {}, controller {}", identity.node, identity.zone, identity.url))?;
     drop(identity);
@@ -119,7 +120,8 @@ pub(crate) async fn run(arguments: Run) -> anyhow::Result<()> {
         tokio::spawn(listener::listen(listen, data.path().to_owned(), board.clone(), channel_shutdown.clone()));
     }
     let (directory, ending) = (data.path().to_owned(), channel_shutdown.clone());
-    let mut channel = tokio::spawn(async move { client::run(&directory, controller_end, Some(board), ending).await });
+    let mut channel =
+        tokio::spawn(async move { client::run(&directory, controller_end, Some(board), gate, ending).await });
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut ended: anyhow::Result<()> = Ok(());

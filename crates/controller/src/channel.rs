@@ -131,11 +131,16 @@ impl Controller {
                             tracing::error!(%node, %error, "what the node says of itself could not be stored");
                         }
                     }
-                    Some(FromNode::Peering { listens, answered }) => {
+                    Some(FromNode::Peering { listens, answered, lease }) => {
                         if let Err(error) = self.node_peering(node, listens, &answered).await {
                             tracing::error!(%node, %error, "where a node answers others could not be stored");
                         }
+                        if let Err(error) = self.node_holds(node, lease).await {
+                            tracing::error!(%node, %error, "what a node says of its lease could not be stored");
+                        }
                     }
+                    // The other end of the channel has answered and taken them.
+                    Some(FromNode::Ask(_) | FromNode::Fenced(_)) => {}
                     Some(FromNode::Hello { .. }) => tracing::warn!(%node, "a second hello in one session is ignored"),
                     None => return,
                 },
@@ -151,7 +156,8 @@ impl Controller {
             return Ok(sent);
         }
         let before = Arc::clone(&end.desired.borrow());
-        let desired = self.render(node, &before).await?;
+        // What is being replaced is told nothing; the end of that is another revision.
+        let Some(desired) = self.render(node, &before).await? else { return Ok(sent) };
         let revision = desired.revision;
         end.desired.send_replace(Arc::new(desired));
         Ok(revision)
@@ -174,11 +180,15 @@ impl Controller {
                 return Err(Error::constraint("zone", help));
             }
         }
-        let is_new_boot = known.is_none_or(|known| known.boot != hello.boot);
+        let is_new_boot = known.as_ref().is_none_or(|known| known.boot != hello.boot);
         let now = self.now();
         writer.register_node(hello.node, &hello.zone, hello.boot, &hello.version, now).await?;
         let record = writer.node(hello.node).await?.ok_or_else(missing)?;
         self.node_came(&mut writer, &record, is_new_boot).await?;
+        if known.is_none() {
+            // One more that may have a vote.
+            self.tell_failover(&mut writer).await?;
+        }
         link::place_unplaced(&mut writer, now).await?;
         writer.emit(now, "node", "attached", &hello.node.to_string()).await?;
         writer.commit().await?;
@@ -273,7 +283,12 @@ async fn first_message(end: &mut ControllerEnd) -> Option<Hello> {
             tracing::error!(%node, protocol, "the node speaks another protocol; this controller speaks {PROTOCOL}");
             None
         }
-        FromNode::Report(_) | FromNode::Facts(_) | FromNode::Keepalive { .. } | FromNode::Peering { .. } => {
+        FromNode::Report(_)
+        | FromNode::Facts(_)
+        | FromNode::Keepalive { .. }
+        | FromNode::Peering { .. }
+        | FromNode::Ask(_)
+        | FromNode::Fenced(_) => {
             tracing::error!("a node did not begin with hello");
             None
         }

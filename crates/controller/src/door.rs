@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use causeway_fleet::ControllerEnd;
 use causeway_fleet::authority::{Authority, AuthorityError, CONTROLLER_LIFE, Credentials, NODE_LIFE};
 use causeway_fleet::door::{Admission, Denied, Gatekeeper, JoinRequest, Membership, RenewRequest, clocks_differ};
+use causeway_fleet::lease::{Ask, Fence, Fenced, Promise};
 use causeway_fleet::token::JoinToken;
 use causeway_model::diagnosis::Attempt;
 use causeway_model::{Error, NodeId};
@@ -186,6 +187,18 @@ impl Gatekeeper for Controller {
 
     fn turned_away(&self, node: Option<NodeId>, peer: SocketAddr, why: &str) {
         self.inner.ways.turned_away(node, Attempt { at: self.now(), peer, text: why.to_owned() });
+    }
+
+    fn ask(&self, ask: &Ask) -> Vec<Promise> {
+        self.inner.leases.ask(ask, self.inner.clock.monotonic())
+    }
+
+    fn fences(&self, node: NodeId) -> Vec<Fence> {
+        self.inner.leases.fences(node)
+    }
+
+    fn fenced(&self, fenced: &Fenced) {
+        self.inner.leases.fenced(fenced);
     }
 
     fn is_attached(&self, node: NodeId) -> bool {

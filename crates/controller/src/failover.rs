@@ -1,15 +1,15 @@
-//! Gateways of a machine that is known not to run are started on another node (system.md §3). Nobody else can say that: a node that is only
-//! silent may forward still.
+//! Gateways of a lost node are started on another one (system.md §3): at once if its machine is known not to run, and otherwise when a
+//! majority says that its lease has run out ([`crate::lease`]), since a node that is only silent may forward still.
 
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 use causeway_model::status::NodeState;
 use causeway_model::{ReasonCode, Timestamp};
-use causeway_store::{GatewayRecord, NodeRecord, NodeVerdict, Writer};
+use causeway_store::{GatewayRecord, NodeLease, NodeRecord, NodeVerdict, Writer};
 
 use crate::channel::connection_facts;
-use crate::{Controller, Result, status};
+use crate::{Controller, Result, lease, status};
 
 impl Controller {
     /// The zones with failover; in all others gateways stay where they are. Nodes are told, and only what a node has acknowledged counts.
@@ -40,17 +40,19 @@ impl Controller {
         self.inner.failover.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Gives every node that does not have it yet the mode of its zone. A node inside this process starts with nothing anyway.
+    /// Gives every node that does not have it yet the mode of its zone and the terms of its lease. A node inside this process starts with nothing
+    /// anyway, and nobody replaces it while that goes on.
     pub(crate) async fn tell_failover(&self, writer: &mut Writer) -> Result<()> {
         let Some(zones) = self.failover_zones() else { return Ok(()) };
-        for node in writer.nodes().await? {
+        let nodes = writer.nodes().await?;
+        for node in &nodes {
             let wanted = node.enrolled_at.is_some() && node.revoked_at.is_none() && zones.contains(&node.zone);
             if wanted != node.failover_revision.is_some() {
                 let revision = writer.bump_node(node.id).await?;
                 writer.set_node_failover(node.id, wanted.then_some(revision)).await?;
             }
         }
-        Ok(())
+        self.tell_leases(writer, &nodes, |node| zones.contains(&node.zone)).await
     }
 
     /// Takes a gateway off a node that does not run it any more, with all that was observed of it there.
@@ -64,8 +66,9 @@ impl Controller {
         Ok(writer.bump_gateway(id, now).await?)
     }
 
-    /// Places what a node carries elsewhere, if it is safe: its machine does not run, nothing is heard of it, and when it comes back it will
-    /// wait to be told what it has.
+    /// What becomes of what a node carries after this verdict: it goes elsewhere at once if its machine does not run, nothing is heard of it, and
+    /// when it comes back it will wait to be told what it has. If the node is lost for another reason, its replacement begins; when it is heard
+    /// again, that is called off.
     pub(crate) async fn replace_if_lost(
         &self,
         writer: &mut Writer,
@@ -73,11 +76,33 @@ impl Controller {
         verdict: &NodeVerdict,
         now: Timestamp,
     ) -> Result<()> {
+        match verdict.state {
+            NodeState::Up | NodeState::ConfigFail | NodeState::Waiting => {
+                return self.call_off(writer, node, now).await;
+            }
+            // It cannot hear that it is called off, and its voters have been told by now: what was begun goes on, so that somebody forwards.
+            NodeState::KeepaliveFail => return Ok(()),
+            NodeState::Down => {}
+        }
+        if !self.failover_zones().is_some_and(|zones| zones.contains(&node.zone)) {
+            return Ok(());
+        }
         let stopped = verdict.fault.as_ref().is_some_and(|fault| fault.code == ReasonCode::MachineStopped);
         let knows = node.failover_revision.is_some_and(|revision| node.applied_revision >= revision);
-        let wanted = self.failover_zones().is_some_and(|zones| zones.contains(&node.zone));
-        if verdict.state != NodeState::Down || !stopped || !verdict.silent || !knows || !wanted {
-            return Ok(());
+        if stopped && verdict.silent && knows {
+            tracing::warn!(node = %node.id, "the node's machine does not run; its gateways go to other nodes");
+            return self.move_elsewhere(writer, node, now).await;
+        }
+        self.begin_replacement(writer, node, now).await
+    }
+
+    /// Places what a node carried elsewhere, which forwards nothing any more; if it was being replaced, that is over.
+    pub(crate) async fn move_elsewhere(&self, writer: &mut Writer, node: &NodeRecord, now: Timestamp) -> Result<()> {
+        let was_replaced = node.lease.replaced_since.is_some();
+        if was_replaced {
+            let settled = NodeLease { replaced_since: None, ..node.lease.clone() };
+            writer.set_node_lease(node.id, &settled).await?;
+            lease::note(writer, node.id, "replaced", now).await?;
         }
         let (mut moved, mut networks) = (Vec::new(), BTreeSet::new());
         for record in writer.gateways_of_node(node.id).await? {
@@ -91,17 +116,18 @@ impl Controller {
             moved.push(id);
             networks.insert((record.gateway.private_network_id, record.gateway.zone.clone()));
         }
-        if moved.is_empty() {
+        if moved.is_empty() && !was_replaced {
             return Ok(());
         }
-        // Should somebody answer for it after all, it is told at once that it has nothing.
+        // When it is back, or should somebody answer for it after all, it is told at once what it has.
         writer.advance_node(node.id).await?;
-        tracing::warn!(node = %node.id, gateways = moved.len(), "the node's machine does not run; its gateways go to other nodes");
+        tracing::warn!(node = %node.id, gateways = moved.len(), "a node's gateways were taken off it");
         self.place_waiting(writer, &node.zone, now).await?;
         self.gateways_went(writer, networks, now).await?;
         for id in moved {
             status::refresh(writer, id, now).await?;
         }
-        Ok(())
+        // Its lease may get other terms now.
+        self.tell_failover(writer).await
     }
 }

@@ -1,10 +1,11 @@
 //! What monitoring asks for: every object that is configured, in the state in which it is.
 
-use causeway_model::Error;
 use causeway_model::resource::{Caller, Role};
+use causeway_model::{Error, NodeId};
 use causeway_store::{ConnectionFigures, GatewayFigures, LinkFigures, NodeRecord};
 
 use crate::access::denied;
+use crate::lease::LeaseInfo;
 use crate::{Controller, Result};
 
 /// All objects at one moment.
@@ -12,6 +13,8 @@ use crate::{Controller, Result};
 pub struct Figures {
     /// The nodes, those that were revoked excepted.
     pub nodes: Vec<NodeRecord>,
+    /// The forwarding leases of those that need one.
+    pub leases: Vec<(NodeId, LeaseInfo)>,
     /// VPN gateways.
     pub gateways: Vec<GatewayFigures>,
     /// Connections.
@@ -40,8 +43,10 @@ impl Controller {
         let mut reader = self.read().await?;
         let mut nodes = reader.nodes().await?;
         nodes.retain(|node| node.revoked_at.is_none());
+        let leases = nodes.iter().filter_map(|node| Some((node.id, self.lease_info(node)?))).collect();
         Ok(Figures {
             nodes,
+            leases,
             gateways: reader.gateway_figures().await?,
             connections: reader.connection_figures().await?,
             links: reader.link_figures().await?,

@@ -135,7 +135,8 @@ impl Controller {
     pub(crate) async fn take_nodes_over(&self) -> Result<()> {
         let mut writer = self.inner.store.write().await?;
         let now = self.now();
-        for record in writer.nodes().await?.iter().filter(|record| record.revoked_at.is_none()) {
+        let nodes = writer.nodes().await?;
+        for record in nodes.iter().filter(|record| record.revoked_at.is_none()) {
             self.inner.watches.add(record, self.monotonic());
             self.judge(&mut writer, record.id, now).await?;
         }
@@ -219,6 +220,7 @@ impl Controller {
     /// A node is none any more.
     pub(crate) fn node_forgotten(&self, node: NodeId) {
         self.inner.watches.forget(node);
+        self.inner.leases.forget(node);
     }
 
     pub(crate) async fn judge_if_new(&self, node: NodeId) -> Result<()> {

@@ -104,7 +104,9 @@ impl Controller {
     /// # Errors
     /// If the store fails.
     pub async fn run_deadlines(&self) -> Result<()> {
+        let _turn = self.inner.deadlines.lock().await;
         self.follow_clock().await?;
+        self.follow_replacements().await?;
         let due = self.due().await?;
         if due.is_empty() {
             *self.inner.marks.lock() = due.marks;

@@ -29,6 +29,7 @@ mod interconnect;
 mod ipam;
 mod jobs;
 mod key;
+mod lease;
 mod link;
 mod network;
 mod node;
@@ -75,6 +76,7 @@ pub use event::EventQuery;
 pub use explain::ConnectionRoutes;
 pub use figures::Figures;
 pub use identity::{Bootstrap, KeyRequest, NewApiKey};
+pub use lease::LeaseInfo;
 pub use link::{CatalogueDifference, PartnerAction};
 pub use node::{NewJoinToken, NodeChange, NodeInfo};
 pub use options::ConnectionOptions;
@@ -167,6 +169,8 @@ pub(crate) struct Inner {
     pub(crate) changed: watch::Sender<u64>,
     /// When readiness was last proven by writing.
     pub(crate) written: tokio::sync::Mutex<Option<Instant>>,
+    /// Held by whoever looks at deadlines: what the one before has judged is in the store then.
+    pub(crate) deadlines: tokio::sync::Mutex<()>,
     /// How far deadlines were looked at.
     pub(crate) marks: jobs::Marks,
     /// What the clock said last.
@@ -178,7 +182,9 @@ pub(crate) struct Inner {
     /// What is heard of nodes.
     pub(crate) watches: hearing::Watches,
     pub(crate) current_sessions: std::sync::Mutex<std::collections::BTreeMap<causeway_model::NodeId, u64>>,
-    /// Zones whose gateways are started on another node when theirs is known not to run, once that was said.
+    /// What is known of nodes' leases.
+    pub(crate) leases: lease::Leases,
+    /// Zones whose gateways are started on another node when theirs is lost, once that was said.
     pub(crate) failover: std::sync::Mutex<Option<std::collections::BTreeSet<String>>>,
     /// Seconds that partners have to answer requests that are made from now on.
     pub(crate) answer_seconds: AtomicU32,
@@ -217,14 +223,18 @@ impl Controller {
             watches,
             ways: diagnosis::Ways::default(),
             current_sessions: std::sync::Mutex::default(),
+            leases: lease::Leases::new(),
             failover: std::sync::Mutex::default(),
             answer_seconds: AtomicU32::new(causeway_model::link::REQUEST_DEADLINE),
+            deadlines: tokio::sync::Mutex::default(),
             marks: jobs::Marks::default(),
             clock_seen: link::ClockSeen::default(),
         };
         let controller = Self { inner: Arc::new(inner) };
         // Before anything is judged by a clock that went back while nothing ran.
         controller.follow_clock().await?;
+        let nodes = controller.read().await?.nodes().await?;
+        controller.inner.leases.begin(&nodes, controller.inner.clock.monotonic());
         controller.take_nodes_over().await?;
         jobs::spawn(&controller);
         Ok(controller)

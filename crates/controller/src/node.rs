@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use crate::access::operator;
 use crate::audit::{changed, gone, made};
 use crate::identity::check_text;
+use crate::lease::LeaseInfo;
 use crate::peering::ring_changed;
 use crate::{Controller, Result, link};
 
@@ -34,8 +35,10 @@ pub struct NodeInfo {
     pub node: NodeRecord,
     /// The gateways placed on it.
     pub gateways: Vec<VpnGatewayId>,
-    /// Its states, the newest first.
+    /// Its states and the attempts to replace it, the newest first.
     pub history: Vec<ObjectEvent>,
+    /// Its forwarding lease; `None`: it needs none.
+    pub lease: Option<LeaseInfo>,
 }
 
 /// A join token that was just made. Its text is shown this once.
@@ -64,10 +67,11 @@ pub(crate) async fn known(reader: &mut Reader, id: NodeId) -> Result<NodeRecord>
     reader.node(id).await?.ok_or_else(missing)
 }
 
-async fn info(reader: &mut Reader, node: NodeRecord, history: u32) -> Result<NodeInfo> {
+async fn info(controller: &Controller, reader: &mut Reader, node: NodeRecord, history: u32) -> Result<NodeInfo> {
+    let lease = controller.lease_info(&node);
     let gateways = reader.gateways_of_node(node.id).await?.iter().map(|record| record.gateway.id).collect();
     let history = reader.object_events(node.id.0, None, None, history).await?;
-    Ok(NodeInfo { node, gateways, history })
+    Ok(NodeInfo { node, gateways, history, lease })
 }
 
 pub(crate) fn document(node: &NodeRecord) -> serde_json::Value {
@@ -91,7 +95,7 @@ impl Controller {
         let mut reader = self.read().await?;
         let mut all = Vec::new();
         for node in reader.nodes().await? {
-            all.push(info(&mut reader, node, 1).await?);
+            all.push(info(self, &mut reader, node, 1).await?);
         }
         Ok(all)
     }
@@ -104,7 +108,7 @@ impl Controller {
         operator(caller, "read", NODE)?;
         let mut reader = self.read().await?;
         let node = known(&mut reader, id).await?;
-        info(&mut reader, node, HISTORY).await
+        info(self, &mut reader, node, HISTORY).await
     }
 
     /// Changes what an operator decides about a node; operators only. What it carries stays.
@@ -165,6 +169,7 @@ impl Controller {
             }
         }
         ring_changed(&mut unit, &node.zone).await?;
+        self.tell_failover(&mut unit).await?;
         // Gateways come to where the links of their VPC end.
         link::leave(&mut unit, id, now).await?;
         self.place_waiting(&mut unit, &node.zone, now).await?;

@@ -44,6 +44,7 @@ impl Controller {
         if let Some(record) = writer.node(node).await?.filter(|record| record.peering != listens) {
             writer.set_node_peering(node, listens).await?;
             ring_changed(&mut writer, &record.zone).await?;
+            self.tell_failover(&mut writer).await?;
         }
         writer.commit().await?;
         self.announce();
@@ -62,14 +63,14 @@ pub(crate) async fn ring_changed(writer: &mut Writer, zone: &str) -> Result<()> 
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use causeway_model::Timestamp;
     use causeway_model::status::NodeState;
     use uuid::Uuid;
 
     use super::*;
 
-    fn record(number: u128, zone: &str) -> NodeRecord {
+    pub(crate) fn record(number: u128, zone: &str) -> NodeRecord {
         NodeRecord {
             id: NodeId(Uuid::from_u128(number)),
             zone: zone.to_owned(),
@@ -91,6 +92,7 @@ mod tests {
             max_connections: None,
             failover_revision: None,
             draining: false,
+            lease: causeway_store::NodeLease::default(),
             peering: Some(SocketAddr::from(([192, 0, 2, u8::try_from(number).expect("small")], 4431))),
         }
     }

@@ -6,12 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use causeway_model::desired::{
-    BgpDesired, ConnectionDesired, GatewayDesired, NetworkDesired, NodeDesired, TunnelDesired, VpcDesired,
+    BgpDesired, ConnectionDesired, GatewayDesired, LeaseDesired, NetworkDesired, NodeDesired, TunnelDesired, VpcDesired,
 };
 use causeway_model::resource::{InitiationPolicy, VpnGateway};
 use causeway_model::suite::Cipher;
 use causeway_model::{ConnectionId, Error, Family, NodeId, PrivateNetworkId, Psk, VpcId, VpnGatewayId};
-use causeway_store::{ConnectionRecord, GatewayRecord, NodeRecord, Reader};
+use causeway_store::{ConnectionRecord, GatewayRecord, NodeLease, NodeRecord, Reader};
 
 use crate::connection::policy_desired;
 use crate::{Controller, Result, catalogue, peering};
@@ -51,11 +51,17 @@ async fn routed_elsewhere(
 }
 
 impl Controller {
-    /// Everything that a node shall run, at its newest revision. `before`: an earlier document for the same node.
-    pub(crate) async fn render(&self, node: NodeId, before: &NodeDesired) -> Result<NodeDesired> {
+    /// Everything that a node shall run, at its newest revision. `before`: an earlier document for the same node. `None`: it is being replaced,
+    /// and must not ask for the new epoch with what it had.
+    pub(crate) async fn render(&self, node: NodeId, before: &NodeDesired) -> Result<Option<NodeDesired>> {
+        // One snapshot: the epoch is that of what is placed.
         let mut reader = self.read().await?;
         let missing = || Error::Internal(format!("node {node} is not registered"));
-        let revision = reader.node_revision(node).await?.ok_or_else(missing)?;
+        let record = reader.node(node).await?.ok_or_else(missing)?;
+        if record.lease.replaced_since.is_some() {
+            return Ok(None);
+        }
+        let revision = record.revision;
         let networks = reader.networks_by_vpc(self.region()).await?;
         let configs = reader.vpc_configs(self.region()).await?;
         let mut routes = reader.custom_routes(self.region()).await?;
@@ -108,12 +114,13 @@ impl Controller {
                 }
             }
         }
-        let record = nodes.iter().find(|record| record.id == node);
-        let failover = record.is_some_and(|record| record.failover_revision.is_some());
-        let peers = record.map(|record| peering::peers(record, &nodes)).unwrap_or_default();
+        let failover = record.failover_revision.is_some();
+        let peers = peering::peers(&record, &nodes);
+        let NodeLease { epoch, terms, .. } = record.lease;
+        let lease = terms.last().cloned().map(|terms| LeaseDesired { epoch, terms });
         let ids: Vec<VpcId> = vpcs.iter().map(|vpc| vpc.id).collect();
         let links = self.render_links(&mut reader, node, &ids).await?;
-        Ok(NodeDesired { revision, vpcs, gateways, failover, links, peers })
+        Ok(Some(NodeDesired { revision, vpcs, gateways, failover, links, peers, lease }))
     }
 
     async fn render_gateway(

@@ -86,6 +86,7 @@ pub(crate) fn gateway_view(record: &GatewayRecord, node: Option<&NodeRecord>, no
         pending_for: record.pending_since.map(|since| now.seconds_since(since)),
         refused: current(observed.and_then(|observed| observed.refusal.as_ref()), record.config_revision),
         failover_for: record.failover_since.filter(|_| node.is_some()).map(|since| now.seconds_since(since)),
+        replaced_for: node.and_then(|node| node.lease.replaced_since).map(|since| now.seconds_since(since)),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -33,11 +33,14 @@ use crate::authority::{self, AuthorityError, CONTROLLER_NAME, Credentials, NODE_
 use crate::door::{CHANNEL, Denied, JOIN, JoinRequest, Membership, RENEW, RenewRequest};
 use crate::good::{GoodError, LastGood};
 use crate::identity::{Identity, IdentityError, state_key};
+use crate::lease::Gate;
+use crate::lease::desk::{Desk, DeskError};
+use crate::lease::keeper::Keeper;
 use crate::listener::Board;
 use crate::server::{limits, next_text, send_text};
 use crate::session::{NodeSession, ToNode, Violation};
 use crate::token::JoinToken;
-use crate::witness::{EXCHANGES, Tls, Witness};
+use crate::witness::{EXCHANGES, Lease, Tls, Witness};
 use crate::{ControllerEnd, FromNode, tls};
 
 /// The port of a URL that names none.
@@ -107,6 +110,9 @@ pub enum ClientError {
     /// The last good configuration.
     #[error(transparent)]
     Good(#[from] GoodError),
+    /// The node's vote.
+    #[error(transparent)]
+    Desk(#[from] DeskError),
     /// The stored certificate.
     #[error(transparent)]
     Tls(#[from] tls::TlsError),
@@ -323,6 +329,8 @@ struct Link {
     write_at: Option<Instant>,
     rests_until: Instant,
     witness: Witness,
+    desk: Arc<Mutex<Desk>>,
+    keeper: Keeper,
 }
 
 /// What a node is certified with towards others of its zone.
@@ -345,21 +353,25 @@ impl Link {
             FromNode::Facts(_) => {}
             FromNode::Report(report) => {
                 if let Some(at) = self.handed.iter().position(|state| state.revision == report.revision) {
-                    if let Some(state) = self.handed.get(at) {
-                        let is_other_mode = state.failover != self.good.state().failover;
-                        self.good.reported(state, &report);
+                    if let Some(state) = self.handed.get(at).map(Arc::clone) {
+                        let good = self.good.state();
+                        let is_other_mode =
+                            state.failover != good.failover || state.lease.is_some() != good.lease.is_some();
+                        self.good.reported(&state, &report);
                         // The controller may act on the acknowledgement of another mode: a new start has to know of it.
                         if is_other_mode && !self.write() {
                             return;
                         }
+                        // It runs this configuration, and nothing of an older one.
+                        self.keeper.run(state.lease.clone());
                     }
                     self.handed.drain(..at);
                     self.write_at = self.write_at.or(Some(self.rests_until));
                 }
                 self.report = Some(report);
             }
-            // The witness says this; the node's main task knows nothing of it.
-            FromNode::Peering { .. } => {}
+            // The witness says this, and the keeper of the lease; the node's main task knows nothing of it.
+            FromNode::Peering { .. } | FromNode::Ask(_) | FromNode::Fenced(_) => {}
         }
     }
 
@@ -421,7 +433,7 @@ impl Link {
 
 /// Runs the node's end of the channel until `shutdown`, or until the controller has revoked the node. `end` is the other end of what
 /// [`crate::in_process`] gave the node. Begins with the last good configuration. What is on the board is told to the controller, and how the
-/// channel is stands there.
+/// channel is stands there. `gate` is the node's kernel, for its lease.
 ///
 /// # Errors
 /// The node was revoked, or its directory is none.
@@ -429,13 +441,22 @@ pub async fn run(
     directory: &Path,
     end: ControllerEnd,
     board: Option<Board>,
+    gate: impl Gate,
     shutdown: CancellationToken,
 ) -> Result<(), ClientError> {
     let mut identity = Identity::load(directory)?;
     let good = LastGood::open(directory, state_key(directory)?)?;
     let start = Arc::new(good.state().clone());
     let (host, port) = address(&identity.url)?;
-    let witness = Witness::start(host, port, peer_tls(&identity)?);
+    let desk = Arc::new(Mutex::new(Desk::open(directory, identity.node)?));
+    // Where nothing is known, the node may be one that can be replaced.
+    let may_be_leased = start.failover || start.lease.is_some() || start.revision == 0;
+    let keeper = tokio::select! {
+        () = shutdown.cancelled() => return Ok(()),
+        keeper = Keeper::start(gate, identity.node, Arc::clone(&desk), may_be_leased) => keeper,
+    };
+    let lease = Lease { desk: Arc::clone(&desk), asks: keeper.asks(), promises: keeper.promises() };
+    let witness = Witness::start(host, port, peer_tls(&identity)?, lease);
     let mut link = Link {
         end,
         board,
@@ -448,6 +469,8 @@ pub async fn run(
         write_at: None,
         rests_until: Instant::now(),
         witness,
+        desk,
+        keeper,
     };
     if start.failover {
         tracing::info!("what this node had may run elsewhere by now; waiting for the controller");
@@ -534,6 +557,8 @@ async fn session(
     let mut facts_at = Instant::now();
     let mut peering_at = Instant::now();
     let mut said_to_listen = None;
+    let mut asks = link.keeper.asks();
+    asks.mark_changed();
     loop {
         let far = Instant::now() + Duration::from_secs(3600);
         tokio::select! {
@@ -554,7 +579,21 @@ async fn session(
                     }
                     ToNode::Desired(state) => {
                         link.witness.ask(&state.peers, period.unwrap_or(STEP_TIMEOUT));
+                        if link.handed.is_empty() && state.lease.is_none() {
+                            // Nothing runs yet, and what will needs no lease.
+                            link.keeper.run(None);
+                        }
                         link.hand(state);
+                    }
+                    ToNode::Promise(promise) => {
+                        // If the keeper is behind, it asks again.
+                        let _ = link.keeper.promises().try_send(promise);
+                    }
+                    ToNode::Fence(fence) => {
+                        let fenced = link.desk.lock().unwrap_or_else(PoisonError::into_inner).fence(&fence);
+                        if let Some(fenced) = fenced {
+                            say(&mut channel, session.fenced(fenced)).await?;
+                        }
                     }
                     ToNode::Closing { code, message } => return Err(ClientError::Denied(Denied::new(0, &code, message))),
                 },
@@ -585,9 +624,16 @@ async fn session(
             () = sleep_until(peering_at), if period.is_some() => {
                 peering_at = Instant::now() + period.unwrap_or(STEP_TIMEOUT) / EXCHANGES;
                 let (listens, answered) = (link.witness.listens(), link.witness.answered());
-                if said_to_listen != listens || !answered.is_empty() {
+                let lease = link.keeper.held();
+                if said_to_listen != listens || !answered.is_empty() || lease.is_some() {
                     said_to_listen = listens;
-                    say(&mut channel, session.peering(listens, answered)).await?;
+                    say(&mut channel, session.peering(listens, answered, lease)).await?;
+                }
+            }
+            Ok(()) = asks.changed(), if period.is_some() => {
+                let ask = *asks.borrow_and_update();
+                if let Some(ask) = ask {
+                    say(&mut channel, session.ask(ask)).await?;
                 }
             }
             () = sleep_until(link.write_at.unwrap_or(far)), if link.write_at.is_some() => drop(link.write()),

@@ -59,7 +59,7 @@ fn merged<T: Clone, I: PartialEq>(old: &[T], news: Vec<T>, gone: &[I], id: impl 
 }
 
 impl Delta {
-    /// The change from `old` to `new`; `None` if only the whole document says it (an order, a mode or peers that differ).
+    /// The change from `old` to `new`; `None` if only the whole document says it (an order, a mode, a lease or peers that differ).
     #[must_use]
     pub fn between(old: &NodeDesired, new: &NodeDesired) -> Option<Self> {
         let (vpcs, gone_vpcs) = changed(&old.vpcs, &new.vpcs, |vpc| vpc.id);
@@ -86,6 +86,7 @@ impl Delta {
             failover: old.failover,
             links: merged(&old.links, self.links, &self.gone_links, |link| link.id),
             peers: old.peers.clone(),
+            lease: old.lease.clone(),
         })
     }
 }
@@ -117,7 +118,7 @@ mod tests {
             connections: Vec::new(),
         };
         let (vpcs, gateways) = (vpcs.iter().map(vpc).collect(), gateways.iter().map(gateway).collect());
-        NodeDesired { revision, vpcs, gateways, failover: false, links: Vec::new(), peers: Vec::new() }
+        NodeDesired { revision, vpcs, gateways, failover: false, links: Vec::new(), peers: Vec::new(), lease: None }
     }
 
     fn objects() -> impl Strategy<Value = Vec<(u8, u64)>> {
@@ -149,6 +150,9 @@ mod tests {
     fn another_mode_travels_with_everything() {
         let old = state(1, &[(1, 1)], &[(1, 1)]);
         assert_eq!(Delta::between(&old, &NodeDesired { revision: 2, failover: true, ..old.clone() }), None);
+        let terms = causeway_model::desired::LeaseTerms { number: 1, voters: Vec::new(), lease_ms: 6000 };
+        let lease = Some(causeway_model::desired::LeaseDesired { epoch: 1, terms });
+        assert_eq!(Delta::between(&old, &NodeDesired { revision: 2, lease, ..old.clone() }), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::ControllerEnd;
+use crate::lease::{Ask, Fence, Fenced, Promise};
 
 /// Paths of the node listener.
 pub(crate) const JOIN: &str = "/causeway/v1/node/join";
@@ -108,6 +109,23 @@ pub trait Gatekeeper: Clone + Send + Sync + 'static {
     /// Somebody, a node if that was proven, was turned away, or turned away himself.
     fn turned_away(&self, node: Option<NodeId>, peer: SocketAddr, why: &str) {
         let _ = (node, peer, why);
+    }
+
+    /// Answers a question of a node's lease at once, or not at all: with the controller's vote, and those of nodes inside its process.
+    fn ask(&self, ask: &Ask) -> Vec<Promise> {
+        let _ = ask;
+        Vec::new()
+    }
+
+    /// The fences that a node, as a voter, has not answered yet.
+    fn fences(&self, node: NodeId) -> Vec<Fence> {
+        let _ = node;
+        Vec::new()
+    }
+
+    /// A node has answered a fence.
+    fn fenced(&self, fenced: &Fenced) {
+        let _ = fenced;
     }
 
     /// Whether a session of the node is being served.

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::delta::Delta;
+use crate::lease::keeper::Held;
+use crate::lease::{Ask, Fence, Fenced, Promise};
 use crate::witness::Answered;
 
 /// Octets of a frame at most, in both directions.
@@ -48,7 +50,17 @@ pub(crate) enum NodeFrame {
     /// What it sees of itself and its machine.
     Facts { facts: Box<NodeFacts> },
     /// Where it answers other nodes of its zone, and which of them have answered it.
-    Peering { listens: Option<SocketAddr>, answered: Vec<Answered> },
+    Peering {
+        listens: Option<SocketAddr>,
+        answered: Vec<Answered>,
+        /// What it says of its lease.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lease: Option<Held>,
+    },
+    /// Whether the controller promises not to replace it.
+    Ask { ask: Ask },
+    /// Nothing that it promised for an older epoch holds any more.
+    Fenced { fenced: Fenced },
     /// Everything observed; acknowledges its revision, or refuses items of it.
     Report { report: NodeReport },
 }
@@ -68,6 +80,10 @@ pub(crate) enum ControllerFrame {
     Snapshot { desired: NodeDesired },
     /// What changed since the last frame of desired state.
     Delta { delta: Delta },
+    /// The controller's answer to a question.
+    Promise { promise: Promise },
+    /// Of this node only this epoch and later ones count; sent until it is answered.
+    Fence { fence: Fence },
     /// Why the session ends.
     Closing { code: String, message: String },
 }

@@ -169,6 +169,7 @@ fn merge(good: &NodeDesired, desired: &NodeDesired, report: &NodeReport) -> Node
         failover: desired.failover,
         links: links.collect(),
         peers: desired.peers.clone(),
+        lease: desired.lease.clone(),
     }
 }
 
@@ -203,6 +204,7 @@ mod tests {
             failover: false,
             links: Vec::new(),
             peers: Vec::new(),
+            lease: None,
         }
     }
 

@@ -9,18 +9,22 @@
 //!
 //! What the owners of the machines owe them:
 //! - A node's kernel gets [`Ask::number`] as an element with the lease's time to live before the question leaves, and forwards only while
-//!   the element that the newest [`Holder::promise`] named is alive.
+//!   the element that the newest [`Holder::promise`] named is alive ([`Gate`], driven by [`keeper`]).
 //! - A node asks for an epoch only once it runs that epoch's configuration, and nothing of an older one.
-//! - Fences are on disk before anybody hears that there is one.
+//! - What a [`Ballot`] keeps is on disk before anybody hears of it ([`desk`]).
 //! - The controller's epochs and whether a replacement is under way are in its store; while one is, the node gets no configuration.
-//! - Voters change one at a time, and the next one only when no node counts by the voters before.
+//! - The controller keeps all [`LeaseTerms`] that a node was sent since those that it has acknowledged, and it acknowledges those that its
+//!   kernel counts by. A replacement needs a majority by each of them.
 
+pub mod desk;
 mod gate;
+pub mod keeper;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use causeway_model::NodeId;
+use causeway_model::desired::{LeaseDesired, LeaseTerms};
 use serde::{Deserialize, Serialize};
 
 pub use gate::{Gate, GateError};
@@ -35,19 +39,22 @@ pub enum Voter {
     Node(NodeId),
 }
 
-/// How long things hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Times {
-    /// For which a node forwards after it asked, by its kernel's clock.
-    pub lease: Duration,
-    /// For which a voter waits longer than that, by its own clock: the clocks' rates may differ by `margin / lease`.
-    pub margin: Duration,
+/// The longest lease that anybody promises.
+pub const LONGEST: Duration = Duration::from_secs(600);
+
+/// What a lease is longer by for those who wait for its end: the rates of two clocks may differ by one part in so many.
+const MARGIN_PART: u32 = 10;
+
+/// How long a voter waits, by its own clock, for the end of a lease that the kernel of another machine counts.
+#[must_use]
+pub fn wait(lease: Duration) -> Duration {
+    lease.saturating_add(lease / MARGIN_PART)
 }
 
-impl Times {
-    fn wait(self) -> Duration {
-        self.lease.saturating_add(self.margin)
-    }
+/// Who votes by these terms.
+#[must_use]
+pub fn voters(terms: &LeaseTerms) -> BTreeSet<Voter> {
+    terms.voters.iter().copied().map(Voter::Node).chain([Voter::Controller]).collect()
 }
 
 /// A node's question to every voter.
@@ -62,6 +69,16 @@ pub struct Ask {
     pub boot: u64,
     /// 1, 2, … from each start on.
     pub number: u64,
+    /// For how long its kernel will count the answer, from before the question, milliseconds.
+    pub lease_ms: u64,
+}
+
+impl Ask {
+    /// [`Self::lease_ms`].
+    #[must_use]
+    pub const fn lease(&self) -> Duration {
+        Duration::from_millis(self.lease_ms)
+    }
 }
 
 /// A voter's answer.
@@ -94,12 +111,24 @@ pub struct Fenced {
     pub voter: Voter,
 }
 
+/// What a voter has to have on disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kept {
+    /// Of each node the first epoch that counts.
+    pub fences: BTreeMap<NodeId, u64>,
+    /// The longest lease that it has promised, milliseconds.
+    pub longest_ms: u64,
+}
+
+/// Nodes that a voter keeps promises and fences of, at most: those of a zone and of its past.
+const HOLDERS: usize = 4096;
+
 /// A voter.
 #[derive(Clone, Debug)]
 pub struct Ballot {
     me: Voter,
-    times: Times,
-    fences: BTreeMap<NodeId, u64>,
+    kept: Kept,
     /// When the last promise to each has run out.
     promised: BTreeMap<NodeId, Duration>,
     /// What was promised before this process began has run out by then.
@@ -107,36 +136,41 @@ pub struct Ballot {
 }
 
 impl Ballot {
-    /// A voter that begins `now`, by a clock that only goes forward, with the fences that it has on disk.
+    /// A voter that begins `now`, by a clock that only goes forward, with what it has on disk.
     #[must_use]
-    pub fn new(me: Voter, times: Times, fences: BTreeMap<NodeId, u64>, now: Duration) -> Self {
-        Self { me, times, fences, promised: BTreeMap::new(), began: now }
+    pub fn new(me: Voter, kept: Kept, now: Duration) -> Self {
+        let began = now.saturating_add(wait(Duration::from_millis(kept.longest_ms)));
+        Self { me, kept, promised: BTreeMap::new(), began }
     }
 
-    /// What has to be on disk.
+    /// What has to be on disk before an answer leaves, if it is other than before the question.
     #[must_use]
-    pub const fn fences(&self) -> &BTreeMap<NodeId, u64> {
-        &self.fences
+    pub const fn kept(&self) -> &Kept {
+        &self.kept
     }
 
-    /// Answers a node that the caller knows for one of the zone; `None`: its epoch is over.
+    /// Answers a node that the caller knows for one of the zone; `None`: its epoch is over, or it asks for what nobody promises.
     pub fn ask(&mut self, ask: &Ask, now: Duration) -> Option<Promise> {
-        if self.fences.get(&ask.holder).is_some_and(|epoch| ask.epoch < *epoch) {
+        if self.kept.fences.get(&ask.holder).is_some_and(|epoch| ask.epoch < *epoch) || ask.lease() > LONGEST {
             return None;
         }
-        let until = now.saturating_add(self.times.wait());
+        if !self.promised.contains_key(&ask.holder) && self.promised.len() >= HOLDERS {
+            self.promised.retain(|_, until| *until > now);
+            if self.promised.len() >= HOLDERS {
+                return None;
+            }
+        }
+        self.kept.longest_ms = ask.lease_ms.max(self.kept.longest_ms);
+        let until = now.saturating_add(wait(ask.lease()));
         let promised = self.promised.entry(ask.holder).or_insert(until);
         *promised = until.max(*promised);
         Some(Promise { ask: *ask, voter: self.me })
     }
 
-    /// Takes the controller's word; whether [`Self::fences`] have to be written before [`Self::fenced`] is asked.
-    #[must_use]
-    pub fn raise(&mut self, fence: &Fence) -> bool {
-        let epoch = self.fences.entry(fence.holder).or_default();
-        let is_new = *epoch < fence.epoch;
+    /// Takes the controller's word.
+    pub fn raise(&mut self, fence: &Fence) {
+        let epoch = self.kept.fences.entry(fence.holder).or_default();
         *epoch = fence.epoch.max(*epoch);
-        is_new
     }
 
     /// The answer to the controller.
@@ -144,12 +178,11 @@ impl Ballot {
     /// # Errors
     /// For how long there is none yet.
     pub fn fenced(&self, fence: &Fence, now: Duration) -> Result<Fenced, Duration> {
-        let began = self.began.saturating_add(self.times.wait());
-        let free = self.promised.get(&fence.holder).map_or(began, |promised| began.max(*promised));
-        let raised = self.fences.get(&fence.holder).is_some_and(|epoch| *epoch >= fence.epoch);
+        let free = self.promised.get(&fence.holder).map_or(self.began, |promised| self.began.max(*promised));
+        let raised = self.kept.fences.get(&fence.holder).is_some_and(|epoch| *epoch >= fence.epoch);
         match free.checked_sub(now) {
             Some(rest) if !rest.is_zero() => Err(rest),
-            _ if !raised => Err(self.times.wait()),
+            _ if !raised => Err(wait(LONGEST)),
             _ => Ok(Fenced { fence: *fence, voter: self.me }),
         }
     }
@@ -167,7 +200,7 @@ const OPEN: usize = 8;
 pub struct Holder {
     me: NodeId,
     boot: u64,
-    epoch: u64,
+    lease: Option<LeaseDesired>,
     voters: BTreeSet<Voter>,
     asked: BTreeMap<u64, BTreeSet<Voter>>,
     number: u64,
@@ -177,38 +210,44 @@ pub struct Holder {
 impl Holder {
     /// A node whose process has begun: `boot` is random.
     #[must_use]
-    pub const fn new(me: NodeId, boot: u64, epoch: u64, voters: BTreeSet<Voter>) -> Self {
-        Self { me, boot, epoch, voters, asked: BTreeMap::new(), number: 0, granted: 0 }
+    pub const fn new(me: NodeId, boot: u64) -> Self {
+        Self { me, boot, lease: None, voters: BTreeSet::new(), asked: BTreeMap::new(), number: 0, granted: 0 }
     }
 
-    /// The epoch that it asks for.
+    /// What it asks for.
     #[must_use]
-    pub const fn epoch(&self) -> u64 {
-        self.epoch
+    pub const fn lease(&self) -> Option<&LeaseDesired> {
+        self.lease.as_ref()
     }
 
-    /// It runs the configuration of another epoch now; what was promised was promised to the one before.
-    pub fn run(&mut self, epoch: u64) {
-        if epoch != self.epoch {
-            self.epoch = epoch;
+    /// It runs the configuration that came with this lease now. What was promised by another one counts until its end, and no answer to a
+    /// question that was asked by it counts any more.
+    pub fn run(&mut self, lease: Option<LeaseDesired>) {
+        if lease != self.lease {
+            self.voters = lease.as_ref().map(|lease| voters(&lease.terms)).unwrap_or_default();
+            self.lease = lease;
             self.asked.clear();
         }
     }
 
-    /// The next question; its number has to be in the kernel before it leaves.
-    pub fn ask(&mut self) -> Ask {
+    /// The next question; its number has to be in the kernel before it leaves. `None`: it needs no lease.
+    pub fn ask(&mut self) -> Option<Ask> {
+        let lease = self.lease.as_ref()?;
         self.number += 1;
         while self.asked.len() >= OPEN {
             self.asked.pop_first();
         }
         self.asked.insert(self.number, BTreeSet::new());
-        Ask { holder: self.me, epoch: self.epoch, boot: self.boot, number: self.number }
+        let (epoch, lease_ms) = (lease.epoch, lease.terms.lease_ms);
+        Some(Ask { holder: self.me, epoch, boot: self.boot, number: self.number, lease_ms })
     }
 
     /// Takes an answer. `Some(number)`: a majority has promised, and the kernel may forward while this number's element is alive.
     pub fn promise(&mut self, promise: &Promise) -> Option<u64> {
         let Promise { ask, voter } = promise;
-        if (ask.holder, ask.boot, ask.epoch) != (self.me, self.boot, self.epoch) {
+        let lease = self.lease.as_ref()?;
+        let wanted = (self.me, self.boot, lease.epoch, lease.terms.lease_ms);
+        if (ask.holder, ask.boot, ask.epoch, ask.lease_ms) != wanted {
             return None;
         }
         let promised = self.asked.get_mut(&ask.number)?;
@@ -235,17 +274,19 @@ pub struct Standing {
 #[derive(Clone, Debug)]
 pub struct Replacement {
     fence: Fence,
-    voters: BTreeSet<Voter>,
+    terms: Vec<BTreeSet<Voter>>,
     fenced: BTreeSet<Voter>,
 }
 
 impl Standing {
-    /// Begins to replace a node, or goes on after a restart. The store has to have the new standing before the fence leaves.
-    pub fn replace(&mut self, holder: NodeId, voters: BTreeSet<Voter>) -> Replacement {
+    /// Begins to replace a node, or goes on after a restart. The store has to have the new standing before the fence leaves. `terms`: all
+    /// that the node may count by.
+    pub fn replace(&mut self, holder: NodeId, terms: &[LeaseTerms]) -> Replacement {
         if !self.replaced {
             *self = Self { epoch: self.epoch + 1, replaced: true };
         }
-        Replacement { fence: Fence { holder, epoch: self.epoch }, voters, fenced: BTreeSet::new() }
+        let fence = Fence { holder, epoch: self.epoch };
+        Replacement { fence, terms: terms.iter().map(voters).collect(), fenced: BTreeSet::new() }
     }
 
     /// The node is back before it was replaced, or everything that it had is placed elsewhere: it gets its configuration again.
@@ -261,12 +302,30 @@ impl Replacement {
         self.fence
     }
 
-    /// Takes an answer; whether the node forwards nothing any more, so that its gateways may be placed elsewhere.
-    pub fn fenced(&mut self, fenced: &Fenced) -> bool {
+    /// Takes an answer.
+    pub fn fenced(&mut self, fenced: &Fenced) {
         if fenced.fence == self.fence {
             self.fenced.insert(fenced.voter);
         }
-        is_majority(&self.fenced, &self.voters)
+    }
+
+    /// Whether the node forwards nothing any more, so that its gateways may be placed elsewhere: a majority has answered, by all terms that
+    /// it may count by.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        !self.terms.is_empty() && self.terms.iter().all(|voters| is_majority(&self.fenced, voters))
+    }
+
+    /// Who has answered.
+    #[must_use]
+    pub const fn answered(&self) -> &BTreeSet<Voter> {
+        &self.fenced
+    }
+
+    /// Who has not.
+    pub fn missing(&self) -> impl Iterator<Item = Voter> {
+        let all: BTreeSet<Voter> = self.terms.iter().flatten().copied().collect();
+        all.into_iter().filter(|voter| !self.fenced.contains(voter))
     }
 }
 
@@ -276,78 +335,133 @@ mod tests {
 
     use super::*;
 
-    const TIMES: Times = Times { lease: Duration::from_secs(6), margin: Duration::from_secs(1) };
+    const LEASE: u64 = 10_000;
 
     fn node(number: u128) -> NodeId {
         NodeId(Uuid::from_u128(number))
     }
 
-    fn voters() -> BTreeSet<Voter> {
-        BTreeSet::from([Voter::Controller, Voter::Node(node(1)), Voter::Node(node(2))])
+    fn terms(number: u64, voters: &[u128]) -> LeaseTerms {
+        LeaseTerms { number, voters: voters.iter().map(|voter| node(*voter)).collect(), lease_ms: LEASE }
     }
 
     fn at(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
     }
 
+    fn question(epoch: u64) -> Ask {
+        Ask { holder: node(1), epoch, boot: 1, number: 1, lease_ms: LEASE }
+    }
+
     #[test]
     fn a_majority_of_promises_to_one_question_of_this_start_and_epoch_counts() {
-        let mut holder = Holder::new(node(1), 7, 3, voters());
-        let (first, second) = (holder.ask(), holder.ask());
+        let mut holder = Holder::new(node(1), 7);
+        assert_eq!(holder.ask(), None, "without a lease there is nothing to ask");
+        holder.run(Some(LeaseDesired { epoch: 3, terms: terms(1, &[1, 2]) }));
+        let (first, second) = (holder.ask().expect("a lease"), holder.ask().expect("a lease"));
         let promise = |ask, voter| Promise { ask, voter };
         assert_eq!(holder.promise(&promise(first, Voter::Controller)), None);
         assert_eq!(holder.promise(&promise(second, Voter::Node(node(1)))), None, "one each is no majority");
         assert_eq!(holder.promise(&promise(second, Voter::Node(node(1)))), None, "twice the same one");
         assert_eq!(holder.promise(&promise(second, Voter::Node(node(9)))), None, "no voter");
-        for wrong in [Ask { boot: 8, ..second }, Ask { epoch: 2, ..second }, Ask { holder: node(2), ..second }] {
+        let wrong = [
+            Ask { boot: 8, ..second },
+            Ask { epoch: 2, ..second },
+            Ask { holder: node(2), ..second },
+            Ask { lease_ms: 1, ..second },
+        ];
+        for wrong in wrong {
             assert_eq!(holder.promise(&promise(wrong, Voter::Node(node(2)))), None, "{wrong:?}");
         }
         assert_eq!(holder.promise(&promise(second, Voter::Node(node(2)))), Some(2));
         assert_eq!(holder.promise(&promise(first, Voter::Node(node(2)))), None, "older than what holds");
-        let third = holder.ask();
-        holder.run(4);
+        let third = holder.ask().expect("a lease");
+        holder.run(Some(LeaseDesired { epoch: 4, terms: terms(1, &[1, 2]) }));
         assert_eq!(holder.promise(&promise(third, Voter::Controller)), None);
         assert_eq!(holder.promise(&promise(third, Voter::Node(node(2)))), None, "of an epoch that is over");
+        let fourth = holder.ask().expect("a lease");
+        assert_eq!((fourth.number, fourth.epoch), (4, 4));
+        holder.run(Some(LeaseDesired { epoch: 4, terms: terms(2, &[1, 2]) }));
+        assert_eq!(holder.promise(&promise(fourth, Voter::Controller)), None);
+        assert_eq!(holder.promise(&promise(fourth, Voter::Node(node(2)))), None, "asked by other terms");
     }
 
     #[test]
     fn a_voter_says_that_it_is_fenced_when_its_promise_has_run_out_and_promises_nothing_more() {
-        let ask = Ask { holder: node(1), epoch: 3, boot: 1, number: 1 };
-        let fence = Fence { holder: node(1), epoch: 4 };
-        let mut voter = Ballot::new(Voter::Controller, TIMES, BTreeMap::new(), at(0));
+        let (ask, fence) = (question(3), Fence { holder: node(1), epoch: 4 });
+        let mut voter = Ballot::new(Voter::Controller, Kept::default(), at(0));
         assert!(voter.ask(&ask, at(10)).is_some());
-        assert_eq!(voter.fenced(&fence, at(60)), Err(at(7)), "not raised yet");
-        assert!(voter.raise(&fence));
-        assert!(!voter.raise(&fence), "on disk already");
-        assert_eq!(voter.fenced(&fence, at(12)), Err(at(5)));
+        assert!(voter.fenced(&fence, at(60)).is_err(), "not raised yet");
+        voter.raise(&fence);
+        voter.raise(&Fence { epoch: 2, ..fence });
+        assert_eq!(voter.kept().fences[&node(1)], 4, "an older one changes nothing");
+        assert_eq!(voter.fenced(&fence, at(12)), Err(at(9)), "the lease, and a tenth of it");
         assert_eq!(voter.ask(&ask, at(12)), None, "which prolongs nothing");
-        assert_eq!(voter.fenced(&fence, at(17)), Ok(Fenced { fence, voter: Voter::Controller }));
-        assert!(voter.ask(&Ask { epoch: 4, ..ask }, at(20)).is_some());
-        assert!(voter.ask(&Ask { holder: node(2), ..ask }, at(20)).is_some(), "the fence is about one node");
+        assert_eq!(voter.fenced(&fence, at(21)), Ok(Fenced { fence, voter: Voter::Controller }));
+        assert!(voter.ask(&question(4), at(22)).is_some());
+        assert!(voter.ask(&Ask { holder: node(2), ..ask }, at(22)).is_some(), "the fence is about one node");
+        let endless = Ask { holder: node(2), lease_ms: u64::MAX, ..ask };
+        assert_eq!(voter.ask(&endless, at(22)), None, "nobody promises that");
     }
 
     #[test]
     fn a_voter_that_has_just_begun_may_have_promised_anything() {
         let fence = Fence { holder: node(1), epoch: 4 };
-        let mut voter = Ballot::new(Voter::Node(node(2)), TIMES, BTreeMap::from([(node(1), 4)]), at(100));
-        assert!(!voter.raise(&fence));
-        assert_eq!(voter.fenced(&fence, at(101)), Err(at(6)));
-        assert_eq!(voter.ask(&Ask { holder: node(1), epoch: 3, boot: 1, number: 1 }, at(101)), None);
-        assert!(voter.fenced(&fence, at(107)).is_ok());
+        let kept = Kept { fences: BTreeMap::from([(node(1), 4)]), longest_ms: LEASE };
+        let mut voter = Ballot::new(Voter::Node(node(2)), kept, at(100));
+        assert_eq!(voter.fenced(&fence, at(101)), Err(at(10)));
+        assert_eq!(voter.ask(&question(3), at(101)), None);
+        assert!(voter.fenced(&fence, at(111)).is_ok());
+        let fresh = Ballot::new(Voter::Node(node(2)), Kept { longest_ms: 0, ..voter.kept().clone() }, at(100));
+        assert!(fresh.fenced(&fence, at(100)).is_ok(), "it has never promised anything");
+    }
+
+    #[test]
+    fn a_voter_keeps_promises_of_a_bounded_number_of_nodes() {
+        let mut voter = Ballot::new(Voter::Controller, Kept::default(), at(0));
+        let promises = |voter: &mut Ballot, number, now| {
+            voter.ask(&Ask { holder: node(number), ..question(1) }, at(now)).is_some()
+        };
+        for number in 0..HOLDERS as u128 {
+            assert!(promises(&mut voter, number, 1));
+        }
+        assert!(!promises(&mut voter, 5000, 2));
+        assert!(promises(&mut voter, 7, 2), "known already");
+        assert!(promises(&mut voter, 5000, 13), "what has run out makes room");
     }
 
     #[test]
     fn a_node_is_replaced_by_a_majority_that_fenced_the_same_epoch() {
         let mut standing = Standing { epoch: 3, replaced: false };
-        let mut replacement = standing.replace(node(1), voters());
+        let mut replacement = standing.replace(node(1), &[terms(1, &[1, 2])]);
         assert_eq!((standing.epoch, replacement.fence().epoch), (4, 4));
-        let answer = |epoch, voter| Fenced { fence: Fence { holder: node(1), epoch }, voter };
-        assert!(!replacement.fenced(&answer(4, Voter::Controller)));
-        assert!(!replacement.fenced(&answer(3, Voter::Node(node(2)))), "an earlier attempt");
-        assert!(!replacement.fenced(&answer(4, Voter::Node(node(9)))), "no voter");
-        assert!(replacement.fenced(&answer(4, Voter::Node(node(2)))));
-        assert_eq!(standing.replace(node(1), voters()).fence().epoch, 4, "goes on after a restart");
+        let done = |replacement: &mut Replacement, epoch, voter| {
+            replacement.fenced(&Fenced { fence: Fence { holder: node(1), epoch }, voter });
+            replacement.is_done()
+        };
+        assert!(!done(&mut replacement, 4, Voter::Controller));
+        assert!(!done(&mut replacement, 3, Voter::Node(node(2))), "an earlier attempt");
+        assert!(!done(&mut replacement, 4, Voter::Node(node(9))), "no voter");
+        assert_eq!(replacement.missing().collect::<Vec<_>>(), [Voter::Node(node(1)), Voter::Node(node(2))]);
+        assert!(done(&mut replacement, 4, Voter::Node(node(2))));
+        assert_eq!(standing.replace(node(1), &[]).fence().epoch, 4, "goes on after a restart");
+        assert!(!standing.replace(node(1), &[]).is_done(), "nobody to ask is no majority");
         standing.settle();
-        assert_eq!(standing.replace(node(1), voters()).fence().epoch, 5);
+        assert_eq!(standing.replace(node(1), &[]).fence().epoch, 5);
+    }
+
+    #[test]
+    fn a_node_that_may_count_by_several_terms_is_replaced_by_a_majority_of_each() {
+        let mut standing = Standing::default();
+        let mut replacement = standing.replace(node(1), &[terms(4, &[1, 2, 3, 4]), terms(5, &[1, 5, 6])]);
+        let answer = |voter| Fenced { fence: Fence { holder: node(1), epoch: 1 }, voter };
+        for voter in [Voter::Controller, Voter::Node(node(5)), Voter::Node(node(6))] {
+            replacement.fenced(&answer(voter));
+        }
+        assert!(!replacement.is_done(), "by the newest terms alone");
+        replacement.fenced(&answer(Voter::Node(node(2))));
+        assert!(!replacement.is_done());
+        replacement.fenced(&answer(Voter::Node(node(4))));
+        assert!(replacement.is_done());
     }
 }

@@ -35,13 +35,16 @@ use causeway_model::watch::Service;
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
+use crate::lease::{Ask, Fenced};
+
 pub use delta::{Delta, WrongBase};
 pub use frame::MAX_FRAME;
+pub use lease::keeper::Held;
 pub use token::JoinToken;
 pub use witness::Answered;
 
 /// Version of the messages. A node that speaks another one is refused.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// Reports under way at most; the node waits when the controller is slow, and its next report says the same and more.
 const REPORT_QUEUE: usize = 64;
@@ -77,7 +80,13 @@ pub enum FromNode {
         listens: Option<SocketAddr>,
         /// Who has answered it.
         answered: Vec<Answered>,
+        /// What it says of its lease; `None`: it has none.
+        lease: Option<Held>,
     },
+    /// A question of its lease, which the channel's end answers.
+    Ask(Ask),
+    /// What a fence was answered with, which the channel's end takes.
+    Fenced(Fenced),
 }
 
 /// The controller's end.

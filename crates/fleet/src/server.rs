@@ -49,6 +49,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause after a failed accept: what fails it does not pass at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Fences that were not answered are sent this often.
+const FENCE_PERIOD: Duration = Duration::from_secs(1);
+
 /// Serves nodes until `shutdown`. `tls` is looked at for each connection, so that a renewed certificate takes effect.
 pub async fn serve<G: Gatekeeper>(
     listener: TcpListener,
@@ -276,6 +279,8 @@ async fn session<S, G>(
     }
     // A node that is silent for long is judged by its keepalives; its connection is only given up, so that it does not stay for ever.
     let patience = admission.period * 10 + WRITE_TIMEOUT;
+    let mut fences = tokio::time::interval(FENCE_PERIOD);
+    fences.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             text = timeout(patience, next_text(&mut stream)) => {
@@ -284,6 +289,14 @@ async fn session<S, G>(
                     return;
                 };
                 match session.receive(&text) {
+                    Ok(FromNode::Ask(ask)) => {
+                        for promise in gatekeeper.ask(&ask) {
+                            if !send_text(&mut stream, session.promise(promise)).await {
+                                return;
+                            }
+                        }
+                    }
+                    Ok(FromNode::Fenced(fenced)) => gatekeeper.fenced(&fenced),
                     Ok(word) => if !hand_over(&end.reports, word).await { break },
                     Err(violation) => {
                         return refuse(&mut stream, &mut session, (node, peer), &violation.to_string()).await;
@@ -299,6 +312,13 @@ async fn session<S, G>(
                     && !send_text(&mut stream, text).await
                 {
                     return;
+                }
+            }
+            _ = fences.tick() => {
+                for fence in gatekeeper.fences(node) {
+                    if !send_text(&mut stream, session.fence(fence)).await {
+                        return;
+                    }
                 }
             }
             () = end.reports.closed() => break,

@@ -17,6 +17,8 @@ use uuid::Uuid;
 
 use crate::delta::Delta;
 use crate::frame::{ControllerFrame, MAX_FRAME, NodeFrame, Numbered};
+use crate::lease::keeper::Held;
+use crate::lease::{Ask, Fence, Fenced, Promise, Voter};
 use crate::witness::Answered;
 use crate::{FromNode, PROTOCOL};
 
@@ -179,6 +181,16 @@ impl ControllerSession {
         self.wire.write(ControllerFrame::Closing { code: code.to_owned(), message: message.to_owned() })
     }
 
+    /// The answer to a question of the node's lease.
+    pub fn promise(&mut self, promise: Promise) -> String {
+        self.wire.write(ControllerFrame::Promise { promise })
+    }
+
+    /// What the node, as a voter, has to answer.
+    pub fn fence(&mut self, fence: Fence) -> String {
+        self.wire.write(ControllerFrame::Fence { fence })
+    }
+
     /// Whether newer desired state may be sent now.
     #[must_use]
     pub fn may_send(&self) -> bool {
@@ -222,6 +234,8 @@ impl ControllerSession {
             | NodeFrame::Keepalive { .. }
             | NodeFrame::Report { .. }
             | NodeFrame::Peering { .. }
+            | NodeFrame::Ask { .. }
+            | NodeFrame::Fenced { .. }
                 if self.running.is_none() =>
             {
                 Err(Violation::Unexpected("a frame before hello"))
@@ -242,7 +256,22 @@ impl ControllerSession {
             NodeFrame::Peering { answered, .. } if answered.len() > MAX_ANSWERED => {
                 Err(Violation::TooMuch("nodes that have answered"))
             }
-            NodeFrame::Peering { listens, answered } => Ok(FromNode::Peering { listens, answered }),
+            NodeFrame::Peering { lease: Some(Held { trouble: Some(text), .. }), .. } if text.len() > MAX_TEXT => {
+                Err(Violation::TooMuch("what is said of a lease"))
+            }
+            NodeFrame::Peering { listens, answered, lease } => Ok(FromNode::Peering { listens, answered, lease }),
+            NodeFrame::Ask { ask } if ask.holder != self.node => {
+                Err(Violation::OtherNode { expected: self.node, found: ask.holder.to_string() })
+            }
+            NodeFrame::Ask { ask } => Ok(FromNode::Ask(ask)),
+            NodeFrame::Fenced { fenced } if fenced.voter != Voter::Node(self.node) => {
+                let found = match fenced.voter {
+                    Voter::Controller => "the controller".to_owned(),
+                    Voter::Node(node) => node.to_string(),
+                };
+                Err(Violation::OtherNode { expected: self.node, found })
+            }
+            NodeFrame::Fenced { fenced } => Ok(FromNode::Fenced(fenced)),
             NodeFrame::Report { report } => {
                 self.check(&report)?;
                 Ok(FromNode::Report(report))
@@ -279,6 +308,10 @@ pub enum ToNode {
     },
     /// The newest desired state, whole.
     Desired(Arc<NodeDesired>),
+    /// The answer to a question of its lease.
+    Promise(Promise),
+    /// A fence that it has to answer as a voter.
+    Fence(Fence),
     /// The session ends.
     Closing {
         /// `revoked`, `superseded`, …
@@ -337,9 +370,22 @@ impl NodeSession {
         self.wire.write(NodeFrame::Facts { facts: Box::new(facts) })
     }
 
-    /// Where it answers other nodes, and which of them have answered it.
-    pub fn peering(&mut self, listens: Option<SocketAddr>, answered: Vec<Answered>) -> String {
-        self.wire.write(NodeFrame::Peering { listens, answered })
+    /// Where it answers other nodes, which of them have answered it, and how its lease is.
+    pub fn peering(&mut self, listens: Option<SocketAddr>, answered: Vec<Answered>, mut lease: Option<Held>) -> String {
+        if let Some(trouble) = lease.as_mut().and_then(|lease| lease.trouble.as_mut()) {
+            *trouble = shortened(trouble);
+        }
+        self.wire.write(NodeFrame::Peering { listens, answered, lease })
+    }
+
+    /// A question of its lease.
+    pub fn ask(&mut self, ask: Ask) -> String {
+        self.wire.write(NodeFrame::Ask { ask })
+    }
+
+    /// The answer to a fence.
+    pub fn fenced(&mut self, fenced: Fenced) -> String {
+        self.wire.write(NodeFrame::Fenced { fenced })
     }
 
     /// Takes a text that came from the controller.
@@ -360,6 +406,8 @@ impl NodeSession {
                 Ok(ToNode::Welcome { period: Duration::from_millis(keepalive_ms.clamp(100, 600_000)) })
             }
             _ if !self.welcome => Err(Violation::Unexpected("a frame before welcome")),
+            ControllerFrame::Promise { promise } => Ok(ToNode::Promise(promise)),
+            ControllerFrame::Fence { fence } => Ok(ToNode::Fence(fence)),
             ControllerFrame::Snapshot { desired } => Ok(self.take(desired)),
             ControllerFrame::Delta { delta } => {
                 let base = self.base.as_ref().ok_or(Violation::Unexpected("a delta before a snapshot"))?;

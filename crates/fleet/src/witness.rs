@@ -1,8 +1,10 @@
 //! Nodes of a zone ask each other whether they are there. Who had an answer vouches for the other one while the controller misses its
 //! keepalives (system.md §3, gateway node, row 3).
 //!
-//! A question is a number of eight octets, and so is its answer: the same one. It travels over TLS that the controller's authority certifies in
-//! both directions, from the node's management address (the one that it reaches its controller from) to that of the other one, port [`PORT`].
+//! A question has a number, and so has its answer: the same one. With it goes the newest question of the node's lease ([`crate::lease`]), and
+//! the promise of the other one comes back with the answer. Each is a JSON text after its length, two octets. They travel over TLS that the
+//! controller's authority certifies in both directions, from the node's management address (the one that it reaches its controller from) to
+//! that of the other one, port [`PORT`].
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,15 +16,18 @@ use causeway_model::NodeId;
 use causeway_model::desired::Peer;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket, lookup_host};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::authority::{node_name, node_of};
+use crate::lease::desk::Desk;
+use crate::lease::{Ask, Promise, Voter};
 
 /// Where a node answers others of its zone, TCP.
 pub const PORT: u16 = 4431;
@@ -36,6 +41,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(120);
 /// Between two attempts to listen.
 const LISTEN_PAUSE: Duration = Duration::from_secs(5);
+/// Octets of a question or an answer at most.
+const MAX_TEXT: u16 = 1024;
 
 /// A node that answered, and how long ago it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +52,57 @@ pub struct Answered {
     pub node: NodeId,
     /// Milliseconds from the question to now.
     pub age_ms: u64,
+}
+
+/// From the one that asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Question {
+    number: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ask: Option<Ask>,
+}
+
+/// From the one that is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Answer {
+    number: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    promise: Option<Promise>,
+}
+
+/// A peer broke the rules.
+fn violation(what: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what.into())
+}
+
+async fn write<W: AsyncWrite + Unpin>(stream: &mut W, what: &impl Serialize) -> io::Result<()> {
+    let text = serde_json::to_vec(what).map_err(io::Error::other)?;
+    let length = u16::try_from(text.len()).map_err(io::Error::other)?;
+    let framed = [&length.to_be_bytes()[..], &text].concat();
+    stream.write_all(&framed).await?;
+    stream.flush().await
+}
+
+async fn read<R: AsyncRead + Unpin, T: DeserializeOwned>(stream: &mut R) -> io::Result<T> {
+    let mut length = [0; 2];
+    stream.read_exact(&mut length).await?;
+    let length = u16::from_be_bytes(length);
+    if length > MAX_TEXT {
+        return Err(violation(format!("a text of {length} octets; at most {MAX_TEXT} are taken")));
+    }
+    let mut text = vec![0; usize::from(length)];
+    stream.read_exact(&mut text).await?;
+    serde_json::from_slice(&text).map_err(|error| violation(format!("an unreadable text: {error}")))
+}
+
+/// How a node asks for its lease, and votes for those of others.
+#[derive(Clone)]
+pub(crate) struct Lease {
+    pub(crate) desk: Arc<Mutex<Desk>>,
+    pub(crate) asks: watch::Receiver<Option<Ask>>,
+    pub(crate) promises: mpsc::Sender<Promise>,
 }
 
 /// What both directions are certified with.
@@ -62,6 +120,7 @@ pub(crate) struct Witness {
     asking: BTreeMap<Peer, AbortHandle>,
     period: Duration,
     answered: Arc<Mutex<BTreeMap<NodeId, Instant>>>,
+    lease: Lease,
 }
 
 impl Drop for Witness {
@@ -75,12 +134,14 @@ impl Drop for Witness {
 
 impl Witness {
     /// Begins to listen at the address that the controller at `host` and `port` is reached from.
-    pub(crate) fn start(host: String, port: u16, tls: Tls) -> Self {
+    pub(crate) fn start(host: String, port: u16, tls: Tls, lease: Lease) -> Self {
         let (tls, tls_rx) = watch::channel(tls);
         let (listens_tx, listens) = watch::channel(None);
-        let listener = tokio::spawn(async move { listen(&host, port, &tls_rx, &listens_tx).await }).abort_handle();
+        let desk = Arc::clone(&lease.desk);
+        let listener =
+            tokio::spawn(async move { listen(&host, port, &tls_rx, &listens_tx, &desk).await }).abort_handle();
         let (asking, answered) = (BTreeMap::new(), Arc::default());
-        Self { tls, listens, listener, asking, period: Duration::from_secs(1), answered }
+        Self { tls, listens, listener, asking, period: Duration::from_secs(1), answered, lease }
     }
 
     /// The certificate was renewed.
@@ -106,9 +167,9 @@ impl Witness {
         });
         for peer in peers {
             let answered = Arc::clone(&self.answered);
-            let (tls, peer) = (self.tls.subscribe(), *peer);
+            let (tls, peer, lease) = (self.tls.subscribe(), *peer, self.lease.clone());
             self.asking.entry(peer).or_insert_with(|| {
-                tokio::spawn(async move { ask(peer, period / EXCHANGES, &tls, &answered).await }).abort_handle()
+                tokio::spawn(async move { ask(peer, period / EXCHANGES, &tls, &answered, lease).await }).abort_handle()
             });
         }
     }
@@ -131,7 +192,13 @@ async fn management_address(host: &str, port: u16) -> io::Result<SocketAddr> {
     socket.local_addr()
 }
 
-async fn listen(host: &str, port: u16, tls: &watch::Receiver<Tls>, listens: &watch::Sender<Option<SocketAddr>>) {
+async fn listen(
+    host: &str,
+    port: u16,
+    tls: &watch::Receiver<Tls>,
+    listens: &watch::Sender<Option<SocketAddr>>,
+    desk: &Arc<Mutex<Desk>>,
+) {
     let mut told = String::new();
     loop {
         let bound = async {
@@ -142,7 +209,7 @@ async fn listen(host: &str, port: u16, tls: &watch::Receiver<Tls>, listens: &wat
         match bound.await {
             Ok((listener, address)) => {
                 listens.send_replace(Some(address));
-                return serve(&listener, tls).await;
+                return serve(&listener, tls, desk).await;
             }
             Err(error) => {
                 let text = error.to_string();
@@ -156,7 +223,7 @@ async fn listen(host: &str, port: u16, tls: &watch::Receiver<Tls>, listens: &wat
     }
 }
 
-async fn serve(listener: &TcpListener, tls: &watch::Receiver<Tls>) {
+async fn serve(listener: &TcpListener, tls: &watch::Receiver<Tls>, desk: &Arc<Mutex<Desk>>) {
     let permits = Arc::new(Semaphore::new(MAX_ASKING));
     // Its tasks end with it.
     let mut asked = tokio::task::JoinSet::new();
@@ -165,9 +232,9 @@ async fn serve(listener: &TcpListener, tls: &watch::Receiver<Tls>) {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let config = Arc::clone(&tls.borrow().server);
+                let (config, desk) = (Arc::clone(&tls.borrow().server), Arc::clone(desk));
                 asked.spawn(async move {
-                    if let Err(error) = answer(stream, config).await {
+                    if let Err(error) = answer(stream, peer, config, &desk).await {
                         tracing::debug!(%peer, %error, "another node's questions ended");
                     }
                     drop(permit);
@@ -185,28 +252,52 @@ fn late() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "it took too long")
 }
 
-/// Answers until the peer goes.
-async fn answer(stream: TcpStream, config: Arc<ServerConfig>) -> io::Result<()> {
+/// Answers until the peer goes, or breaks the rules.
+async fn answer(stream: TcpStream, peer: SocketAddr, config: Arc<ServerConfig>, desk: &Mutex<Desk>) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut stream =
         timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(stream)).await.map_err(|_| late())??;
     let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-    if certificate.and_then(node_of).is_none() {
+    let Some(node) = certificate.and_then(node_of) else {
         return Err(io::Error::other("its certificate is no node's"));
+    };
+    let ended = answers(&mut stream, node, desk).await;
+    if let Err(error) = &ended
+        && error.kind() == io::ErrorKind::InvalidData
+    {
+        tracing::warn!(%node, %peer, %error, "another node broke the rules of questions; its connection is closed");
     }
-    let mut question = [0; 8];
+    ended
+}
+
+async fn answers<S>(stream: &mut S, node: NodeId, desk: &Mutex<Desk>) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     loop {
-        timeout(IDLE, stream.read_exact(&mut question)).await.map_err(|_| late())??;
-        timeout(IDLE, stream.write_all(&question)).await.map_err(|_| late())??;
-        timeout(IDLE, stream.flush()).await.map_err(|_| late())??;
+        let Question { number, ask } = timeout(IDLE, read(stream)).await.map_err(|_| late())??;
+        let promise = match ask {
+            Some(ask) if ask.holder != node => {
+                return Err(violation(format!("it asks for node {}, whose certificate it does not have", ask.holder)));
+            }
+            Some(ask) => desk.lock().unwrap_or_else(PoisonError::into_inner).ask(&ask),
+            None => None,
+        };
+        timeout(IDLE, write(stream, &Answer { number, promise })).await.map_err(|_| late())??;
     }
 }
 
 /// Asks a peer for ever.
-async fn ask(peer: Peer, every: Duration, tls: &watch::Receiver<Tls>, answered: &Mutex<BTreeMap<NodeId, Instant>>) {
+async fn ask(
+    peer: Peer,
+    every: Duration,
+    tls: &watch::Receiver<Tls>,
+    answered: &Mutex<BTreeMap<NodeId, Instant>>,
+    mut lease: Lease,
+) {
     loop {
         let config = Arc::clone(&tls.borrow().client);
-        if let Err(error) = exchanges(peer, every, config, answered).await {
+        if let Err(error) = exchanges(peer, every, config, answered, &mut lease).await {
             tracing::debug!(node = %peer.node, %error, "another node does not answer");
         }
         sleep(every).await;
@@ -218,6 +309,7 @@ async fn exchanges(
     every: Duration,
     config: Arc<ClientConfig>,
     answered: &Mutex<BTreeMap<NodeId, Instant>>,
+    lease: &mut Lease,
 ) -> io::Result<()> {
     let patience = every * EXCHANGES;
     let name = ServerName::try_from(node_name(peer.node)).map_err(io::Error::other)?;
@@ -225,21 +317,33 @@ async fn exchanges(
     stream.set_nodelay(true)?;
     let mut stream =
         timeout(patience, TlsConnector::from(config).connect(name, stream)).await.map_err(|_| late())??;
+    // A question of the lease goes out once over each connection: what was answered is not asked again.
+    let mut told = 0;
     for number in 0_u64.. {
+        let newest = *lease.asks.borrow_and_update();
+        let ask = newest.filter(|ask| ask.number > told);
         let asked = Instant::now();
         let exchange = async {
-            stream.write_all(&number.to_be_bytes()).await?;
-            stream.flush().await?;
-            let mut answer = [0; 8];
-            stream.read_exact(&mut answer).await?;
-            Ok::<_, io::Error>(u64::from_be_bytes(answer))
+            write(&mut stream, &Question { number, ask }).await?;
+            read::<_, Answer>(&mut stream).await
         };
         let answer = timeout(patience, exchange).await.map_err(|_| late())??;
-        if answer != number {
-            return Err(io::Error::other("it answers another question"));
+        if answer.number != number {
+            return Err(violation("it answers another question"));
         }
+        if let Some(promise) = answer.promise {
+            if ask != Some(promise.ask) || promise.voter != Voter::Node(peer.node) {
+                return Err(violation("it promises what nobody asked it"));
+            }
+            // If the keeper is behind, it asks again.
+            let _ = lease.promises.try_send(promise);
+        }
+        told = ask.map_or(told, |ask| ask.number);
         answered.lock().unwrap_or_else(PoisonError::into_inner).insert(peer.node, asked);
-        sleep(every).await;
+        tokio::select! {
+            () = sleep(every) => {}
+            Ok(()) = lease.asks.changed() => {}
+        }
     }
     Ok(())
 }
@@ -267,19 +371,44 @@ mod tests {
         Authority::load(&Authority::generate(SystemTime::now()).expect("made")).expect("loads")
     }
 
-    async fn answering(tls: Tls) -> (SocketAddr, AbortHandle) {
+    /// A vote with its file.
+    fn desk(node: NodeId) -> (Arc<Mutex<Desk>>, tempfile::TempDir) {
+        let directory = tempfile::tempdir().expect("a directory");
+        (Arc::new(Mutex::new(Desk::open(directory.path(), node).expect("opens"))), directory)
+    }
+
+    async fn answering(tls: Tls, node: NodeId) -> (SocketAddr, AbortHandle, tempfile::TempDir) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let (sender, receiver) = watch::channel(tls);
+        let (desk, directory) = desk(node);
         let task = tokio::spawn(async move {
-            serve(&listener, &receiver).await;
+            serve(&listener, &receiver, &desk).await;
             drop(sender);
         });
-        (address, task.abort_handle())
+        (address, task.abort_handle(), directory)
     }
 
-    fn asking(tls: Tls) -> Witness {
-        Witness::start("127.0.0.1".to_owned(), 9, tls)
+    /// A node that asks, and what the test sees and says of its lease.
+    struct Asking {
+        witness: Witness,
+        lease: Lease,
+        asks: watch::Sender<Option<Ask>>,
+        promises: mpsc::Receiver<Promise>,
+        _directory: tempfile::TempDir,
+    }
+
+    fn asking(tls: Tls, node: NodeId) -> Asking {
+        let (desk, directory) = desk(node);
+        let (asks, asks_rx) = watch::channel(None);
+        let (promises_tx, promises) = mpsc::channel(8);
+        let lease = Lease { desk, asks: asks_rx, promises: promises_tx };
+        let witness = Witness::start("127.0.0.1".to_owned(), 9, tls, lease.clone());
+        Asking { witness, lease, asks, promises, _directory: directory }
+    }
+
+    fn question(holder: NodeId, number: u64) -> Ask {
+        Ask { holder, epoch: 1, boot: 7, number, lease_ms: 60_000 }
     }
 
     async fn until(mut holds: impl FnMut() -> bool) {
@@ -295,8 +424,8 @@ mod tests {
     async fn a_node_that_answers_is_vouched_for_until_it_stops() {
         let authority = authority();
         let (me, other) = (NodeId::random(), NodeId::random());
-        let (address, task) = answering(certified(&authority, other)).await;
-        let mut witness = asking(certified(&authority, me));
+        let (address, task, _directory) = answering(certified(&authority, other), other).await;
+        let mut witness = asking(certified(&authority, me), me).witness;
         witness.ask(&[Peer { node: other, address }], PERIOD);
         until(|| witness.answered().iter().any(|answered| answered.node == other)).await;
         task.abort();
@@ -307,10 +436,10 @@ mod tests {
     async fn whoever_is_certified_as_somebody_else_or_by_nobody_known_vouches_for_nothing() {
         let authority = authority();
         let (me, other) = (NodeId::random(), NodeId::random());
-        let (impostor, _task) = answering(certified(&authority, NodeId::random())).await;
-        let (stranger, _task) = answering(certified(&self::authority(), other)).await;
-        let (right, _task) = answering(certified(&authority, other)).await;
-        let mut witness = asking(certified(&authority, me));
+        let (impostor, _task, _first) = answering(certified(&authority, NodeId::random()), other).await;
+        let (stranger, _task, _second) = answering(certified(&self::authority(), other), other).await;
+        let (right, _task, _third) = answering(certified(&authority, other), other).await;
+        let Asking { mut witness, mut lease, .. } = asking(certified(&authority, me), me);
         let at = |address| Peer { node: other, address };
         let named = ServerName::try_from(node_name(other)).expect("a name");
         for wrong in [impostor, stranger] {
@@ -320,10 +449,90 @@ mod tests {
         }
         // Without a certificate of this authority nothing is answered.
         let config = certified(&self::authority(), me);
-        let refused = exchanges(at(right), PERIOD, config.client, &Mutex::default()).await;
+        let refused = exchanges(at(right), PERIOD, config.client, &Mutex::default(), &mut lease).await;
         assert!(refused.is_err());
         assert!(witness.answered().is_empty());
         witness.ask(&[at(right)], PERIOD);
         until(|| !witness.answered().is_empty()).await;
+    }
+
+    #[tokio::test]
+    async fn a_question_of_the_lease_travels_at_once_and_comes_back_as_a_promise() {
+        let authority = authority();
+        let (me, other) = (NodeId::random(), NodeId::random());
+        let (address, _task, _directory) = answering(certified(&authority, other), other).await;
+        let mut node = asking(certified(&authority, me), me);
+        // So seldom that only the question itself can be why it is asked.
+        node.witness.ask(&[Peer { node: other, address }], Duration::from_secs(4 * 3600));
+        until(|| node.witness.answered().iter().any(|answered| answered.node == other)).await;
+        for number in [1, 2] {
+            let ask = question(me, number);
+            node.asks.send_replace(Some(ask));
+            let promise = timeout(PATIENCE, node.promises.recv()).await.expect("in time").expect("open");
+            assert_eq!(promise, Promise { ask, voter: Voter::Node(other) });
+        }
+        assert!(node.promises.try_recv().is_err(), "each is answered once");
+    }
+
+    /// What becomes of a connection of `me` that sends these octets.
+    async fn sends(authority: &Authority, (me, other): (NodeId, NodeId), octets: &[u8]) -> Option<Answer> {
+        let (address, _task, _directory) = answering(certified(authority, other), other).await;
+        let stream = TcpStream::connect(address).await.expect("it listens");
+        let name = ServerName::try_from(node_name(other)).expect("a name");
+        let connector = TlsConnector::from(certified(authority, me).client);
+        let mut stream = connector.connect(name, stream).await.expect("trust");
+        stream.write_all(octets).await.expect("sent");
+        stream.flush().await.expect("sent");
+        timeout(PATIENCE, read(&mut stream)).await.expect("it is answered or closed").ok()
+    }
+
+    #[tokio::test]
+    async fn whoever_breaks_the_rules_of_questions_is_cut_off() {
+        let authority = authority();
+        let (me, other) = (NodeId::random(), NodeId::random());
+        let text =
+            |text: &str| [&u16::try_from(text.len()).expect("short").to_be_bytes()[..], text.as_bytes()].concat();
+        let json = |question: &Question| text(&serde_json::to_string(question).expect("JSON"));
+        let ask = question(me, 1);
+        let fine = sends(&authority, (me, other), &json(&Question { number: 4, ask: Some(ask) })).await;
+        let promise = Some(Promise { ask, voter: Voter::Node(other) });
+        assert_eq!(fine, Some(Answer { number: 4, promise }));
+        let foreign = Question { number: 4, ask: Some(question(NodeId::random(), 1)) };
+        let oversized = [&(MAX_TEXT + 1).to_be_bytes()[..], &vec![b' '; usize::from(MAX_TEXT) + 1]].concat();
+        for wrong in [json(&foreign), oversized, text("{\"number\": 1, \"else\": 2}"), text(""), text("no JSON")] {
+            assert_eq!(sends(&authority, (me, other), &wrong).await, None, "{wrong:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_node_that_promises_what_nobody_asked_is_not_believed() {
+        let authority = authority();
+        let (me, other) = (NodeId::random(), NodeId::random());
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let server = certified(&authority, other).server;
+        let liar = tokio::spawn(async move {
+            for turn in 0.. {
+                let (stream, _) = listener.accept().await.expect("accepts");
+                let mut stream = TlsAcceptor::from(Arc::clone(&server)).accept(stream).await.expect("trust");
+                let question: Question = read(&mut stream).await.expect("a question");
+                let ask = question.ask.expect("of the lease");
+                let promise = match turn % 2 {
+                    0 => Promise { ask, voter: Voter::Controller },
+                    _ => Promise { ask: Ask { number: ask.number + 1, ..ask }, voter: Voter::Node(other) },
+                };
+                write(&mut stream, &Answer { number: question.number, promise: Some(promise) }).await.expect("sent");
+            }
+        });
+        let Asking { mut lease, asks, mut promises, .. } = asking(certified(&authority, me), me);
+        asks.send_replace(Some(question(me, 1)));
+        for _ in 0..2 {
+            let config = certified(&authority, me).client;
+            let peer = Peer { node: other, address };
+            let ended = exchanges(peer, Duration::from_secs(60), config, &Mutex::default(), &mut lease).await;
+            assert_eq!(ended.expect_err("a violation").kind(), io::ErrorKind::InvalidData);
+        }
+        assert!(promises.try_recv().is_err());
+        liar.abort();
     }
 }

@@ -9,10 +9,11 @@ use causeway_fleet::authority::{Authority, Credentials};
 use causeway_fleet::client::{self, ClientError};
 use causeway_fleet::door::{Admission, Denied, Gatekeeper, JoinRequest, Membership, RenewRequest};
 use causeway_fleet::identity::Identity;
+use causeway_fleet::lease::{Ask, Fence, Fenced, Gate, GateError, Promise, Voter};
 use causeway_fleet::listener::{self, Board};
 use causeway_fleet::{ControllerEnd, FromNode, JoinToken, NodeEnd, PROTOCOL, in_process, server, tls};
 use causeway_model::NodeId;
-use causeway_model::desired::NodeDesired;
+use causeway_model::desired::{LeaseDesired, LeaseTerms, NodeDesired};
 use causeway_model::diagnosis::{NodeFacts, Probe};
 use causeway_model::observed::NodeReport;
 use tokio::net::TcpListener;
@@ -30,6 +31,9 @@ struct Door {
     sessions: mpsc::UnboundedSender<(NodeId, ControllerEnd)>,
     revoked: Arc<Mutex<bool>>,
     refusal: Arc<Mutex<Option<Denied>>>,
+    /// What nodes are to answer, and their answers.
+    fences: Arc<Mutex<Vec<Fence>>>,
+    fenced: mpsc::UnboundedSender<Fenced>,
 }
 
 impl Door {
@@ -60,6 +64,18 @@ impl Gatekeeper for Door {
         Ok(Admission { period: Duration::from_millis(200) })
     }
 
+    fn ask(&self, ask: &Ask) -> Vec<Promise> {
+        vec![Promise { ask: *ask, voter: Voter::Controller }]
+    }
+
+    fn fences(&self, _: NodeId) -> Vec<Fence> {
+        self.fences.lock().expect("not poisoned").clone()
+    }
+
+    fn fenced(&self, fenced: &Fenced) {
+        let _ = self.fenced.send(*fenced);
+    }
+
     fn is_attached(&self, _: NodeId) -> bool {
         false
     }
@@ -73,6 +89,7 @@ struct Controller {
     door: Door,
     address: SocketAddr,
     sessions: mpsc::UnboundedReceiver<(NodeId, ControllerEnd)>,
+    fenced: mpsc::UnboundedReceiver<Fenced>,
     _tls: watch::Sender<Arc<rustls::ServerConfig>>,
     task: JoinHandle<()>,
 }
@@ -85,9 +102,17 @@ impl Controller {
         let listener = TcpListener::bind(address).await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let (sessions_tx, sessions) = mpsc::unbounded_channel();
-        let door = Door { authority, sessions: sessions_tx, revoked: Arc::default(), refusal: Arc::default() };
+        let (fenced_tx, fenced) = mpsc::unbounded_channel();
+        let door = Door {
+            authority,
+            sessions: sessions_tx,
+            revoked: Arc::default(),
+            refusal: Arc::default(),
+            fences: Arc::default(),
+            fenced: fenced_tx,
+        };
         let task = tokio::spawn(server::serve(listener, tls_rx, door.clone(), std::future::pending()));
-        Self { door, address, sessions, _tls: tls_tx, task }
+        Self { door, address, sessions, fenced, _tls: tls_tx, task }
     }
 
     async fn new() -> Self {
@@ -122,11 +147,48 @@ fn kept() -> Credentials {
     Authority::generate(SystemTime::now()).expect("made")
 }
 
+/// What a node's kernel is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    Close,
+    Open,
+    Arm(u64),
+    Count(u64),
+}
+
+/// A kernel that does what it is told.
+struct Kernel(mpsc::UnboundedSender<Call>);
+
+impl Kernel {
+    fn take(&self, call: Call) -> Result<(), GateError> {
+        self.0.send(call).map_err(|_| GateError("the test has ended".to_owned()))
+    }
+}
+
+impl Gate for Kernel {
+    async fn close(&mut self) -> Result<(), GateError> {
+        self.take(Call::Close)
+    }
+
+    async fn open(&mut self) -> Result<(), GateError> {
+        self.take(Call::Open)
+    }
+
+    async fn arm(&mut self, number: u64, _: Duration) -> Result<(), GateError> {
+        self.take(Call::Arm(number))
+    }
+
+    async fn count(&mut self, number: u64) -> Result<(), GateError> {
+        self.take(Call::Count(number))
+    }
+}
+
 /// A node's process: the channel, and the node's end of it.
 struct Node {
     end: NodeEnd,
     channel: JoinHandle<Result<(), ClientError>>,
     shutdown: CancellationToken,
+    kernel: mpsc::UnboundedReceiver<Call>,
 }
 
 impl Node {
@@ -134,7 +196,9 @@ impl Node {
         let (controller_end, end) = in_process();
         let shutdown = CancellationToken::new();
         let (path, ending) = (directory.to_owned(), shutdown.clone());
-        let channel = tokio::spawn(async move { client::run(&path, controller_end, None, ending).await });
+        let (calls, kernel) = mpsc::unbounded_channel();
+        let gate = Kernel(calls);
+        let channel = tokio::spawn(async move { client::run(&path, controller_end, None, gate, ending).await });
         let hello = FromNode::Hello {
             protocol: PROTOCOL,
             node,
@@ -143,12 +207,16 @@ impl Node {
             version: "1".to_owned(),
         };
         end.reports.send(hello).await.expect("open");
-        Self { end, channel, shutdown }
+        Self { end, channel, shutdown, kernel }
     }
 
     async fn desired(&mut self, revision: u64) -> Arc<NodeDesired> {
         let wait = self.end.desired.wait_for(|desired| desired.revision >= revision);
         Arc::clone(&*tokio::time::timeout(PATIENCE, wait).await.expect("in time").expect("open"))
+    }
+
+    async fn call(&mut self) -> Call {
+        tokio::time::timeout(PATIENCE, self.kernel.recv()).await.expect("in time").expect("open")
     }
 
     async fn report(&self, revision: u64) {
@@ -174,7 +242,7 @@ async fn next_report(end: &mut ControllerEnd, keepalives: &mut u32) -> u64 {
             FromNode::Report(report) => return report.revision,
             FromNode::Keepalive { .. } => *keepalives += 1,
             FromNode::Facts(_) => {}
-            FromNode::Hello { .. } | FromNode::Peering { .. } => panic!("a second hello"),
+            other => panic!("{other:?} out of turn"),
         }
     }
 }
@@ -228,6 +296,82 @@ async fn a_node_joins_runs_renews_and_comes_back_without_its_controller() {
     let seen = tokio::time::timeout(Duration::from_secs(3), stranger.sessions.recv()).await;
     assert!(seen.is_err(), "a controller of another authority is nobody's");
     assert!(!node.channel.is_finished(), "the node goes on");
+    node.shutdown.cancel();
+}
+
+/// Waits until the node says that it forwards by these terms.
+async fn acknowledged(end: &mut ControllerEnd, terms: u64) {
+    let wait = async {
+        loop {
+            match end.reports.recv().await.expect("open") {
+                FromNode::Peering { lease: Some(held), .. } if held.terms == terms => return,
+                _ => {}
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.expect("in time");
+}
+
+#[tokio::test]
+async fn a_node_forwards_by_a_lease_once_it_runs_what_came_with_it_and_starts_closed() {
+    let mut controller = Controller::new().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let identity = controller.join(directory.path()).await.expect("joins");
+    let mut node = Node::start(directory.path(), identity.node).await;
+    assert_eq!(node.call().await, Call::Close, "nobody knows yet whether it may be replaced");
+    let (_, mut end) = controller.session().await;
+    end.desired.send_replace(state(1));
+    assert_eq!(node.call().await, Call::Open, "nothing runs, and what will needs no lease");
+    node.desired(1).await;
+    node.report(1).await;
+    let terms = |number| LeaseTerms { number, voters: vec![identity.node], lease_ms: 600 };
+    let leased = |revision, epoch| {
+        let lease = Some(LeaseDesired { epoch, terms: terms(revision) });
+        Arc::new(NodeDesired { revision, failover: true, lease, ..NodeDesired::default() })
+    };
+    end.desired.send_replace(leased(2, 0));
+    node.desired(2).await;
+    assert!(node.kernel.try_recv().is_err(), "it does not run that yet");
+    node.report(2).await;
+    let Call::Arm(first) = node.call().await else { panic!("nothing is counted before it was asked") };
+    assert_eq!(node.call().await, Call::Count(first), "the controller and itself are a majority");
+    acknowledged(&mut end, 2).await;
+    // It votes; and once it is fenced itself, it promises itself nothing more.
+    let other = Fence { holder: NodeId::random(), epoch: 3 };
+    let own = Fence { holder: identity.node, epoch: 1 };
+    *controller.door.fences.lock().expect("not poisoned") = vec![other, own];
+    let mut open = vec![other, own];
+    while !open.is_empty() {
+        let fenced = tokio::time::timeout(PATIENCE, controller.fenced.recv()).await.expect("in time").expect("open");
+        assert_eq!(fenced.voter, Voter::Node(identity.node));
+        open.retain(|fence| *fence != fenced.fence);
+    }
+    while node.kernel.try_recv().is_ok() {}
+    for _ in 0..3 {
+        assert!(matches!(node.call().await, Call::Arm(_)), "its epoch is over");
+    }
+    end.desired.send_replace(leased(3, 1));
+    node.desired(3).await;
+    node.report(3).await;
+    acknowledged(&mut end, 3).await;
+    // A process that begins with this waits for the controller, with nothing, and closed.
+    node.shutdown.cancel();
+    node.channel.await.expect("no panic").expect("ends in order");
+    let mut node = Node::start(directory.path(), identity.node).await;
+    assert_eq!(node.call().await, Call::Close);
+    let (_, end) = controller.session().await;
+    end.desired.send_replace(leased(4, 1));
+    node.desired(4).await;
+    assert!(node.kernel.try_recv().is_err());
+    node.report(4).await;
+    assert!(matches!(node.call().await, Call::Arm(1)));
+    // Switched off: only when it runs that.
+    end.desired.send_replace(state(5));
+    node.desired(5).await;
+    while node.kernel.try_recv().is_ok() {}
+    node.report(5).await;
+    let opened = async { while node.call().await != Call::Open {} };
+    tokio::time::timeout(PATIENCE, opened).await.expect("it opens");
     node.shutdown.cancel();
 }
 

@@ -30,6 +30,30 @@ pub struct NodeDesired {
     /// The nodes that this one asks whether they are there, so that it can vouch for them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<Peer>,
+    /// On what terms the node forwards; `None`: on none, whatever becomes of the controller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeaseDesired>,
+}
+
+/// The lease that a node needs where its gateways may be started elsewhere without its word (docs/fleet.md, "Forwarding lease").
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseDesired {
+    /// The epoch of this configuration: raised whenever the node is about to be replaced.
+    pub epoch: u64,
+    /// Who votes, and for how long a majority of them counts.
+    pub terms: LeaseTerms,
+}
+
+/// Terms of a lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeaseTerms {
+    /// Of one node 1, 2, …: other terms have another number.
+    pub number: u64,
+    /// The nodes that have a vote; the controller has one, too.
+    pub voters: Vec<NodeId>,
+    /// For how long the node forwards after a question that a majority has answered, milliseconds.
+    pub lease_ms: u64,
 }
 
 /// Another node of the zone.

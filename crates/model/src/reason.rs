@@ -99,6 +99,8 @@ catalogue! {
     Failover = "failover", Platform, Nobody, "the gateway is moving to another node", "none, it is in progress";
     /// The node was lost and no other is healthy.
     NoHealthyNode = "no_healthy_node", Platform, Operator, "the gateway's node is down and no other node of the zone can take over", "contact support";
+    /// The node was lost, and may forward still.
+    NoMajority = "no_majority", Platform, Operator, "the gateway's node is lost, and too few of the zone's voters say that it forwards nothing any more", "none for the tenant; the operator sees in `causeway node get` who has not answered: bring those nodes back, or switch the lost machine off and revoke its node";
     /// The controller cannot reach the node, which is known to forward.
     NodeKeepaliveFail = "node_keepalive_fail", Platform, Operator, "the controller hears too few keepalives from the node; forwarding goes on", "none for the tenant; the operator looks at the node and its log";
     /// Enrolled or restarted, not yet judged.

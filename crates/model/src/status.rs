@@ -248,6 +248,8 @@ pub struct GatewayView {
     pub refused: Option<Refusal>,
     /// Seconds for which a successor is being set up, if its node is lost.
     pub failover_for: Option<f64>,
+    /// Seconds for which its lost node is being replaced: until a majority says that the node forwards nothing any more, nothing moves.
+    pub replaced_for: Option<f64>,
 }
 
 /// Why the newest configuration is not in force, `seconds` after it was made: refused if there is a refusal of it, late, or on its way.
@@ -295,6 +297,10 @@ pub fn gateway_status(view: &GatewayView) -> (VpnGatewayStatus, Option<Fault>) {
     if node.is_lost() {
         return match view.failover_for {
             Some(seconds) if seconds < PLATFORM_DEADLINE => (S::Configuring, Some(ReasonCode::Failover.into())),
+            None if view.replaced_for.is_some_and(|seconds| seconds < PLATFORM_DEADLINE) => {
+                (S::Configuring, Some(ReasonCode::Failover.into()))
+            }
+            None if view.replaced_for.is_some() => (S::Failed, Some(ReasonCode::NoMajority.into())),
             _ => (S::Failed, Some(ReasonCode::NoHealthyNode.into())),
         };
     }

@@ -39,6 +39,16 @@ impl KeepaliveProfile {
         })
     }
 
+    /// How long a forwarding lease lasts (docs/fleet.md): as long as three keepalives; nodes ask for it as often as they send those.
+    #[must_use]
+    pub const fn lease(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Fast => 6,
+            Self::Medium => 36,
+            Self::Slow => 180,
+        })
+    }
+
     /// From one judgement to the next.
     #[must_use]
     pub const fn interval(self) -> Duration {

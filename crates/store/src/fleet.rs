@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use causeway_model::desired::LeaseTerms;
 use causeway_model::observed::{ConnectionFacts, Refusal};
 use causeway_model::status::NodeState;
 use causeway_model::{ConnectionId, Fault, NodeId, Timestamp, VpnGatewayId};
@@ -56,6 +57,23 @@ pub struct NodeRecord {
     pub draining: bool,
     /// Where it answers other nodes of its zone.
     pub peering: Option<SocketAddr>,
+    /// Its forwarding lease.
+    pub lease: NodeLease,
+}
+
+/// A node's forwarding lease, as far as it has to survive the controller's process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeLease {
+    /// The epoch of its configuration: raised before a replacement begins.
+    pub epoch: u64,
+    /// Since when it is being replaced; until that is over or called off it gets no configuration.
+    pub replaced_since: Option<Timestamp>,
+    /// All terms that it was sent since those that it has acknowledged, the oldest first; empty: it needs no lease.
+    pub terms: Vec<LeaseTerms>,
+    /// The number of the newest terms so far.
+    pub number: u64,
+    /// The number of those that its kernel counts by: by no earlier ones any more. `None`: it has acknowledged none.
+    pub acknowledged: Option<u64>,
 }
 
 /// A judgement on a node.
@@ -124,6 +142,13 @@ pub(crate) fn node(row: &SqliteRow) -> Result<NodeRecord> {
         failover_revision: row.opt_number("failover_revision")?,
         draining: row.flag("draining")?,
         peering: row.opt_text("peering")?.and_then(|text| text.parse().ok()),
+        lease: NodeLease {
+            epoch: row.number("lease_epoch")?,
+            replaced_since: row.opt_time("lease_replaced_since")?,
+            terms: row.json("lease_terms")?,
+            number: row.number("lease_number")?,
+            acknowledged: row.opt_number("lease_acknowledged")?,
+        },
     })
 }
 
@@ -166,6 +191,16 @@ impl Reader {
     /// If the database fails.
     pub async fn nodes(&mut self) -> Result<Vec<NodeRecord>> {
         let rows = sqlx::query("SELECT * FROM node ORDER BY seq").fetch_all(self.connection()).await?;
+        rows.iter().map(node).collect()
+    }
+
+    /// The nodes that are being replaced.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn replaced_nodes(&mut self) -> Result<Vec<NodeRecord>> {
+        let sql = "SELECT * FROM node WHERE lease_replaced_since IS NOT NULL ORDER BY seq";
+        let rows = sqlx::query(sql).fetch_all(self.connection()).await?;
         rows.iter().map(node).collect()
     }
 
@@ -267,6 +302,27 @@ impl Writer {
             .bind(blob(id.0))
             .execute(self.connection())
             .await?;
+        Ok(())
+    }
+
+    /// Writes a node's forwarding lease.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn set_node_lease(&mut self, id: NodeId, lease: &NodeLease) -> Result<()> {
+        let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        sqlx::query(
+            "UPDATE node SET lease_epoch = ?, lease_replaced_since = ?, lease_terms = ?, lease_number = ?, lease_acknowledged = ? \
+             WHERE id = ?",
+        )
+        .bind(number(lease.epoch))
+        .bind(lease.replaced_since.map(|since| since.0))
+        .bind(to_json(&lease.terms))
+        .bind(number(lease.number))
+        .bind(lease.acknowledged.map(number))
+        .bind(blob(id.0))
+        .execute(self.connection())
+        .await?;
         Ok(())
     }
 

@@ -59,7 +59,7 @@ pub use envelope::EnvelopeOf;
 pub use event::ObjectEvent;
 pub use figures::{ConnectionFigures, GatewayFigures, LinkFigures};
 pub use flap::{EventText, Flap, Topic};
-pub use fleet::{ConnectionObserved, GatewayObserved, NodeRecord, NodeVerdict};
+pub use fleet::{ConnectionObserved, GatewayObserved, NodeLease, NodeRecord, NodeVerdict};
 pub use gateway::GatewayRecord;
 pub use identity::{ApiKey, Pool, Project};
 pub use interlink::CatalogueKind;

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use causeway_model::command::{IpFilter, ListQuery, OrderField, VpcFilter};
+use causeway_model::desired::LeaseTerms;
 use causeway_model::resource::{
     BgpSession, Caller, Connection, CustomerGateway, InitiationPolicy, Ip, IpResource, IpSource, Meta, PrivateNetwork,
     Role, Secret, SecretVersion, SecretVersionStatus, Subnet, Tunnels, Vpc, VpnGateway,
@@ -13,8 +14,8 @@ use causeway_model::{
     SubnetId, Timestamp, VpcId, VpnGatewayId,
 };
 use causeway_store::{
-    AuditFilter, ConnectionRecord, Kind, OwedMark, Project, Scope, SecretRecord, Store, StoreError, TakenUnits, Tunnel,
-    Writer,
+    AuditFilter, ConnectionRecord, Kind, NodeLease, OwedMark, Project, Scope, SecretRecord, Store, StoreError,
+    TakenUnits, Tunnel, Writer,
 };
 use ipnet::IpNet;
 use uuid::Uuid;
@@ -594,6 +595,40 @@ async fn what_is_owed_is_seen_once_and_in_its_order() {
     assert_eq!(found, [], "the clock was set back");
     let (found, _) = look(&mut reader, mark, 20, 2).await;
     assert_eq!(found, [ids[2], ids[3]], "what comes due after that is looked at, even if it was before");
+}
+
+#[tokio::test]
+async fn a_nodes_lease_is_kept_and_replacements_are_found() {
+    let fixture = Fixture::new().await;
+    let (one, other) = (NodeId::random(), NodeId::random());
+    let mut tx = fixture.store.write().await.expect("begins");
+    for node in [one, other] {
+        tx.register_node(node, ZONE, Uuid::new_v4(), "1", NOW).await.expect("registers");
+    }
+    assert_eq!(tx.node(one).await.expect("reads").expect("there").lease, NodeLease::default());
+    let terms = |number| LeaseTerms { number, voters: vec![one, other], lease_ms: 6000 };
+    let lease = NodeLease {
+        epoch: 7,
+        replaced_since: Some(NOW),
+        terms: vec![terms(3), terms(4)],
+        number: 4,
+        acknowledged: Some(3),
+    };
+    tx.set_node_lease(one, &lease).await.expect("writes");
+    tx.commit().await.expect("commits");
+    // A new start of the node's process changes nothing of it.
+    let mut tx = fixture.store.write().await.expect("begins");
+    tx.register_node(one, ZONE, Uuid::new_v4(), "2", NOW).await.expect("registers");
+    tx.commit().await.expect("commits");
+    let mut reader = fixture.store.read().await.expect("begins");
+    let replaced = reader.replaced_nodes().await.expect("reads");
+    assert_eq!(replaced.iter().map(|node| (node.id, node.lease.clone())).collect::<Vec<_>>(), [(one, lease.clone())]);
+    assert_eq!(reader.node(other).await.expect("reads").expect("there").lease, NodeLease::default());
+    drop(reader);
+    let mut tx = fixture.store.write().await.expect("begins");
+    tx.set_node_lease(one, &NodeLease { replaced_since: None, acknowledged: None, ..lease }).await.expect("writes");
+    assert!(tx.replaced_nodes().await.expect("reads").is_empty());
+    assert_eq!(tx.node(one).await.expect("reads").expect("there").lease.acknowledged, None);
 }
 
 #[tokio::test]

@@ -121,10 +121,38 @@ fn nodes(out: &mut Exposition, figures: &Figures) {
     for node in nodes {
         out.series(&[("node", &node.id)], node.applied_revision);
     }
+    leases(out, figures);
     out.family("causeway_node_gateways", Type::Gauge, "VPN gateways that are placed on it.");
     for node in nodes {
         let placed = figures.gateways.iter().filter(|gateway| gateway.node == Some(node.id));
         out.series(&[("node", &node.id)], placed.count());
+    }
+}
+
+fn leases(out: &mut Exposition, figures: &Figures) {
+    out.family(
+        "causeway_node_lease_acknowledged",
+        Type::Gauge,
+        "1 if a node that may be replaced forwards by its lease.",
+    );
+    for (node, info) in &figures.leases {
+        out.series(&[("node", node)], u8::from(info.lease.acknowledged.is_some()));
+    }
+    out.family("causeway_node_lease_epoch", Type::Gauge, "The epoch of its configuration.");
+    for (node, info) in &figures.leases {
+        out.series(&[("node", node)], info.lease.epoch);
+    }
+    out.family(
+        "causeway_node_lease_held_until_seconds",
+        Type::Gauge,
+        "Until when it forwards if nobody answers it, seconds since the epoch; 0: it does not.",
+    );
+    for (node, info) in &figures.leases {
+        out.series(&[("node", node)], seconds(info.held_until));
+    }
+    out.family("causeway_node_lease_replaced", Type::Gauge, "1 while it is being replaced.");
+    for (node, info) in &figures.leases {
+        out.series(&[("node", node)], u8::from(info.lease.replaced_since.is_some()));
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use causeway_controller::{Clock, Controller, KeyRequest, Settings, SystemClock, ZoneSettings};
 use causeway_crypto::envelope::Kek;
 use causeway_fleet::door::Gatekeeper;
-use causeway_fleet::{Answered, FromNode, NodeEnd, PROTOCOL, in_process};
+use causeway_fleet::{Answered, FromNode, Held, NodeEnd, PROTOCOL, in_process};
 use causeway_model::command::{
     ListQuery, NewBgp, NewConnection, NewCustomerGateway, NewMeta, NewPrivateNetwork, NewPublicAddress,
     NewRoutingPolicy, NewVpnGateway, OrderField,
@@ -374,7 +374,17 @@ impl FakeNode {
     /// Says where it answers others, and that these answered it just now.
     pub(crate) async fn peering(&self, listens: Option<SocketAddr>, answered: &[NodeId]) {
         let answered = answered.iter().map(|node| Answered { node: *node, age_ms: 0 }).collect();
-        self.end.reports.send(FromNode::Peering { listens, answered }).await.expect("the controller listens");
+        self.end
+            .reports
+            .send(FromNode::Peering { listens, answered, lease: None })
+            .await
+            .expect("the controller listens");
+    }
+
+    /// Says what becomes of its lease, and where it answers others.
+    pub(crate) async fn holds(&self, listens: SocketAddr, lease: Option<Held>) {
+        let word = FromNode::Peering { listens: Some(listens), answered: Vec::new(), lease };
+        self.end.reports.send(word).await.expect("the controller listens");
     }
 
     /// The newest desired state that fulfils a condition; says nothing.

@@ -7,6 +7,7 @@ mod events;
 mod gateways;
 mod harness;
 mod interlink;
+mod leases;
 mod links;
 mod links_clock;
 mod links_node;

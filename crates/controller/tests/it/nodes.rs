@@ -35,11 +35,11 @@ impl World {
         self.controller.join(request(&self.token().await)).await.expect("joins")
     }
 
-    async fn node(&self, id: NodeId) -> NodeInfo {
+    pub(crate) async fn node(&self, id: NodeId) -> NodeInfo {
         self.controller.node(&self.operator, id).await.expect("there")
     }
 
-    async fn node_is(&self, id: NodeId, state: NodeState) {
+    pub(crate) async fn node_is(&self, id: NodeId, state: NodeState) {
         until(&self.controller, async || self.node(id).await.node.state == state).await;
     }
 
@@ -63,11 +63,11 @@ impl World {
         self.controller.create_private_network(&self.operator, REGION, new).await.expect("made")
     }
 
-    async fn carrier(&self, id: VpnGatewayId) -> Option<NodeId> {
+    pub(crate) async fn carrier(&self, id: VpnGatewayId) -> Option<NodeId> {
         self.controller.gateway_state(&self.operator, REGION, id).await.expect("there").node
     }
 
-    async fn reason(&self, id: VpnGatewayId) -> (VpnGatewayStatus, Option<ReasonCode>) {
+    pub(crate) async fn reason(&self, id: VpnGatewayId) -> (VpnGatewayStatus, Option<ReasonCode>) {
         let state = self.controller.gateway_state(&self.operator, REGION, id).await.expect("there");
         (state.status, state.reason.map(|reason| reason.code))
     }

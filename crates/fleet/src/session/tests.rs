@@ -26,7 +26,15 @@ fn desired(revision: u64, gateways: &[u128]) -> Arc<NodeDesired> {
     };
     let vpcs = vec![VpcDesired::new(vpc, Vec::new())];
     let gateways = gateways.iter().map(gateway).collect();
-    Arc::new(NodeDesired { revision, vpcs, gateways, failover: false, links: Vec::new(), peers: Vec::new() })
+    Arc::new(NodeDesired {
+        revision,
+        vpcs,
+        gateways,
+        failover: false,
+        links: Vec::new(),
+        peers: Vec::new(),
+        lease: None,
+    })
 }
 
 fn report(revision: u64, gateways: &[u128]) -> NodeReport {
@@ -133,6 +141,47 @@ fn whoever_breaks_the_rules_is_refused() {
     assert!(matches!(first(&numbered(0, &hello(stranger, PROTOCOL))), Violation::OtherNode { .. }));
     assert_eq!(first(&numbered(0, &hello(node(), 99))), Violation::Protocol { found: 99 });
     assert!(matches!(first(&numbered(0, keepalive)), Violation::Unexpected(_)));
+}
+
+#[test]
+fn questions_and_fences_of_leases_travel_and_nobody_speaks_for_another() {
+    let (mut controller, mut away) = open();
+    let other = NodeId(Uuid::from_u128(2));
+    let ask = Ask { holder: node(), epoch: 3, boot: 4, number: 5, lease_ms: 6000 };
+    let asked = away.ask(ask);
+    assert!(matches!(controller.receive(&asked), Ok(FromNode::Ask(taken)) if taken == ask));
+    let promise = Promise { ask, voter: Voter::Controller };
+    assert!(matches!(away.receive(&controller.promise(promise)), Ok(ToNode::Promise(taken)) if taken == promise));
+    let fence = Fence { holder: other, epoch: 7 };
+    assert!(matches!(away.receive(&controller.fence(fence)), Ok(ToNode::Fence(taken)) if taken == fence));
+    let fenced = Fenced { fence, voter: Voter::Node(node()) };
+    let answer = away.fenced(fenced);
+    assert!(matches!(controller.receive(&answer), Ok(FromNode::Fenced(taken)) if taken == fenced));
+    let refused = |frame: &dyn Fn(&mut NodeSession) -> String| {
+        let (mut controller, mut away) = open();
+        let text = frame(&mut away);
+        controller.receive(&text).expect_err("refused")
+    };
+    let foreign = refused(&|away| away.ask(Ask { holder: other, ..ask }));
+    assert_eq!(foreign, Violation::OtherNode { expected: node(), found: other.to_string() });
+    for voter in [Voter::Controller, Voter::Node(other)] {
+        assert!(matches!(refused(&|away| away.fenced(Fenced { fence, voter })), Violation::OtherNode { .. }));
+    }
+    let trouble = Some("x".repeat(MAX_TEXT + 1));
+    let long = Some(Held { trouble, ..Held::default() });
+    let long = refused(&|away| {
+        away.wire.write(NodeFrame::Peering { listens: None, answered: Vec::new(), lease: long.clone() })
+    });
+    assert!(matches!(long, Violation::TooMuch(_)));
+    let held = Some(Held { terms: 1, trouble: Some("x".repeat(MAX_TEXT + 1)), ..Held::default() });
+    let shortened = away.peering(None, Vec::new(), held);
+    assert!(matches!(controller.receive(&shortened), Ok(FromNode::Peering { lease: Some(_), .. })));
+    // Before hello nothing of it is taken.
+    let mut early = NodeSession::new();
+    let early = ControllerSession::new(node()).receive(&early.ask(ask));
+    assert!(matches!(early, Err(Violation::Unexpected(_))));
+    let mut early = ControllerSession::new(node());
+    assert!(matches!(NodeSession::new().receive(&early.fence(fence)), Err(Violation::Unexpected(_))));
 }
 
 #[test]

@@ -13,7 +13,7 @@ const GATEWAY_ROWS: &[(&str, &[ReasonCode])] = &[
     ("3", &[]),
     ("4", &[ReasonCode::NodeRefused, ReasonCode::NoCapacity, ReasonCode::NoNode]),
     ("5", &[ReasonCode::Failover]),
-    ("6", &[ReasonCode::NoHealthyNode]),
+    ("6", &[ReasonCode::NoHealthyNode, ReasonCode::NoMajority]),
     ("7", &[ReasonCode::NodeKeepaliveFail]),
     ("8", &[]),
     ("9", &[ReasonCode::ConfigOverdue, ReasonCode::ConfigRefused]),
@@ -84,6 +84,7 @@ fn gateway() -> GatewayView {
         pending_for: None,
         refused: None,
         failover_for: None,
+        replaced_for: None,
     }
 }
 
@@ -134,7 +135,14 @@ fn every_row_of_the_gateway_table() {
             S::Configuring,
             Some(R::Failover),
         ),
+        (
+            "5 being replaced",
+            GatewayView { replaced_for: Some(29.9), ..lost.clone() },
+            S::Configuring,
+            Some(R::Failover),
+        ),
         ("6", lost.clone(), S::Failed, Some(R::NoHealthyNode)),
+        ("6 no majority", GatewayView { replaced_for: Some(30.0), ..lost.clone() }, S::Failed, Some(R::NoMajority)),
         (
             "6 waiting for too long",
             GatewayView { placement: Placement::Placed(waiting), ..base.clone() },

@@ -478,5 +478,13 @@ fn desired(me: u8, outside: Outside) -> NodeDesired {
     };
     let networks = vec![NetworkDesired { id: network, subnets: subnets(me), bridge: None }];
     let vpcs = vec![VpcDesired::new(vpc, networks)];
-    NodeDesired { revision: 1, vpcs, gateways: vec![gateway], failover: false, links: Vec::new(), peers: Vec::new() }
+    NodeDesired {
+        revision: 1,
+        vpcs,
+        gateways: vec![gateway],
+        failover: false,
+        links: Vec::new(),
+        peers: Vec::new(),
+        lease: None,
+    }
 }

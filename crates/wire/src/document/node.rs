@@ -11,6 +11,31 @@ use super::extension::{ReasonDocument, Reasons};
 use crate::schema::documents;
 
 documents! {
+/// The lease that a gateway node forwards by, where its gateways may be started elsewhere without its word.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NodeLeaseDocument {
+    /// Whether it has said that it forwards by this lease: before that, it is not replaced.
+    pub acknowledged: bool,
+    /// While it is being replaced: who has said that it forwards nothing any more, `controller` or a node's id.
+    pub answered: Vec<String>,
+    /// The epoch of its configuration; raised whenever it is about to be replaced.
+    pub epoch: u64,
+    /// Until when it forwards if nobody answers it any more, as it said last; null: it does not.
+    pub held_until: Option<Time>,
+    /// While it is being replaced: who has not said that it forwards nothing any more.
+    pub missing: Vec<String>,
+    /// Since when it is being replaced; null: it is not.
+    pub replaced_since: Option<Time>,
+    /// The number of its newest terms.
+    pub terms: u64,
+    /// Why its kernel does not do what the lease needs.
+    pub trouble: Option<String>,
+    /// Who votes by its newest terms: `controller`, and the ids of nodes.
+    pub voters: Vec<String>,
+}
+}
+
+documents! {
 /// A gateway node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NodeDocument {
@@ -24,10 +49,12 @@ pub struct NodeDocument {
     pub enrolled_at: Option<Time>,
     /// The VPN gateways placed on it.
     pub gateways: Vec<VpnGatewayId>,
-    /// Its states, the newest first; in lists only the newest.
+    /// Its states and what became of attempts to replace it (`replacing`, `called_off`, `replaced`), the newest first; in lists only the newest.
     pub history: Vec<EventDocument>,
     /// Id.
     pub id: NodeId,
+    /// Its forwarding lease; null: it needs none.
+    pub lease: Option<NodeLeaseDocument>,
     /// Bits per second that the types of its gateways may add up to; null: no limit.
     pub max_bandwidth: Option<u64>,
     /// Connections that the types of its gateways may add up to; null: no limit.

@@ -1,10 +1,10 @@
 //! Gateway nodes and the tokens that they join by.
 
-use causeway_controller::{Diagnosis, JoinTokenRecord, NodeChange, NodeInfo};
+use causeway_controller::{Diagnosis, JoinTokenRecord, LeaseInfo, NodeChange, NodeInfo};
 use causeway_model::NodeId;
 use causeway_model::diagnosis::{Check, root};
 use causeway_wire::document::node::{
-    JoinTokenDocument, NewJoinTokenDocument, NodeCheckDocument, NodeDiagnosisDocument, NodeDocument,
+    JoinTokenDocument, NewJoinTokenDocument, NodeCheckDocument, NodeDiagnosisDocument, NodeDocument, NodeLeaseDocument,
 };
 
 use super::{O, paged};
@@ -147,8 +147,25 @@ fn token(token: JoinTokenRecord) -> JoinTokenDocument {
     }
 }
 
+fn lease(info: LeaseInfo) -> NodeLeaseDocument {
+    let name = |voter: Option<NodeId>| voter.map_or_else(|| "controller".to_owned(), |node| node.to_string());
+    let names = |voters: Vec<Option<NodeId>>| voters.into_iter().map(name).collect();
+    let newest = info.lease.terms.last().map(|terms| terms.voters.as_slice()).unwrap_or_default();
+    NodeLeaseDocument {
+        acknowledged: info.lease.acknowledged.is_some(),
+        answered: names(info.answered),
+        epoch: info.lease.epoch,
+        held_until: info.held_until.map(Into::into),
+        missing: names(info.missing),
+        replaced_since: info.lease.replaced_since.map(Into::into),
+        terms: info.lease.number,
+        trouble: info.trouble,
+        voters: names(std::iter::once(None).chain(newest.iter().copied().map(Some)).collect()),
+    }
+}
+
 fn document(info: NodeInfo) -> NodeDocument {
-    let NodeInfo { node, gateways, history } = info;
+    let NodeInfo { node, gateways, history, lease: of } = info;
     NodeDocument {
         applied_revision: node.applied_revision,
         cordoned: node.cordoned,
@@ -157,6 +174,7 @@ fn document(info: NodeInfo) -> NodeDocument {
         gateways,
         history: history.into_iter().map(event).collect(),
         id: node.id,
+        lease: of.map(lease),
         max_bandwidth: node.max_bandwidth,
         max_connections: node.max_connections,
         name: node.name,

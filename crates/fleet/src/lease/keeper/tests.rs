@@ -1,0 +1,212 @@
+//! The keeper with a gate and voters that the test plays.
+
+use std::future::Future;
+
+use causeway_model::desired::LeaseTerms;
+use tokio::time::timeout;
+
+use super::*;
+use crate::lease::{Fence, Voter};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    Close,
+    Open,
+    Arm(u64),
+    Count(u64),
+}
+
+/// Says what it was told, and does it unless it is broken.
+#[derive(Clone)]
+struct Played {
+    calls: mpsc::UnboundedSender<Call>,
+    broken: Arc<Mutex<bool>>,
+}
+
+impl Played {
+    fn take(&self, call: Call) -> impl Future<Output = Result<(), GateError>> + Send + use<> {
+        let broken = *self.broken.lock().expect("not poisoned");
+        self.calls.send(call).expect("the test listens");
+        std::future::ready(if broken { Err(GateError("no room".to_owned())) } else { Ok(()) })
+    }
+}
+
+impl Gate for Played {
+    fn close(&mut self) -> impl Future<Output = Result<(), GateError>> + Send {
+        self.take(Call::Close)
+    }
+
+    fn open(&mut self) -> impl Future<Output = Result<(), GateError>> + Send {
+        self.take(Call::Open)
+    }
+
+    fn arm(&mut self, number: u64, _: Duration) -> impl Future<Output = Result<(), GateError>> + Send {
+        self.take(Call::Arm(number))
+    }
+
+    fn count(&mut self, number: u64) -> impl Future<Output = Result<(), GateError>> + Send {
+        self.take(Call::Count(number))
+    }
+}
+
+struct Bench {
+    keeper: Keeper,
+    asks: watch::Receiver<Option<Ask>>,
+    calls: mpsc::UnboundedReceiver<Call>,
+    broken: Arc<Mutex<bool>>,
+    desk: Arc<Mutex<Desk>>,
+    me: NodeId,
+    _directory: tempfile::TempDir,
+}
+
+impl Bench {
+    async fn new(closed: bool) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let me = NodeId::random();
+        let desk = Arc::new(Mutex::new(Desk::open(directory.path(), me).expect("opens")));
+        let (calls_tx, calls) = mpsc::unbounded_channel();
+        let broken = Arc::<Mutex<bool>>::default();
+        let gate = Played { calls: calls_tx, broken: Arc::clone(&broken) };
+        let keeper = Keeper::start(gate, me, Arc::clone(&desk), closed).await;
+        let asks = keeper.asks();
+        let mut bench = Self { keeper, asks, calls, broken, desk, me, _directory: directory };
+        assert_eq!(bench.call().await, if closed { Call::Close } else { Call::Open });
+        bench
+    }
+
+    async fn call(&mut self) -> Call {
+        timeout(PATIENCE, self.calls.recv()).await.expect("in time").expect("open")
+    }
+
+    async fn call_after(&mut self, other: impl Fn(Call) -> bool) -> Call {
+        loop {
+            let call = self.call().await;
+            if !other(call) {
+                return call;
+            }
+        }
+    }
+
+    fn terms(&self, number: u64) -> LeaseTerms {
+        LeaseTerms { number, voters: vec![self.me, NodeId::random()], lease_ms: 60_000 }
+    }
+
+    async fn asked(&mut self) -> Ask {
+        let ask = self.asks.wait_for(Option::is_some);
+        let ask = *timeout(PATIENCE, ask).await.expect("in time").expect("open");
+        ask.expect("it is some")
+    }
+
+    async fn answer(&self, ask: Ask) {
+        self.keeper.promises().send(Promise { ask, voter: Voter::Controller }).await.expect("open");
+    }
+
+    async fn held(&self, holds: impl Fn(&Held) -> bool) -> Held {
+        let mut state = self.keeper.state.clone();
+        let wait = async {
+            loop {
+                let held = self.keeper.held().expect("a lease");
+                if holds(&held) {
+                    return held;
+                }
+                state.changed().await.expect("it lives");
+            }
+        };
+        timeout(PATIENCE, wait).await.expect("in time")
+    }
+}
+
+#[tokio::test]
+async fn an_element_is_in_the_kernel_before_the_question_leaves_and_counts_after_a_majority() {
+    let mut bench = Bench::new(true).await;
+    assert_eq!(bench.keeper.held(), None);
+    bench.keeper.run(Some(LeaseDesired { epoch: 5, terms: bench.terms(2) }));
+    let ask = bench.asked().await;
+    assert_eq!(bench.calls.try_recv(), Ok(Call::Arm(1)), "by the time that anybody sees the question");
+    assert_eq!((ask.holder, ask.epoch, ask.number, ask.lease_ms), (bench.me, 5, 1, 60_000));
+    assert_eq!(bench.keeper.held(), Some(Held::default()), "its own vote is no majority of three");
+    bench.answer(Ask { boot: ask.boot.wrapping_add(1), ..ask }).await;
+    bench.answer(ask).await;
+    assert_eq!(bench.call().await, Call::Count(1));
+    let held = bench.held(|held| held.terms == 2).await;
+    assert!(held.epoch == 5 && held.left_ms > 0 && held.left_ms <= 60_000, "{held:?}");
+    assert_eq!(held.trouble, None);
+}
+
+#[tokio::test]
+async fn a_node_that_goes_over_to_a_lease_has_its_gate_open_until_a_majority_answers() {
+    let mut bench = Bench::new(false).await;
+    bench.keeper.run(Some(LeaseDesired { epoch: 1, terms: bench.terms(1) }));
+    let first = bench.asked().await;
+    assert_eq!(bench.call().await, Call::Arm(1));
+    // Other terms are asked by at once, and what was asked before counts no more.
+    bench.keeper.run(Some(LeaseDesired { epoch: 1, terms: bench.terms(2) }));
+    assert_eq!(bench.call().await, Call::Arm(2));
+    bench.answer(first).await;
+    let second = *timeout(PATIENCE, bench.asks.wait_for(|ask| ask.is_some_and(|ask| ask.number == 2)))
+        .await
+        .expect("in time")
+        .expect("open");
+    bench.answer(second.expect("it is some")).await;
+    assert_eq!(bench.call().await, Call::Count(2));
+    bench.keeper.run(None);
+    assert_eq!(bench.call().await, Call::Open);
+    assert_eq!((bench.keeper.held(), *bench.keeper.asks().borrow()), (None, None));
+}
+
+#[tokio::test]
+async fn without_its_kernel_a_node_asks_nobody_and_says_why() {
+    let mut bench = Bench::new(true).await;
+    *bench.broken.lock().expect("not poisoned") = true;
+    let terms = LeaseTerms { lease_ms: 600, ..bench.terms(1) };
+    bench.keeper.run(Some(LeaseDesired { epoch: 1, terms }));
+    assert_eq!(bench.call().await, Call::Arm(1));
+    let held = bench.held(|held| held.trouble.is_some()).await;
+    assert!(held.trouble.is_some_and(|text| text.contains("no room")) && held.terms == 0);
+    assert_eq!(*bench.keeper.asks().borrow(), None);
+    assert_eq!(bench.call().await, Call::Arm(2), "it tries again");
+    *bench.broken.lock().expect("not poisoned") = false;
+    let ask = bench.asked().await;
+    assert!(ask.number > 2);
+    assert_eq!(bench.held(|held| held.trouble.is_none()).await.terms, 0);
+    // A gate that does not count what was promised is no acknowledgement either.
+    *bench.broken.lock().expect("not poisoned") = true;
+    bench.answer(ask).await;
+    assert_eq!(bench.call_after(|call| matches!(call, Call::Arm(_))).await, Call::Count(ask.number));
+    assert_eq!(bench.held(|held| held.trouble.is_some()).await.terms, 0);
+    // Nor is a lease that nobody would promise.
+    *bench.broken.lock().expect("not poisoned") = false;
+    bench.keeper.run(Some(LeaseDesired { epoch: 1, terms: LeaseTerms { lease_ms: u64::MAX, ..bench.terms(2) } }));
+    let held = bench.held(|held| held.trouble.as_ref().is_some_and(|text| text.contains("longer"))).await;
+    assert_eq!(held.terms, 0);
+    // What shall be open is tried until it is.
+    *bench.broken.lock().expect("not poisoned") = true;
+    bench.keeper.run(None);
+    assert_eq!(bench.call_after(|call| call != Call::Open).await, Call::Open);
+    assert_eq!(bench.call().await, Call::Open);
+    *bench.broken.lock().expect("not poisoned") = false;
+    assert_eq!(bench.call().await, Call::Open);
+}
+
+#[tokio::test]
+async fn a_node_that_was_fenced_has_no_vote_for_itself() {
+    let mut bench = Bench::new(true).await;
+    let fence = Fence { holder: bench.me, epoch: 2 };
+    assert!(bench.desk.lock().expect("not poisoned").fence(&fence).is_some());
+    let terms = LeaseTerms { lease_ms: 300, ..bench.terms(1) };
+    bench.keeper.run(Some(LeaseDesired { epoch: 1, terms: terms.clone() }));
+    let ask = bench.asked().await;
+    bench.answer(ask).await;
+    let next = bench.asks.wait_for(|next| next.is_some_and(|next| next.number > ask.number));
+    drop(timeout(PATIENCE, next).await.expect("in time").expect("open"));
+    while let Ok(call) = bench.calls.try_recv() {
+        assert!(matches!(call, Call::Arm(_)), "the controller's promise alone is no majority");
+    }
+    bench.keeper.run(Some(LeaseDesired { epoch: 2, terms }));
+    let of_next = bench.asks.wait_for(|ask| ask.is_some_and(|ask| ask.epoch == 2));
+    let ask = (*timeout(PATIENCE, of_next).await.expect("in time").expect("open")).expect("it is some");
+    bench.answer(ask).await;
+    assert_eq!(bench.call_after(|call| matches!(call, Call::Arm(_))).await, Call::Count(ask.number));
+}
