@@ -53,11 +53,24 @@ impl Capture {
     /// # Errors
     /// tcpdump does not start.
     pub async fn start(machine: &Machine, interface: &str, file: PathBuf) -> Result<Self> {
+        Self::begin(machine, interface, "inout", file).await
+    }
+
+    /// As [`Self::start`], of what comes in there only: what the machine at the other end of the wire sends.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn start_incoming(machine: &Machine, interface: &str, file: PathBuf) -> Result<Self> {
+        Self::begin(machine, interface, "in", file).await
+    }
+
+    async fn begin(machine: &Machine, interface: &str, direction: &str, file: PathBuf) -> Result<Self> {
         let log = file.with_extension("log");
         let path = file.display().to_string();
         // The log of an earlier capture would say that this one listens.
         let _ = std::fs::remove_file(&log);
-        let arguments = ["-i", interface, "-n", "-U", "--immediate-mode", "-s", "128", "-Z", "root", "-w", &path];
+        let arguments =
+            ["-i", interface, "-Q", direction, "-n", "-U", "--immediate-mode", "-s", "128", "-Z", "root", "-w", &path];
         let running = machine.start("tcpdump", &arguments, &[], &log)?;
         crate::wait::eventually("tcpdump captures", Duration::from_secs(5), || async {
             ensure!(std::fs::read_to_string(&log)?.contains("listening on"), "it does not listen yet");
@@ -65,6 +78,20 @@ impl Capture {
         })
         .await?;
         Ok(Self { machine: machine.clone(), file, running })
+    }
+
+    /// When packets passed, as tcpdump's `filter` picks them: seconds by the kernel's clock, which all machines of the lab share. The capture
+    /// goes on.
+    ///
+    /// # Errors
+    /// The packets cannot be read.
+    pub async fn times(&self, filter: &str) -> Result<Vec<f64>> {
+        // What is on its way to tcpdump shall be counted.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let path = self.file.display().to_string();
+        // The last packet may not be whole yet, which tcpdump counts for a failure.
+        let output = self.machine.run("tcpdump", &["-n", "-tt", "-r", &path, filter]).await?;
+        Ok(output.stdout.lines().filter_map(|line| line.split(' ').next()?.parse().ok()).collect())
     }
 
     /// Ends the capture and counts.

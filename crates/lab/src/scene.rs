@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::api::{Api, NewConnection, Site, text};
-use crate::scenario::steps::{PATIENCE, order_customer, order_gateway};
-use crate::topology::{Fleet, Lab, addresses};
+use crate::scenario::steps::{PATIENCE, order_customer, order_gateway, order_lone_gateway, public_addresses};
+use crate::topology::{Fleet, LAN, Lab, addresses};
 use crate::wait::eventually;
 
 const VPN: &str = "s2s-vpn/v1alpha1";
@@ -89,6 +89,31 @@ impl Scene {
         }
     }
 
+    /// As [`Self::build_fleet`], with three nodes of a zone with failover. The Private Network is on a switch that all of them have a port of.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn build_zone(id: &str) -> Result<(Self, Fleet)> {
+        let mut lab = Lab::start(Some(id), &Self::program()?).await?;
+        let order = async |lab: &mut Lab| {
+            let (api, fleet) = lab.start_fleet(true).await?;
+            let (mut site, _) = order_lone_gateway(lab).await?;
+            lab.command_line(&format!("private-network attach {} --interface {LAN}", site.network)).await?;
+            lab.attach_host_to_switch(&fleet, &site.subnets).await?;
+            order_customer(lab, &mut site).await?;
+            Ok((api, site, fleet))
+        };
+        match order(&mut lab).await {
+            Ok((api, site, fleet)) => Ok((Self { lab, api, site }, fleet)),
+            Err(error) => {
+                let error: anyhow::Error = error;
+                let evidence = lab.evidence().await;
+                lab.stop().await;
+                Err(error.context(evidence))
+            }
+        }
+    }
+
     /// Builds the lab `id`, lets `play` happen in it, and cleans up in any case.
     ///
     /// # Errors
@@ -118,6 +143,14 @@ impl Scene {
         self.lab.device.install(&changed, key.unwrap_or(&right), &addresses::SITE_PREFIXES).await?;
         self.lab.device.start_daemons().await?;
         Ok(id)
+    }
+
+    /// The gateway's public addresses, IPv4 first.
+    ///
+    /// # Errors
+    /// A call fails.
+    pub async fn public_addresses(&self) -> Result<Vec<String>> {
+        public_addresses(&self.lab, &self.site.gateway).await
     }
 
     /// Waits until pings are answered in both families and both directions.

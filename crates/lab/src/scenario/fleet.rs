@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::steps::{PATIENCE, delete_site, order_customer, order_lone_gateway};
+use super::steps::{PATIENCE, delete_site, order_customer, order_lone_gateway, public_addresses};
 use crate::api::{Family, NewConnection, Site, codes, summary, text};
 use crate::console::{Console, seconds};
 use crate::stream::Stream;
@@ -58,6 +58,7 @@ pub(super) async fn run(lab: &mut Lab, console: &Console, keep: bool) -> Result<
 async fn play(lab: &mut Lab, console: &Console, fleet: &mut Fleet, keep: bool) -> Result<()> {
     let mut vpn = order(lab, console, fleet).await?;
     cut_off(lab, console, fleet, &vpn).await?;
+    part(lab, console, fleet, &mut vpn).await?;
     refuse(lab, console, fleet, &vpn).await?;
     let lost = vpn.carrier;
     lose(lab, console, fleet, &mut vpn).await?;
@@ -145,31 +146,51 @@ async fn cut_off(lab: &Lab, console: &Console, fleet: &Fleet, vpn: &Vpn) -> Resu
                 Ok((format!("{}; gateway {}; nothing lost", summary_of_node(&node), summary(&state)), ()))
             },
         )
-        .await?;
+        .await
+}
+
+/// Nobody hears the node any more; the Internet and the node still hear each other.
+async fn part(lab: &Lab, console: &Console, fleet: &Fleet, vpn: &mut Vpn) -> Result<()> {
+    let (name, begun) = (vpn.carrier, Instant::now());
     console
         .step(
             &format!("Have the other nodes lose {name}'s answers, too"),
-            "down (node_silent): nobody vouches; nothing moves, since it may forward still, and no packet is lost",
+            "down (node_silent): nobody vouches; when its lease has run out the gateway starts on another node, and traffic is back",
             async {
                 fleet.deafen(name).await?;
                 let node = judged(lab, fleet, name, "down", "node_silent").await?;
-                ensure!(carried(&node, &vpn.site.gateway), "the gateway was taken away from a node that may forward");
-                console.quote(&lab.command_line("node list").await?);
-                nothing_lost(vpn, &since).await?;
-                Ok((format!("{}; nothing lost", summary_of_node(&node)), ()))
+                vpn.carrier = eventually("another node carries the gateway", JUDGED, || async {
+                    let carrier = fleet.carrier(&lab.service, &vpn.site.gateway).await?;
+                    ensure!(carrier != name, "{name} does");
+                    Ok(carrier)
+                })
+                .await?;
+                lab.api()?.wait_status("vpn-gateways", &vpn.site.gateway, "active", JUDGED).await?;
+                for stream in &vpn.streams {
+                    stream.steady(JUDGED).await?;
+                }
+                show(lab, console, name).await?;
+                Ok((format!("{}; steady on {} after {}", summary_of_node(&node), vpn.carrier, seconds(begun.elapsed())), ()))
             },
         )
         .await?;
+    let since = marks(vpn);
     console
-        .step(&format!("Let {name} and the controller hear each other again"), "it is up; no packet was lost", async {
-            lab.heal().await?;
-            fleet.undeafen(name).await?;
-            fleet.wait_state(&lab.service, name, "up").await?;
-            lab.api()?.wait_status("vpn-gateways", &vpn.site.gateway, "active", PATIENCE).await?;
-            well(lab, &vpn.connection).await?;
-            nothing_lost(vpn, &since).await?;
-            Ok(("up, active; nothing lost".to_owned(), ()))
-        })
+        .step(
+            &format!("Let {name} and the controller hear each other again"),
+            "it is up, and carries nothing; one node has the public addresses, and no packet was lost",
+            async {
+                lab.heal().await?;
+                fleet.undeafen(name).await?;
+                fleet.wait_state(&lab.service, name, "up").await?;
+                eventually("one node has the addresses", PATIENCE, || only_holder(fleet, vpn)).await?;
+                let node = fleet.node(&lab.service, name).await?;
+                ensure!(!carried(&node, &vpn.site.gateway), "the gateway has gone back: {node}");
+                well(lab, &vpn.connection).await?;
+                nothing_lost(vpn, &since).await?;
+                Ok(("up; nothing lost".to_owned(), ()))
+            },
+        )
         .await
 }
 
@@ -290,7 +311,9 @@ async fn return_of(lab: &Lab, console: &Console, fleet: &mut Fleet, vpn: &Vpn, l
                 let node = fleet.node(&lab.service, lost).await?;
                 ensure!(!carried(&node, &vpn.site.gateway), "the gateway has gone back: {node}");
                 let history = node.get("history").and_then(Value::as_array).context("no history")?;
-                let states: Vec<String> = history.iter().filter_map(|event| text(event, "/subject").ok()).collect();
+                let is_state = |event: &&Value| text(event, "/kind").is_ok_and(|kind| kind == "status");
+                let states = history.iter().filter(is_state).filter_map(|event| text(event, "/subject").ok());
+                let states: Vec<String> = states.collect();
                 ensure!(
                     states.starts_with(&["up".into(), "waiting".into(), "down".into()]),
                     "another history: {states:?}"
@@ -383,19 +406,6 @@ async fn neighbours(lab: &Lab, vpn: &Vpn) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for address in &vpn.public {
         found.push(eventually("the Internet's router knows", PATIENCE, || lab.neighbour(address)).await?);
-    }
-    Ok(found)
-}
-
-async fn public_addresses(lab: &Lab, gateway: &str) -> Result<Vec<String>> {
-    let api = lab.api()?;
-    let gateway = api.vpn(&format!("vpn-gateways/{gateway}")).await?;
-    let mut found = Vec::new();
-    for family in ["4", "6"] {
-        let id = text(&gateway, &format!("/public_config/ipam_ipv{family}_id"))?;
-        let ip = api.must(Method::GET, &format!("{}/ips/{id}", api.prefix("ipam/v1")), None).await?;
-        let address = text(&ip, "/address")?;
-        found.push(address.split('/').next().unwrap_or(&address).to_owned());
     }
     Ok(found)
 }

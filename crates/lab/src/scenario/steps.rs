@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use hyper::Method;
 
 use crate::api::{Site, text};
 use crate::console::seconds;
@@ -85,6 +86,20 @@ pub(crate) async fn order_lone_gateway(lab: &Lab) -> Result<(Site, Duration)> {
     let site =
         Site { vpc, network, subnets, gateway: id, customer: String::new(), policies: [String::new(), String::new()] };
     Ok((site, took))
+}
+
+/// A gateway's public addresses, IPv4 first.
+pub(crate) async fn public_addresses(lab: &Lab, gateway: &str) -> Result<Vec<String>> {
+    let api = lab.api()?;
+    let gateway = api.vpn(&format!("vpn-gateways/{gateway}")).await?;
+    let mut found = Vec::new();
+    for family in ["4", "6"] {
+        let id = text(&gateway, &format!("/public_config/ipam_ipv{family}_id"))?;
+        let ip = api.must(Method::GET, &format!("{}/ips/{id}", api.prefix("ipam/v1")), None).await?;
+        let address = text(&ip, "/address")?;
+        found.push(address.split('/').next().unwrap_or(&address).to_owned());
+    }
+    Ok(found)
 }
 
 /// Adds the customer gateway and both policies.

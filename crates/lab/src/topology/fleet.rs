@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::{Lab, addresses, assign, default_route, wire};
 use crate::api::Api;
+use crate::capture::Capture;
 use crate::machine::{Machine, Running};
 use crate::service::{Service, tail};
 use crate::wait::eventually;
@@ -197,6 +198,60 @@ impl Fleet {
     pub async fn kill(&mut self, name: &str) -> Result<()> {
         self.running.remove(name).with_context(|| format!("{name} does not run"))?.kill().await;
         Ok(())
+    }
+
+    /// Stops a node's process where it is (SIGSTOP), or lets it go on (SIGCONT). Its kernel goes on in any case.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub async fn signal(&self, name: &str, signal: &str) -> Result<()> {
+        let pid = self.pid(name)?;
+        self.machine(name)?.shell(&format!("kill -{signal} {pid}")).await.map(drop)
+    }
+
+    /// Loses what a node and its voters, the controller and the other nodes, say to each other: what comes in, what goes out, or both. What the
+    /// node forwards goes on.
+    ///
+    /// # Errors
+    /// nft refuses the rules.
+    pub async fn part(&self, name: &str, inwards: bool, outwards: bool) -> Result<()> {
+        let others: Vec<String> =
+            self.names().filter(|other| *other != name).map(|other| self.own_address(other)).collect();
+        let voters = format!("{CONTROL}, {}", others.join(", "));
+        let mut rules = String::from("add table ip parted; ");
+        for (hook, side, wanted) in [("input", "saddr", inwards), ("output", "daddr", outwards)] {
+            if wanted {
+                rules.push_str(&format!(
+                    "add chain ip parted {hook} {{ type filter hook {hook} priority 0; }}; \
+                     add rule ip parted {hook} ip {side} {{ {voters} }} drop; "
+                ));
+            }
+        }
+        self.machine(name)?.shell(&format!("nft '{rules}'")).await.map(drop)
+    }
+
+    /// Undoes [`Self::part`].
+    ///
+    /// # Errors
+    /// nft fails.
+    pub async fn unite(&self, name: &str) -> Result<()> {
+        self.machine(name)?.shell("nft 'add table ip parted; delete table ip parted'").await.map(drop)
+    }
+
+    /// Captures what a node sends from now on, towards the Internet and towards the switch.
+    ///
+    /// # Errors
+    /// tcpdump does not start.
+    pub async fn watch(&self, lab: &Lab, name: &str) -> Result<[Capture; 2]> {
+        let outside = if name == "node" { "under0".to_owned() } else { format!("under-{name}") };
+        // Earlier captures go on until the lab ends.
+        let files = |side: &'static str| (0..).map(move |number| format!("{name}-{side}-{number}.pcap"));
+        let file =
+            |side| files(side).map(|file| self.folder.join(file)).find(|path| !path.exists()).unwrap_or_default();
+        Ok([
+            Capture::start_incoming(&lab.inet, &outside, file("outside")).await?,
+            Capture::start_incoming(&self.switch, &format!("to-{name}"), file("inside")).await?,
+        ])
     }
 
     /// What the operator's own means say of a node's machine.
