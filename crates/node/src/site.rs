@@ -2,9 +2,11 @@
 //! single connection that an interface carries instead of tunnels. So namespace, sessions, route choice, tables and packet filter are the same
 //! code for both.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use causeway_model::desired::{AttachmentDesired, ConnectionDesired, GatewayDesired, LinkDesired, Timers};
+use causeway_model::observed::ConnectionFacts;
 use causeway_model::{ConnectionId, LinkId, PrivateNetworkId, VpcId, VpnGatewayId};
 use ipnet::IpNet;
 
@@ -39,6 +41,13 @@ impl Site {
     /// The link that this is.
     pub(crate) fn link(&self) -> Option<LinkId> {
         self.attachment.is_some().then_some(LinkId(self.id.0))
+    }
+
+    /// What was told of connections that are still its own. Of one that was deleted the actor tells until it has taken the newer
+    /// configuration; to the controller that is somebody else's then, and whoever reports on that loses the channel.
+    pub(crate) fn own<'a>(&self, told: &'a [ConnectionFacts]) -> impl Iterator<Item = &'a ConnectionFacts> {
+        let known: BTreeSet<ConnectionId> = self.connections.iter().map(|connection| connection.id).collect();
+        told.iter().filter(move |facts| known.contains(&facts.id))
     }
 
     /// The name of its namespace.
@@ -114,5 +123,45 @@ impl From<&LinkDesired> for Site {
             attachment: Some(link.attachment.clone()),
             connections: vec![connection],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_told_of_a_connection_that_was_deleted() {
+        let facts = |id| ConnectionFacts {
+            id,
+            applied: 1,
+            refused: None,
+            tunnels: Vec::new(),
+            sessions: Vec::new(),
+            received: Vec::new(),
+            announced: Vec::new(),
+        };
+        let link = LinkDesired {
+            id: LinkId(Uuid::from_u128(1)),
+            revision: 1,
+            attachment: AttachmentDesired::Interface { interface: "eth1".to_owned() },
+            vpc: None,
+            asn: 12876,
+            bandwidth: 0,
+            locked: false,
+            peer_asn: 65000,
+            bgp: Vec::new(),
+            propagate: true,
+            hold_time: 60,
+            max_prefixes: 1000,
+            bgp_md5: None,
+            bgp_gtsm: false,
+        };
+        let site = Site::from(&link);
+        let [own, gone] = [1, 2].map(|id| facts(ConnectionId(Uuid::from_u128(id))));
+        let told = [gone, own.clone()];
+        assert_eq!(site.own(&told).collect::<Vec<_>>(), [&own]);
     }
 }

@@ -63,7 +63,7 @@ impl Node {
             let mut facts = GatewayFacts { id: *id, applied: 0, refused: entry.refused.clone() };
             if let Some(gateway) = &entry.report {
                 facts = GatewayFacts { applied: entry.acknowledged, ..gateway.gateway.clone() };
-                report.connections.extend(gateway.connections.iter().cloned().map(|mut connection| {
+                report.connections.extend(entry.desired.own(&gateway.connections).cloned().map(|mut connection| {
                     connection.received = self.held(entry, std::mem::take(&mut connection.received));
                     let dropped = entry.drops.get(&tun_name(connection.id)).into_iter().flatten();
                     // One packet filter for all tunnels of a connection: it counts with the first.
