@@ -37,7 +37,8 @@ pub(crate) fn spawn(controller: &Controller) {
             ticks.tick().await;
             let Some(inner) = weak.upgrade() else { return };
             let controller = Controller { inner };
-            if let Err(error) = controller.run_deadlines().await {
+            let done = controller.run_deadlines().await;
+            if let Err(error) = controller.or_doubt(done) {
                 // Whoever closed the store means to end.
                 if controller.inner.store.is_closed() {
                     return;
@@ -78,6 +79,12 @@ pub(crate) struct Marks(Mutex<Owed>);
 impl Marks {
     fn lock(&self) -> MutexGuard<'_, Owed> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The clock was set by so many microseconds, and what is owed moved with it.
+    pub(crate) fn clock_set(&self, by: i64) {
+        let mut marks = self.lock();
+        *marks = marks.map(|mark| mark.moved(by));
     }
 }
 

@@ -17,9 +17,9 @@ use zeroize::Zeroizing;
 pub const CONTROLLER_NAME: &str = "controller.causeway.internal";
 /// Behind a node's id.
 const NODE_SUFFIX: &str = ".node.causeway.internal";
-/// Clocks may differ by this much without anybody noticing.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
+/// A certificate is valid from so long before it was made: a clock that is set back by an hour, or was slow by some, costs nobody the channel.
+const CLOCK_TOLERANCE: Duration = DAY;
 /// Life of the authority.
 const AUTHORITY_LIFE: Duration = DAY.saturating_mul(365 * 20);
 /// Life of a controller's certificate; a new one is made at every start and before it ends.

@@ -5,7 +5,7 @@ use sqlx::AssertSqlSafe;
 use sqlx::sqlite::SqliteRow;
 
 use crate::row::RowExt;
-use crate::{ConnectionRecord, GatewayRecord, Reader, Result, connection, gateway};
+use crate::{ConnectionRecord, GatewayRecord, Reader, Result, Writer, connection, gateway};
 
 /// How far a look at what is owed has got: everything owed since earlier was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +22,12 @@ impl Default for OwedMark {
 }
 
 impl OwedMark {
+    /// The same mark after the clock was set by so many microseconds, and everything owed was moved with it.
+    #[must_use]
+    pub const fn moved(self, by: i64) -> Self {
+        Self { since: self.since.saturating_add(by), seq: self.seq }
+    }
+
     /// Where the next look begins: `limit` was looked at, or everything until `until`.
     fn after(rows: &[SqliteRow], until: Timestamp, limit: u32) -> Result<Self> {
         Ok(match rows.last() {
@@ -100,5 +106,51 @@ impl Reader {
     ) -> Result<(Vec<ConnectionRecord>, OwedMark)> {
         let (rows, next) = self.owed(connection::CONNECTION, owed!("connection"), mark, until, limit).await?;
         Ok((rows.iter().map(connection::record).collect::<Result<_>>()?, next))
+    }
+}
+
+/// Where the instants are from which deadlines of the platform count, and those at which waits end, beside those of links, of earlier keys and
+/// of deliveries: table, column.
+const COUNTED: [(&str, &str); 8] = [
+    ("vpn_gateway", "pending_since"),
+    ("vpn_gateway", "deleting_since"),
+    ("vpn_gateway", "failover_since"),
+    ("connection", "pending_since"),
+    ("vpc", "pending_since"),
+    ("flap", "at"),
+    ("flap", "calm_at"),
+    // Whatever became of it: one that has expired must not be good again.
+    ("node_join_token", "expires_at"),
+];
+
+impl Reader {
+    /// Whether a deadline counts, or a wait lasts, that [`Writer::move_deadlines`] would move.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn any_deadline(&mut self) -> Result<bool> {
+        for (table, column) in COUNTED {
+            let unused = if table == "node_join_token" { " AND used_at IS NULL" } else { "" };
+            let sql = format!("SELECT EXISTS (SELECT 1 FROM {table} WHERE {column} IS NOT NULL{unused}) AS found");
+            if sqlx::query(AssertSqlSafe(sql)).fetch_one(self.connection()).await?.flag("found")? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl Writer {
+    /// Moves all instants from which deadlines of the platform count, and those at which waits end, by so many microseconds: those of
+    /// gateways, connections and VPCs, of restless histories, and of join tokens.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn move_deadlines(&mut self, by: i64) -> Result<()> {
+        for (table, column) in COUNTED {
+            let sql = format!("UPDATE {table} SET {column} = {column} + ? WHERE {column} IS NOT NULL");
+            sqlx::query(AssertSqlSafe(sql)).bind(by).execute(self.connection()).await?;
+        }
+        Ok(())
     }
 }

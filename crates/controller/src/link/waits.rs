@@ -1,4 +1,5 @@
-//! Waits when the clock is set (ADR 0019): those of links, of the windows in which earlier keys are accepted, and of webhooks' deliveries.
+//! Waits when the clock is set (ADR 0019): those of links, of the windows in which earlier keys are accepted, of webhooks' deliveries, and the
+//! platform's own deadlines: what nodes owe, gateways that are being deleted or moved, join tokens.
 //!
 //! Waits are stored as instants of the wall clock, so that they go on while the service does not run. Whoever sets the clock would
 //! shorten or lengthen them: therefore every look at the deadlines compares the clock with one that nobody sets, and moves the instants
@@ -73,13 +74,13 @@ fn shift(record: &mut LinkRecord, by: i64) {
         policy.since.0 = policy.since.0.saturating_add(by);
     }
     record.reminded_at.0 = record.reminded_at.0.saturating_add(by);
-    if let Some(since) = &mut record.settled_since {
+    for since in [&mut record.settled_since, &mut record.pending_since].into_iter().flatten() {
         since.0 = since.0.saturating_add(by);
     }
 }
 
 impl Controller {
-    /// Looks whether the clock was set since the last look, and lets the waits of links last as long as before.
+    /// Looks whether the clock was set since the last look, and lets everything that waits do so for as long as before.
     pub(crate) async fn follow_clock(&self) -> Result<()> {
         let seen = &self.inner.clock_seen;
         let mut noted_at = seen.noted.lock().await;
@@ -94,7 +95,7 @@ impl Controller {
         };
         let due = noted_at.is_none_or(|noted| now.0.0.saturating_sub(noted.0).saturating_abs() >= NOTE);
         // Nothing waits: nothing is worth a write.
-        if by != 0 || due && self.read().await?.anything_waits().await? {
+        if by != 0 || due && self.anything_waits().await? {
             let mut writer = self.inner.store.write().await?;
             if by != 0 {
                 move_waits(&mut writer, by, now.0).await?;
@@ -108,12 +109,18 @@ impl Controller {
                 return Err(error.into());
             }
             if by != 0 {
+                self.inner.marks.clock_set(by);
                 self.announce();
             }
             *noted_at = Some(now.0);
         }
         seen.set_moved(Some(now));
         Ok(())
+    }
+
+    async fn anything_waits(&self) -> Result<bool> {
+        let mut reader = self.read().await?;
+        Ok(reader.anything_waits().await? || reader.any_deadline().await?)
     }
 }
 
@@ -124,6 +131,7 @@ async fn move_waits(writer: &mut Writer, by: i64, now: Timestamp) -> Result<()> 
         life::save(writer, &mut record, now).await?;
     }
     writer.move_key_windows(by).await?;
+    writer.move_deadlines(by).await?;
     Ok(writer.move_deliveries(by).await?)
 }
 

@@ -1,6 +1,7 @@
 //! The use cases, run against a real store, with a node that the test plays over the real channel.
 
 mod catalogue_file;
+mod clocks;
 mod connections;
 mod durability;
 mod events;
