@@ -193,6 +193,13 @@ mod tests {
     use std::io::{Read as _, Write as _};
     use std::net::TcpListener;
 
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    use rustls::ServerConfig;
+    use rustls::crypto::aws_lc_rs::default_provider;
+    use rustls::pki_types::PrivateKeyDer;
+    use rustls::pki_types::pem::PemObject as _;
+    use tokio_rustls::TlsAcceptor;
+
     use super::*;
 
     fn means(text: &str) -> Result<Means, String> {
@@ -258,6 +265,114 @@ mod tests {
             ("stopped\r\n\r\n", MachineState::Unknown),
         ] {
             assert_eq!(asked(answer).await.0, expected, "{answer:?}");
+        }
+    }
+
+    /// A server's certificate for 127.0.0.1 (or another name) and the authority that made it.
+    struct Certified {
+        config: Arc<ServerConfig>,
+        /// A PEM file of the authority.
+        authority: tempfile::NamedTempFile,
+    }
+
+    fn certified(name: &str) -> Certified {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let mut authority = tempfile::NamedTempFile::new().expect("a file");
+        authority.write_all(params.self_signed(&key).expect("signed").pem().as_bytes()).expect("written");
+        let own = KeyPair::generate().expect("a key");
+        let leaf = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        let leaf = leaf.signed_by(&own, &Issuer::new(params, key)).expect("signed");
+        let key = PrivateKeyDer::from_pem_slice(own.serialize_pem().as_bytes()).expect("a key");
+        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .and_then(|builder| builder.with_no_client_auth().with_single_cert(vec![leaf.der().clone()], key));
+        Certified { config: Arc::new(config.expect("usable")), authority }
+    }
+
+    /// What the server of one connection does.
+    #[derive(Clone, Copy, Debug)]
+    enum Serves {
+        /// Takes the connection and says nothing, not even TLS.
+        NoHandshake,
+        /// Takes the request and says nothing.
+        NoAnswer,
+        /// Answers, and does not end.
+        Answer(&'static str),
+        /// Answers without an end.
+        Endless,
+    }
+
+    /// What is learned from such a server by somebody who trusts `trusted`.
+    async fn learned(server: &Certified, trusted: &Certified, serves: Serves) -> Result<MachineState, LookError> {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("https://{}/state?token=secret", listener.local_addr().expect("an address"));
+        let acceptor = TlsAcceptor::from(Arc::clone(&server.config));
+        let serving = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.expect("a client");
+            if matches!(serves, Serves::NoHandshake) {
+                return std::future::pending().await;
+            }
+            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                if stream.read_buf(&mut request).await.is_ok_and(|taken| taken > 0) {
+                    continue;
+                }
+                return;
+            }
+            match serves {
+                Serves::NoHandshake | Serves::NoAnswer => {}
+                Serves::Answer(answer) => stream.write_all(answer.as_bytes()).await.expect("sent"),
+                Serves::Endless => {
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n").await;
+                    // Until the client has had enough.
+                    while stream.write_all(&[b's'; 4096]).await.is_ok() {}
+                    return;
+                }
+            }
+            std::future::pending().await
+        });
+        let Ok(Means::Endpoint(url)) = means(&url) else { panic!("an endpoint") };
+        let looker = Looker::new(trusted.authority.path()).expect("usable");
+        let said = fetch(&looker, &url, "1d", "edge", "fr-par-1").await;
+        if matches!(serves, Serves::Endless) {
+            serving.await.expect("it was cut off");
+        } else {
+            serving.abort();
+        }
+        said.map(|said| understood(Some(&said)))
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_over_tls_is_believed_if_its_authority_is_trusted_and_its_name_right() {
+        let (ours, theirs, elsewhere) = (certified("127.0.0.1"), certified("127.0.0.1"), certified("machines.example"));
+        let stopped = Serves::Answer("HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nstopped");
+        assert_eq!(learned(&ours, &ours, stopped).await.expect("said"), MachineState::Stopped);
+        for (server, trusted) in [(&ours, &theirs), (&elsewhere, &elsewhere)] {
+            let error = learned(server, trusted, stopped).await.expect_err("not believed").to_string();
+            assert!(error.starts_with("TLS: ") && !error.contains("secret"), "{error}");
+        }
+        let elsewhere = "HTTP/1.1 302 Found\r\nlocation: https://192.0.2.1/\r\ncontent-length: 7\r\n\r\nstopped";
+        assert!(matches!(learned(&ours, &ours, Serves::Answer(elsewhere)).await, Err(LookError::Status(302))));
+        assert!(matches!(learned(&ours, &ours, Serves::Endless).await, Err(LookError::Exchange(_))));
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_that_hangs_says_nothing_and_is_given_up() {
+        let server = certified("127.0.0.1");
+        let half = Serves::Answer("HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nstopped");
+        let huge = "HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\nstopped";
+        let met = tokio::join!(
+            learned(&server, &server, Serves::NoHandshake),
+            learned(&server, &server, Serves::NoAnswer),
+            learned(&server, &server, half),
+            learned(&server, &server, Serves::Answer(huge)),
+        );
+        for met in [met.0, met.1, met.2, met.3] {
+            assert!(matches!(met, Err(LookError::Late)), "{met:?}");
         }
     }
 }
