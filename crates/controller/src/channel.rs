@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use causeway_fleet::{ControllerEnd, FromNode, PROTOCOL};
+use causeway_model::diagnosis::NodeFacts;
 use causeway_model::observed::{ConnectionFacts, NodeReport};
 use causeway_model::{ConnectionId, Error, NodeId, Timestamp, VpnGatewayId};
 use causeway_store::{ConnectionObserved, ConnectionRecord, GatewayObserved, GatewayRecord, Kind, Writer};
@@ -54,7 +55,8 @@ impl Controller {
         }
         let session = self.inner.sessions.fetch_add(1, Ordering::Relaxed) + 1;
         self.with_sessions(|sessions| sessions.insert(node, session));
-        match self.register(&hello, origin).await {
+        let registered = self.register(&hello, origin).await;
+        match self.or_doubt(registered) {
             Ok(()) => {
                 tracing::info!(%node, zone = hello.zone, version = hello.version, "node attached");
                 self.exchange(node, session, &mut end).await;
@@ -98,6 +100,7 @@ impl Controller {
         let mut sent = 0;
         let mut pace = Pace::default();
         let mut known = Known::default();
+        let mut unstored = Unstored::default();
         loop {
             changed.borrow_and_update();
             if self.with_sessions(|sessions| sessions.get(&node) != Some(&session)) {
@@ -115,11 +118,12 @@ impl Controller {
             tokio::select! {
                 _ = changed.changed() => {}
                 () = pace.rest() => {}
+                () = unstored.rest() => self.store_again(node, &mut unstored, &mut known).await,
                 message = end.reports.recv() => match message {
                     Some(FromNode::Report(report)) => {
-                        if let Err(error) = self.take_report(node, report, &mut known).await {
-                            tracing::error!(%node, %error, "the node's report could not be stored");
-                        }
+                        // It says all that an earlier one said.
+                        unstored.report = None;
+                        self.report_came(node, report, &mut unstored, &mut known).await;
                     }
                     Some(FromNode::Keepalive { services }) => {
                         if let Err(error) = self.node_keepalive(node, &services).await {
@@ -127,9 +131,8 @@ impl Controller {
                         }
                     }
                     Some(FromNode::Facts(facts)) => {
-                        if let Err(error) = self.node_told(node, *facts).await {
-                            tracing::error!(%node, %error, "what the node says of itself could not be stored");
-                        }
+                        unstored.facts = None;
+                        self.facts_came(node, facts, &mut unstored).await;
                     }
                     Some(FromNode::Peering { listens, answered, lease }) => {
                         if let Err(error) = self.node_peering(node, listens, &answered).await {
@@ -146,6 +149,32 @@ impl Controller {
                 },
                 () = end.desired.closed() => return,
             }
+        }
+    }
+
+    async fn report_came(&self, node: NodeId, report: NodeReport, unstored: &mut Unstored, known: &mut Known) {
+        if let Err((error, report)) = self.take_report(node, report, known).await {
+            tracing::error!(%node, %error, "the node's report could not be stored");
+            unstored.report = Some(report);
+            unstored.wait();
+        }
+    }
+
+    async fn facts_came(&self, node: NodeId, facts: Box<NodeFacts>, unstored: &mut Unstored) {
+        if let Err(error) = self.node_told(node, &facts).await {
+            tracing::error!(%node, %error, "what the node says of itself could not be stored");
+            unstored.facts = Some(facts);
+            unstored.wait();
+        }
+    }
+
+    async fn store_again(&self, node: NodeId, unstored: &mut Unstored, known: &mut Known) {
+        unstored.at = None;
+        if let Some(report) = unstored.report.take() {
+            self.report_came(node, report, unstored, known).await;
+        }
+        if let Some(facts) = unstored.facts.take() {
+            self.facts_came(node, facts, unstored).await;
         }
     }
 
@@ -197,7 +226,29 @@ impl Controller {
     }
 
     /// Turns a report into facts: acknowledgements, refusals, tunnels, sessions, and the end of gateways that were being deleted.
-    async fn take_report(&self, node: NodeId, report: NodeReport, known: &mut Known) -> Result<()> {
+    ///
+    /// # Errors
+    /// The store's, with the report, which was not taken.
+    async fn take_report(
+        &self,
+        node: NodeId,
+        report: NodeReport,
+        known: &mut Known,
+    ) -> std::result::Result<(), (Error, NodeReport)> {
+        let stored = self.store_report(node, &report, known).await;
+        match self.or_doubt(stored) {
+            Ok(gateways) => {
+                let connections = report.connections.into_iter().map(|facts| (facts.id, facts)).collect();
+                *known = Known { gateways, connections };
+                self.announce();
+                Ok(())
+            }
+            Err(error) => Err((error, report)),
+        }
+    }
+
+    /// Stores what is news of a report; answers the gateways that it is about.
+    async fn store_report(&self, node: NodeId, report: &NodeReport, known: &Known) -> Result<BTreeSet<VpnGatewayId>> {
         let mut writer = self.inner.store.write().await?;
         let now = self.now();
         let before = writer.node(node).await?;
@@ -258,7 +309,7 @@ impl Controller {
             }
             seen.insert(id);
         }
-        link::take_facts(&mut writer, node, &report, heard_again, now).await?;
+        link::take_facts(&mut writer, node, report, heard_again, now).await?;
         if let Some(node) = after.filter(|_| !left.is_empty()) {
             self.place_waiting(&mut writer, &node.zone, now).await?;
             self.gateways_went(&mut writer, networks, now).await?;
@@ -267,12 +318,33 @@ impl Controller {
             }
         }
         writer.commit().await?;
-        *known = Known {
-            gateways: seen,
-            connections: report.connections.into_iter().map(|facts| (facts.id, facts)).collect(),
-        };
-        self.announce();
-        Ok(())
+        Ok(seen)
+    }
+}
+
+/// Between two attempts to store what was said.
+const STORE_AGAIN: Duration = Duration::from_secs(5);
+
+/// What a node has said and the store has not taken, because its disk is full for example: a node says it again only when it changes.
+#[derive(Default)]
+struct Unstored {
+    report: Option<NodeReport>,
+    facts: Option<Box<NodeFacts>>,
+    /// When it is tried again.
+    at: Option<Instant>,
+}
+
+impl Unstored {
+    fn wait(&mut self) {
+        self.at = Some(Instant::now() + STORE_AGAIN);
+    }
+
+    /// Waits until it is time to try again; for ever if there is nothing.
+    async fn rest(&self) {
+        match self.at {
+            Some(at) => tokio::time::sleep_until(at.into()).await,
+            None => std::future::pending().await,
+        }
     }
 }
 

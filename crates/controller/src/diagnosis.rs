@@ -203,11 +203,17 @@ impl Controller {
     }
 
     /// A node has said what it sees of itself.
-    pub(crate) async fn node_told(&self, node: NodeId, facts: NodeFacts) -> Result<()> {
-        let contact = NodeContact { at: self.now(), peer: self.inner.ways.peer(node), facts };
+    pub(crate) async fn node_told(&self, node: NodeId, facts: &NodeFacts) -> Result<()> {
+        let contact = NodeContact { at: self.now(), peer: self.inner.ways.peer(node), facts: facts.clone() };
         let mut writer = self.inner.store.write().await?;
         writer.set_node_contact(node, &contact).await?;
-        Ok(writer.commit().await?)
+        writer.commit().await?;
+        self.node_disk(node, facts).await
+    }
+
+    /// From where the newest channel of a node came.
+    pub(crate) fn came_from(&self, node: NodeId) -> Option<SocketAddr> {
+        self.inner.ways.peer(node)
     }
 
     /// What is the matter with a node; operators only. Probes it, and waits some seconds for its answer.

@@ -139,7 +139,8 @@ impl Controller {
         };
         enrolled.await.map_err(|error| failed(&error.into()))?;
         tracing::info!(%node, zone = known.zone, name = request.name, "a node joined");
-        self.take_nodes_over().await.map_err(|error| failed(&error))?;
+        let taken = self.take_nodes_over().await;
+        self.or_doubt(taken).map_err(|error| failed(&error))?;
         self.announce();
         Ok(membership)
     }
@@ -199,6 +200,15 @@ impl Gatekeeper for Controller {
 
     fn fenced(&self, fenced: &Fenced) {
         self.inner.leases.fenced(fenced);
+    }
+
+    fn outlived(&self, node: NodeId, boot: Uuid, peer: SocketAddr) {
+        let controller = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = controller.node_outlived(node, boot, peer).await {
+                tracing::error!(%node, %error, "that two processes use a node's identity could not be stored");
+            }
+        });
     }
 
     fn is_attached(&self, node: NodeId) -> bool {

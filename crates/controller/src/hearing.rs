@@ -7,21 +7,27 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use causeway_fleet::Answered;
+use causeway_model::diagnosis::NodeFacts;
 use causeway_model::observed::{ReceivedRoute, Refusal, RouteDecision};
+use causeway_model::reason::{Fault, ReasonCode};
 use causeway_model::status::NodeState;
 use causeway_model::watch::{KeepaliveProfile, MachineState, NodeWatch, Service};
 use causeway_model::{NodeId, Timestamp};
 use causeway_store::{EventText, NodeRecord, NodeVerdict, Writer};
+use uuid::Uuid;
 
 use crate::{Controller, Result, status};
+
+/// Within this, who has superseded a session is in the store.
+const OTHER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A node that is watched.
 struct Watched {
     watch: NodeWatch,
     /// Since when it is waiting, if it is.
     waiting: Option<Duration>,
-    /// What the store has.
-    shown: NodeVerdict,
+    /// What the store has; `None`: it is not known, since something could not be stored.
+    shown: Option<NodeVerdict>,
     zone: String,
     /// Where it answers other nodes, as the store has it.
     listens: Option<SocketAddr>,
@@ -62,7 +68,7 @@ impl Watches {
         };
         let waiting = (record.state == NodeState::Waiting).then_some(now);
         let (zone, listens) = (record.zone.clone(), record.peering);
-        self.lock().entry(record.id).or_insert(Watched { watch, waiting, shown, zone, listens });
+        self.lock().entry(record.id).or_insert(Watched { watch, waiting, shown: Some(shown), zone, listens });
     }
 
     fn with(&self, node: NodeId, change: impl FnOnce(&mut NodeWatch)) {
@@ -105,13 +111,20 @@ impl Watches {
         }
         let overdue = is_waiting && now.saturating_sub(since) >= self.profile.interval();
         let verdict = NodeVerdict { state, fault, silent: watched.watch.is_silent(now), overdue };
-        let is_new = verdict != watched.shown;
+        let is_new = watched.shown.as_ref() != Some(&verdict);
         Some((verdict, is_new))
     }
 
     fn show(&self, node: NodeId, verdict: NodeVerdict) {
         if let Some(watched) = self.lock().get_mut(&node) {
-            watched.shown = verdict;
+            watched.shown = Some(verdict);
+        }
+    }
+
+    /// Something was not stored, a verdict perhaps, or where a node listens: all is held against the store at the next look.
+    pub(crate) fn doubt(&self) {
+        for watched in self.lock().values_mut() {
+            (watched.shown, watched.listens) = (None, None);
         }
     }
 
@@ -184,9 +197,46 @@ impl Controller {
         self.judge_if_new(node).await
     }
 
+    /// What a node says of its disk.
+    pub(crate) async fn node_disk(&self, node: NodeId, facts: &NodeFacts) -> Result<()> {
+        let unwritable = facts.disk.error.clone().or_else(|| facts.unkept.clone());
+        self.inner.watches.with(node, |watch| watch.disk(unwritable));
+        self.judge_if_new(node).await
+    }
+
     /// A node's own listener was probed; if it could not be, why.
     pub(crate) async fn node_probed(&self, node: NodeId, unreachable: Option<String>) -> Result<()> {
         self.inner.watches.with(node, |watch| watch.probed(unreachable));
+        self.judge_if_new(node).await
+    }
+
+    /// Two processes use a node's identity: one whose session was superseded, of `boot` and at `peer`, is alive beside the one that speaks now.
+    pub(crate) async fn node_outlived(&self, node: NodeId, boot: Uuid, peer: SocketAddr) -> Result<()> {
+        let mut changed = self.subscribe();
+        // The other one may still be on its way into the store. A process that came back over another connection is the same one.
+        let other = async {
+            loop {
+                changed.borrow_and_update();
+                match self.read().await?.node(node).await? {
+                    Some(record) if record.boot == boot => {}
+                    record => return Ok::<_, causeway_model::Error>(record),
+                }
+                if changed.changed().await.is_err() {
+                    return Ok(None);
+                }
+            }
+        };
+        let Ok(found) = tokio::time::timeout(OTHER_PATIENCE, other).await else { return Ok(()) };
+        if found?.is_none_or(|record| record.revoked_at.is_some()) {
+            return Ok(());
+        }
+        let mut fault = Fault::new(ReasonCode::DuplicateIdentity).with("superseded", peer.to_string());
+        if let Some(newest) = self.came_from(node) {
+            fault = fault.with("speaks_now", newest.to_string());
+        }
+        tracing::warn!(%node, superseded = %peer, "two processes use the identity of one node");
+        let at = self.monotonic();
+        self.inner.watches.with(node, |watch| watch.twin(fault, at));
         self.judge_if_new(node).await
     }
 
@@ -227,12 +277,23 @@ impl Controller {
         if !self.inner.watches.verdict(node, self.monotonic()).is_some_and(|(_, is_new)| is_new) {
             return Ok(());
         }
-        let mut writer = self.inner.store.write().await?;
-        let now = self.now();
-        self.judge(&mut writer, node, now).await?;
-        writer.commit().await?;
+        let judged = async {
+            let mut writer = self.inner.store.write().await?;
+            let now = self.now();
+            self.judge(&mut writer, node, now).await?;
+            Ok(writer.commit().await?)
+        };
+        self.or_doubt(judged.await)?;
         self.announce();
         Ok(())
+    }
+
+    /// After a transaction with verdicts: what was not stored has to be stored yet, once there is room.
+    pub(crate) fn or_doubt<T>(&self, stored: Result<T>) -> Result<T> {
+        if stored.is_err() {
+            self.inner.watches.doubt();
+        }
+        stored
     }
 
     pub(crate) fn judged_anew(&self) -> Vec<NodeId> {
@@ -247,7 +308,10 @@ impl Controller {
         }
         let Some(before) = writer.node(node).await? else { return Ok(()) };
         writer.set_node_verdict(node, &verdict, now).await?;
-        if verdict.state != before.state {
+        // Of reasons that leave the state as it is, this one is worth a line of the history.
+        let twin =
+            |fault: &Option<Fault>| fault.as_ref().is_some_and(|fault| fault.code == ReasonCode::DuplicateIdentity);
+        if verdict.state != before.state || twin(&verdict.fault) && !twin(&before.fault) {
             let text =
                 EventText { subject: verdict.state.to_string(), fault: verdict.fault.clone(), ..EventText::default() };
             writer.add_object_event(node.0, now, "status", &text).await?;
@@ -301,4 +365,24 @@ async fn restore_learned_routes(writer: &mut Writer, node: NodeId, now: Timestam
 pub(crate) fn installed(received: &[ReceivedRoute]) -> std::collections::BTreeSet<ipnet::IpNet> {
     let learned = |route: &&ReceivedRoute| route.decision == RouteDecision::Installed;
     received.iter().filter(learned).map(|route| route.prefix.trunc()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_that_was_not_stored_is_looked_at_again() {
+        let node = NodeId::random();
+        let now = Duration::from_secs(100);
+        let watches = Watches::new(KeepaliveProfile::Fast);
+        let (watch, zone) = (NodeWatch::enrolled(KeepaliveProfile::Fast), "fr-par-1".to_owned());
+        watches.lock().insert(node, Watched { watch, waiting: None, shown: None, zone, listens: None });
+        let (verdict, is_new) = watches.verdict(node, now).expect("watched");
+        assert!(is_new);
+        watches.show(node, verdict);
+        assert_eq!(watches.changed(now), []);
+        watches.doubt();
+        assert_eq!(watches.changed(now), [node]);
+    }
 }

@@ -37,7 +37,7 @@ use crate::lease::Gate;
 use crate::lease::desk::{Desk, DeskError};
 use crate::lease::keeper::Keeper;
 use crate::listener::Board;
-use crate::server::{limits, next_text, send_text};
+use crate::server::{SUPERSEDED, limits, next_text, send_text};
 use crate::session::{NodeSession, ToNode, Violation};
 use crate::token::JoinToken;
 use crate::witness::{EXCHANGES, Lease, Tls, Witness};
@@ -61,6 +61,9 @@ const RENEW_PAUSE: Duration = Duration::from_secs(300);
 const WRITE_REST: u32 = 4;
 /// …and no longer than this.
 const LONGEST_REST: Duration = Duration::from_secs(5);
+/// Between two attempts to write what the disk refused: from the first, doubled, to the last.
+const WRITE_FIRST: Duration = Duration::from_secs(1);
+const WRITE_LIMIT: Duration = Duration::from_secs(30);
 /// States that were handed to the node and that it has not reported on.
 const UNREPORTED: usize = 16;
 /// Octets of an answer at most.
@@ -328,6 +331,8 @@ struct Link {
     handed: Vec<Arc<NodeDesired>>,
     write_at: Option<Instant>,
     rests_until: Instant,
+    /// What is waited for after the next refusal of the disk.
+    write_pause: Duration,
     witness: Witness,
     desk: Arc<Mutex<Desk>>,
     keeper: Keeper,
@@ -397,10 +402,19 @@ impl Link {
     fn write(&mut self) -> bool {
         self.write_at = None;
         let begun = Instant::now();
-        if let Err(error) = self.good.write() {
-            tracing::error!(%error, "the last good configuration cannot be written; a restart would begin with an older one");
-            self.write_at = Some(Instant::now() + Duration::from_secs(30));
+        let refused = self.good.write().err().map(|error| error.to_string());
+        match &refused {
+            Some(error) => {
+                tracing::error!(
+                    error,
+                    "the last good configuration cannot be written; a restart would begin with an older one"
+                );
+                self.write_at = Some(begun + self.write_pause);
+                self.write_pause = (self.write_pause * 2).min(WRITE_LIMIT);
+            }
+            None => self.write_pause = WRITE_FIRST,
         }
+        self.post(|facts| facts.unkept = refused);
         self.rests_until = Instant::now() + (begun.elapsed() * WRITE_REST).min(LONGEST_REST);
         self.write_at.is_none()
     }
@@ -468,6 +482,7 @@ pub async fn run(
         handed: Vec::new(),
         write_at: None,
         rests_until: Instant::now(),
+        write_pause: WRITE_FIRST,
         witness,
         desk,
         keeper,
@@ -518,7 +533,7 @@ pub async fn run(
             );
             told = text;
         }
-        let superseded = matches!(&error, ClientError::Denied(denied) if denied.code == "superseded");
+        let superseded = matches!(&error, ClientError::Denied(denied) if denied.code == SUPERSEDED);
         let rest = if superseded { SUPERSEDED_PAUSE } else { pause };
         pause = (pause * 2).min(RETRY_LIMIT);
         if link.during(sleep(rest), &shutdown).await.is_none() {
@@ -595,7 +610,11 @@ async fn session(
                             say(&mut channel, session.fenced(fenced)).await?;
                         }
                     }
-                    ToNode::Closing { code, message } => return Err(ClientError::Denied(Denied::new(0, &code, message))),
+                    ToNode::Closing { code, message } => {
+                        // The controller learns that this process is there, and has heard it.
+                        let _ = timeout(STEP_TIMEOUT, channel.close(None)).await;
+                        return Err(ClientError::Denied(Denied::new(0, &code, message)));
+                    }
                 },
                 Some(Err(error)) => return Err(trust(&error).unwrap_or(ClientError::Lost)),
                 None => return Err(ClientError::Lost),

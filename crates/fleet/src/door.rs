@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use causeway_model::NodeId;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::ControllerEnd;
@@ -126,6 +127,12 @@ pub trait Gatekeeper: Clone + Send + Sync + 'static {
     /// A node has answered a fence.
     fn fenced(&self, fenced: &Fenced) {
         let _ = fenced;
+    }
+
+    /// A session of the node has been superseded, and the process behind it, of this boot and at this address, has answered its end: it is
+    /// still alive.
+    fn outlived(&self, node: NodeId, boot: Uuid, peer: SocketAddr) {
+        let _ = (node, boot, peer);
     }
 
     /// Whether a session of the node is being served.

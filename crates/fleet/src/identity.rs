@@ -142,9 +142,13 @@ pub fn write_private(path: &Path, octets: &[u8]) -> io::Result<()> {
     // A leftover of a killed predecessor might have another mode.
     let _ = std::fs::remove_file(&temporary);
     let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&temporary)?;
-    file.write_all(octets)?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)?;
+    let written =
+        file.write_all(octets).and_then(|()| file.sync_all()).and_then(|()| std::fs::rename(&temporary, path));
+    if written.is_err() {
+        // Half a file takes the room that somebody else may need.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written?;
     // The rename itself is durable with its directory.
     match path.parent() {
         Some(parent) => std::fs::File::open(parent)?.sync_all(),

@@ -24,6 +24,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
@@ -46,6 +47,8 @@ const MAX_BODY: usize = 64 * 1024;
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// A peer that takes nothing for so long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Why a session ends whose place another one has taken.
+pub(crate) const SUPERSEDED: &str = "superseded";
 /// Pause after a failed accept: what fails it does not pass at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -271,6 +274,7 @@ async fn session<S, G>(
         Ok(hello) => hello,
         Err(violation) => return refuse(&mut stream, &mut session, (node, peer), &violation.to_string()).await,
     };
+    let FromNode::Hello { boot, .. } = hello else { return };
     gatekeeper.came(node, peer);
     let (controller_end, mut end) = in_process();
     gatekeeper.attach(node, controller_end);
@@ -284,9 +288,15 @@ async fn session<S, G>(
     loop {
         tokio::select! {
             text = timeout(patience, next_text(&mut stream)) => {
-                let Ok(Some(Ok(text))) = text else {
-                    tracing::info!(%peer, %node, "a node's channel ended");
-                    return;
+                let text = match text {
+                    Ok(Some(Ok(text))) => text,
+                    Ok(Some(Err(error))) if broke_rules(&error) => {
+                        return refuse(&mut stream, &mut session, (node, peer), &error.to_string()).await;
+                    }
+                    _ => {
+                        tracing::info!(%peer, %node, "a node's channel ended");
+                        return;
+                    }
                 };
                 match session.receive(&text) {
                     Ok(FromNode::Ask(ask)) => {
@@ -328,12 +338,38 @@ async fn session<S, G>(
     let (code, message) = match gatekeeper.admit(node).await {
         Err(denied) => (denied.code, denied.message),
         Ok(_) if gatekeeper.is_attached(node) => {
-            ("superseded".to_owned(), "another session of this node has taken the place of this one".to_owned())
+            (SUPERSEDED.to_owned(), "another session of this node has taken the place of this one".to_owned())
         }
         Ok(_) => ("ended".to_owned(), "the controller has ended the session".to_owned()),
     };
     send_text(&mut stream, session.closing(&code, &message)).await;
-    let _ = timeout(WRITE_TIMEOUT, stream.close(None)).await;
+    if part(&mut stream).await && code == SUPERSEDED {
+        gatekeeper.outlived(node, boot, peer);
+    }
+}
+
+/// Ends a channel in order; whether the process at its other end was there to say so, too.
+async fn part<S>(stream: &mut WebSocketStream<S>) -> bool
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    let answered = async {
+        let _ = stream.close(None).await;
+        loop {
+            match stream.next().await {
+                Some(Ok(Message::Close(_))) => return true,
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return false,
+            }
+        }
+    };
+    timeout(WRITE_TIMEOUT, answered).await.unwrap_or(false)
+}
+
+/// Whether a channel ended because of what came over it: too long for a frame, no text, no WebSocket.
+fn broke_rules(error: &WsError) -> bool {
+    matches!(error, WsError::Capacity(_) | WsError::Protocol(_) | WsError::Utf8(_))
+        && !matches!(error, WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake))
 }
 
 /// Waits while the controller is slow, and with it the node: its next report says the same and more.

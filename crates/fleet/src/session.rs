@@ -10,7 +10,7 @@ use causeway_model::desired::NodeDesired;
 use causeway_model::diagnosis::NodeFacts;
 use causeway_model::observed::NodeReport;
 use causeway_model::watch::Service;
-use causeway_model::{ConnectionId, NodeId, VpcId, VpnGatewayId};
+use causeway_model::{ConnectionId, LinkId, NodeId, VpcId, VpnGatewayId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -121,6 +121,7 @@ struct Sent {
     gateways: Vec<(VpnGatewayId, u64)>,
     connections: BTreeSet<ConnectionId>,
     vpcs: BTreeSet<VpcId>,
+    links: BTreeSet<LinkId>,
 }
 
 impl Sent {
@@ -131,6 +132,7 @@ impl Sent {
             gateways: desired.gateways.iter().map(|gateway| (gateway.id, gateway.revision)).collect(),
             connections: connections.map(|connection| connection.id).collect(),
             vpcs: desired.vpcs.iter().map(|vpc| vpc.id).collect(),
+            links: desired.links.iter().map(|link| link.id).collect(),
         }
     }
 
@@ -147,6 +149,9 @@ impl Sent {
         }
         if let Some(facts) = report.vpcs.iter().find(|facts| !self.vpcs.contains(&facts.id)) {
             return Err(Violation::Foreign(format!("VPC {}", facts.id)));
+        }
+        if let Some(facts) = report.links.iter().find(|facts| !self.links.contains(&facts.id)) {
+            return Err(Violation::Foreign(format!("link {}", facts.id)));
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 
 mod api;
 mod capture;
+mod clock;
 mod console;
 mod device;
 mod ledger;
@@ -24,6 +25,7 @@ use anyhow::{Context as _, Result};
 
 pub use crate::api::{Answer, Api, Family, NewConnection, Site, codes, summary};
 pub use crate::capture::{Capture, CaptureSummary};
+pub use crate::clock::SetClock;
 pub use crate::console::Console;
 pub use crate::device::Device;
 pub use crate::ledger::{Ledger, STATE_DIR};

@@ -13,6 +13,9 @@ use tokio::process::{Child, Command};
 
 use crate::ledger::{Ledger, Process};
 
+/// Room on a disk that a test fills: more than a node asks for (64 MiB).
+const DISK: &str = "100m";
+
 /// What a program printed, and whether it said that it succeeded.
 #[derive(Clone, Debug)]
 pub struct Output {
@@ -254,6 +257,41 @@ mkdir -p /run/bird
         let child = command.spawn().with_context(|| format!("{program} on {}", self.role))?;
         let process = self.track(&child, program)?;
         Ok(Running { process, child })
+    }
+
+    /// Gives a folder a small disk of its own, with what was in it. Nothing may run there meanwhile. Only for a machine with mounts of its own.
+    ///
+    /// # Errors
+    /// A command fails.
+    pub async fn give_disk(&self, folder: &Path) -> Result<()> {
+        ensure!(self.holder.is_some(), "{} shares the disks of this machine", self.role);
+        let script = format!(
+            "cp -a {0} {0}.before; mount -t tmpfs -o size={DISK},mode=700 tmpfs {0}; cp -a {0}.before/. {0}/; rm -r {0}.before",
+            folder.display()
+        );
+        self.shell(&script).await.map(drop)
+    }
+
+    /// Fills such a disk to the last octet.
+    ///
+    /// # Errors
+    /// There is still room.
+    pub async fn fill_disk(&self, folder: &Path) -> Result<()> {
+        // The pages of files that are replaced meanwhile may be free again.
+        let script = format!(
+            "for round in 1 2 3; do dd if=/dev/zero bs=64k status=none >>{0}/filler || true; done 2>/dev/null; \
+             if echo more >{0}/more; then exit 1; fi; rm -f {0}/more",
+            folder.display()
+        );
+        self.shell(&script).await.map(drop)
+    }
+
+    /// Makes room again.
+    ///
+    /// # Errors
+    /// It was not filled.
+    pub async fn free_disk(&self, folder: &Path) -> Result<()> {
+        self.shell(&format!("rm {}/filler", folder.display())).await.map(drop)
     }
 
     /// One ping to `target`, from `source` if given; `Ok` if it was answered within `wait` seconds.

@@ -38,6 +38,8 @@ pub struct Service {
     machine_state: Option<String>,
     /// Seconds that partners have to answer, where it is not the default.
     answer_seconds: Option<u32>,
+    /// Further variables of its environment.
+    environment: Vec<(String, String)>,
     running: Option<Running>,
 }
 
@@ -52,6 +54,7 @@ impl Service {
             nodes: None,
             machine_state: None,
             answer_seconds: None,
+            environment: Vec::new(),
             running: None,
         }
     }
@@ -59,6 +62,11 @@ impl Service {
     /// Gives partners another time to answer requests, from the next start on.
     pub fn set_answer_seconds(&mut self, seconds: u32) {
         self.answer_seconds = Some(seconds);
+    }
+
+    /// Starts it with these variables beside the others, from the next start on.
+    pub fn set_environment(&mut self, environment: Vec<(String, String)>) {
+        self.environment = environment;
     }
 
     /// Puts the service on another machine, before its first start: without a node in its process, and with a listener for others.
@@ -122,6 +130,7 @@ impl Service {
         if let Some(answer) = &answer {
             environment.push(("CAUSEWAY_INTERLINK_ANSWER_SECONDS", answer));
         }
+        environment.extend(self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         let program = self.program.display().to_string();
         let running = self.machine.start(&program, &["serve", "--data", &data], &environment, &self.log)?;
         self.running = Some(running);

@@ -40,6 +40,8 @@ pub struct NodeFacts {
     pub services: Vec<Service>,
     /// The disk with its directory.
     pub disk: Disk,
+    /// Why what it was told last is not on its disk; `None`: it is.
+    pub unkept: Option<String>,
     /// What its kernel or system lacks, as sentences.
     pub missing: Vec<String>,
     /// The interface that carries public addresses.
@@ -646,6 +648,10 @@ fn disk(evidence: &Evidence) -> Outcome {
     let text = format!("{}: {} MiB free of {} MiB", disk.path, disk.free >> 20, disk.total >> 20);
     match &disk.error {
         Some(error) => failed(format!("{text}; nothing can be written there: {error}"), remedy),
+        None if facts.unkept.is_some() => {
+            let error = facts.unkept.as_deref().unwrap_or_default();
+            failed(format!("{text}; the configuration cannot be kept there: {error}"), remedy)
+        }
         None if disk.total > 0 && disk.free < DISK_LEAST => failed(text, remedy),
         None if disk.total == 0 => unknown("the node did not say"),
         None => passed(text),

@@ -115,6 +115,10 @@ catalogue! {
     UnreachableOn443 = "unreachable_on_443", Platform, Operator, "the node cannot be probed on TCP 443 of its management address", "admit the controllers in whatever filters TCP 443 on the way to the node";
     /// The node's kernel lets nothing pass.
     LeaseLost = "lease_lost", Platform, Operator, "the gateway's node hears no majority of its zone, so it forwards nothing", "none for the tenant; the operator looks at what separates the zone's nodes and the controller";
+    /// The node's directory takes nothing.
+    DiskUnwritable = "disk_unwritable", Platform, Operator, "nothing can be written to the node's disk: it forwards on, and cannot keep what it is told", "make room on the disk with the node's directory, or mend it; until then a restart of the node would begin with an older configuration";
+    /// A copy of the node's identity is in use beside it.
+    DuplicateIdentity = "duplicate_identity", Platform, Operator, "two processes speak for this node: somebody has a copy of its identity", "end the process that should not be there; if the copy may be stolen, revoke the node and join its machine again";
     /// Nothing is known of the node at present.
     NodeUnreachable = "node_unreachable", Platform, Operator, "the gateway's node cannot be reached", "none for the tenant; the operator looks at the node and its log";
     /// The newer configuration is late.

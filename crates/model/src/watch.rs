@@ -83,6 +83,10 @@ pub struct Service {
     pub dead: Option<String>,
 }
 
+/// For how long it is told that two processes speak for a node, once it was seen. The one that was told to stay away comes back every
+/// minute, and is seen again.
+const TWIN_SHOWN: Duration = Duration::from_secs(180);
+
 /// What the count of keepalives said when it was looked at last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Count {
@@ -114,6 +118,9 @@ pub struct NodeWatch {
     dead: Option<Service>,
     refusal: Option<Refusal>,
     unreachable: Option<String>,
+    unwritable: Option<String>,
+    /// Two processes speak for it: when that was seen last, and what is known of them.
+    twin: Option<(Duration, Fault)>,
     /// When the last answered exchange of each witness was.
     witnesses: BTreeMap<NodeId, Duration>,
 }
@@ -138,6 +145,8 @@ impl NodeWatch {
             dead: None,
             refusal: None,
             unreachable: None,
+            unwritable: None,
+            twin: None,
             witnesses: BTreeMap::new(),
         }
     }
@@ -157,8 +166,8 @@ impl NodeWatch {
 
     /// The node's process has started anew: nothing that was heard before counts.
     pub fn restarted(&mut self) {
-        let witnesses = std::mem::take(&mut self.witnesses);
-        *self = Self { machine: self.machine, witnesses, ..Self::enrolled(self.profile) };
+        let (witnesses, twin) = (std::mem::take(&mut self.witnesses), self.twin.take());
+        *self = Self { machine: self.machine, witnesses, twin, ..Self::enrolled(self.profile) };
     }
 
     /// A frame that is no keepalive.
@@ -218,6 +227,16 @@ impl NodeWatch {
         self.unreachable = unreachable;
     }
 
+    /// Whether the node can write to its disk, and if not why.
+    pub fn disk(&mut self, unwritable: Option<String>) {
+        self.unwritable = unwritable;
+    }
+
+    /// Two processes speak for the node, with `evidence` of both.
+    pub fn twin(&mut self, evidence: Fault, now: Duration) {
+        self.twin = Some((now, evidence));
+    }
+
     /// Another node's tunnel with this one had an exchange that was answered at `answered`.
     pub fn vouch(&mut self, by: NodeId, answered: Duration) {
         if self.witnesses.len() >= WITNESSES && !self.witnesses.contains_key(&by) {
@@ -233,6 +252,7 @@ impl NodeWatch {
     /// Judges what is due. A call that comes more than a period late says that the judge itself was asleep, and then the frames that wait
     /// for it count first: it judges again only after one full interval.
     pub fn tick(&mut self, now: Duration) {
+        self.twin.take_if(|(seen, _)| now.saturating_sub(*seen) > TWIN_SHOWN);
         while let Some(due) = self.judged_at.filter(|due| *due <= now) {
             if now > due + self.profile.period() {
                 self.judged_at = Some(now + self.profile.interval());
@@ -285,8 +305,13 @@ impl NodeWatch {
             let fault = Fault::new(ReasonCode::ConfigRefused).with("item", refusal.item.clone());
             return (S::ConfigFail, Some(fault.with("error", refusal.error.clone())));
         }
-        let unreachable = self.unreachable.as_ref();
-        (S::Up, unreachable.map(|error| Fault::new(ReasonCode::UnreachableOn443).with("error", error.clone())))
+        if let Some((_, evidence)) = &self.twin {
+            return (S::Up, Some(evidence.clone()));
+        }
+        let told = |code: ReasonCode, error: &String| Fault::new(code).with("error", error.clone());
+        let unwritable = self.unwritable.as_ref().map(|error| told(ReasonCode::DiskUnwritable, error));
+        let unreachable = self.unreachable.as_ref().map(|error| told(ReasonCode::UnreachableOn443, error));
+        (S::Up, unwritable.or(unreachable))
     }
 
     /// Whether what it carries is shown as last observed (system.md §3, connections, row 3): nothing was reported since its or our start, its

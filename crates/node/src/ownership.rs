@@ -36,6 +36,8 @@ pub(crate) enum Thing {
 pub(crate) struct Ledger {
     path: PathBuf,
     things: BTreeSet<Thing>,
+    /// What the file says: while it cannot be written that may be more.
+    written: BTreeSet<Thing>,
 }
 
 impl Ledger {
@@ -46,12 +48,12 @@ impl Ledger {
     pub(crate) fn open(dir: &Path) -> std::io::Result<Self> {
         std::fs::create_dir_all(dir)?;
         let path = dir.join("kernel.json");
-        let things = match std::fs::read(&path) {
+        let things: BTreeSet<Thing> = match std::fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(std::io::Error::other)?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeSet::new(),
             Err(error) => return Err(error),
         };
-        Ok(Self { path, things })
+        Ok(Self { path, written: things.clone(), things })
     }
 
     /// Everything on the list.
@@ -59,12 +61,13 @@ impl Ledger {
         self.things.iter()
     }
 
-    /// Puts `thing` on the list; call it before making the thing.
+    /// Puts `thing` on the list; call it before making the thing. What the file names already is made again while the disk is full: a node that
+    /// was killed starts on it.
     ///
     /// # Errors
     /// The disk cannot be written: the thing must not be made.
     pub(crate) fn add(&mut self, thing: Thing) -> std::io::Result<()> {
-        if self.things.insert(thing.clone()) {
+        if self.things.insert(thing.clone()) && !self.written.contains(&thing) {
             self.write().inspect_err(|_| {
                 self.things.remove(&thing);
             })?;
@@ -80,13 +83,21 @@ impl Ledger {
         if self.things.remove(thing) { self.write() } else { Ok(()) }
     }
 
-    fn write(&self) -> std::io::Result<()> {
+    fn write(&mut self) -> std::io::Result<()> {
         let bytes = serde_json::to_vec(&self.things).map_err(std::io::Error::other)?;
         let temporary = self.path.with_extension("new");
-        let mut file = std::fs::File::create(&temporary)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, &self.path)
+        let write = || {
+            let mut file = std::fs::File::create(&temporary)?;
+            file.write_all(&bytes)?;
+            file.sync_all()?;
+            std::fs::rename(&temporary, &self.path)
+        };
+        write().inspect_err(|_| {
+            // Half a file takes the room that somebody else may need.
+            let _ = std::fs::remove_file(&temporary);
+        })?;
+        self.written.clone_from(&self.things);
+        Ok(())
     }
 }
 
@@ -105,6 +116,24 @@ mod tests {
         ledger.remove(&namespace).expect("written");
         let again = Ledger::open(&dir).expect("opens");
         assert_eq!(again.things().collect::<Vec<_>>(), vec![&bridge]);
+        std::fs::remove_dir_all(&dir).expect("removed");
+    }
+
+    #[test]
+    fn what_the_list_names_is_made_again_on_a_disk_that_takes_nothing() {
+        let dir = std::env::temp_dir().join(format!("causeway-ledger-full-{}", std::process::id()));
+        let [old, new] = ["cwg-1", "cwg-2"].map(|name| Thing::Namespace(name.to_owned()));
+        Ledger::open(&dir).expect("opens").add(old.clone()).expect("written");
+        let mut ledger = Ledger::open(&dir).expect("opens");
+        // Nothing can be written where a directory is in the way, whoever asks.
+        std::fs::create_dir(dir.join("kernel.new")).expect("made");
+        ledger.remove(&old).expect_err("not written");
+        ledger.add(old.clone()).expect("the file names it");
+        ledger.add(new.clone()).expect_err("the file does not");
+        assert_eq!(ledger.things().collect::<Vec<_>>(), vec![&old]);
+        std::fs::remove_dir(dir.join("kernel.new")).expect("removed");
+        ledger.add(new.clone()).expect("written");
+        assert_eq!(Ledger::open(&dir).expect("opens").things().collect::<Vec<_>>(), vec![&old, &new]);
         std::fs::remove_dir_all(&dir).expect("removed");
     }
 }

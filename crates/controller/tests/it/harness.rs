@@ -16,6 +16,7 @@ use causeway_model::command::{
     NewRoutingPolicy, NewVpnGateway, OrderField,
 };
 use causeway_model::desired::NodeDesired;
+use causeway_model::diagnosis::NodeFacts;
 use causeway_model::observed::{
     AclCounters, ConnectionFacts, GatewayFacts, LinkFacts, NodeReport, SessionFacts, TunnelFacts, VpcFacts,
 };
@@ -365,6 +366,11 @@ impl FakeNode {
     /// A keepalive that says how these critical services are.
     pub(crate) async fn services(&self, services: Vec<Service>) {
         self.end.reports.send(FromNode::Keepalive { services }).await.expect("the controller listens");
+    }
+
+    /// What it sees of itself.
+    pub(crate) async fn facts(&self, facts: NodeFacts) {
+        self.end.reports.send(FromNode::Facts(Box::new(facts))).await.expect("the controller listens");
     }
 
     pub(crate) async fn keepalive(&self) {

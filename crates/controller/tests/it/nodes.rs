@@ -8,10 +8,12 @@ use causeway_fleet::authority;
 use causeway_fleet::door::{Denied, Gatekeeper, JoinRequest, Membership, RenewRequest};
 use causeway_model::command::{NewPrivateNetwork, NewVpc};
 use causeway_model::desired::Peer;
+use causeway_model::diagnosis::NodeFacts;
 use causeway_model::resource::{PrivateNetwork, Role};
 use causeway_model::status::{NodeState, VpnGatewayStatus};
 use causeway_model::watch::{MachineState, Service};
 use causeway_model::{Error, NodeId, ReasonCode, VpnGatewayId};
+use causeway_store::ObjectEvent;
 
 use crate::harness::{FakeNode, REGION, World, ZONE, kind, meta, open, until};
 
@@ -371,6 +373,67 @@ async fn what_a_draining_node_carries_goes_to_another_once_it_has_let_go() {
     let back = world.controller.change_node(&world.operator, one, change).await.expect("changed").node;
     assert!(!back.draining && !back.cordoned);
     assert_eq!(world.carrier(gateway).await, Some(other), "what has left stays away");
+}
+
+#[tokio::test]
+async fn two_processes_with_one_identity_are_told_and_written_down_once() {
+    let world = World::new().await;
+    let node = world.up().await;
+    let info = world.node(node.id).await;
+    let peer = |port| SocketAddr::from(([192, 0, 2, 9], port));
+    // It has only come back over another connection.
+    world.controller.outlived(node.id, info.node.boot, peer(1));
+    Gatekeeper::came(&world.controller, node.id, peer(443));
+    let fault = async || world.node(node.id).await.node.fault;
+    for port in [2, 3] {
+        world.controller.outlived(node.id, uuid::Uuid::new_v4(), peer(port));
+        until(&world.controller, async || {
+            fault().await.is_some_and(|fault| fault.evidence["superseded"] == peer(port).to_string())
+        })
+        .await;
+    }
+    let told = fault().await.expect("a reason");
+    assert_eq!((told.code, &told.evidence["speaks_now"]), (ReasonCode::DuplicateIdentity, &peer(443).to_string()));
+    let info = world.node(node.id).await;
+    assert_eq!(info.node.state, NodeState::Up);
+    let of =
+        |event: &&ObjectEvent| event.reason.as_ref().map(|reason| reason.code) == Some(ReasonCode::DuplicateIdentity);
+    let events: Vec<_> = info.history.iter().filter(of).collect();
+    assert!(events.len() == 1 && events[0].subject == "up", "{events:?}");
+    // Whoever is not seen any more is not told of any more.
+    world.pass_heard(20).await;
+    assert!(fault().await.is_some());
+    for _ in 0..10 {
+        world.pass(20).await;
+        node.keepalive().await;
+        node.keepalive().await;
+    }
+    until(&world.controller, async || fault().await.is_none()).await;
+}
+
+#[tokio::test]
+async fn a_node_whose_disk_takes_nothing_says_so_until_it_does() {
+    let world = World::new().await;
+    let node = world.up().await;
+    let fault = async || world.node(node.id).await.node.fault;
+    let say = async |change: fn(&mut NodeFacts)| {
+        let mut facts = NodeFacts::default();
+        change(&mut facts);
+        node.facts(facts).await;
+    };
+    let ways: [fn(&mut NodeFacts); 2] = [
+        |facts| facts.disk.error = Some("No space left on device".to_owned()),
+        |facts| facts.unkept = Some("No space left on device".to_owned()),
+    ];
+    for full in ways {
+        say(full).await;
+        until(&world.controller, async || fault().await.is_some_and(|found| found.code == ReasonCode::DiskUnwritable))
+            .await;
+        assert_eq!(fault().await.expect("a reason").evidence["error"], "No space left on device");
+        assert_eq!(world.node(node.id).await.node.state, NodeState::Up);
+        say(|_| {}).await;
+        until(&world.controller, async || fault().await.is_none()).await;
+    }
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::{Lab, addresses, assign, default_route, wire};
 use crate::api::Api;
 use crate::capture::Capture;
+use crate::clock::SetClock;
 use crate::machine::{Machine, Running};
 use crate::service::{Service, tail};
 use crate::wait::eventually;
@@ -50,7 +51,7 @@ impl Lab {
     /// # Errors
     /// A step that failed, with the logs.
     pub async fn start_fleet(&mut self, failover: bool) -> Result<(Api, Fleet)> {
-        let control = Machine::create(&self.ledger, "control").await?;
+        let control = Machine::create(&self.ledger, "control").await?.with_own_namespaces().await?;
         wire(&self.inet, "ctl0", &control, "eth0").await?;
         assign(&self.inet, "ctl0", &format!("{CONTROL_ROUTER}/24")).await?;
         assign(&control, "eth0", &format!("{CONTROL}/24")).await?;
@@ -168,6 +169,17 @@ impl Fleet {
     /// It does not start, or runs already.
     pub fn run(&mut self, name: &'static str) -> Result<()> {
         self.run_with(name, &[("CAUSEWAY_NODE_UNDERLAY", "up0")])
+    }
+
+    /// As [`Self::run`], with a clock that can be set.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn run_by(&mut self, name: &'static str, clock: &SetClock) -> Result<()> {
+        let environment = clock.environment();
+        let mut all: Vec<_> = environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        all.push(("CAUSEWAY_NODE_UNDERLAY", "up0"));
+        self.run_with(name, &all)
     }
 
     /// As [`Self::run`], with this environment.

@@ -19,6 +19,7 @@ fn healthy() -> Evidence {
         certificate_ends: NOW.plus_seconds(1_000_000),
         services: vec![service("packet_threads"), service("ike"), service("bgp"), service("netlink")],
         disk: Disk { path: "/var/lib".to_owned(), free: 1 << 30, total: 1 << 34, error: None },
+        unkept: None,
         missing: Vec::new(),
         underlay: Underlay { interface: "up0".to_owned(), mtu: 1500, error: None },
     };
@@ -212,6 +213,7 @@ fn each_fault_is_named_by_the_first_check_that_fails() {
             }),
         ),
         ("disk", "No space", with(healthy(), |evidence| facts(evidence).disk.error = text("No space left"))),
+        ("disk", "cannot be kept", with(healthy(), |evidence| facts(evidence).unkept = text("No space left"))),
         ("disk", "16 MiB free", with(healthy(), |evidence| facts(evidence).disk.free = 16 << 20)),
         (
             "kernel",

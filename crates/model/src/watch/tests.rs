@@ -103,6 +103,27 @@ fn every_row_of_the_node_table() {
             S::Up,
             Some(R::UnreachableOn443),
         ),
+        (
+            "6 with a disk that takes nothing",
+            with(&|watch| {
+                heard(watch);
+                watch.probed(Some("timed out".to_owned()));
+                watch.disk(Some("No space left on device".to_owned()));
+            }),
+            S::Up,
+            Some(R::DiskUnwritable),
+        ),
+        (
+            "6 with a copy of its identity, whose hello counts as a restart",
+            with(&|watch| {
+                watch.twin(R::DuplicateIdentity.into(), s(10));
+                watch.restarted();
+                heard(watch);
+                watch.disk(Some("No space left on device".to_owned()));
+            }),
+            S::Up,
+            Some(R::DuplicateIdentity),
+        ),
         ("6", with(&heard), S::Up, None),
         (
             "6 two are enough",
@@ -162,6 +183,18 @@ fn a_controller_that_starts_keeps_the_last_state_for_one_full_interval() {
         (6..20).for_each(|n| heard.keepalive(s(2 * n)));
         assert_eq!(heard.state().0, NodeState::Up, "from {last}");
     }
+}
+
+#[test]
+fn a_copy_of_an_identity_is_told_until_it_was_not_seen_for_long() {
+    let mut watch = up(KeepaliveProfile::Slow);
+    let of = |address: &str| Fault::new(ReasonCode::DuplicateIdentity).with("superseded", address.to_owned());
+    watch.twin(of("192.0.2.1:7"), s(10));
+    watch.twin(of("192.0.2.1:8"), s(70));
+    watch.tick(s(250));
+    assert_eq!(watch.state().1, Some(of("192.0.2.1:8")));
+    watch.tick(s(251));
+    assert_eq!(watch.state().1, None);
 }
 
 #[test]

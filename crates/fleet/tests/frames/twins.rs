@@ -1,0 +1,73 @@
+//! Two processes with one identity: the one whose session is superseded says that it is there, and one that has ended cannot.
+
+use std::path::Path;
+use std::time::Duration;
+
+use causeway_fleet::client::{self, ClientError};
+use causeway_fleet::{ControllerEnd, FromNode, NodeEnd, PROTOCOL, in_process};
+use causeway_model::NodeId;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::harness::{Controller, PATIENCE, log, state};
+
+/// A node's process.
+struct Process {
+    boot: Uuid,
+    channel: JoinHandle<Result<(), ClientError>>,
+    _end: NodeEnd,
+}
+
+async fn start(directory: &Path, node: NodeId) -> Process {
+    let (controller_end, end) = in_process();
+    let (path, boot) = (directory.to_owned(), Uuid::new_v4());
+    let channel = tokio::spawn(async move { client::run(&path, controller_end, None, CancellationToken::new()).await });
+    let (zone, version) = ("fr-par-1".to_owned(), "1".to_owned());
+    end.reports.send(FromNode::Hello { protocol: PROTOCOL, node, boot, zone, version }).await.expect("open");
+    Process { boot, channel, _end: end }
+}
+
+async fn hello(controller: &mut Controller) -> (Uuid, ControllerEnd) {
+    let (_, mut end) = controller.session().await;
+    match tokio::time::timeout(PATIENCE, end.reports.recv()).await.expect("in time") {
+        Some(FromNode::Hello { boot, .. }) => (boot, end),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn the_superseded_one_of_two_processes_is_told_and_says_that_it_is_there() {
+    log();
+    let mut controller = Controller::start().await;
+    let [first, copy] = [tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory")];
+    let identity = controller.join(first.path()).await;
+    let one = start(first.path(), identity.node).await;
+    let (boot, end) = hello(&mut controller).await;
+    assert_eq!(boot, one.boot);
+    identity.save(copy.path()).expect("copied");
+    let other = start(copy.path(), identity.node).await;
+    let (boot, newer) = hello(&mut controller).await;
+    assert_eq!(boot, other.boot);
+    // As a controller does with the older of two sessions.
+    drop(end);
+    let outlived = tokio::time::timeout(PATIENCE, controller.outlived.recv()).await.expect("in time");
+    assert_eq!(outlived, Some((identity.node, one.boot)));
+    let told = async {
+        while log().lines("no channel to the controller").iter().all(|line| !line.contains("superseded")) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, told).await.expect("the older one is told");
+    assert!(newer.desired.send(state(1)).is_ok(), "the newer one goes on");
+
+    // One that ended before it was superseded says nothing.
+    other.channel.abort();
+    let third = start(first.path(), identity.node).await;
+    let (boot, _newest) = hello(&mut controller).await;
+    assert_eq!(boot, third.boot);
+    drop(newer);
+    let met = tokio::time::timeout(Duration::from_millis(500), controller.outlived.recv()).await;
+    assert!(met.is_err(), "{met:?}");
+    one.channel.abort();
+}
