@@ -1,0 +1,155 @@
+//! Full disks of a node and of the controller: what is in force goes on, what cannot be kept is refused or said, and all of it heals when there
+//! is room.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use causeway_lab::{Fleet, NewConnection, Scene, Site, eventually, summary};
+use hyper::Method;
+use serde_json::{Value, json};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The node that carries the scene's gateway.
+const NODE: &str = "node";
+
+fn text<'a>(document: &'a Value, pointer: &str) -> &'a str {
+    document.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Waits for a node's state and the code of its reason; empty: none.
+async fn node_is(scene: &Scene, fleet: &Fleet, name: &str, state: &str, reason: &str) -> Result<Value> {
+    eventually(&format!("{name} is {state} ({reason})"), PATIENCE, || async {
+        let node = fleet.node(&scene.lab.service, name).await?;
+        ensure!(text(&node, "/state") == state && text(&node, "/reason/code") == reason, "{node}");
+        Ok(node)
+    })
+    .await
+}
+
+async fn second_connection(scene: &Scene) -> Result<String> {
+    let customer = scene.api.create_customer(65009, "203.0.113.77", "2001:db8:0:2::77").await?;
+    let site = Site { customer, ..scene.site.clone() };
+    let made = scene.api.create_connection(&site, &NewConnection::default()).await?;
+    Ok(text(&made, "/id").to_owned())
+}
+
+/// The node's disk takes nothing while a connection comes, a gateway is ordered, and the node's process is killed.
+async fn of_the_node(scene: &Scene, fleet: &mut Fleet, first: &str) -> Result<()> {
+    let data = PathBuf::from(fleet.data(NODE));
+    let machine = fleet.machine(NODE)?.clone();
+    machine.fill_disk(&data).await?;
+    let node = node_is(scene, fleet, NODE, "up", "disk_unwritable").await?;
+    ensure!(text(&node, "/reason/evidence/error").contains("No space left"), "{node}");
+    let service = &scene.lab.service;
+    let list = service.command_line("node list").await?;
+    ensure!(list.contains("disk_unwritable"), "{list}");
+    let (program, kept) = (service.program().display(), service.data().display());
+    let doctor = format!(". {kept}/operator.env; {program} doctor node {NODE} -o json || test $? = 1");
+    let diagnosis: Value = serde_json::from_str(&service.machine().shell(&doctor).await?)?;
+    ensure!(text(&diagnosis, "/failed") == "disk", "{diagnosis:#}");
+
+    // What needs no room is applied, although it cannot be kept; what must be on disk first is refused.
+    let second = second_connection(scene).await?;
+    scene.api.wait_status("connections", &second, "ready", PATIENCE).await?;
+    service.command_line("node cordon spare").await?;
+    let (_, network, _) = scene.api.create_network(Some("10.96.0.0/24")).await?;
+    let gateway = scene.api.create_gateway(&network).await?;
+    let gateway = text(&gateway, "/id");
+    eventually("the gateway is failed (node_refused)", PATIENCE, || async {
+        let state = scene.api.state("vpn-gateways", gateway).await?;
+        ensure!(text(&state, "/status") == "failed", "{}", summary(&state));
+        ensure!(text(&state, "/reason/code") == "node_refused", "{}", summary(&state));
+        ensure!(text(&state, "/reason/evidence/error").contains("No space left"), "{state:#}");
+        Ok(())
+    })
+    .await?;
+    node_is(scene, fleet, NODE, "config_fail", "config_refused").await?;
+    scene.pings().await.context("through a node with a full disk")?;
+
+    // A process that is killed starts on the full disk, and carries what it did.
+    fleet.kill(NODE).await?;
+    fleet.run(NODE)?;
+    node_is(scene, fleet, NODE, "config_fail", "config_refused").await?;
+    scene.active(first).await?;
+    scene.pings().await.context("after a kill on a full disk")?;
+    scene.api.wait_status("connections", &second, "ready", PATIENCE).await?;
+
+    machine.free_disk(&data).await?;
+    scene.api.wait_status("vpn-gateways", gateway, "active", PATIENCE).await?;
+    node_is(scene, fleet, NODE, "up", "").await?;
+    service.command_line("node uncordon spare").await?;
+    scene.api.delete("s2s-vpn/v1alpha1", &format!("connections/{second}")).await?;
+    scene.pings().await
+}
+
+/// The controller's disk takes nothing while a change is asked for, a tunnel goes, and a node is lost.
+async fn of_the_controller(scene: &mut Scene, fleet: &mut Fleet, first: &str, data: &Path) -> Result<()> {
+    let control = scene.lab.service.machine().clone();
+    control.fill_disk(data).await?;
+    let path = format!("{}/vpcs", scene.api.prefix("vpc/v2"));
+    let ask = || async { scene.api.call(Method::POST, &path, Some(&json!({"name": "one more", "tags": []}))).await };
+    eventually("a change is refused, and says why", PATIENCE, || async {
+        let answer = ask().await?;
+        ensure!(answer.status == 503 && answer.text.contains("disk"), "{} {}", answer.status, answer.text);
+        Ok(())
+    })
+    .await?;
+    ensure!(scene.api.get("/readyz").await?.status == 503, "it is not ready for changes");
+    scene.active(first).await.context("reading goes on")?;
+    scene.pings().await.context("without room at the controller")?;
+
+    // What happens now cannot be written down; once there is room it is, without anything else happening.
+    fleet.kill("spare").await?;
+    scene.lab.device.kill().await;
+    let name = format!("g-{}", first.split('-').next().unwrap_or(first));
+    eventually("the node finds that the device is gone", PATIENCE, || async {
+        let log = fleet.log_tail(NODE);
+        ensure!(scene.no_pings().await.is_ok(), "{name}: pings are answered\n{log}");
+        let log = scene.lab.service.log_tail(200);
+        ensure!(log.contains("report could not be stored") && log.contains("deadlines could not be"), "{log}");
+        Ok(())
+    })
+    .await?;
+    let state = scene.api.state("connections", first).await?;
+    ensure!(text(&state, "/status") == "active", "as last stored: {}", summary(&state));
+    control.free_disk(data).await?;
+    node_is(scene, fleet, "spare", "down", "node_silent").await?;
+    scene.api.wait_status("connections", first, "down", PATIENCE).await?;
+    eventually("the same change is taken", PATIENCE, || async {
+        let answer = ask().await?;
+        ensure!(answer.status < 300, "{} {}", answer.status, answer.text);
+        Ok(())
+    })
+    .await?;
+    fleet.run("spare")?;
+    node_is(scene, fleet, "spare", "up", "").await?;
+    scene.lab.device.start_daemons().await?;
+    scene.lab.device.load().await?;
+    scene.active(first).await?;
+    scene.pings().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root, strongSwan and BIRD; `make test` runs it"]
+async fn a_full_disk_stops_what_must_be_kept_and_nothing_else() -> Result<()> {
+    let (mut scene, mut fleet) = Scene::build_fleet("disks").await?;
+    let outcome: Result<()> = async {
+        let data = scene.lab.service.data().to_owned();
+        scene.lab.service.kill().await;
+        scene.lab.service.machine().give_disk(&data).await?;
+        scene.api = scene.lab.start_service().await?;
+        fleet.kill(NODE).await?;
+        fleet.machine(NODE)?.give_disk(Path::new(&fleet.data(NODE))).await?;
+        fleet.run(NODE)?;
+        let first = scene.connect(&NewConnection::default(), |text| text, None).await?;
+        scene.lab.device.load().await?;
+        scene.active(&first).await?;
+        scene.pings().await?;
+        of_the_node(&scene, &mut fleet, &first).await.context("the node's disk")?;
+        of_the_controller(&mut scene, &mut fleet, &first, &data).await.context("the controller's disk")
+    }
+    .await;
+    let outcome = outcome.with_context(|| format!("the end of the node's log:\n{}", fleet.log_tail(NODE)));
+    scene.finish(outcome).await
+}
