@@ -9,7 +9,7 @@ use causeway_fleet::{ControllerEnd, FromNode, PROTOCOL};
 use causeway_model::diagnosis::NodeFacts;
 use causeway_model::observed::{ConnectionFacts, NodeReport};
 use causeway_model::{ConnectionId, Error, NodeId, Timestamp, VpnGatewayId};
-use causeway_store::{ConnectionObserved, ConnectionRecord, GatewayObserved, GatewayRecord, Kind, Writer};
+use causeway_store::{ConnectionObserved, ConnectionRecord, GatewayObserved, GatewayRecord, Kind, NodeRecord, Writer};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -55,7 +55,10 @@ impl Controller {
         }
         let session = self.inner.sessions.fetch_add(1, Ordering::Relaxed) + 1;
         self.with_sessions(|sessions| sessions.insert(node, session));
-        let registered = self.register(&hello, origin).await;
+        let registered = match self.register(&hello, origin).await {
+            Err(error @ Error::Unavailable { .. }) => self.hear_on(&hello, error).await,
+            registered => registered,
+        };
         match self.or_doubt(registered) {
             Ok(()) => {
                 tracing::info!(%node, zone = hello.zone, version = hello.version, "node attached");
@@ -222,6 +225,23 @@ impl Controller {
         writer.emit(now, "node", "attached", &hello.node.to_string()).await?;
         writer.commit().await?;
         self.announce();
+        Ok(())
+    }
+
+    /// A process that the store knows has come back over another connection, and the store takes nothing now, because its disk is full for
+    /// example: there is nothing new to store, and a node that is not heard would count as lost.
+    ///
+    /// # Errors
+    /// `error`, if it is another process.
+    async fn hear_on(&self, hello: &Hello, error: Error) -> Result<()> {
+        let known = self.read().await?.node(hello.node).await?;
+        let same =
+            |known: &NodeRecord| known.boot == hello.boot && known.zone == hello.zone && known.revoked_at.is_none();
+        if !known.as_ref().is_some_and(same) {
+            return Err(error);
+        }
+        tracing::warn!(node = %hello.node, %error, "a node came back, which could not be stored");
+        self.node_heard(hello.node);
         Ok(())
     }
 

@@ -172,6 +172,12 @@ impl Controller {
         self.judge(writer, record.id, now).await
     }
 
+    /// A node that is watched has said something.
+    pub(crate) fn node_heard(&self, node: NodeId) {
+        let now = self.monotonic();
+        self.inner.watches.with(node, |watch| watch.frame(now));
+    }
+
     /// The node's process, which is a part of this one, has ended.
     pub(crate) async fn node_ended(&self, node: NodeId) -> Result<()> {
         self.inner.watches.with(node, |watch| watch.machine(MachineState::Stopped));

@@ -99,13 +99,32 @@ async fn of_the_controller(scene: &mut Scene, fleet: &mut Fleet, first: &str, da
     scene.active(first).await.context("reading goes on")?;
     scene.pings().await.context("without room at the controller")?;
 
+    // A channel that breaks off is made anew, although that cannot be written down.
+    let machine = fleet.machine(NODE)?.clone();
+    let reset = "nft add table inet cut; nft 'add chain inet cut out { type filter hook output priority 0; }'; \
+                 nft 'add rule inet cut out tcp dport 443 reject with tcp reset'";
+    machine.shell(reset).await?;
+    let connected = || fleet.log_tail(NODE).matches("connected to the controller").count();
+    eventually("the channel breaks off", PATIENCE, || async {
+        let log = fleet.log_tail(NODE);
+        ensure!(log.trim_end().lines().last().is_some_and(|line| line.contains("no channel")), "{log}");
+        Ok(())
+    })
+    .await?;
+    let before = connected();
+    machine.shell("nft delete table inet cut").await?;
+    eventually("the node comes back", PATIENCE, || async {
+        let log = scene.lab.service.log_tail(200);
+        ensure!(connected() > before && log.contains("a node came back, which could not be stored"), "{log}");
+        Ok(())
+    })
+    .await?;
+
     // What happens now cannot be written down; once there is room it is, without anything else happening.
     fleet.kill("spare").await?;
     scene.lab.device.kill().await;
-    let name = format!("g-{}", first.split('-').next().unwrap_or(first));
     eventually("the node finds that the device is gone", PATIENCE, || async {
-        let log = fleet.log_tail(NODE);
-        ensure!(scene.no_pings().await.is_ok(), "{name}: pings are answered\n{log}");
+        scene.no_pings().await?;
         let log = scene.lab.service.log_tail(200);
         ensure!(log.contains("report could not be stored") && log.contains("deadlines could not be"), "{log}");
         Ok(())
@@ -124,6 +143,10 @@ async fn of_the_controller(scene: &mut Scene, fleet: &mut Fleet, first: &str, da
     .await?;
     fleet.run("spare")?;
     node_is(scene, fleet, "spare", "up", "").await?;
+    let node = fleet.node(&scene.lab.service, NODE).await?;
+    let history = node.get("history").and_then(Value::as_array).cloned().unwrap_or_default();
+    let lost = |event: &Value| ["down", "keepalive_fail"].contains(&text(event, "/subject"));
+    ensure!(!history.iter().any(lost), "a node that was heard all the time: {history:?}");
     scene.lab.device.start_daemons().await?;
     scene.lab.device.load().await?;
     scene.active(first).await?;
