@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use causeway_fleet::client::{self, ClientError};
+use causeway_fleet::lease::{Gate, GateError};
 use causeway_fleet::{ControllerEnd, FromNode, NodeEnd, PROTOCOL, in_process};
 use causeway_model::NodeId;
 use tokio::task::JoinHandle;
@@ -11,6 +12,27 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::harness::{Controller, PATIENCE, log, state};
+
+/// Nothing is forwarded here, so there is nothing to let through.
+struct NoTraffic;
+
+impl Gate for NoTraffic {
+    async fn close(&mut self) -> Result<(), GateError> {
+        Ok(())
+    }
+
+    async fn open(&mut self) -> Result<(), GateError> {
+        Ok(())
+    }
+
+    async fn arm(&mut self, _: u64, _: Duration) -> Result<(), GateError> {
+        Ok(())
+    }
+
+    async fn count(&mut self, _: u64) -> Result<(), GateError> {
+        Ok(())
+    }
+}
 
 /// A node's process.
 struct Process {
@@ -22,7 +44,8 @@ struct Process {
 async fn start(directory: &Path, node: NodeId) -> Process {
     let (controller_end, end) = in_process();
     let (path, boot) = (directory.to_owned(), Uuid::new_v4());
-    let channel = tokio::spawn(async move { client::run(&path, controller_end, None, CancellationToken::new()).await });
+    let run = async move { client::run(&path, controller_end, None, NoTraffic, CancellationToken::new()).await };
+    let channel = tokio::spawn(run);
     let (zone, version) = ("fr-par-1".to_owned(), "1".to_owned());
     end.reports.send(FromNode::Hello { protocol: PROTOCOL, node, boot, zone, version }).await.expect("open");
     Process { boot, channel, _end: end }
