@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::harness::{Controller, PATIENCE, state};
+use crate::harness::{Controller, NoTraffic, PATIENCE, state};
 
 /// The revision that everybody is to come to.
 const LAST: u64 = 3;
@@ -101,7 +101,7 @@ async fn a_connection_may_break_off_at_any_octet() {
         identity.save(directory.path()).expect("saved");
         let (controller_end, mut end) = in_process();
         let (path, ending, node) = (directory.path().to_owned(), shutdown.clone(), identity.node);
-        let channel = tokio::spawn(async move { client::run(&path, controller_end, None, ending).await });
+        let channel = tokio::spawn(async move { client::run(&path, controller_end, None, NoTraffic, ending).await });
         let run = tokio::spawn(async move {
             let (boot, zone, version) = (Uuid::new_v4(), "fr-par-1".to_owned(), "1".to_owned());
             let hello = FromNode::Hello { protocol: PROTOCOL, node, boot, zone, version };

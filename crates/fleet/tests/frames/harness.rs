@@ -10,6 +10,7 @@ use causeway_fleet::authority::{Authority, Credentials};
 use causeway_fleet::client;
 use causeway_fleet::door::{Admission, Denied, Gatekeeper, JoinRequest, Membership, RenewRequest};
 use causeway_fleet::identity::Identity;
+use causeway_fleet::lease::{Gate, GateError};
 use causeway_fleet::{ControllerEnd, JoinToken, server, tls};
 use causeway_model::NodeId;
 use causeway_model::desired::NodeDesired;
@@ -146,5 +147,26 @@ impl<'a> MakeWriter<'a> for Log {
 
     fn make_writer(&'a self) -> Self {
         self.clone()
+    }
+}
+
+/// Nothing is forwarded here, so there is nothing to let through.
+pub(crate) struct NoTraffic;
+
+impl Gate for NoTraffic {
+    async fn close(&mut self) -> Result<(), GateError> {
+        Ok(())
+    }
+
+    async fn open(&mut self) -> Result<(), GateError> {
+        Ok(())
+    }
+
+    async fn arm(&mut self, _: u64, _: Duration) -> Result<(), GateError> {
+        Ok(())
+    }
+
+    async fn count(&mut self, _: u64) -> Result<(), GateError> {
+        Ok(())
     }
 }

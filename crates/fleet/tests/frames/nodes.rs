@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::harness::{Controller, PATIENCE, log, state};
+use crate::harness::{Controller, NoTraffic, PATIENCE, log, state};
 
 fn text(number: u64, frame: &Value) -> Message {
     Message::text(json!({"number": number, "frame": frame}).to_string())
@@ -88,7 +88,7 @@ async fn a_node_believes_nothing_that_breaks_the_rules_and_comes_back() {
         let (controller_end, end) = in_process();
         let (path, shutdown) = (directory.path().to_owned(), CancellationToken::new());
         let ending = shutdown.clone();
-        let channel = tokio::spawn(async move { client::run(&path, controller_end, None, ending).await });
+        let channel = tokio::spawn(async move { client::run(&path, controller_end, None, NoTraffic, ending).await });
         begin(&end, identity.node).await;
         nodes.push((directory, end, channel, shutdown, rule));
     }

@@ -4,35 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use causeway_fleet::client::{self, ClientError};
-use causeway_fleet::lease::{Gate, GateError};
 use causeway_fleet::{ControllerEnd, FromNode, NodeEnd, PROTOCOL, in_process};
 use causeway_model::NodeId;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::harness::{Controller, PATIENCE, log, state};
-
-/// Nothing is forwarded here, so there is nothing to let through.
-struct NoTraffic;
-
-impl Gate for NoTraffic {
-    async fn close(&mut self) -> Result<(), GateError> {
-        Ok(())
-    }
-
-    async fn open(&mut self) -> Result<(), GateError> {
-        Ok(())
-    }
-
-    async fn arm(&mut self, _: u64, _: Duration) -> Result<(), GateError> {
-        Ok(())
-    }
-
-    async fn count(&mut self, _: u64) -> Result<(), GateError> {
-        Ok(())
-    }
-}
+use crate::harness::{Controller, NoTraffic, PATIENCE, log, state};
 
 /// A node's process.
 struct Process {
