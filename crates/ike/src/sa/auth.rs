@@ -22,7 +22,7 @@ const METHOD_PSK: u8 = 2;
 const REAUTHENTICATION_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long the responder of our reauthentication has to end the older IKE SA itself, in graces: strongSwan does so 10 s later where it wants one
 /// SA for each peer, and begins anew at once (`close_action = start`) if we are faster.
-const ADOPTION: u32 = 8;
+const ADOPTION: u32 = 6;
 /// A peer that begins another IKE SA so soon after one of two was ended wants two, or begins anew whenever one goes.
 const ANEW: Duration = Duration::from_secs(60);
 
