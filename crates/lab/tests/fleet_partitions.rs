@@ -105,7 +105,16 @@ impl Play {
         for name in self.fleet.names().filter(|name| *name != old) {
             new.push(self.fleet.watch(&self.scene.lab, name).await?);
         }
-        Ok(Watched { old: self.fleet.watch(&self.scene.lab, old).await?, new })
+        let watched = Watched { old: self.fleet.watch(&self.scene.lab, old).await?, new };
+        // What happens next happens to a node that is seen to forward.
+        for (side, filter) in self.filters().iter().enumerate() {
+            eventually("the captures see the node's packets", PATIENCE, || async {
+                ensure!(!watched.old[side].times(filter).await?.is_empty(), "side {side}: none yet");
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(watched)
     }
 
     /// The customers' packets that passed at each side.
