@@ -157,6 +157,20 @@ impl Stream {
         arrivals.iter().rev().filter(|arrival| numbers.contains(&arrival.number)).count() as u64
     }
 
+    /// Waits until every datagram from number `mark` on has arrived, but for those under way.
+    ///
+    /// # Errors
+    /// One is lost: it has not come within `limit`.
+    pub async fn nothing_lost(&self, mark: u64, limit: Duration) -> Result<()> {
+        self.steady(limit).await?;
+        eventually(&format!("nothing of {} is lost", self.name), limit, || async {
+            let lost = self.since(mark).lost;
+            ensure!(lost == 0, "{lost} lost");
+            Ok(())
+        })
+        .await
+    }
+
     /// What the datagrams from number `mark` on met until now.
     #[must_use]
     pub fn since(&self, mark: u64) -> Interruption {

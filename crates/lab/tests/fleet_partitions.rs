@@ -89,13 +89,7 @@ impl Play {
 
     async fn nothing_lost(&self, marks: &[u64]) -> Result<()> {
         for (stream, mark) in self.streams.iter().zip(marks) {
-            stream.steady(PATIENCE).await?;
-            eventually(&format!("nothing of {} is lost", stream.name), PATIENCE, || async {
-                let lost = stream.since(*mark).lost;
-                ensure!(lost == 0, "{lost} lost");
-                Ok(())
-            })
-            .await?;
+            stream.nothing_lost(*mark, PATIENCE).await?;
         }
         Ok(())
     }

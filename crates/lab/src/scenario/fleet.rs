@@ -436,13 +436,7 @@ fn marks(vpn: &Vpn) -> Vec<u64> {
 /// Every datagram since `marks` has arrived, or arrives.
 async fn nothing_lost(vpn: &Vpn, marks: &[u64]) -> Result<()> {
     for (stream, mark) in vpn.streams.iter().zip(marks) {
-        stream.steady(PATIENCE).await?;
-        eventually(&format!("nothing of {} is lost", stream.name), PATIENCE, || async {
-            let lost = stream.since(*mark).lost;
-            ensure!(lost == 0, "{lost} lost");
-            Ok(())
-        })
-        .await?;
+        stream.nothing_lost(*mark, PATIENCE).await?;
     }
     Ok(())
 }
