@@ -11,6 +11,7 @@ use causeway_datapath::{
     Datapath, DatapathConfig, ENCAPSULATION_PORT, Event, EventReceiver, IkeReceiver, Inbound, Outbound,
 };
 use causeway_esp::{EspKeys, EspSuite, InboundSa, OutboundSa, inner_mtu};
+use causeway_model::observed::TunnelCounters;
 use causeway_model::suite::{Encryption, Integrity};
 use causeway_model::{ConnectionId, Family, VpnGatewayId};
 use causeway_tun::{OpenError, Tun, TunOptions};
@@ -134,6 +135,20 @@ impl Node {
         SocketAddr::new(self.local, ENCAPSULATION_PORT)
     }
 
+    /// The tunnel's counters, once they tell of `packets` packets each way: a packet thread counts a burst when it is through with it, and the
+    /// last answer of a ping may be back before that.
+    fn counted(&self, packets: u64) -> TunnelCounters {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let counters = self.datapath.counters(self.id).expect("a tunnel");
+            if counters.packets_in >= packets && counters.packets_out >= packets {
+                return counters;
+            }
+            assert!(Instant::now() < deadline, "not {packets} packets each way: {counters:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Loss, in packets, of a ping with `options`.
     fn ping(&self, options: &str) -> u32 {
         let output = Command::new("ip")
@@ -219,8 +234,7 @@ fn pings_of_every_size_pass_over_both_outer_families_and_nothing_stays_open() {
             assert_eq!(b.ping(&format!("-c 3 -i 0.01 -W 2 -M do -s {} 10.6.0.1", mtu - 28)), 0);
             assert_eq!(b.ping(&format!("-c 3 -i 0.01 -W 2 -M do -s {} fd06::1", mtu - 48)), 0);
             for node in [&a, &b] {
-                let counters = node.datapath.counters(node.id).expect("a tunnel");
-                assert!(counters.packets_in >= 12 && counters.packets_out >= 12, "{counters:?}");
+                let counters = node.counted(12);
                 // Router solicitations of the new device may come before its association.
                 let drops: Vec<_> = counters.drops.keys().filter(|reason| *reason != "no_sa").collect();
                 assert!(drops.is_empty() && node.datapath.drops().is_empty(), "{counters:?}");
