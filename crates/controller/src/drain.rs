@@ -61,7 +61,7 @@ impl Controller {
                 group.connections = group.connections.saturating_add(u64::from(kind.allowed_connections));
             }
         }
-        let mut loads = writer.node_loads(&node.zone).await?;
+        let mut loads = writer.node_loads(&node.zone, None).await?;
         loads.retain(|load| load.node != id);
         let mut leaving = Vec::new();
         for group in groups.into_values() {

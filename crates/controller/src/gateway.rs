@@ -170,7 +170,7 @@ impl Unit<'_> {
             return Err(Error::constraint("zone", help));
         }
         for zone in &gateway_type.zones {
-            if !self.node_loads(zone).await?.is_empty() {
+            if !self.node_loads(zone, None).await?.is_empty() {
                 return Ok(zone.clone());
             }
         }
@@ -229,7 +229,7 @@ impl Controller {
         let of = |network: &PrivateNetwork| network.meta.project_id;
         let network = referenced(project.id, network, of, "private_network", new.private_network_id)?;
         let zone = unit.zone(new.zone, gateway_type).await?;
-        let placed = self.node_for(&mut unit, &zone, &gateway_type.name, network.id).await?;
+        let placed = self.node_for(&mut unit, &zone, project.id, &gateway_type.name, network.id).await?;
         let node = placed.ok();
         let id = VpnGatewayId::random();
         let meta = unit.meta(&project, new.meta);

@@ -3,21 +3,22 @@
 use std::collections::BTreeSet;
 
 use causeway_model::placement::{Unplaced, choose};
-use causeway_model::{NodeId, PrivateNetworkId, Timestamp};
+use causeway_model::{NodeId, PrivateNetworkId, ProjectId, Timestamp};
 use causeway_store::{Reader, Writer};
 
 use crate::{Controller, Result, catalogue, link, status};
 
 impl Controller {
-    /// The node for a gateway of this type on this network, or why there is none.
+    /// The node for a project's gateway of this type on this network, or why there is none.
     pub(crate) async fn node_for(
         &self,
         reader: &mut Reader,
         zone: &str,
+        project: ProjectId,
         gateway_type: &str,
         network: PrivateNetworkId,
     ) -> Result<Result<NodeId, Unplaced>> {
-        let loads = reader.node_loads(zone).await?;
+        let loads = reader.node_loads(zone, Some(project)).await?;
         let home = reader.vpc_home(network, zone).await?;
         let wanted = catalogue::gateway_type(reader, self.region(), gateway_type).await?;
         let (bandwidth, connections) =
@@ -63,7 +64,7 @@ impl Controller {
         for record in writer.unplaced_gateways(zone).await? {
             let gateway = &record.gateway;
             let network = gateway.private_network_id;
-            match self.node_for(writer, zone, &gateway.gateway_type, network).await? {
+            match self.node_for(writer, zone, gateway.meta.project_id, &gateway.gateway_type, network).await? {
                 Ok(node) => {
                     let first = writer.vpc_home(network, zone).await?.is_none();
                     writer.place_gateway(gateway.id, node).await?;

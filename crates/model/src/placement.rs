@@ -17,6 +17,8 @@ pub struct Load {
     pub connections: u64,
     /// Its gateways.
     pub gateways: u64,
+    /// Those of them that are of the same project as the gateway to be placed.
+    pub kin: u64,
 }
 
 /// Why a gateway is on no node.
@@ -29,8 +31,9 @@ pub enum Unplaced {
 }
 
 /// The node for a gateway whose type has this bandwidth and allows this many connections. A VPC's router and Private Networks are on one node,
-/// its `home` once it has a gateway, and the VPC's other gateways go there too. Else it is the node with room that carries the fewest bits per
-/// second, then the fewest gateways; of equals the one that came first.
+/// its `home` once it has a gateway, and the VPC's other gateways go there too. Else it is the node with room that carries the fewest gateways of the
+/// same project, so that one node's loss takes as little of a tenant as it can; then the fewest bits per second, then the fewest gateways; of
+/// equals the one that came first.
 ///
 /// # Errors
 /// Why there is none.
@@ -43,7 +46,7 @@ pub fn choose(loads: &[Load], home: Option<NodeId>, bandwidth: u64, connections:
     let room = |load: &&Load| {
         fits(load.bandwidth, bandwidth, load.max_bandwidth) && fits(load.connections, connections, load.max_connections)
     };
-    let best = candidates.filter(room).min_by_key(|load| (load.bandwidth, load.gateways));
+    let best = candidates.filter(room).min_by_key(|load| (load.kin, load.bandwidth, load.gateways));
     best.map(|load| load.node).ok_or(Unplaced::NoCapacity)
 }
 
@@ -65,7 +68,25 @@ mod tests {
             bandwidth,
             connections: 0,
             gateways,
+            kin: 0,
         }
+    }
+
+    fn related(number: u128, bandwidth: u64, kin: u64) -> Load {
+        Load { kin, ..load(number, bandwidth, kin) }
+    }
+
+    #[test]
+    fn a_tenants_gateways_are_spread_before_the_load_is() {
+        let chosen = |loads: &[Load], home| choose(loads, home, 1, 10).map(|node| node.0.as_u128());
+        assert_eq!(chosen(&[related(1, 1, 1), related(2, 9, 0)], None), Ok(2));
+        assert_eq!(
+            chosen(&[related(1, 1, 1), related(2, 10, 0)], None),
+            Ok(1),
+            "without room elsewhere they share a node"
+        );
+        assert_eq!(chosen(&[related(1, 5, 2), related(2, 6, 1), related(3, 5, 1)], None), Ok(3));
+        assert_eq!(chosen(&[related(1, 1, 1), related(2, 1, 0)], Some(id(1))), Ok(1), "a VPC has one router");
     }
 
     #[test]

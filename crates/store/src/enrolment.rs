@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use causeway_model::diagnosis::NodeFacts;
 use causeway_model::placement::Load;
-use causeway_model::{NodeId, PrivateNetworkId, Timestamp, VpnGatewayId};
+use causeway_model::{NodeId, PrivateNetworkId, ProjectId, Timestamp, VpnGatewayId};
 use serde::{Deserialize, Serialize};
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
@@ -123,19 +123,21 @@ impl Reader {
         row.as_ref().map(token).transpose()
     }
 
-    /// What each node of a zone carries that may carry more: healthy, not cordoned, not revoked.
+    /// What each node of a zone carries that may carry more: healthy, not cordoned, not revoked; and how many of `project`'s gateways.
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn node_loads(&mut self, zone: &str) -> Result<Vec<Load>> {
+    pub async fn node_loads(&mut self, zone: &str, project: Option<ProjectId>) -> Result<Vec<Load>> {
         let rows = sqlx::query(
             "SELECT node.id, node.max_bandwidth, node.max_connections, count(gateway.id) AS gateways, \
-             coalesce(sum(type.bandwidth), 0) AS bandwidth, coalesce(sum(type.allowed_connections), 0) AS connections \
+             coalesce(sum(type.bandwidth), 0) AS bandwidth, coalesce(sum(type.allowed_connections), 0) AS connections, \
+             count(CASE WHEN gateway.project_id = ? AND gateway.gone_at IS NULL THEN 1 END) AS kin \
              FROM node LEFT JOIN vpn_gateway AS gateway ON gateway.node_id = node.id \
              LEFT JOIN gateway_type AS type ON type.name = gateway.gateway_type \
              WHERE node.zone = ? AND node.state IN ('up', 'config_fail') AND node.cordoned = 0 AND node.revoked_at IS NULL \
              GROUP BY node.id ORDER BY node.seq",
         )
+        .bind(project.map(|project| blob(project.0)))
         .bind(zone)
         .fetch_all(self.connection())
         .await?;
@@ -148,6 +150,7 @@ impl Reader {
                     bandwidth: row.number("bandwidth")?,
                     connections: row.number("connections")?,
                     gateways: row.number("gateways")?,
+                    kin: row.number("kin")?,
                 })
             })
             .collect()

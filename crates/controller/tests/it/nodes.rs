@@ -229,6 +229,28 @@ async fn gateways_go_where_there_is_room_and_a_vpc_stays_together() {
 }
 
 #[tokio::test]
+async fn a_tenants_gateways_are_spread_even_to_the_node_with_more_load() {
+    let world = World::new().await;
+    let nodes = [world.up().await, world.up().await];
+    let [first, second] = nodes.map(|node| {
+        let id = node.id;
+        drop(node.run());
+        id
+    });
+    let tenant = world.tenant().await;
+    let theirs = world.network(&tenant).await;
+    for _ in 0..2 {
+        let gateway = world.gateway(&tenant, &theirs).await.gateway.id;
+        assert_eq!(world.carrier(gateway).await, Some(first));
+    }
+    let of = async |network: &PrivateNetwork| world.gateway(&world.operator, network).await.gateway.id;
+    let one = of(&world.apart().await).await;
+    assert_eq!(world.carrier(one).await, Some(second), "it carries less");
+    let two = of(&world.apart().await).await;
+    assert_eq!(world.carrier(two).await, Some(first), "the second still carries less, but has one of the same project");
+}
+
+#[tokio::test]
 async fn a_revoked_node_is_out_and_what_it_carries_goes_to_another_one() {
     let world = World::new().await;
     let mut first = world.up().await;
