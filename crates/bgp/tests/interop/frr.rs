@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use causeway_bgp::Policy;
 use causeway_model::{Family, ReasonCode};
 
-use crate::tcp::{Daemon, Namespaces, Speaker, both_up, during, enable, policy, run, set_policy, until};
+use crate::tcp::{Daemon, Namespaces, Speaker, both_up, during, enable, policy, run, set_policy, shown, until};
 
 const CONFIGURATION: &str = "router bgp 65001
  bgp router-id 192.168.7.1
@@ -60,7 +60,7 @@ impl Frr {
         let start = Instant::now();
         while !std::path::Path::new(&path(&format!("{name}.vty"))).exists() {
             assert!(
-                start.elapsed() < Duration::from_secs(5),
+                start.elapsed() < Duration::from_secs(25),
                 "{name} does not start: {:?}",
                 std::fs::read_to_string(&log)
             );
@@ -97,29 +97,20 @@ fn frr() {
         v4.prefixes() == ["192.168.7.0/24"] && v6.prefixes() == ["fd20:7::/48"]
     });
     let shows = |speakers: &mut [Speaker; 2], command: &str, wanted: &str| {
-        let start = Instant::now();
-        while !frr.vtysh(command).contains(wanted) {
-            assert!(start.elapsed() < Duration::from_secs(10), "{command}: {}", frr.vtysh(command));
-            during(speakers, 50);
-        }
+        shown(speakers, command, || frr.vtysh(command), |seen| seen.contains(wanted));
     };
     // Down to the device's kernel.
     let routes = |family: &str| run("ip", &["-n", &frr.namespace, family, "route", "show", "proto", "bgp"]);
     shows(&mut speakers, "show bgp ipv4 unicast", "10.1.0.0/24");
     shows(&mut speakers, "show bgp ipv6 unicast", "fd10::/64");
-    during(&mut speakers, 500);
-    assert!(
-        routes("-4").contains("10.1.1.0/24") && routes("-6").contains("fd10::/64"),
-        "{}{}",
-        routes("-4"),
-        routes("-6")
-    );
+    shown(&mut speakers, "IPv4 in the kernel", || routes("-4"), |seen| seen.contains("10.1.1.0/24"));
+    shown(&mut speakers, "IPv6 in the kernel", || routes("-6"), |seen| seen.contains("fd10::/64"));
 
     // Policy edits and withdrawals, the sessions staying.
     set_policy(&mut speakers, &Policy { propagate: false, ..policy() });
-    during(&mut speakers, 1000);
-    let shown = frr.vtysh("show bgp ipv4 unicast");
-    assert!(!shown.contains("10.1.0.0/24") && !routes("-6").contains("fd10::/64"), "{shown}");
+    let table = || frr.vtysh("show bgp ipv4 unicast");
+    shown(&mut speakers, "IPv4 withdrawn", table, |seen| !seen.contains("10.1.0.0/24"));
+    shown(&mut speakers, "IPv6 withdrawn from the kernel", || routes("-6"), |seen| !seen.contains("fd10::/64"));
     set_policy(&mut speakers, &policy());
     shows(&mut speakers, "show bgp ipv4 unicast", "10.1.0.0/24");
     frr.vtysh("clear bgp ipv4 unicast * soft in");
@@ -139,8 +130,6 @@ fn frr() {
 
     bgpd.terminate();
     until(&mut speakers, "terminated", |[_, v6]| !v6.session.is_up());
-    let start = Instant::now();
     let _bgpd = frr.daemon("bgpd");
     until(&mut speakers, "up after a restart", both_up);
-    assert!(start.elapsed() < Duration::from_secs(10));
 }

@@ -292,17 +292,35 @@ pub(crate) fn kill(speakers: &mut [Speaker; 2]) {
 }
 
 /// Runs both until `condition` holds; how long that took.
-pub(crate) fn until(speakers: &mut [Speaker; 2], what: &str, condition: impl Fn(&[Speaker; 2]) -> bool) -> Duration {
+pub(crate) fn until(speakers: &mut [Speaker; 2], what: &str, condition: impl Fn(&[Speaker; 2]) -> bool) {
     let start = Instant::now();
     loop {
         for speaker in speakers.iter_mut() {
             speaker.step();
         }
         if condition(speakers) {
-            return start.elapsed();
+            return;
         }
         let facts: Vec<_> = speakers.iter().map(|speaker| (&speaker.log, speaker.session.received())).collect();
         assert!(start.elapsed() < Duration::from_secs(25), "{what}: {facts:#?}");
+    }
+}
+
+/// Runs both until what `look` returns is as it is `wanted`, and returns that.
+pub(crate) fn shown(
+    speakers: &mut [Speaker; 2],
+    what: &str,
+    look: impl Fn() -> String,
+    wanted: impl Fn(&str) -> bool,
+) -> String {
+    let start = Instant::now();
+    loop {
+        let seen = look();
+        if wanted(&seen) {
+            return seen;
+        }
+        assert!(start.elapsed() < Duration::from_secs(25), "{what}: {seen}");
+        during(speakers, 50);
     }
 }
 
