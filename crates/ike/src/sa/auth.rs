@@ -112,7 +112,9 @@ impl Endpoint {
                 let spi = self.free_esp_spi(sa);
                 chain.proposals(&[answer_esp(agreement.suite, agreement.number, spi)]);
                 chain.selectors(&families, &families);
-                self.install(now, sa, &agreement, &first_child(spi, &opening, false));
+                // While another IKE SA of the peer carries packets they stay there until the peer shows that it has this one.
+                let alone = self.peers.get(&config.key).is_none_or(|peer| peer.children.is_empty());
+                self.install(now, sa, &agreement, &first_child(spi, &opening, false, alone));
             }
             Err((kind, fault)) => {
                 chain.notify(kind, &[]);
@@ -149,7 +151,7 @@ impl Endpoint {
         }
         match self.accept_child(&config, &content, false) {
             Ok(agreement) => {
-                self.install(now, sa, &agreement, &first_child(state.child_spi, &opening, true));
+                self.install(now, sa, &agreement, &first_child(state.child_spi, &opening, true, true));
             }
             Err(fault) => {
                 self.child_failed(sa, fault, true);
@@ -264,15 +266,8 @@ fn crossed(a: &IkeSa, b: &IkeSa) -> bool {
 }
 
 /// The Child SA of IKE_AUTH takes its nonces from IKE_SA_INIT and has no key exchange of its own.
-fn first_child(spi: u32, opening: &Opening, initiator: bool) -> Installation<'_> {
-    Installation {
-        spi,
-        shared: None,
-        nonces: (&opening.nonce_i, &opening.nonce_r),
-        initiator,
-        rekeys: None,
-        send: true,
-    }
+fn first_child(spi: u32, opening: &Opening, initiator: bool, send: bool) -> Installation<'_> {
+    Installation { spi, shared: None, nonces: (&opening.nonce_i, &opening.nonce_r), initiator, rekeys: None, send }
 }
 
 fn refuse() -> Reply {

@@ -35,7 +35,7 @@ pub(crate) const LINGER: Duration = Duration::from_secs(10);
 pub(crate) const REPLACED_WAIT: Duration = Duration::from_secs(30);
 /// How long our DELETE of an IKE SA is repeated.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(4);
-/// A responder of a Child SA rekey sends on the new SA after this at the latest.
+/// The responder of a Child SA that takes another one's place sends on it after this at the latest.
 pub(crate) const ACTIVATE_AFTER: Duration = Duration::from_secs(2);
 
 /// One end of one IKE SA.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use causeway_ike::{ChildId, Event};
 use causeway_model::{Psk, ReasonCode};
+use causeway_netsim::Conditions;
 
 use crate::world::{World, calm, config, key};
 
@@ -17,10 +18,15 @@ fn with_two_keys(initiator: usize) -> World {
 }
 
 fn seeded(seed: u64, initiator: usize) -> World {
+    with(seed, initiator, calm())
+}
+
+fn with(seed: u64, initiator: usize, conditions: Conditions) -> World {
     let mut both = [config(0), config(1)];
     both[0].initiate = initiator == 0;
     both[1].initiate = initiator == 1;
-    let mut world = World::new(seed, calm(), both);
+    let mut world = World::new(seed, conditions, both);
+    world.patience = (conditions.latency + conditions.jitter) * 2;
     world.start(initiator);
     assert!(world.run_until(Duration::from_secs(1), World::settled));
     for end in [0, 1] {
@@ -66,6 +72,19 @@ fn it_proves_the_newest_key_without_an_outage_whoever_began() {
         world.run(Duration::from_secs(60));
         assert!(world.settled(), "{began} {asks}");
         assert_eq!(proven(&world, 0).len(), 2);
+    }
+}
+
+#[test]
+fn no_packet_overtakes_the_answer_that_makes_the_new_sa() {
+    for seed in 0..48 {
+        let mut world =
+            with(seed, usize::from(seed % 2 == 1), Conditions { jitter: Duration::from_millis(90), ..calm() });
+        let before = world.ends.each_ref().map(|end| end.esp_unknown);
+        reauthenticate(&mut world, usize::from(seed % 4 > 1));
+        assert!(world.run_until(Duration::from_secs(30), |world| proven(world, 0).len() == 2 && world.settled()));
+        world.run(Duration::from_secs(1));
+        assert_eq!(world.ends.each_ref().map(|end| end.esp_unknown), before, "seed {seed}");
     }
 }
 
