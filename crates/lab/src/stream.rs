@@ -1,11 +1,12 @@
 //! A stream of numbered datagrams from one machine to another, and how long nothing of it arrived: what a change-over costs its users,
 //! one direction at a time.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, ensure};
 use tokio::task::AbortHandle;
@@ -21,6 +22,8 @@ const STEADY: u64 = 50;
 const UNDER_WAY: u64 = 5;
 /// Steps that the last datagrams of a stream get to arrive.
 const PATIENCE: u32 = 300;
+/// Holes of a stream that a message lists.
+const HOLES: usize = 8;
 /// Arrivals that are remembered: more than an hour.
 const MEMORY: usize = 400_000;
 
@@ -149,7 +152,19 @@ impl Stream {
             }
             tokio::time::sleep(STEP).await;
         }
+        println!("{}: {}", self.name, self.holes(0..sent));
         missing()
+    }
+
+    /// Which of these numbers have not arrived, and when, by the wall clock, their neighbours did: for whoever reads logs beside it.
+    fn holes(&self, numbers: Range<u64>) -> String {
+        let arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+        holes(&arrivals, numbers, |at| {
+            let wall = SystemTime::now().checked_sub(at.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
+            let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let (seconds, milliseconds) = (since.as_secs() % 86_400, since.subsec_millis());
+            format!("{:02}:{:02}:{:02}.{milliseconds:03}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+        })
     }
 
     fn arrived(&self, numbers: Range<u64>) -> u64 {
@@ -165,7 +180,8 @@ impl Stream {
         self.steady(limit).await?;
         eventually(&format!("nothing of {} is lost", self.name), limit, || async {
             let lost = self.since(mark).lost;
-            ensure!(lost == 0, "{lost} lost");
+            let newest = self.mark().saturating_sub(UNDER_WAY);
+            ensure!(lost == 0, "{lost} lost: {}", self.holes(mark..newest));
             Ok(())
         })
         .await
@@ -190,6 +206,26 @@ fn interruption(arrivals: &[Arrival], mark: u64, newest: u64, now: Instant) -> I
     Interruption { gap, lost: newest.saturating_sub(mark).saturating_sub(arrived) }
 }
 
+/// The first holes in `numbers`, with what `show` makes of the arrivals around each.
+fn holes(arrivals: &[Arrival], numbers: Range<u64>, show: impl Fn(Instant) -> String) -> String {
+    let came: BTreeMap<u64, Instant> = arrivals.iter().map(|arrival| (arrival.number, arrival.at)).collect();
+    let mut found = Vec::new();
+    let mut next = numbers.start;
+    let edges = came.range(numbers.clone()).map(|(number, at)| (*number, Some(*at))).chain([(numbers.end, None)]);
+    for (number, at) in edges {
+        if number > next {
+            let before = next.checked_sub(1).and_then(|before| came.get(&before)).copied();
+            let shown = |at: Option<Instant>| at.map_or_else(|| "never".to_owned(), &show);
+            found.push(format!("{next} to {} (between {} and {})", number - 1, shown(before), shown(at)));
+        }
+        next = number + 1;
+    }
+    let more = found.len().saturating_sub(HOLES);
+    found.truncate(HOLES);
+    let rest = if more > 0 { format!(", and {more} more") } else { String::new() };
+    format!("{}{rest}", found.join(", "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,5 +244,11 @@ mod tests {
         let silent = interruption(&arrivals, 12, 20, after(500));
         assert_eq!(silent, Interruption { gap: Duration::from_millis(390), lost: 8 });
         assert_eq!(interruption(&[], 0, 0, start), Interruption { gap: Duration::ZERO, lost: 0 });
+
+        let show = |at: Instant| at.duration_since(start).as_millis().to_string();
+        assert_eq!(holes(&arrivals, 0..12, show), "2 to 8 (between 10 and 95)");
+        assert_eq!(holes(&arrivals, 1..14, show), "2 to 8 (between 10 and 95), 12 to 13 (between 110 and never)");
+        assert_eq!(holes(&[], 0..3, show), "0 to 2 (between never and never)");
+        assert_eq!(holes(&arrivals, 9..12, show), "");
     }
 }
