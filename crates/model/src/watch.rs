@@ -205,8 +205,14 @@ impl NodeWatch {
         self.dead = services.iter().find(|service| service.dead.is_some()).cloned();
     }
 
-    /// What is known of its machine.
-    pub const fn machine(&mut self, machine: MachineState) {
+    /// What is known of its machine. What was heard of one that then stopped does not say that it is there when it runs again.
+    pub fn machine(&mut self, machine: MachineState) {
+        if machine == MachineState::Stopped && self.machine != machine {
+            (self.last, self.last_but_one, self.first) = (None, None, None);
+            if self.count == Count::Enough {
+                self.count = Count::TooFew { vouched: false };
+            }
+        }
         self.machine = machine;
     }
 

@@ -65,6 +65,16 @@ fn every_row_of_the_node_table() {
             Some(R::MachineStopped),
         ),
         (
+            "4 the machine runs again: what was heard before it stopped does not count",
+            with(&|watch| {
+                heard(watch);
+                watch.machine(MachineState::Stopped);
+                watch.machine(MachineState::Running);
+            }),
+            S::Down,
+            Some(R::NodeSilent),
+        ),
+        (
             "2 a service, although somebody vouches",
             with(&|watch| {
                 watch.services(&dead("packet_threads"));
@@ -269,6 +279,17 @@ fn oracle(profile: KeepaliveProfile, events: &[Happens]) -> NodeState {
         .filter(|at| matches!(events.get(*at), Some(Happens::Keepalive)))
         .map(|at| at as u64)
         .collect();
+    // A machine stops: what was heard of it is forgotten.
+    let mut machine = MachineState::Unknown;
+    let mut stops = Vec::new();
+    for (at, event) in events.iter().enumerate() {
+        if let Happens::Machine(state) = event {
+            if *state == MachineState::Stopped && machine != *state {
+                stops.push(at as u64);
+            }
+            machine = *state;
+        }
+    }
     let end = events.len() as u64 - 1;
     let answered: Vec<(u64, u64)> = events
         .iter()
@@ -283,10 +304,17 @@ fn oracle(profile: KeepaliveProfile, events: &[Happens]) -> NodeState {
     for second in from as u64..=end {
         if judged == Some(second) {
             // What happens in this second comes after the judgement.
-            let count = heard.iter().filter(|at| **at > second.saturating_sub(interval) && **at < second).count();
+            let stopped = stops.iter().rev().find(|at| **at < second).copied();
+            let counts =
+                |at: u64| at > second.saturating_sub(interval) && at < second && stopped.is_none_or(|stop| at > stop);
+            let count = heard.iter().filter(|at| counts(**at)).count();
             let vouched = answered.iter().any(|(told, at)| *told < second && at + period >= second);
             verdict = Some((count < 2).then_some(vouched));
             (first, judged) = (None, Some(second + interval));
+        }
+        if stops.contains(&second) {
+            first = None;
+            verdict = verdict.map(|verdict| verdict.or(Some(false)));
         }
         if heard.contains(&second) && verdict != Some(None) {
             if first.is_some() {
