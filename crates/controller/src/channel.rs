@@ -1,6 +1,7 @@
 //! Node sessions: desired state goes out whenever it is newer than what was sent, reports come in and become facts.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -10,6 +11,8 @@ use causeway_model::diagnosis::NodeFacts;
 use causeway_model::observed::{ConnectionFacts, NodeReport};
 use causeway_model::{ConnectionId, Error, NodeId, Timestamp, VpnGatewayId};
 use causeway_store::{ConnectionObserved, ConnectionRecord, GatewayObserved, GatewayRecord, Kind, NodeRecord, Writer};
+use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -23,6 +26,15 @@ struct Hello {
     zone: String,
     version: String,
 }
+
+/// The session of a node that counts. The one before it learns that it does not by losing what was in its place.
+pub(crate) struct Current {
+    session: u64,
+    _ended: oneshot::Sender<Infallible>,
+}
+
+/// The sessions that count.
+pub(crate) type Sessions = BTreeMap<NodeId, Current>;
 
 /// Whose channel it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +66,8 @@ impl Controller {
             return;
         }
         let session = self.inner.sessions.fetch_add(1, Ordering::Relaxed) + 1;
-        self.with_sessions(|sessions| sessions.insert(node, session));
+        let (current, mut ended) = oneshot::channel();
+        self.with_sessions(|sessions| sessions.insert(node, Current { session, _ended: current }));
         let registered = match self.register(&hello, origin).await {
             Err(error @ Error::Unavailable { .. }) => self.hear_on(&hello, error).await,
             registered => registered,
@@ -62,12 +75,14 @@ impl Controller {
         match self.or_doubt(registered) {
             Ok(()) => {
                 tracing::info!(%node, zone = hello.zone, version = hello.version, "node attached");
-                self.exchange(node, session, &mut end).await;
+                self.exchange(node, &mut ended, &mut end).await;
             }
             Err(error) => tracing::error!(%node, zone = hello.zone, ?error, "node refused"),
         }
-        let was_current =
-            self.with_sessions(|sessions| sessions.get(&node) == Some(&session) && sessions.remove(&node).is_some());
+        let was_current = self.with_sessions(|sessions| {
+            let is_current = sessions.get(&node).is_some_and(|current| current.session == session);
+            is_current && sessions.remove(&node).is_some()
+        });
         if !was_current {
             return;
         }
@@ -82,7 +97,7 @@ impl Controller {
         }
     }
 
-    fn with_sessions<T>(&self, with: impl FnOnce(&mut BTreeMap<NodeId, u64>) -> T) -> T {
+    fn with_sessions<T>(&self, with: impl FnOnce(&mut Sessions) -> T) -> T {
         with(&mut self.inner.current_sessions.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
@@ -94,32 +109,42 @@ impl Controller {
     /// Ends the session of a node, if it has one.
     pub(crate) fn end_session(&self, node: NodeId) {
         self.with_sessions(|sessions| sessions.remove(&node));
-        self.announce();
     }
 
     /// Pushes and takes until either end closes, or another session has taken this one's place.
-    async fn exchange(&self, node: NodeId, session: u64, end: &mut ControllerEnd) {
+    ///
+    /// It wakes for changes of this node's revision only: with many nodes, nearly all changes are other ones'.
+    async fn exchange(&self, node: NodeId, ended: &mut oneshot::Receiver<Infallible>, end: &mut ControllerEnd) {
+        let mut revision = self.inner.store.node_revision(node);
         let mut changed = self.subscribe();
         let mut sent = 0;
+        let mut waits = false;
         let mut pace = Pace::default();
         let mut known = Known::default();
         let mut unstored = Unstored::default();
         loop {
             changed.borrow_and_update();
-            if self.with_sessions(|sessions| sessions.get(&node) != Some(&session)) {
+            let newest = *revision.borrow_and_update();
+            if matches!(ended.try_recv(), Err(TryRecvError::Closed)) {
                 tracing::warn!(%node, "a session of the node has been replaced or ended by the operator");
                 return;
             }
-            // A document that cannot be rendered now is tried again at the next change: the node runs on with the last good one.
-            if let Some(begun) = pace.begin(Instant::now()) {
-                match self.push(node, sent, end).await {
-                    Ok(revision) => sent = revision,
-                    Err(error) => tracing::error!(%node, %error, "the node's desired state could not be rendered"),
-                }
+            if newest > sent
+                && let Some(begun) = pace.begin(Instant::now())
+            {
+                // A document that cannot be rendered now is tried again at the next change of anything: the node runs on with the last good
+                // one. So is that of a node whose replacement may end.
+                let pushed = self.push(node, end).await.unwrap_or_else(|error| {
+                    tracing::error!(%node, %error, "the node's desired state could not be rendered");
+                    None
+                });
+                (sent, waits) = (pushed.unwrap_or(sent), pushed.is_none());
                 pace.end(begun, Instant::now());
             }
             tokio::select! {
-                _ = changed.changed() => {}
+                _ = &mut *ended => {}
+                _ = revision.changed() => {}
+                _ = changed.changed(), if waits => {}
                 () = pace.rest() => {}
                 () = unstored.rest() => self.store_again(node, &mut unstored, &mut known).await,
                 message = end.reports.recv() => match message {
@@ -181,18 +206,13 @@ impl Controller {
         }
     }
 
-    /// Sends the desired state if it is newer than `sent`; answers what is sent now.
-    async fn push(&self, node: NodeId, sent: u64, end: &ControllerEnd) -> Result<u64> {
-        let newest = self.read().await?.node_revision(node).await?.unwrap_or(sent);
-        if newest <= sent {
-            return Ok(sent);
-        }
+    /// Sends the desired state; answers its revision. `None`: the node is being replaced, and told nothing.
+    async fn push(&self, node: NodeId, end: &ControllerEnd) -> Result<Option<u64>> {
         let before = Arc::clone(&end.desired.borrow());
-        // What is being replaced is told nothing; the end of that is another revision.
-        let Some(desired) = self.render(node, &before).await? else { return Ok(sent) };
+        let Some(desired) = self.render(node, &before).await? else { return Ok(None) };
         let revision = desired.revision;
         end.desired.send_replace(Arc::new(desired));
-        Ok(revision)
+        Ok(Some(revision))
     }
 
     /// A node is there.

@@ -1,8 +1,8 @@
 //! The control plane's use cases: what every call of the API does, what nodes are told, and what becomes of what they report.
 //!
 //! One use case is one transaction of the store: references are resolved, rules checked, the change written, revisions bumped, statuses
-//! refreshed, the audit record and the outbox event added, all or nothing. After the commit the node sessions wake up, render the newest
-//! desired state and push it; nothing polls. Nothing lives in memory only, so that a restart loses nothing.
+//! refreshed, the audit record and the outbox event added, all or nothing. After the commit the sessions of the nodes that it
+//! concerns wake up, render the newest desired state and push it; nothing polls. Nothing lives in memory only, so that a restart loses nothing.
 
 mod access;
 mod acl;
@@ -165,7 +165,7 @@ pub(crate) struct Inner {
     pub(crate) kek: Kek,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) service: Service,
-    /// Counts commits: node sessions look for a newer revision whenever it moves.
+    /// Counts commits, for whoever waits for something of the store; node sessions wait for their node's revision instead.
     pub(crate) changed: watch::Sender<u64>,
     /// When readiness was last proven by writing.
     pub(crate) written: tokio::sync::Mutex<Option<Instant>>,
@@ -181,7 +181,7 @@ pub(crate) struct Inner {
     pub(crate) ways: diagnosis::Ways,
     /// What is heard of nodes.
     pub(crate) watches: hearing::Watches,
-    pub(crate) current_sessions: std::sync::Mutex<std::collections::BTreeMap<causeway_model::NodeId, u64>>,
+    pub(crate) current_sessions: std::sync::Mutex<channel::Sessions>,
     /// What is known of nodes' leases.
     pub(crate) leases: lease::Leases,
     /// Zones whose gateways are started on another node when theirs is lost, once that was said.

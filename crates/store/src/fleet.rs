@@ -203,18 +203,6 @@ impl Reader {
         let rows = sqlx::query(sql).fetch_all(self.connection()).await?;
         rows.iter().map(node).collect()
     }
-
-    /// The newest revision of a node's desired state.
-    ///
-    /// # Errors
-    /// If the database fails.
-    pub async fn node_revision(&mut self, id: NodeId) -> Result<Option<u64>> {
-        let row = sqlx::query("SELECT revision FROM node WHERE id = ?")
-            .bind(blob(id.0))
-            .fetch_optional(self.connection())
-            .await?;
-        row.map(|row| row.number("revision")).transpose()
-    }
 }
 
 impl Writer {

@@ -31,6 +31,7 @@ mod options;
 mod organization;
 mod owed;
 mod premises;
+mod revisions;
 mod route;
 mod row;
 mod secret;
@@ -42,15 +43,17 @@ use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use causeway_model::resource::{Caller, Role};
-use causeway_model::{Error, ProjectId, Timestamp};
+use causeway_model::{Error, NodeId, ProjectId, Timestamp};
 use futures_util::TryStreamExt as _;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
 use sqlx::{ConnectOptions as _, Either, Executor as _, Sqlite, Transaction};
+use tokio::sync::watch;
 
 pub use audit::AuditFilter;
 pub use connection::{ConnectionRecord, PreviousKey, Tunnel};
@@ -178,6 +181,7 @@ pub struct Store {
     turns: Arc<Turns>,
     readers: SqlitePool,
     catalog: Arc<Catalog>,
+    snapshots: Arc<AtomicU64>,
 }
 
 impl Store {
@@ -213,7 +217,7 @@ impl Store {
             .test_before_acquire(false)
             .connect_with(reading.pragma("query_only", "ON"))
             .await?;
-        Ok(Self { turns, readers, catalog })
+        Ok(Self { turns, readers, catalog, snapshots: Arc::default() })
     }
 
     /// Writes the whole database anew, so that nothing of what was deleted or replaced is left in the file. Nothing else may use the store.
@@ -229,6 +233,7 @@ impl Store {
     /// # Errors
     /// If no connection is free in time.
     pub async fn read(&self) -> Result<Reader> {
+        self.snapshots.fetch_add(1, Ordering::Relaxed);
         let session = Session::Snapshot(self.readers.begin().await?);
         Ok(Reader { session, catalog: Arc::clone(&self.catalog) })
     }
@@ -247,6 +252,19 @@ impl Store {
             self.catalog.callers().remember(generation, *hash, key.clone());
         }
         Ok(key)
+    }
+
+    /// How many snapshots were asked for since this was opened.
+    #[must_use]
+    pub fn snapshots(&self) -> u64 {
+        self.snapshots.load(Ordering::Relaxed)
+    }
+
+    /// The newest revision of a node's desired state as of the last commit, and each later one; 0: the node is not known. A commit that changes
+    /// no revision of this node wakes nobody here.
+    #[must_use]
+    pub fn node_revision(&self, node: NodeId) -> watch::Receiver<u64> {
+        self.catalog.revisions().follow(node)
     }
 
     /// The one transaction that may write; waits for its turn. Dropped without [`Writer::commit`] it leaves nothing behind.

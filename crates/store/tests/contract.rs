@@ -477,7 +477,42 @@ async fn revisions_count_and_the_deadline_does_not_start_over() {
     tx.register_node(node, ZONE, Uuid::new_v4(), "1", NOW).await.expect("registers");
     assert_eq!(tx.bump_node(node).await.expect("bumps"), 2);
     tx.register_node(node, ZONE, Uuid::new_v4(), "1", NOW).await.expect("registers again");
-    assert_eq!(tx.node_revision(node).await.expect("reads"), Some(3), "never backwards");
+    let record = tx.node(node).await.expect("reads").expect("there");
+    assert_eq!(record.revision, 3, "never backwards");
+}
+
+#[tokio::test]
+async fn a_commit_tells_the_revisions_that_it_has_changed_and_no_others() {
+    let fixture = Fixture::new().await;
+    let (node, other, unknown) = (NodeId::random(), NodeId::random(), NodeId::random());
+    let mut early = fixture.store.node_revision(node);
+    assert_eq!(*early.borrow_and_update(), 0, "not known yet");
+    let mut tx = fixture.store.write().await.expect("begins");
+    tx.register_node(node, ZONE, Uuid::new_v4(), "1", NOW).await.expect("registers");
+    tx.register_node(other, ZONE, Uuid::new_v4(), "1", NOW).await.expect("registers");
+    assert!(!early.has_changed().expect("open"), "not before the commit");
+    tx.commit().await.expect("commits");
+    assert_eq!(*early.borrow_and_update(), 1);
+    let mut others = fixture.store.node_revision(other);
+    assert_eq!(*others.borrow_and_update(), 1);
+    let mut tx = fixture.store.write().await.expect("begins");
+    tx.bump_node(node).await.expect("bumps");
+    tx.advance_node(node).await.expect("bumps");
+    tx.set_node_report(other, 1, NOW).await.expect("reports");
+    tx.commit().await.expect("commits");
+    assert_eq!(*early.borrow_and_update(), 3);
+    assert!(!others.has_changed().expect("open"), "a report is no revision");
+    let mut tx = fixture.store.write().await.expect("begins");
+    tx.bump_node(node).await.expect("bumps");
+    drop(tx);
+    let mut tx = fixture.store.write().await.expect("begins");
+    tx.bump_all_nodes().await.expect("bumps");
+    tx.commit().await.expect("commits");
+    assert_eq!((*early.borrow(), *others.borrow()), (4, 2), "what was given up does not count");
+    assert_eq!(*fixture.store.node_revision(unknown).borrow(), 0);
+    fixture.store.close().await;
+    let again = Store::open(&fixture.directory.path().join("store.db")).await.expect("opens again");
+    assert_eq!(*again.node_revision(node).borrow(), 4);
 }
 
 #[tokio::test]

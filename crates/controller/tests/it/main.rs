@@ -22,5 +22,6 @@ mod rendering;
 mod retries;
 mod routing;
 mod rules;
+mod scale;
 mod secrets;
 mod webhooks;

@@ -13,6 +13,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use causeway_model::NodeId;
 use causeway_model::command::ListQuery;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row as _, SqliteConnection};
@@ -20,6 +21,7 @@ use uuid::Uuid;
 
 use crate::callers::{self, Callers};
 use crate::list::Scope;
+use crate::revisions::{self, Revisions};
 use crate::row::RowExt;
 use crate::{Result, StoreError};
 
@@ -31,8 +33,16 @@ pub(crate) use table::Filter;
 /// Rows that a transaction has touched: kind and `seq`.
 pub(crate) type Touched = Arc<Mutex<Vec<(usize, i64)>>>;
 
-/// What became of rows; `None`: lists show them no more.
-pub(crate) type Changes = Vec<(usize, i64, Option<Fresh>)>;
+/// What a transaction has changed.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// What became of rows; `None`: lists show them no more.
+    rows: Vec<(usize, i64, Option<Fresh>)>,
+    /// The revisions of nodes that may have changed.
+    revisions: Vec<(NodeId, u64)>,
+    /// Whether callers may have changed.
+    callers: bool,
+}
 
 /// What the catalogue is to know of a row.
 #[derive(Debug)]
@@ -47,14 +57,21 @@ pub(crate) struct Catalog {
     keys: Keys,
     tables: Vec<RwLock<Table>>,
     callers: Callers,
+    revisions: Revisions,
 }
 
 /// Stands for what callers are read from among the kinds.
 const CALLERS: usize = SPECS.len();
+/// Stands for nodes among the kinds.
+const NODES: usize = CALLERS + 1;
 
 /// The kind whose changes are noted.
 fn noted(table: &str) -> Option<usize> {
-    kind(table).or_else(|| callers::TABLES.contains(&table).then_some(CALLERS))
+    match table {
+        revisions::TABLE => Some(NODES),
+        table if callers::TABLES.contains(&table) => Some(CALLERS),
+        table => kind(table),
+    }
 }
 
 fn kind(table: &str) -> Option<usize> {
@@ -101,7 +118,9 @@ impl Catalog {
             }
             tables.push(RwLock::new(table));
         }
-        Ok(Self { keys, tables, callers: Callers::default() })
+        let revisions = Revisions::default();
+        revisions.apply(revisions::read_all(connection).await?);
+        Ok(Self { keys, tables, callers: Callers::default(), revisions })
     }
 
     /// Notes in `touched` which rows `connection` changes from now on.
@@ -125,14 +144,17 @@ impl Catalog {
         for (kind, seq) in touched {
             kinds.entry(kind).or_default().push(seq);
         }
-        let mut changes = Vec::new();
+        let mut changes = Changes::default();
         for (kind, mut seqs) in kinds {
-            let Some(spec) = SPECS.get(kind) else {
-                changes.push((kind, 0, None));
-                continue;
-            };
             seqs.sort_unstable();
             seqs.dedup();
+            let Some(spec) = SPECS.get(kind) else {
+                match kind {
+                    NODES => changes.revisions = revisions::read(connection, &seqs).await?,
+                    _ => changes.callers = true,
+                }
+                continue;
+            };
             let sql = select(spec, " AND seq IN (SELECT value FROM json_each(?))");
             let rows =
                 sqlx::query(AssertSqlSafe(sql)).bind(crate::row::to_json(&seqs)).fetch_all(&mut *connection).await?;
@@ -140,26 +162,32 @@ impl Catalog {
             for row in &rows {
                 fresh.insert(row.number::<i64>("seq")?, Fresh(entry(&self.keys, spec, row)?));
             }
-            changes.extend(seqs.into_iter().map(|seq| (kind, seq, fresh.remove(&seq))));
+            changes.rows.extend(seqs.into_iter().map(|seq| (kind, seq, fresh.remove(&seq))));
         }
         Ok(changes)
     }
 
     /// Enters what was read.
     pub(crate) fn apply(&self, changes: Changes) {
-        for (kind, seq, fresh) in changes {
-            match self.tables.get(kind) {
-                Some(table) => {
-                    table.write().unwrap_or_else(PoisonError::into_inner).put(seq, fresh.map(|fresh| fresh.0));
-                }
-                None => self.callers.forget(),
+        for (kind, seq, fresh) in changes.rows {
+            if let Some(table) = self.tables.get(kind) {
+                table.write().unwrap_or_else(PoisonError::into_inner).put(seq, fresh.map(|fresh| fresh.0));
             }
         }
+        if changes.callers {
+            self.callers.forget();
+        }
+        self.revisions.apply(changes.revisions);
     }
 
     /// The keys that were shown lately.
     pub(crate) const fn callers(&self) -> &Callers {
         &self.callers
+    }
+
+    /// The newest revisions of nodes' desired states.
+    pub(crate) const fn revisions(&self) -> &Revisions {
+        &self.revisions
     }
 
     /// The `seq`s of a page of `table` in its order, and how many objects match.
