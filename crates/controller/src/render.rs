@@ -11,7 +11,7 @@ use causeway_model::desired::{
 use causeway_model::resource::{InitiationPolicy, VpnGateway};
 use causeway_model::suite::Cipher;
 use causeway_model::{ConnectionId, Error, Family, NodeId, PrivateNetworkId, Psk, VpcId, VpnGatewayId};
-use causeway_store::{ConnectionRecord, GatewayRecord, NodeLease, NodeRecord, Reader};
+use causeway_store::{Among, ConnectionRecord, GatewayRecord, NodeLease, NodeRecord, Reader};
 
 use crate::connection::policy_desired;
 use crate::{Controller, Result, catalogue, peering};
@@ -31,19 +31,25 @@ fn is_current(before: &GatewayDesired, revision: u64, (connections, revisions): 
         && before.connections.iter().all(is_whole)
 }
 
-/// The VPCs whose router another node has: that of their gateways; for a VPC without gateways the one on which its first link ends, and
+/// The node that came first: it has the routers of VPCs that nothing draws to another one.
+fn first(nodes: &[NodeRecord]) -> Option<NodeId> {
+    nodes.iter().find(|known| known.revoked_at.is_none()).map(|first| first.id)
+}
+
+/// The VPCs among these whose router another node has: that of their gateways; for a VPC without gateways the one on which its first link ends, and
 /// without a link, too, the one that came first.
 async fn routed_elsewhere(
     reader: &mut Reader,
     node: NodeId,
     nodes: &[NodeRecord],
     vpc_of: &BTreeMap<PrivateNetworkId, VpcId>,
+    among: &Among,
 ) -> Result<Vec<VpcId>> {
-    let first = nodes.iter().find(|known| known.revoked_at.is_none()).map(|first| first.id);
-    let (gateways, links) = reader.vpc_nodes().await?;
+    let (gateways, links) = reader.vpc_nodes(among).await?;
     let with_gateways: BTreeSet<VpcId> =
         gateways.into_iter().filter(|(_, other)| *other != node).map(|(vpc, _)| vpc).collect();
     let of_links: BTreeMap<VpcId, NodeId> = links.into_iter().collect();
+    let first = first(nodes);
     let elsewhere = |vpc: &VpcId| {
         with_gateways.contains(vpc) || of_links.get(vpc).copied().or(first).is_some_and(|other| other != node)
     };
@@ -62,10 +68,14 @@ impl Controller {
             return Ok(None);
         }
         let revision = record.revision;
-        let networks = reader.networks_by_vpc(self.region()).await?;
-        let configs = reader.vpc_configs(self.region()).await?;
-        let mut routes = reader.custom_routes(self.region()).await?;
-        let attachments = reader.attachments().await?;
+        let nodes = reader.nodes().await?;
+        // What a change costs must not grow with what other nodes have.
+        let among =
+            if first(&nodes) == Some(node) { Among::All } else { Among::Some(reader.vpcs_of_node(node).await?) };
+        let networks = reader.networks_by_vpc(self.region(), &among).await?;
+        let configs = reader.vpc_configs(self.region(), &among).await?;
+        let mut routes = reader.custom_routes(self.region(), &among).await?;
+        let mut interfaces = reader.interfaces(&among).await?;
         let vpc_of: BTreeMap<PrivateNetworkId, VpcId> =
             networks.iter().map(|(vpc, network, _)| (*network, *vpc)).collect();
         let before: BTreeMap<VpnGatewayId, &GatewayDesired> =
@@ -86,8 +96,7 @@ impl Controller {
                 gateways.push(self.render_gateway(&mut reader, &record, vpc, (before, revisions)).await?);
             }
         }
-        let nodes = reader.nodes().await?;
-        let mut elsewhere = routed_elsewhere(&mut reader, node, &nodes, &vpc_of).await?;
+        let mut elsewhere = routed_elsewhere(&mut reader, node, &nodes, &vpc_of, &among).await?;
         elsewhere.append(&mut leaving);
         let mut vpcs: Vec<VpcDesired> = Vec::new();
         for (vpc, id, subnets) in networks {
@@ -95,9 +104,7 @@ impl Controller {
             if !here && elsewhere.contains(&vpc) {
                 continue;
             }
-            let attachment = attachments.iter().find(|attachment| attachment.network == id);
-            let bridge = attachment.map(|attachment| attachment.interface.clone());
-            let network = NetworkDesired { id, subnets, bridge };
+            let network = NetworkDesired { id, subnets, bridge: interfaces.remove(&id) };
             // Networks come VPC by VPC.
             match vpcs.last_mut().filter(|known| known.id == vpc) {
                 Some(known) => known.networks.push(network),

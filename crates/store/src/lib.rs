@@ -75,7 +75,7 @@ pub use owed::OwedMark;
 pub use premises::{Neighbour, Premises, TakenUnits};
 pub use route::NextHopCandidate;
 pub use secret::{SecretRecord, StoredVersion};
-pub use vpc::{Attachment, VpcConfig, VpcObserved, VpcOwed};
+pub use vpc::{Among, Attachment, VpcConfig, VpcObserved, VpcOwed};
 pub use webhook::{DueDelivery, WebhookRecord};
 
 use catalog::Catalog;

@@ -6,12 +6,13 @@ use causeway_model::resource::{Link, LinkHost, LinkPolicy};
 use causeway_model::status::{BgpStatus, LinkStatus, NodeState};
 use causeway_model::{Family, LinkId, NodeId, PartnerId, PopId, PortId, RoutingPolicyId, SecretId, Timestamp, VpcId};
 use serde::{Deserialize, Serialize};
+use sqlx::AssertSqlSafe;
 use sqlx::sqlite::SqliteRow;
 
 use crate::catalog::Filter;
 use crate::list::{Kind, Scope, window};
 use crate::row::{RowExt, blob, name_forms, to_json, word};
-use crate::{Reader, Result, StoreError, Writer};
+use crate::{Among, Reader, Result, StoreError, Writer};
 
 /// A link with the copies of what derives from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -320,9 +321,8 @@ impl Reader {
     /// # Errors
     /// If the database fails.
     pub async fn links_kept(&mut self) -> Result<Vec<LinkRecord>> {
-        let sql = sqlx::AssertSqlSafe(format!(
-            "{LINK} WHERE link.due_at IS NOT NULL OR link.deleted_at IS NULL ORDER BY link.seq"
-        ));
+        let sql =
+            AssertSqlSafe(format!("{LINK} WHERE link.due_at IS NOT NULL OR link.deleted_at IS NULL ORDER BY link.seq"));
         sqlx::query(sql).fetch_all(self.connection()).await?.iter().map(record).collect()
     }
 
@@ -359,7 +359,7 @@ impl Reader {
     /// # Errors
     /// If the database fails.
     pub async fn links_of_node(&mut self, node: NodeId) -> Result<Vec<LinkRecord>> {
-        let sql = sqlx::AssertSqlSafe(format!("{LINK} WHERE link.node_id = ? ORDER BY link.seq"));
+        let sql = AssertSqlSafe(format!("{LINK} WHERE link.node_id = ? ORDER BY link.seq"));
         sqlx::query(sql).bind(blob(node.0)).fetch_all(self.connection()).await?.iter().map(record).collect()
     }
 
@@ -368,7 +368,7 @@ impl Reader {
     /// # Errors
     /// If the database fails.
     pub async fn links_without_node(&mut self) -> Result<Vec<LinkRecord>> {
-        let sql = sqlx::AssertSqlSafe(format!(
+        let sql = AssertSqlSafe(format!(
             "{LINK} WHERE link.node_id IS NULL AND link.tenant_deleted_at IS NULL AND link.deleted_at IS NULL \
              AND json_extract(link.life, '$.stage.stage') = 'in_service' ORDER BY link.seq"
         ));
@@ -395,7 +395,7 @@ impl Reader {
     /// # Errors
     /// If the database fails.
     pub async fn links_of_vpc(&mut self, vpc: VpcId) -> Result<Vec<LinkRecord>> {
-        let sql = sqlx::AssertSqlSafe(format!("{LINK} WHERE link.vpc_id = ? ORDER BY link.seq"));
+        let sql = AssertSqlSafe(format!("{LINK} WHERE link.vpc_id = ? ORDER BY link.seq"));
         sqlx::query(sql).bind(blob(vpc.0)).fetch_all(self.connection()).await?.iter().map(record).collect()
     }
 
@@ -403,19 +403,19 @@ impl Reader {
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn vpc_nodes(&mut self) -> Result<(Vec<(VpcId, NodeId)>, Vec<(VpcId, NodeId)>)> {
-        let gateways = sqlx::query(
+    pub async fn vpc_nodes(&mut self, among: &Among) -> Result<(Vec<(VpcId, NodeId)>, Vec<(VpcId, NodeId)>)> {
+        let sql = format!(
             "SELECT DISTINCT network.vpc_id, gateway.node_id FROM vpn_gateway AS gateway \
-             JOIN private_network AS network ON network.id = gateway.private_network_id WHERE gateway.node_id IS NOT NULL",
-        )
-        .fetch_all(self.connection())
-        .await?;
-        let links = sqlx::query(
+             JOIN private_network AS network ON network.id = gateway.private_network_id WHERE gateway.node_id IS NOT NULL AND {}",
+            among.condition("network.vpc_id")
+        );
+        let gateways = among.bind(sqlx::query(AssertSqlSafe(sql))).fetch_all(self.connection()).await?;
+        let sql = format!(
             "SELECT vpc_id, node_id, min(seq) FROM link WHERE vpc_id IS NOT NULL AND node_id IS NOT NULL AND removing_revision IS NULL \
-             GROUP BY vpc_id",
-        )
-        .fetch_all(self.connection())
-        .await?;
+             AND {} GROUP BY vpc_id",
+            among.condition("vpc_id")
+        );
+        let links = among.bind(sqlx::query(AssertSqlSafe(sql))).fetch_all(self.connection()).await?;
         let pair = |row: &SqliteRow| Ok((row.id("vpc_id")?, row.id("node_id")?));
         Ok((gateways.iter().map(pair).collect::<Result<_>>()?, links.iter().map(pair).collect::<Result<_>>()?))
     }

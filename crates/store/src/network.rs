@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::catalog::Filter;
 use crate::list::{Kind, Scope, push_any, push_ids, push_impossible, window};
 use crate::row::{RowExt, address_blob, blob, name_matches, to_json};
-use crate::{Reader, Result, StoreError, Writer};
+use crate::{Among, Reader, Result, StoreError, Writer};
 
 /// VPCs with the number of their networks, in one statement.
 const VPC: &str =
@@ -186,9 +186,16 @@ impl Reader {
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn networks_by_vpc(&mut self, region: &str) -> Result<Vec<(VpcId, PrivateNetworkId, Vec<IpNet>)>> {
-        let sql = format!("{PLACED} WHERE private_network.region = ? ORDER BY vpc.seq, private_network.seq");
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(region).fetch_all(self.connection()).await?;
+    pub async fn networks_by_vpc(
+        &mut self,
+        region: &str,
+        among: &Among,
+    ) -> Result<Vec<(VpcId, PrivateNetworkId, Vec<IpNet>)>> {
+        let condition = among.condition("private_network.vpc_id");
+        let sql =
+            format!("{PLACED} WHERE private_network.region = ? AND {condition} ORDER BY vpc.seq, private_network.seq");
+        let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(region);
+        let rows = among.bind(query).fetch_all(self.connection()).await?;
         rows.iter().map(|row| Ok((row.id("vpc_id")?, row.id("id")?, row.json("subnets")?))).collect()
     }
 

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::list::{Scope, push_any, push_ids};
 use crate::row::{RowExt, address_blob, blob, to_json};
-use crate::{Reader, Result, Writer};
+use crate::{Among, Reader, Result, Writer};
 
 /// The tag of every route that the platform makes.
 const MANAGED: &str = "MANAGED";
@@ -191,9 +191,14 @@ impl Reader {
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn custom_routes(&mut self, region: &str) -> Result<BTreeMap<VpcId, Vec<CustomRouteDesired>>> {
-        let sql = format!("{CUSTOM} AND route.region = ? ORDER BY route.seq");
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(region).fetch_all(self.connection()).await?;
+    pub async fn custom_routes(
+        &mut self,
+        region: &str,
+        among: &Among,
+    ) -> Result<BTreeMap<VpcId, Vec<CustomRouteDesired>>> {
+        let sql = format!("{CUSTOM} AND route.region = ? AND {} ORDER BY route.seq", among.condition("route.vpc_id"));
+        let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(region);
+        let rows = among.bind(query).fetch_all(self.connection()).await?;
         let mut routes: BTreeMap<VpcId, Vec<CustomRouteDesired>> = BTreeMap::new();
         for row in &rows {
             routes.entry(row.id("vpc_id")?).or_default().push(custom_route(row)?);

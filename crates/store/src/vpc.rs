@@ -1,14 +1,16 @@
 //! What a VPC's router is told beside its networks and routes, and what nodes say of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use causeway_model::acl::Acl;
 use causeway_model::observed::{AclCounters, Refusal, VpcFacts};
 use causeway_model::{Family, NodeId, PrivateNetworkId, Timestamp, VpcId};
 
-use sqlx::sqlite::SqliteRow;
+use sqlx::Sqlite;
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
 
-use crate::row::{RowExt, blob, to_json};
+use crate::row::{RowExt, blob, id_array, to_json};
 use crate::{Reader, Result, Writer};
 
 /// What the router of a VPC is told, its networks and routes excepted.
@@ -87,14 +89,72 @@ pub(crate) fn vpc_owed(row: &SqliteRow) -> Result<Option<VpcOwed>> {
     Ok(Some(VpcOwed { revision, since: row.opt_time("owed_since")?, refusal: row.opt_json("owed_refusal")? }))
 }
 
+/// Which VPCs a question is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Among {
+    /// All of them.
+    All,
+    /// These.
+    Some(BTreeSet<VpcId>),
+}
+
+impl Among {
+    /// That the VPC in this column is one of them.
+    pub(crate) fn condition(&self, column: &str) -> String {
+        match self {
+            Self::All => "true".to_owned(),
+            Self::Some(_) => format!("{column} IN (SELECT unhex(value) FROM json_each(?))"),
+        }
+    }
+
+    /// The value of the `?` in [`Self::condition`], if it has one.
+    pub(crate) fn bind<'q>(&self, query: Query<'q, Sqlite, SqliteArguments>) -> Query<'q, Sqlite, SqliteArguments> {
+        match self {
+            Self::All => query,
+            Self::Some(vpcs) => query.bind(id_array(vpcs.iter().map(|vpc| vpc.0))),
+        }
+    }
+}
+
 impl Reader {
+    /// The VPCs that a node may have to route because of what is on it: those of its gateways, and of the links that end on it.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn vpcs_of_node(&mut self, node: NodeId) -> Result<BTreeSet<VpcId>> {
+        let rows = sqlx::query(
+            "SELECT network.vpc_id AS id FROM vpn_gateway AS gateway \
+             JOIN private_network AS network ON network.id = gateway.private_network_id WHERE gateway.node_id = ?1 \
+             UNION SELECT vpc_id FROM link WHERE node_id = ?1 AND vpc_id IS NOT NULL",
+        )
+        .bind(blob(node.0))
+        .fetch_all(self.connection())
+        .await?;
+        rows.iter().map(|row| row.id("id")).collect()
+    }
+
+    /// The interfaces that Private Networks are mapped to.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn interfaces(&mut self, among: &Among) -> Result<BTreeMap<PrivateNetworkId, String>> {
+        let sql = format!(
+            "SELECT network.id, interface FROM private_network_attachment AS attachment \
+             JOIN private_network AS network ON network.id = attachment.private_network_id WHERE {}",
+            among.condition("network.vpc_id")
+        );
+        let rows = among.bind(sqlx::query(sqlx::AssertSqlSafe(sql))).fetch_all(self.connection()).await?;
+        rows.iter().map(|row| Ok((row.id("id")?, row.text("interface")?))).collect()
+    }
+
     /// What the VPCs of a region are told.
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn vpc_configs(&mut self, region: &str) -> Result<BTreeMap<VpcId, VpcConfig>> {
-        let sql = format!("{CONFIG} WHERE region = ?");
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(region).fetch_all(self.connection()).await?;
+    pub async fn vpc_configs(&mut self, region: &str, among: &Among) -> Result<BTreeMap<VpcId, VpcConfig>> {
+        let sql = format!("{CONFIG} WHERE region = ? AND {}", among.condition("id"));
+        let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(region);
+        let rows = among.bind(query).fetch_all(self.connection()).await?;
         rows.iter().map(|row| Ok((row.id("id")?, config(row)?))).collect()
     }
 
