@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,7 +21,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
@@ -54,6 +54,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Fences that were not answered are sent this often.
 const FENCE_PERIOD: Duration = Duration::from_secs(1);
+
+/// Octets that are read at once. They are wiped before each attempt to read, also where nothing has come.
+const READ_BUFFER: usize = 16 * 1024;
 
 /// Serves nodes until `shutdown`. `tls` is looked at for each connection, so that a renewed certificate takes effect.
 pub async fn serve<G: Gatekeeper>(
@@ -221,6 +224,7 @@ async fn channel<G: Gatekeeper>(
 
 pub(crate) fn limits() -> WebSocketConfig {
     WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
         .max_message_size(Some(MAX_FRAME))
         .max_frame_size(Some(MAX_FRAME))
         .max_write_buffer_size(2 * MAX_FRAME)
@@ -283,8 +287,7 @@ async fn session<S, G>(
     }
     // A node that is silent for long is judged by its keepalives; its connection is only given up, so that it does not stay for ever.
     let patience = admission.period * 10 + WRITE_TIMEOUT;
-    let mut fences = tokio::time::interval(FENCE_PERIOD);
-    fences.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut fences_at = Instant::now();
     loop {
         tokio::select! {
             text = timeout(patience, next_text(&mut stream)) => {
@@ -324,7 +327,8 @@ async fn session<S, G>(
                     return;
                 }
             }
-            _ = fences.tick() => {
+            () = sleep_until(fences_at) => {
+                fences_at = next_fences(Instant::now());
                 for fence in gatekeeper.fences(node) {
                     if !send_text(&mut stream, session.fence(fence)).await {
                         return;
@@ -346,6 +350,14 @@ async fn session<S, G>(
     if part(&mut stream).await && code == SUPERSEDED {
         gatekeeper.outlived(node, boot, peer);
     }
+}
+
+/// When all sessions look for fences the next time: together, since waking up for each of many costs more than what they do then.
+fn next_fences(now: Instant) -> Instant {
+    static BEGUN: OnceLock<Instant> = OnceLock::new();
+    let passed = now.saturating_duration_since(*BEGUN.get_or_init(|| now));
+    // Their period is a second.
+    now + FENCE_PERIOD.saturating_sub(Duration::from_nanos(u64::from(passed.subsec_nanos())))
 }
 
 /// Ends a channel in order; whether the process at its other end was there to say so, too.
