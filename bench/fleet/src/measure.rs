@@ -227,6 +227,8 @@ async fn restart(service: &mut Service, herd: &Herd, connections: &[Uuid], size:
         statuses.as_secs_f64()
     );
     sleep(2 * JUDGED).await;
+    // The service ends connections that rest for so long.
+    let mut client = Client::connect(&endpoint).await?;
     let (mut states, mut down) = (0, 0);
     for node in client.all(NODES, "nodes").await? {
         let node = client.must("GET", &format!("{NODES}/{}", text(&node, "/id")?), None).await?;
