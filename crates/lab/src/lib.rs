@@ -31,6 +31,7 @@ pub use crate::device::Device;
 pub use crate::ledger::{Ledger, STATE_DIR};
 pub use crate::machine::{Machine, Output, Running};
 pub use crate::router::{Daemon, Said, Seen};
+pub use crate::scenario::failover::{FAILOVER_STEPS, Failover};
 pub use crate::scenario::interlink::LinkOrder;
 pub use crate::scene::Scene;
 pub use crate::service::Service;
@@ -120,6 +121,23 @@ pub async fn measure_change_over(options: Options, rounds: u32) -> Result<[Vec<I
     clean_stale(&console).await;
     let mut lab = Lab::start(options.id.as_deref(), &options.program()?).await?;
     let outcome = scenario::pair::change_over(&mut lab, &console, rounds).await;
+    if outcome.is_err() {
+        console.line(&lab.evidence().await);
+    }
+    lab.stop().await;
+    outcome
+}
+
+/// Measures failovers of a gateway among three nodes, with the fast keepalive profile and the timers of the device's file: `runs` in which nobody
+/// knows what became of the lost machine, and as many in which it is known not to run.
+///
+/// # Errors
+/// A step that failed. The lab is removed in any case.
+pub async fn measure_failover(options: Options, runs: u32) -> Result<[Vec<Failover>; 2]> {
+    let console = Console::new();
+    clean_stale(&console).await;
+    let mut lab = Lab::start(options.id.as_deref(), &options.program()?).await?;
+    let outcome = scenario::failover::measure(&mut lab, &console, runs).await;
     if outcome.is_err() {
         console.line(&lab.evidence().await);
     }

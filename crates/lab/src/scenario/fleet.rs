@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use hyper::Method;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::failover::{self, Loss};
 use super::steps::{PATIENCE, delete_site, order_customer, order_lone_gateway, public_addresses};
 use crate::api::{Family, NewConnection, Site, codes, summary, text};
 use crate::console::{Console, seconds};
@@ -17,18 +19,18 @@ use crate::wait::eventually;
 const VPN: &str = "s2s-vpn/v1alpha1";
 
 /// A judging interval of the fast profile is 7 s, and a node that was cut off may pause 20 s between two attempts to connect.
-const JUDGED: Duration = Duration::from_secs(90);
+pub(super) const JUDGED: Duration = Duration::from_secs(90);
 
 /// The VPN, with traffic.
-struct Vpn {
-    site: Site,
-    connection: String,
+pub(super) struct Vpn {
+    pub(super) site: Site,
+    pub(super) connection: String,
     /// The gateway's public addresses.
     public: Vec<String>,
     /// To and from the office.
-    streams: Vec<Stream>,
+    pub(super) streams: Vec<Stream>,
     /// The node that carries it.
-    carrier: &'static str,
+    pub(super) carrier: &'static str,
 }
 
 /// The whole story.
@@ -73,7 +75,7 @@ async fn play(lab: &mut Lab, console: &Console, fleet: &mut Fleet, keep: bool) -
     Ok(())
 }
 
-async fn order(lab: &mut Lab, console: &Console, fleet: &Fleet) -> Result<Vpn> {
+pub(super) async fn order(lab: &mut Lab, console: &Console, fleet: &Fleet) -> Result<Vpn> {
     let (mut site, carrier) = console
         .step(
             "Order a network and a VPN gateway, and map the network to the switch",
@@ -152,6 +154,7 @@ async fn cut_off(lab: &Lab, console: &Console, fleet: &Fleet, vpn: &Vpn) -> Resu
 /// Nobody hears the node any more; the Internet and the node still hear each other.
 async fn part(lab: &Lab, console: &Console, fleet: &Fleet, vpn: &mut Vpn) -> Result<()> {
     let (name, begun) = (vpn.carrier, Instant::now());
+    let loss = Loss { node: name, at: Timestamp::now() };
     console
         .step(
             &format!("Have the other nodes lose {name}'s answers, too"),
@@ -169,8 +172,11 @@ async fn part(lab: &Lab, console: &Console, fleet: &Fleet, vpn: &mut Vpn) -> Res
                 for stream in &vpn.streams {
                     stream.steady(JUDGED).await?;
                 }
+                let back = begun.elapsed();
                 show(lab, console, name).await?;
-                Ok((format!("{}; steady on {} after {}", summary_of_node(&node), vpn.carrier, seconds(begun.elapsed())), ()))
+                well(lab, &vpn.connection).await?;
+                console.quote(&failover::read(lab, fleet, vpn, &loss, back).await?.table());
+                Ok((format!("{}; steady on {} after {}", summary_of_node(&node), vpn.carrier, seconds(back)), ()))
             },
         )
         .await?;
@@ -244,7 +250,7 @@ async fn lose(lab: &Lab, console: &Console, fleet: &mut Fleet, vpn: &mut Vpn) ->
     let lost = vpn.carrier;
     let since = marks(vpn);
     let before = neighbours(lab, vpn).await?;
-    let begun = Instant::now();
+    let (begun, loss) = (Instant::now(), Loss { node: lost, at: Timestamp::now() });
     console
         .step(
             &format!("Switch {lost} off (SIGKILL, no link); the operator's means say that it is stopped"),
@@ -287,6 +293,7 @@ async fn lose(lab: &Lab, console: &Console, fleet: &mut Fleet, vpn: &mut Vpn) ->
                 }
                 let back = begun.elapsed();
                 well(lab, &vpn.connection).await?;
+                console.quote(&failover::read(lab, fleet, vpn, &loss, back).await?.table());
                 let after = neighbours(lab, vpn).await?;
                 for (address, (old, new)) in vpn.public.iter().zip(before.iter().zip(&after)) {
                     ensure!(old != new, "the Internet's router still has {old} for {address}");
@@ -378,7 +385,7 @@ async fn deletion(lab: &mut Lab, console: &Console, fleet: &Fleet, mut vpn: Vpn)
 }
 
 /// Active with nothing to complain about.
-async fn well(lab: &Lab, connection: &str) -> Result<()> {
+pub(super) async fn well(lab: &Lab, connection: &str) -> Result<()> {
     let api = lab.api()?;
     eventually("the connection is well", JUDGED, || async {
         let state = api.state("connections", connection).await?;
@@ -429,7 +436,7 @@ async fn show(lab: &Lab, console: &Console, name: &str) -> Result<()> {
     Ok(())
 }
 
-fn marks(vpn: &Vpn) -> Vec<u64> {
+pub(super) fn marks(vpn: &Vpn) -> Vec<u64> {
     vpn.streams.iter().map(Stream::mark).collect()
 }
 

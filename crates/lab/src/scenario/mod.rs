@@ -1,5 +1,6 @@
 //! Scenarios: stories with an end, told step by step.
 
+pub(crate) mod failover;
 mod first;
 mod fleet;
 pub(crate) mod interlink;

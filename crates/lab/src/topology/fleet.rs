@@ -282,6 +282,15 @@ impl Fleet {
     /// # Errors
     /// It does not run, or a command fails.
     pub async fn power_off(&mut self, name: &str) -> Result<()> {
+        self.lose_power(name).await?;
+        self.set_machine_state(name, "stopped")
+    }
+
+    /// As [`Self::power_off`], and nobody is told.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn lose_power(&mut self, name: &str) -> Result<()> {
         let machine = self.machine(name)?.clone();
         machine.shell("ip link set up0 down; ip link set lan0 down").await?;
         self.kill(name).await?;
@@ -291,8 +300,8 @@ impl Fleet {
                  for name in $(ls /sys/class/net); do if [ -e /sys/class/net/$name/bridge ]; then ip link delete $name; fi; done; \
                  ip address flush dev up0 scope global; nft flush ruleset",
             )
-            .await?;
-        self.set_machine_state(name, "stopped")
+            .await
+            .map(drop)
     }
 
     /// The power is back: links, addresses, the node's process.
