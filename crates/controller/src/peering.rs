@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use causeway_fleet::Answered;
 use causeway_model::NodeId;
 use causeway_model::desired::Peer;
-use causeway_store::{NodeRecord, Writer};
+use causeway_store::{NodeRecord, Reader, Writer};
 
 use crate::{Controller, Result};
 
@@ -26,6 +26,14 @@ pub(crate) fn peers(node: &NodeRecord, all: &[NodeRecord]) -> Vec<Peer> {
     ring.rotate_left(next);
     ring.truncate(WITNESSES);
     ring
+}
+
+/// The same, looked up.
+pub(crate) async fn peers_of(reader: &mut Reader, node: &NodeRecord) -> Result<Vec<Peer>> {
+    if node.enrolled_at.is_none() || node.revoked_at.is_some() {
+        return Ok(Vec::new());
+    }
+    Ok(reader.ring(&node.zone, node.id, WITNESSES).await?)
 }
 
 impl Controller {

@@ -11,7 +11,7 @@ use causeway_model::desired::{
 use causeway_model::resource::{InitiationPolicy, VpnGateway};
 use causeway_model::suite::Cipher;
 use causeway_model::{ConnectionId, Error, Family, NodeId, PrivateNetworkId, Psk, VpcId, VpnGatewayId};
-use causeway_store::{Among, ConnectionRecord, GatewayRecord, NodeLease, NodeRecord, Reader};
+use causeway_store::{Among, ConnectionRecord, GatewayRecord, NodeLease, Reader};
 
 use crate::connection::policy_desired;
 use crate::{Controller, Result, catalogue, peering};
@@ -31,17 +31,12 @@ fn is_current(before: &GatewayDesired, revision: u64, (connections, revisions): 
         && before.connections.iter().all(is_whole)
 }
 
-/// The node that came first: it has the routers of VPCs that nothing draws to another one.
-fn first(nodes: &[NodeRecord]) -> Option<NodeId> {
-    nodes.iter().find(|known| known.revoked_at.is_none()).map(|first| first.id)
-}
-
 /// The VPCs among these whose router another node has: that of their gateways; for a VPC without gateways the one on which its first link ends, and
 /// without a link, too, the one that came first.
 async fn routed_elsewhere(
     reader: &mut Reader,
     node: NodeId,
-    nodes: &[NodeRecord],
+    first: Option<NodeId>,
     vpc_of: &BTreeMap<PrivateNetworkId, VpcId>,
     among: &Among,
 ) -> Result<Vec<VpcId>> {
@@ -49,7 +44,6 @@ async fn routed_elsewhere(
     let with_gateways: BTreeSet<VpcId> =
         gateways.into_iter().filter(|(_, other)| *other != node).map(|(vpc, _)| vpc).collect();
     let of_links: BTreeMap<VpcId, NodeId> = links.into_iter().collect();
-    let first = first(nodes);
     let elsewhere = |vpc: &VpcId| {
         with_gateways.contains(vpc) || of_links.get(vpc).copied().or(first).is_some_and(|other| other != node)
     };
@@ -68,10 +62,10 @@ impl Controller {
             return Ok(None);
         }
         let revision = record.revision;
-        let nodes = reader.nodes().await?;
+        // It has the routers of the VPCs that nothing draws to another one.
+        let first = reader.first_node().await?;
         // What a change costs must not grow with what other nodes have.
-        let among =
-            if first(&nodes) == Some(node) { Among::All } else { Among::Some(reader.vpcs_of_node(node).await?) };
+        let among = if first == Some(node) { Among::All } else { Among::Some(reader.vpcs_of_node(node).await?) };
         let networks = reader.networks_by_vpc(self.region(), &among).await?;
         let configs = reader.vpc_configs(self.region(), &among).await?;
         let mut routes = reader.custom_routes(self.region(), &among).await?;
@@ -96,7 +90,7 @@ impl Controller {
                 gateways.push(self.render_gateway(&mut reader, &record, vpc, (before, revisions)).await?);
             }
         }
-        let mut elsewhere = routed_elsewhere(&mut reader, node, &nodes, &vpc_of, &among).await?;
+        let mut elsewhere = routed_elsewhere(&mut reader, node, first, &vpc_of, &among).await?;
         elsewhere.append(&mut leaving);
         let mut vpcs: Vec<VpcDesired> = Vec::new();
         for (vpc, id, subnets) in networks {
@@ -122,7 +116,7 @@ impl Controller {
             }
         }
         let failover = record.failover_revision.is_some();
-        let peers = peering::peers(&record, &nodes);
+        let peers = peering::peers_of(&mut reader, &record).await?;
         let NodeLease { epoch, terms, .. } = record.lease;
         let lease = terms.last().cloned().map(|terms| LeaseDesired { epoch, terms });
         let ids: Vec<VpcId> = vpcs.iter().map(|vpc| vpc.id).collect();

@@ -212,12 +212,16 @@ pub(crate) async fn gateways(
     Ok(records.into_iter().map(view).collect())
 }
 
-/// The nodes, if any of the gateways is on one.
-async fn nodes(reader: &mut Reader, gateways: &[GatewayRecord]) -> Result<BTreeMap<NodeId, NodeRecord>> {
-    if gateways.iter().all(|gateway| gateway.node.is_none()) {
+/// The nodes that gateways are on.
+async fn nodes(
+    reader: &mut Reader,
+    gateways: impl IntoIterator<Item = &GatewayRecord>,
+) -> Result<BTreeMap<NodeId, NodeRecord>> {
+    let ids: BTreeSet<NodeId> = gateways.into_iter().filter_map(|gateway| gateway.node).collect();
+    if ids.is_empty() {
         return Ok(BTreeMap::new());
     }
-    Ok(reader.nodes().await?.into_iter().map(|node| (node.id, node)).collect())
+    Ok(reader.nodes_by_id(ids).await?.into_iter().map(|node| (node.id, node)).collect())
 }
 
 /// Connections with their statuses, in as many statements for a thousand as for one.
@@ -261,7 +265,7 @@ pub(crate) async fn stale(
 ) -> Result<BTreeMap<VpnGatewayId, Vec<ConnectionId>>> {
     let carriers: BTreeSet<VpnGatewayId> = connections.iter().map(|record| record.connection.vpn_gateway_id).collect();
     let carriers = reader.carriers(carriers).await?;
-    let nodes: BTreeMap<NodeId, NodeRecord> = reader.nodes().await?.into_iter().map(|node| (node.id, node)).collect();
+    let nodes = nodes(reader, gateways.iter().chain(&carriers)).await?;
     let node = |record: &GatewayRecord| record.node.and_then(|id| nodes.get(&id));
     let mut stale: BTreeMap<VpnGatewayId, Vec<ConnectionId>> = BTreeMap::new();
     for record in gateways {

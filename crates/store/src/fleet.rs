@@ -2,14 +2,14 @@
 
 use std::net::SocketAddr;
 
-use causeway_model::desired::LeaseTerms;
+use causeway_model::desired::{LeaseTerms, Peer};
 use causeway_model::observed::{ConnectionFacts, Refusal};
 use causeway_model::status::NodeState;
 use causeway_model::{ConnectionId, Fault, NodeId, Timestamp, VpnGatewayId};
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
-use crate::row::{RowExt, blob, to_json, word};
+use crate::row::{RowExt, blob, id_array, to_json, word};
 use crate::{Reader, Result, Writer};
 
 /// A gateway node.
@@ -192,6 +192,42 @@ impl Reader {
     pub async fn nodes(&mut self) -> Result<Vec<NodeRecord>> {
         let rows = sqlx::query("SELECT * FROM node ORDER BY seq").fetch_all(self.connection()).await?;
         rows.iter().map(node).collect()
+    }
+
+    /// The nodes with these ids, in the order in which they first came.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn nodes_by_id(&mut self, ids: impl IntoIterator<Item = NodeId>) -> Result<Vec<NodeRecord>> {
+        let sql = "SELECT * FROM node WHERE id IN (SELECT unhex(value) FROM json_each(?)) ORDER BY seq";
+        let ids = id_array(ids.into_iter().map(|id| id.0));
+        sqlx::query(sql).bind(ids).fetch_all(self.connection()).await?.iter().map(node).collect()
+    }
+
+    /// The node that came first, of those that are still nodes.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn first_node(&mut self) -> Result<Option<NodeId>> {
+        let sql = "SELECT id FROM node WHERE revoked_at IS NULL ORDER BY seq LIMIT 1";
+        sqlx::query(sql).fetch_optional(self.connection()).await?.map(|row| row.id("id")).transpose()
+    }
+
+    /// The nodes of a zone that answer other nodes, `node` excepted, in a ring by id from it on: at most `limit`.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn ring(&mut self, zone: &str, node: NodeId, limit: usize) -> Result<Vec<Peer>> {
+        let rows = sqlx::query(
+            "SELECT id, peering FROM node WHERE zone = ?1 AND id <> ?2 AND revoked_at IS NULL AND peering IS NOT NULL \
+             ORDER BY id < ?2, id LIMIT ?3",
+        )
+        .bind(zone)
+        .bind(blob(node.0))
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(self.connection())
+        .await?;
+        rows.iter().map(|row| Ok(Peer { node: row.id("id")?, address: row.parse("peering")? })).collect()
     }
 
     /// The nodes that are being replaced.
