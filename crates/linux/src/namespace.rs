@@ -76,6 +76,14 @@ impl Namespace {
         Ok(Self { name: String::new(), fd: Arc::new(file.into()) })
     }
 
+    /// The number of the calling thread's namespace: the kernel gives each another one, and none twice before it starts anew.
+    ///
+    /// # Errors
+    /// The kernel is older than Linux 5.14.
+    pub fn cookie_of_current() -> Result<u64> {
+        sys::namespace_cookie().map_err(|error| Error::os("ask for the number of the own namespace", error))
+    }
+
     /// Opens `name`, or makes it (clearing away a stale file of that name first).
     ///
     /// # Errors

@@ -38,6 +38,26 @@ pub(crate) fn loopback_up() -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// The number that the kernel has given the thread's namespace: no other one has it before the kernel starts anew.
+pub(crate) fn namespace_cookie() -> io::Result<u64> {
+    /// Of `asm-generic/socket.h`, since Linux 5.14.
+    const SO_NETNS_COOKIE: libc::c_int = 71;
+    let socket = socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
+    let mut cookie = 0_u64;
+    let mut length = libc::socklen_t::try_from(size_of_val(&cookie)).map_err(io::Error::other)?;
+    // SAFETY: the kernel writes at most `length` octets to `cookie` and the length to `length`; both live until the call returns.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(cookie) }
+}
+
 /// A socket that sends whole Ethernet frames in the thread's namespace and receives none.
 pub(crate) fn frame_socket() -> io::Result<OwnedFd> {
     // Protocol 0: the kernel queues no incoming frame for it.

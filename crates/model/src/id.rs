@@ -91,6 +91,8 @@ ids! {
     IpId,
     /// An InterLink.
     LinkId,
+    /// A machine that runs a node, until it starts anew: what its kernel says of itself, hashed. A copy of the node's directory is on another one.
+    MachineId,
     /// A gateway node.
     NodeId,
     /// An organization.

@@ -18,6 +18,7 @@ pub mod guard;
 mod health;
 mod host;
 mod lease;
+mod machine;
 mod ownership;
 #[cfg(test)]
 mod property;
@@ -32,6 +33,7 @@ mod vpc;
 
 pub use error::SetupError;
 pub use lease::LeaseGate;
+pub use machine::machine;
 pub use supervisor::{NodeConfig, run};
 
 use std::path::Path;
