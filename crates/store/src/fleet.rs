@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use causeway_model::desired::{LeaseTerms, Peer};
 use causeway_model::observed::{ConnectionFacts, Refusal};
 use causeway_model::status::NodeState;
-use causeway_model::{ConnectionId, Fault, NodeId, Timestamp, VpnGatewayId};
+use causeway_model::{ConnectionId, Fault, MachineId, NodeId, Timestamp, VpnGatewayId};
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
@@ -57,6 +57,8 @@ pub struct NodeRecord {
     pub draining: bool,
     /// Where it answers other nodes of its zone.
     pub peering: Option<SocketAddr>,
+    /// The machine that answers there.
+    pub peering_machine: Option<MachineId>,
     /// Its forwarding lease.
     pub lease: NodeLease,
 }
@@ -68,6 +70,12 @@ pub struct NodeLease {
     pub epoch: u64,
     /// Since when it is being replaced; until that is over or called off it gets no configuration.
     pub replaced_since: Option<Timestamp>,
+    /// It is being replaced by itself on [`Self::machine`].
+    pub moving: bool,
+    /// Nobody was sent a configuration of this epoch yet, and nobody forwards by an earlier one: whichever machine comes may have it.
+    pub free: bool,
+    /// The machine that it spoke from last; `None`: it has not said so yet.
+    pub machine: Option<MachineId>,
     /// All terms that it was sent since those that it has acknowledged, the oldest first; empty: it needs no lease.
     pub terms: Vec<LeaseTerms>,
     /// The number of the newest terms so far.
@@ -142,9 +150,13 @@ pub(crate) fn node(row: &SqliteRow) -> Result<NodeRecord> {
         failover_revision: row.opt_number("failover_revision")?,
         draining: row.flag("draining")?,
         peering: row.opt_text("peering")?.and_then(|text| text.parse().ok()),
+        peering_machine: row.opt_id("peering_machine")?,
         lease: NodeLease {
             epoch: row.number("lease_epoch")?,
             replaced_since: row.opt_time("lease_replaced_since")?,
+            moving: row.flag("lease_moving")?,
+            free: row.flag("lease_free")?,
+            machine: row.opt_id("lease_machine")?,
             terms: row.json("lease_terms")?,
             number: row.number("lease_number")?,
             acknowledged: row.opt_number("lease_acknowledged")?,
@@ -230,12 +242,12 @@ impl Reader {
         rows.iter().map(|row| Ok(Peer { node: row.id("id")?, address: row.parse("peering")? })).collect()
     }
 
-    /// The nodes that are being replaced.
+    /// The nodes that are being replaced, and those whose voters need not wait any more but shall know.
     ///
     /// # Errors
     /// If the database fails.
     pub async fn replaced_nodes(&mut self) -> Result<Vec<NodeRecord>> {
-        let sql = "SELECT * FROM node WHERE lease_replaced_since IS NOT NULL ORDER BY seq";
+        let sql = "SELECT * FROM node WHERE lease_replaced_since IS NOT NULL OR lease_free = 1 ORDER BY seq";
         let rows = sqlx::query(sql).fetch_all(self.connection()).await?;
         rows.iter().map(node).collect()
     }
@@ -336,11 +348,14 @@ impl Writer {
     pub async fn set_node_lease(&mut self, id: NodeId, lease: &NodeLease) -> Result<()> {
         let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         sqlx::query(
-            "UPDATE node SET lease_epoch = ?, lease_replaced_since = ?, lease_terms = ?, lease_number = ?, lease_acknowledged = ? \
-             WHERE id = ?",
+            "UPDATE node SET lease_epoch = ?, lease_replaced_since = ?, lease_moving = ?, lease_free = ?, lease_machine = ?, \
+             lease_terms = ?, lease_number = ?, lease_acknowledged = ? WHERE id = ?",
         )
         .bind(number(lease.epoch))
         .bind(lease.replaced_since.map(|since| since.0))
+        .bind(lease.moving)
+        .bind(lease.free)
+        .bind(lease.machine.map(|machine| blob(machine.0)))
         .bind(to_json(&lease.terms))
         .bind(number(lease.number))
         .bind(lease.acknowledged.map(number))
@@ -363,13 +378,19 @@ impl Writer {
         Ok(())
     }
 
-    /// Says where a node answers others of its zone.
+    /// Says where a node answers others of its zone, and which machine does.
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn set_node_peering(&mut self, id: NodeId, address: Option<SocketAddr>) -> Result<()> {
-        sqlx::query("UPDATE node SET peering = ? WHERE id = ?")
+    pub async fn set_node_peering(
+        &mut self,
+        id: NodeId,
+        address: Option<SocketAddr>,
+        machine: Option<MachineId>,
+    ) -> Result<()> {
+        sqlx::query("UPDATE node SET peering = ?, peering_machine = ? WHERE id = ?")
             .bind(address.map(|address| address.to_string()))
+            .bind(machine.map(|machine| blob(machine.0)))
             .bind(blob(id.0))
             .execute(self.connection())
             .await?;

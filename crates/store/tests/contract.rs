@@ -1,6 +1,7 @@
 //! What every adapter of the store has to do: transactions, uniqueness, references, order.
 
-use std::net::IpAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 
 use causeway_model::command::{IpFilter, ListQuery, OrderField, VpcFilter};
 use causeway_model::desired::LeaseTerms;
@@ -10,8 +11,8 @@ use causeway_model::resource::{
 };
 use causeway_model::status::ConnectionStatus;
 use causeway_model::{
-    ConnectionId, CustomerGatewayId, Family, IpId, NodeId, OrganizationId, PrivateNetworkId, ProjectId, SecretId,
-    SubnetId, Timestamp, VpcId, VpnGatewayId,
+    ConnectionId, CustomerGatewayId, Family, IpId, MachineId, NodeId, OrganizationId, PrivateNetworkId, ProjectId,
+    SecretId, SubnetId, Timestamp, VpcId, VpnGatewayId,
 };
 use causeway_store::{
     AuditFilter, ConnectionRecord, Kind, NodeLease, OwedMark, Project, Scope, SecretRecord, Store, StoreError,
@@ -665,10 +666,15 @@ async fn a_nodes_lease_is_kept_and_replacements_are_found() {
         tx.register_node(node, ZONE, Uuid::new_v4(), "1", NOW).await.expect("registers");
     }
     assert_eq!(tx.node(one).await.expect("reads").expect("there").lease, NodeLease::default());
-    let terms = |number| LeaseTerms { number, voters: vec![one, other], lease_ms: 6000 };
+    let (machine, before) = (MachineId::random(), MachineId::random());
+    let machines = BTreeMap::from([(one, before), (other, MachineId::random())]);
+    let terms = |number| LeaseTerms { number, voters: vec![one, other], lease_ms: 6000, machines: machines.clone() };
     let lease = NodeLease {
         epoch: 7,
         replaced_since: Some(NOW),
+        moving: true,
+        free: false,
+        machine: Some(machine),
         terms: vec![terms(3), terms(4)],
         number: 4,
         acknowledged: Some(3),
@@ -685,9 +691,22 @@ async fn a_nodes_lease_is_kept_and_replacements_are_found() {
     assert_eq!(reader.node(other).await.expect("reads").expect("there").lease, NodeLease::default());
     drop(reader);
     let mut tx = fixture.store.write().await.expect("begins");
-    tx.set_node_lease(one, &NodeLease { replaced_since: None, acknowledged: None, ..lease }).await.expect("writes");
+    let settled = NodeLease { replaced_since: None, moving: false, acknowledged: None, ..lease };
+    tx.set_node_lease(one, &settled).await.expect("writes");
     assert!(tx.replaced_nodes().await.expect("reads").is_empty());
-    assert_eq!(tx.node(one).await.expect("reads").expect("there").lease.acknowledged, None);
+    assert_eq!(tx.node(one).await.expect("reads").expect("there").lease, settled);
+    // Its voters shall know, although nobody waits for them.
+    let free = NodeLease { free: true, ..settled };
+    tx.set_node_lease(one, &free).await.expect("writes");
+    let told = tx.replaced_nodes().await.expect("reads");
+    assert_eq!(told.iter().map(|node| (node.id, node.lease.clone())).collect::<Vec<_>>(), [(one, free)]);
+    let at = SocketAddr::from(([192, 0, 2, 1], 4431));
+    tx.set_node_peering(one, Some(at), Some(machine)).await.expect("writes");
+    let node = tx.node(one).await.expect("reads").expect("there");
+    assert_eq!((node.peering, node.peering_machine), (Some(at), Some(machine)));
+    tx.set_node_peering(one, None, None).await.expect("writes");
+    let node = tx.node(one).await.expect("reads").expect("there");
+    assert_eq!((node.peering, node.peering_machine), (None, None));
 }
 
 #[tokio::test]
