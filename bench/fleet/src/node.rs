@@ -8,11 +8,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result};
 use causeway_fleet::lease::{Gate, GateError};
 use causeway_fleet::{FromNode, JoinToken, NodeEnd, PROTOCOL, client, in_process};
-use causeway_model::Timestamp;
 use causeway_model::desired::{BgpDesired, ConnectionDesired, NodeDesired, TunnelDesired};
 use causeway_model::observed::{
     AclCounters, ConnectionFacts, GatewayFacts, NodeReport, SessionFacts, TunnelCounters, TunnelFacts, VpcFacts,
 };
+use causeway_model::{MachineId, Timestamp};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -81,11 +81,13 @@ impl Herd {
             boot: Uuid::new_v4(),
             zone: identity.zone.clone(),
             version: VERSION.to_owned(),
+            on: None,
         };
         let herd = self.clone();
         Ok(tokio::spawn(async move {
             let life = tokio::spawn(herd.clone().live(node, hello));
-            let ended = client::run(&directory, controller, None, Nothing, herd.end.clone()).await;
+            let ended =
+                client::run(&directory, controller, None, (Nothing, MachineId::random()), herd.end.clone()).await;
             life.abort();
             ended.context("a node's channel ended for good")
         }))

@@ -1,6 +1,8 @@
 //! `causeway node join` and `causeway node run`: a gateway node on a machine of its own.
 
 use std::net::{IpAddr, SocketAddr};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -86,6 +88,7 @@ pub(crate) async fn run(arguments: Run) -> anyhow::Result<()> {
     start_log();
     let data = DataDir::open(&arguments.data)?;
     let identity = Identity::load(data.path())?;
+    let _alone = alone()?;
     let obstacles = causeway_node::obstacles();
     if !obstacles.is_empty() {
         bail!("this process cannot be a gateway node: {}", obstacles.join("; "));
@@ -98,6 +101,7 @@ pub(crate) async fn run(arguments: Run) -> anyhow::Result<()> {
         directory: data.path().to_owned(),
         underlay: arguments.underlay.clone(),
     };
+    let machine = causeway_node::machine(data.path()).context("which machine this is cannot be told")?;
     let gate = LeaseGate::new(&arguments.underlay).context("the kernel's part of the lease")?;
     let config = NodeConfig {
         id: identity.node,
@@ -121,7 +125,9 @@ pub(crate) async fn run(arguments: Run) -> anyhow::Result<()> {
     }
     let (directory, ending) = (data.path().to_owned(), channel_shutdown.clone());
     let mut channel =
-        tokio::spawn(async move { client::run(&directory, controller_end, Some(board), gate, ending).await });
+        tokio::spawn(
+            async move { client::run(&directory, controller_end, Some(board), (gate, machine), ending).await },
+        );
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut ended: anyhow::Result<()> = Ok(());
@@ -148,6 +154,13 @@ pub(crate) async fn run(arguments: Run) -> anyhow::Result<()> {
         Err(_) => bail!("the node did not close in time; the next start cleans up after it"),
     }
     say("stopped")
+}
+
+/// Holds the machine's only place for a node's process: two would take their gateways and their lease for their own. Its directory's lock does not
+/// say this of a copy.
+fn alone() -> anyhow::Result<UnixListener> {
+    let place = UnixAddress::from_abstract_name("causeway-node")?;
+    UnixListener::bind_addr(&place).context("another gateway node runs in this network namespace already")
 }
 
 /// A channel ends by itself only when the node is none any more, or never was.

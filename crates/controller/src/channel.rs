@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use causeway_fleet::{ControllerEnd, FromNode, PROTOCOL};
+use causeway_fleet::{ControllerEnd, FromNode, PROTOCOL, Place};
 use causeway_model::diagnosis::NodeFacts;
 use causeway_model::observed::{ConnectionFacts, NodeReport};
 use causeway_model::{ConnectionId, Error, NodeId, Timestamp, VpnGatewayId};
@@ -25,25 +26,28 @@ struct Hello {
     boot: Uuid,
     zone: String,
     version: String,
+    on: Option<Place>,
 }
-
-/// The session of a node that counts. The one before it learns that it does not by losing what was in its place.
-pub(crate) struct Current {
-    session: u64,
-    _ended: oneshot::Sender<Infallible>,
-}
-
-/// The sessions that count.
-pub(crate) type Sessions = BTreeMap<NodeId, Current>;
 
 /// Whose channel it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
     /// A node inside this process: its end is the node's.
     Local,
-    /// A node that its certificate names: the end of its channel says nothing about the node.
-    Remote(NodeId),
+    /// A node that its certificate names, and where it came from: the end of its channel says nothing about the node.
+    Remote(NodeId, SocketAddr),
 }
+
+/// The session of a node that counts. The one before it learns that it does not by losing what was in its place.
+pub(crate) struct Session {
+    number: u64,
+    /// `None`: inside this process.
+    on: Option<Place>,
+    _in_place: oneshot::Sender<Infallible>,
+}
+
+/// The sessions that count.
+pub(crate) type Sessions = BTreeMap<NodeId, Session>;
 
 impl Controller {
     /// Serves a node of this process until its channel closes, which means that the node has ended.
@@ -53,21 +57,30 @@ impl Controller {
     }
 
     /// Serves a node that has proven who it is, until its channel closes or another one takes its place.
-    pub(crate) fn attach_remote(&self, node: NodeId, end: ControllerEnd) {
+    pub(crate) fn attach_remote(&self, node: NodeId, peer: SocketAddr, end: ControllerEnd) {
         let controller = self.clone();
-        drop(tokio::spawn(async move { controller.serve_node(end, Origin::Remote(node)).await }));
+        drop(tokio::spawn(async move { controller.serve_node(end, Origin::Remote(node, peer)).await }));
     }
 
     async fn serve_node(&self, mut end: ControllerEnd, origin: Origin) {
         let Some(hello) = first_message(&mut end).await else { return };
         let node = hello.node;
-        if matches!(origin, Origin::Remote(proven) if proven != node) {
+        if matches!(origin, Origin::Remote(proven, _) if proven != node) {
             tracing::error!(%node, ?origin, "a node says that it is another one");
             return;
         }
         let session = self.inner.sessions.fetch_add(1, Ordering::Relaxed) + 1;
-        let (current, mut ended) = oneshot::channel();
-        self.with_sessions(|sessions| sessions.insert(node, Current { session, _ended: current }));
+        if self.is_elsewhere(&hello).await {
+            tracing::warn!(%node, ?origin, "a node's process on another machine than the one that is heard is refused");
+            return;
+        }
+        let (in_place, mut ended) = oneshot::channel();
+        self.with_sessions(|sessions| {
+            sessions.insert(node, Session { number: session, on: hello.on, _in_place: in_place })
+        });
+        if let Origin::Remote(_, peer) = origin {
+            self.inner.ways.came(node, peer);
+        }
         let registered = match self.register(&hello, origin).await {
             Err(error @ Error::Unavailable { .. }) => self.hear_on(&hello, error).await,
             registered => registered,
@@ -75,12 +88,12 @@ impl Controller {
         match self.or_doubt(registered) {
             Ok(()) => {
                 tracing::info!(%node, zone = hello.zone, version = hello.version, "node attached");
-                self.exchange(node, &mut ended, &mut end).await;
+                self.exchange((node, hello.on), &mut ended, &mut end).await;
             }
             Err(error) => tracing::error!(%node, zone = hello.zone, ?error, "node refused"),
         }
         let was_current = self.with_sessions(|sessions| {
-            let is_current = sessions.get(&node).is_some_and(|current| current.session == session);
+            let is_current = sessions.get(&node).is_some_and(|current| current.number == session);
             is_current && sessions.remove(&node).is_some()
         });
         if !was_current {
@@ -91,7 +104,7 @@ impl Controller {
                 Ok(()) => tracing::warn!(%node, "node lost"),
                 Err(error) => tracing::error!(%node, %error, "the loss of a node could not be stored"),
             },
-            Origin::Remote(_) => {
+            Origin::Remote(..) => {
                 tracing::info!(%node, "the node's channel is closed; its keepalives decide what it counts as")
             }
         }
@@ -99,6 +112,34 @@ impl Controller {
 
     fn with_sessions<T>(&self, with: impl FnOnce(&mut Sessions) -> T) -> T {
         with(&mut self.inner.current_sessions.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Whether the node speaks from another machine, as far as anybody can know yet. Otherwise its newest session is the one that counts. Two that
+    /// took turns would only disturb each other, and one that was moved on purpose is heard no more.
+    async fn is_elsewhere(&self, hello: &Hello) -> bool {
+        let (node, Some(place)) = (hello.node, hello.on) else { return false };
+        let session = self.with_sessions(|sessions| sessions.get(&node).map(|session| session.on));
+        let known = match session {
+            Some(on) => on.map(|place| place.machine),
+            None => match self.read().await {
+                Ok(mut reader) => reader.node(node).await.ok().flatten().and_then(|known| known.lease.machine),
+                Err(_) => None,
+            },
+        };
+        if known.is_none_or(|known| known == place.machine) {
+            return false;
+        }
+        let period = self.inner.watches.profile().period();
+        match (session, self.heard(node)) {
+            (Some(_), Some(ago)) => ago <= 2 * period,
+            (None, Some(ago)) => ago <= period.min(COMES_BACK),
+            (_, None) => self.inner.leases.age(self.inner.clock.monotonic()) <= BEGINS,
+        }
+    }
+
+    /// Where the node is whose session counts; `None`: it has none, or is inside this process.
+    pub(crate) fn place_of(&self, node: NodeId) -> Option<Place> {
+        self.with_sessions(|sessions| sessions.get(&node).and_then(|session| session.on))
     }
 
     /// Whether a node has a session.
@@ -114,7 +155,13 @@ impl Controller {
     /// Pushes and takes until either end closes, or another session has taken this one's place.
     ///
     /// It wakes for changes of this node's revision only: with many nodes, nearly all changes are other ones'.
-    async fn exchange(&self, node: NodeId, ended: &mut oneshot::Receiver<Infallible>, end: &mut ControllerEnd) {
+    async fn exchange(
+        &self,
+        (node, on): (NodeId, Option<Place>),
+        ended: &mut oneshot::Receiver<Infallible>,
+        end: &mut ControllerEnd,
+    ) {
+        let machine = on.map(|place| place.machine);
         let mut revision = self.inner.store.node_revision(node);
         let mut changed = self.subscribe();
         let mut sent = 0;
@@ -163,7 +210,7 @@ impl Controller {
                         self.facts_came(node, facts, &mut unstored).await;
                     }
                     Some(FromNode::Peering { listens, answered, lease }) => {
-                        if let Err(error) = self.node_peering(node, listens, &answered).await {
+                        if let Err(error) = self.node_peering((node, machine), listens, &answered).await {
                             tracing::error!(%node, %error, "where a node answers others could not be stored");
                         }
                         if let Err(error) = self.node_holds(node, lease).await {
@@ -225,7 +272,7 @@ impl Controller {
         }
         let known = writer.node(hello.node).await?;
         let missing = || Error::NotFound { resource: "node", id: hello.node.to_string() };
-        if matches!(origin, Origin::Remote(_)) {
+        if matches!(origin, Origin::Remote(..)) {
             let known = known.as_ref().filter(|known| known.revoked_at.is_none()).ok_or_else(missing)?;
             if known.zone != hello.zone {
                 let help = format!("the node joined zone {}, and says that it is in `{}`", known.zone, hello.zone);
@@ -235,10 +282,14 @@ impl Controller {
         let is_new_boot = known.as_ref().is_none_or(|known| known.boot != hello.boot);
         let now = self.now();
         writer.register_node(hello.node, &hello.zone, hello.boot, &hello.version, now).await?;
+        let is_elsewhere = match hello.on {
+            Some(place) => self.machine_came(&mut writer, hello.node, place, now).await?,
+            None => false,
+        };
         let record = writer.node(hello.node).await?.ok_or_else(missing)?;
         self.node_came(&mut writer, &record, is_new_boot).await?;
-        if known.is_none() {
-            // One more that may have a vote.
+        if known.is_none() || is_elsewhere {
+            // One more that may have a vote, or other terms.
             self.tell_failover(&mut writer).await?;
         }
         link::place_unplaced(&mut writer, now).await?;
@@ -362,6 +413,10 @@ impl Controller {
     }
 }
 
+/// A node whose connection broke off tries again within this, several times.
+const COMES_BACK: Duration = Duration::from_secs(5);
+/// When the controller was away for long, this is longer than a node's pause between two attempts.
+const BEGINS: Duration = Duration::from_secs(25);
 /// Between two attempts to store what was said.
 const STORE_AGAIN: Duration = Duration::from_secs(5);
 
@@ -390,7 +445,9 @@ impl Unstored {
 
 async fn first_message(end: &mut ControllerEnd) -> Option<Hello> {
     match end.reports.recv().await? {
-        FromNode::Hello { protocol: PROTOCOL, node, boot, zone, version } => Some(Hello { node, boot, zone, version }),
+        FromNode::Hello { protocol: PROTOCOL, node, boot, zone, version, on } => {
+            Some(Hello { node, boot, zone, version, on })
+        }
         FromNode::Hello { protocol, node, .. } => {
             tracing::error!(%node, protocol, "the node speaks another protocol; this controller speaks {PROTOCOL}");
             None

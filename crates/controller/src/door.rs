@@ -9,7 +9,7 @@ use causeway_fleet::door::{Admission, Denied, Gatekeeper, JoinRequest, Membershi
 use causeway_fleet::lease::{Ask, Fence, Fenced, Promise};
 use causeway_fleet::token::JoinToken;
 use causeway_model::diagnosis::Attempt;
-use causeway_model::{Error, NodeId};
+use causeway_model::{Error, MachineId, NodeId};
 use causeway_store::{NodeAuthorityRecord, NodeRecord};
 use serde_json::json;
 use uuid::Uuid;
@@ -182,10 +182,6 @@ impl Gatekeeper for Controller {
         Ok(Admission { period: self.inner.watches.profile().period() })
     }
 
-    fn came(&self, node: NodeId, peer: SocketAddr) {
-        self.inner.ways.came(node, peer);
-    }
-
     fn turned_away(&self, node: Option<NodeId>, peer: SocketAddr, why: &str) {
         self.inner.ways.turned_away(node, Attempt { at: self.now(), peer, text: why.to_owned() });
     }
@@ -198,24 +194,24 @@ impl Gatekeeper for Controller {
         self.inner.leases.fences(node)
     }
 
-    fn fenced(&self, fenced: &Fenced) {
-        self.inner.leases.fenced(fenced);
+    fn fenced(&self, fenced: &Fenced, machine: MachineId) {
+        self.inner.leases.fenced(fenced, machine);
     }
 
-    fn outlived(&self, node: NodeId, boot: Uuid, peer: SocketAddr) {
+    fn outlived(&self, node: NodeId, boot: Uuid, peer: SocketAddr, age: Duration) {
         let controller = self.clone();
         tokio::spawn(async move {
-            if let Err(error) = controller.node_outlived(node, boot, peer).await {
+            if let Err(error) = controller.node_outlived(node, boot, peer, age).await {
                 tracing::error!(%node, %error, "that two processes use a node's identity could not be stored");
             }
         });
     }
 
-    fn is_attached(&self, node: NodeId) -> bool {
-        self.has_session(node)
+    fn attached(&self, node: NodeId) -> Option<MachineId> {
+        self.place_of(node).map(|place| place.machine)
     }
 
-    fn attach(&self, node: NodeId, end: ControllerEnd) {
-        self.attach_remote(node, end);
+    fn attach(&self, node: NodeId, peer: SocketAddr, end: ControllerEnd) {
+        self.attach_remote(node, peer, end);
     }
 }

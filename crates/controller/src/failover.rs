@@ -91,17 +91,32 @@ impl Controller {
         let knows = node.failover_revision.is_some_and(|revision| node.applied_revision >= revision);
         if stopped && verdict.silent && knows {
             tracing::warn!(node = %node.id, "the node's machine does not run; its gateways go to other nodes");
-            return self.move_elsewhere(writer, node, now).await;
+            return self.move_elsewhere(writer, node, true, now).await;
         }
         self.begin_replacement(writer, node, now).await
     }
 
-    /// Places what a node carried elsewhere, which forwards nothing any more; if it was being replaced, that is over.
-    pub(crate) async fn move_elsewhere(&self, writer: &mut Writer, node: &NodeRecord, now: Timestamp) -> Result<()> {
+    /// Places what a node carried elsewhere, which forwards nothing any more; if it was being replaced, that is over. `stopped`: by the operator's
+    /// word, so that its voters may not know; they are told, and nobody waits for them.
+    pub(crate) async fn move_elsewhere(
+        &self,
+        writer: &mut Writer,
+        node: &NodeRecord,
+        stopped: bool,
+        now: Timestamp,
+    ) -> Result<()> {
         let was_replaced = node.lease.replaced_since.is_some();
-        if was_replaced {
-            let settled = NodeLease { replaced_since: None, ..node.lease.clone() };
+        if stopped {
+            self.end_session(node.id);
+        }
+        if was_replaced || stopped && !node.lease.terms.is_empty() && !node.lease.free {
+            let epoch = node.lease.epoch + u64::from(!was_replaced);
+            // Whoever has a session may be told what is of this epoch at any time; everybody else says on which machine he is first.
+            let free = !self.has_session(node.id);
+            let settled = NodeLease { epoch, replaced_since: None, moving: false, free, ..node.lease.clone() };
             writer.set_node_lease(node.id, &settled).await?;
+        }
+        if was_replaced {
             lease::note(writer, node.id, "replaced", now).await?;
         }
         let (mut moved, mut networks) = (Vec::new(), BTreeSet::new());

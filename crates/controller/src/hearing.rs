@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use causeway_fleet::Answered;
 use causeway_model::diagnosis::NodeFacts;
@@ -12,12 +12,14 @@ use causeway_model::observed::{ReceivedRoute, Refusal, RouteDecision};
 use causeway_model::reason::{Fault, ReasonCode};
 use causeway_model::status::NodeState;
 use causeway_model::watch::{KeepaliveProfile, MachineState, NodeWatch, Service};
-use causeway_model::{NodeId, Timestamp};
+use causeway_model::{MachineId, NodeId, Timestamp};
 use causeway_store::{EventText, NodeRecord, NodeVerdict, Writer};
 use uuid::Uuid;
 
 use crate::{Controller, Result, status};
 
+/// Between two looks whether a node was heard.
+const LOOK: Duration = Duration::from_millis(200);
 /// Within this, who has superseded a session is in the store.
 const OTHER_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -29,9 +31,12 @@ struct Watched {
     /// What the store has; `None`: it is not known, since something could not be stored.
     shown: Option<NodeVerdict>,
     zone: String,
-    /// Where it answers other nodes, as the store has it.
-    listens: Option<SocketAddr>,
+    /// Where it answers other nodes and on which machine, as the store has it.
+    listens: Option<Listens>,
 }
+
+/// Where a node answers others.
+pub(crate) type Listens = (SocketAddr, Option<MachineId>);
 
 /// Every node.
 pub(crate) struct Watches {
@@ -67,7 +72,8 @@ impl Watches {
             NodeWatch::taken_over(self.profile, record.state, now)
         };
         let waiting = (record.state == NodeState::Waiting).then_some(now);
-        let (zone, listens) = (record.zone.clone(), record.peering);
+        let listens = record.peering.map(|address| (address, record.peering_machine));
+        let zone = record.zone.clone();
         self.lock().entry(record.id).or_insert(Watched { watch, waiting, shown: Some(shown), zone, listens });
     }
 
@@ -78,13 +84,7 @@ impl Watches {
     }
 
     /// Lets a node vouch for those of its zone that have answered it. Whether it listens where the store says.
-    pub(crate) fn peering(
-        &self,
-        by: NodeId,
-        listens: Option<SocketAddr>,
-        answered: &[Answered],
-        now: Duration,
-    ) -> bool {
+    pub(crate) fn peering(&self, by: NodeId, listens: Option<Listens>, answered: &[Answered], now: Duration) -> bool {
         let mut nodes = self.lock();
         let Some(witness) = nodes.get_mut(&by) else { return true };
         // A node that has not begun to listen answers where it did, once it has.
@@ -216,8 +216,18 @@ impl Controller {
         self.judge_if_new(node).await
     }
 
-    /// Two processes use a node's identity: one whose session was superseded, of `boot` and at `peer`, is alive beside the one that speaks now.
-    pub(crate) async fn node_outlived(&self, node: NodeId, boot: Uuid, peer: SocketAddr) -> Result<()> {
+    /// Two processes use a node's identity: one whose session of this `age` was superseded or not begun, of `boot` and at `peer`, is alive beside
+    /// the one that speaks now.
+    pub(crate) async fn node_outlived(&self, node: NodeId, boot: Uuid, peer: SocketAddr, age: Duration) -> Result<()> {
+        // The other one is alive if it was heard since: it may be gone, and nobody has noticed yet.
+        let deadline = Instant::now() + 2 * self.inner.watches.profile().period();
+        let began = self.monotonic().saturating_sub(age);
+        while self.heard(node).is_none_or(|ago| self.monotonic().saturating_sub(ago) < began) {
+            if Instant::now() > deadline {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
         let mut changed = self.subscribe();
         // The other one may still be on its way into the store. A process that came back over another connection is the same one.
         let other = async {

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use causeway_fleet::Held;
-use causeway_fleet::lease::{Ask, Ballot, Fence, Fenced, Kept, Promise, Replacement, Standing, Voter};
+use causeway_fleet::lease::{Ask, Ballot, Fence, Fenced, Kept, Promise, Replacement, Standing, Successor, Voter};
+use causeway_fleet::{Held, Place};
 use causeway_model::desired::LeaseTerms;
 use causeway_model::status::{NodeState, PLATFORM_DEADLINE};
-use causeway_model::{NodeId, Timestamp};
+use causeway_model::{MachineId, NodeId, Timestamp};
 use causeway_store::{EventText, NodeLease, NodeRecord, Writer};
 
 use crate::{Controller, Result, peering};
@@ -48,6 +48,8 @@ struct State {
     overdue: BTreeSet<NodeId>,
     held: BTreeMap<NodeId, (Held, Duration)>,
     acknowledged: BTreeMap<NodeId, u64>,
+    /// When this process began.
+    began: Duration,
 }
 
 fn node_of(voter: &Voter) -> Option<NodeId> {
@@ -67,6 +69,7 @@ impl Leases {
             overdue: BTreeSet::new(),
             held: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
+            began: Duration::ZERO,
         }))
     }
 
@@ -80,7 +83,14 @@ impl Leases {
         let terms = nodes.iter().flat_map(|node| &node.lease.terms);
         let kept =
             Kept { fences: fences.collect(), longest_ms: terms.map(|terms| terms.lease_ms).max().unwrap_or_default() };
-        self.lock().ballot = Ballot::new(Voter::Controller, kept, now);
+        let mut state = self.lock();
+        state.ballot = Ballot::new(Voter::Controller, kept, now);
+        state.began = now;
+    }
+
+    /// For how long this process has been there.
+    pub(crate) fn age(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.lock().began)
     }
 
     /// The votes that this process has.
@@ -98,9 +108,9 @@ impl Leases {
         open.map(Replacement::fence).collect()
     }
 
-    pub(crate) fn fenced(&self, fenced: &Fenced) {
+    pub(crate) fn fenced(&self, fenced: &Fenced, machine: MachineId) {
         if let Some(replacement) = self.lock().replacements.get_mut(&fenced.fence.holder) {
-            replacement.fenced(fenced);
+            replacement.fenced(fenced, Some(machine));
         }
     }
 
@@ -116,7 +126,8 @@ impl Leases {
         (terms > 0 && state.acknowledged.get(&node) != Some(&terms)).then_some(terms)
     }
 
-    /// Goes on with the replacements that the store has, and no others: those that are done, and those that have just become overdue.
+    /// Goes on with the replacements that the store has, and no others: those that are done, and those that have just become overdue. Of nodes
+    /// that were replaced without their voters, those are told nevertheless.
     fn follow(&self, nodes: &[NodeRecord], now: Duration, time: Timestamp) -> (Vec<Fence>, Vec<NodeId>) {
         let mut state = self.lock();
         let state = &mut *state;
@@ -126,17 +137,22 @@ impl Leases {
         state.overdue.retain(|node| nodes.iter().any(|known| known.id == *node));
         let (mut done, mut overdue) = (Vec::new(), Vec::new());
         for node in nodes {
+            let successor = if node.lease.moving { Successor::Machine } else { Successor::Others };
             let replacement = state.replacements.entry(node.id).or_insert_with(|| {
                 let mut standing = Standing { epoch: node.lease.epoch, replaced: true };
-                standing.replace(node.id, &node.lease.terms)
+                standing.replace(node.id, &node.lease.terms, successor)
             });
+            replacement.turn(successor);
             let fence = replacement.fence();
             state.ballot.raise(&fence);
             if let Ok(fenced) = state.ballot.fenced(&fence, now) {
-                replacement.fenced(&fenced);
+                replacement.fenced(&fenced, None);
                 for node in &state.local {
-                    replacement.fenced(&Fenced { voter: Voter::Node(*node), ..fenced });
+                    replacement.fenced(&Fenced { voter: Voter::Node(*node), ..fenced }, None);
                 }
+            }
+            if node.lease.replaced_since.is_none() {
+                continue;
             }
             let since = node.lease.replaced_since.map_or(0.0, |since| time.seconds_since(since));
             if replacement.is_done() {
@@ -183,29 +199,53 @@ fn name(node: Option<NodeId>) -> String {
 
 /// Who votes for a node beside the controller: itself and those that it asks, and a node inside the controller's process where there would be
 /// too few; `None`: there are too few. All of a zone of up to four nodes are among them.
-fn voters(node: &NodeRecord, all: &[NodeRecord]) -> Option<Vec<NodeId>> {
+fn voters(node: &NodeRecord, all: &[NodeRecord]) -> Option<Electorate> {
     let mut voters: Vec<NodeId> = peering::peers(node, all).into_iter().map(|peer| peer.node).collect();
     voters.push(node.id);
     let local = all.iter().filter(|other| other.zone == node.zone && is_local(other)).map(|other| other.id);
     // It shares the controller's fate, so that it has a vote only where it decides between two.
     voters.extend(local.take(LEAST_VOTERS.saturating_sub(voters.len() + 1)));
     voters.sort_unstable();
-    (voters.len() + 1 >= LEAST_VOTERS).then_some(voters)
+    if voters.len() + 1 < LEAST_VOTERS {
+        return None;
+    }
+    let answers = |voter: &NodeId| all.iter().find(|other| other.id == *voter).and_then(|other| other.peering_machine);
+    let mut machines: BTreeMap<NodeId, MachineId> =
+        voters.iter().filter_map(|voter| Some((*voter, answers(voter)?))).collect();
+    // Where it answers others is known later.
+    machines.remove(&node.id);
+    machines.extend(node.lease.machine.map(|machine| (node.id, machine)));
+    Some(Electorate { voters, machines })
+}
+
+/// Who votes for a node beside the controller, and where they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Electorate {
+    voters: Vec<NodeId>,
+    /// The node's own entry is the machine that it speaks from.
+    machines: BTreeMap<NodeId, MachineId>,
+}
+
+/// Whether a node's terms are for this machine.
+fn is_for(lease: &NodeLease, node: NodeId, machine: MachineId) -> bool {
+    lease.terms.last().is_some_and(|terms| terms.are_for(node, machine))
 }
 
 fn is_local(node: &NodeRecord) -> bool {
     node.enrolled_at.is_none() && node.revoked_at.is_none()
 }
 
-/// What becomes of a node's lease when `voters` shall vote; `None`: nothing.
-fn next(lease: &NodeLease, voters: Option<Vec<NodeId>>, lease_ms: u64) -> Option<NodeLease> {
-    let Some(voters) = voters else {
-        let none = NodeLease { epoch: lease.epoch, number: lease.number, ..NodeLease::default() };
+/// What becomes of a node's lease when these shall vote; `None`: nothing.
+fn next(lease: &NodeLease, electorate: Option<Electorate>, lease_ms: u64) -> Option<NodeLease> {
+    let Some(Electorate { voters, machines }) = electorate else {
+        let NodeLease { epoch, number, machine, .. } = *lease;
+        let none = NodeLease { epoch, number, machine, ..NodeLease::default() };
         return (none != *lease).then_some(none);
     };
-    let is_current = lease.terms.last().is_some_and(|last| last.voters == voters && last.lease_ms == lease_ms);
-    // While it is being replaced it is told nothing.
-    if is_current || lease.replaced_since.is_some() {
+    let is_current =
+        |last: &LeaseTerms| last.voters == voters && last.lease_ms == lease_ms && last.machines == machines;
+    // While it is being replaced it is told nothing, and terms are for a machine that it has spoken from.
+    if lease.terms.last().is_some_and(is_current) || lease.replaced_since.is_some() || lease.machine.is_none() {
         return None;
     }
     if lease.acknowledged.is_some() && lease.terms.len() >= MAX_TERMS {
@@ -213,11 +253,21 @@ fn next(lease: &NodeLease, voters: Option<Vec<NodeId>>, lease_ms: u64) -> Option
     }
     let mut lease = lease.clone();
     lease.number += 1;
-    lease.terms.push(LeaseTerms { number: lease.number, voters, lease_ms });
+    lease.terms.push(LeaseTerms { number: lease.number, voters, lease_ms, machines });
     // What was never acknowledged lets nobody replace it: the oldest may be forgotten.
     let surplus = lease.terms.len().saturating_sub(MAX_TERMS);
     lease.terms.drain(..surplus);
     Some(lease)
+}
+
+/// A node has acknowledged none of many terms in a row, and its voters are on other machines now than the newest ones name, so that it cannot: it
+/// starts from nothing, as on another machine.
+fn is_stuck(lease: &NodeLease, electorate: Option<&Electorate>) -> bool {
+    let is_full = lease.acknowledged.is_some() && lease.terms.len() >= MAX_TERMS && lease.replaced_since.is_none();
+    let named = lease.terms.last().map(|terms| &terms.machines);
+    is_full
+        && !lease.free
+        && electorate.is_some_and(|electorate| named.is_some_and(|named| *named != electorate.machines))
 }
 
 impl Controller {
@@ -239,6 +289,10 @@ impl Controller {
         for node in nodes {
             let wanted = node.enrolled_at.is_some() && node.revoked_at.is_none() && in_zones(node);
             let voters = if wanted { voters(node, nodes) } else { None };
+            if let Some(machine) = node.lease.machine.filter(|_| is_stuck(&node.lease, voters.as_ref())) {
+                self.move_to(writer, node, machine, self.now()).await?;
+                continue;
+            }
             if let Some(lease) = next(&node.lease, voters, length) {
                 writer.set_node_lease(node.id, &lease).await?;
                 writer.advance_node(node.id).await?;
@@ -273,29 +327,110 @@ impl Controller {
     /// Begins to replace a lost node, if it is one that needs a lease to forward and carries anything. From now on until this is over or called
     /// off it gets no configuration.
     pub(crate) async fn begin_replacement(&self, writer: &mut Writer, node: &NodeRecord, now: Timestamp) -> Result<()> {
-        let may = node.lease.acknowledged.is_some() && node.lease.replaced_since.is_none();
-        if !may || writer.gateways_of_node(node.id).await?.is_empty() {
+        if node.lease.acknowledged.is_none() || writer.gateways_of_node(node.id).await?.is_empty() {
+            return Ok(());
+        }
+        if node.lease.replaced_since.is_some() {
+            if node.lease.moving {
+                // The machine that waits is lost, too; its voters have been told.
+                writer.set_node_lease(node.id, &NodeLease { moving: false, ..node.lease.clone() }).await?;
+                note(writer, node.id, "replacing", now).await?;
+            }
             return Ok(());
         }
         let mut standing = Standing { epoch: node.lease.epoch, replaced: false };
-        let fence = standing.replace(node.id, &node.lease.terms).fence();
-        let lease = NodeLease { epoch: fence.epoch, replaced_since: Some(now), ..node.lease.clone() };
+        let fence = standing.replace(node.id, &node.lease.terms, Successor::Others).fence();
+        let lease = NodeLease { epoch: fence.epoch, replaced_since: Some(now), free: false, ..node.lease.clone() };
         writer.set_node_lease(node.id, &lease).await?;
         note(writer, node.id, "replacing", now).await?;
         tracing::warn!(node = %node.id, epoch = fence.epoch, "the node is being replaced: its voters are asked to wait for the end of its lease");
         Ok(())
     }
 
-    /// A node is back before it was replaced: it gets its configuration again.
+    /// A node is back before it was replaced: it gets its configuration again, unless it is on another machine than it was.
     pub(crate) async fn call_off(&self, writer: &mut Writer, node: &NodeRecord, now: Timestamp) -> Result<()> {
-        if node.lease.replaced_since.is_none() {
+        if node.lease.replaced_since.is_none() || node.lease.moving {
             return Ok(());
+        }
+        if let Some(machine) = node.lease.machine.filter(|machine| !is_for(&node.lease, node.id, *machine)) {
+            return self.move_to(writer, node, machine, now).await;
         }
         let lease = NodeLease { replaced_since: None, ..node.lease.clone() };
         writer.set_node_lease(node.id, &lease).await?;
         writer.advance_node(node.id).await?;
         note(writer, node.id, "called_off", now).await?;
         tracing::info!(node = %node.id, "the node is back before it was replaced");
+        Ok(())
+    }
+
+    /// A node has come on a machine; whether its terms are to be looked at again.
+    pub(crate) async fn machine_came(
+        &self,
+        writer: &mut Writer,
+        id: NodeId,
+        place: Place,
+        now: Timestamp,
+    ) -> Result<bool> {
+        let Some(node) = writer.node(id).await? else { return Ok(false) };
+        let (lease, machine) = (&node.lease, place.machine);
+        if lease.terms.is_empty() || is_for(lease, id, machine) {
+            // From now on it may get what is of this epoch.
+            let is_back = lease.moving && lease.replaced_since.is_some();
+            let known = NodeLease { machine: Some(machine), free: false, moving: false, ..lease.clone() };
+            if known != *lease {
+                writer.set_node_lease(id, &known).await?;
+            }
+            if is_back {
+                self.call_off(writer, &NodeRecord { lease: known.clone(), ..node.clone() }, now).await?;
+            }
+            return Ok(known != *lease);
+        }
+        if lease.free {
+            self.take_machine(writer, &node, machine, now).await?;
+            return Ok(true);
+        }
+        if !(lease.moving && lease.replaced_since.is_some() && lease.machine == Some(machine)) {
+            self.move_to(writer, &node, machine, now).await?;
+        }
+        Ok(false)
+    }
+
+    /// A node has come on another machine than its terms are for: until its voters have said that the earlier one forwards nothing any more, it
+    /// gets no configuration.
+    async fn move_to(&self, writer: &mut Writer, node: &NodeRecord, machine: MachineId, now: Timestamp) -> Result<()> {
+        let mut standing = Standing { epoch: node.lease.epoch, replaced: node.lease.replaced_since.is_some() };
+        let epoch = standing.replace(node.id, &node.lease.terms, Successor::Machine).fence().epoch;
+        let replaced_since = node.lease.replaced_since.or(Some(now));
+        let lease = NodeLease { epoch, replaced_since, moving: true, machine: Some(machine), ..node.lease.clone() };
+        writer.set_node_lease(node.id, &lease).await?;
+        note(writer, node.id, "moving", now).await?;
+        self.refresh_node(writer, node.id, now).await?;
+        tracing::warn!(node = %node.id, epoch, "the node has come on another machine: its voters are asked to wait for the end of its lease");
+        Ok(())
+    }
+
+    /// Nobody forwards by a node's terms: they are forgotten, and new ones are for this machine.
+    async fn take_machine(
+        &self,
+        writer: &mut Writer,
+        node: &NodeRecord,
+        machine: MachineId,
+        now: Timestamp,
+    ) -> Result<()> {
+        let NodeLease { epoch, number, .. } = node.lease;
+        let lease = NodeLease { epoch, number, machine: Some(machine), ..NodeLease::default() };
+        writer.set_node_lease(node.id, &lease).await?;
+        writer.advance_node(node.id).await?;
+        note(writer, node.id, "moved", now).await?;
+        tracing::info!(node = %node.id, "the node's machine is another one from now on");
+        self.tell_failover(writer).await?;
+        let Some(node) = writer.node(node.id).await? else { return Ok(()) };
+        // Its gate has been closed since its process began: whatever becomes of it, it forwards by these terms or not at all.
+        let is_blank = self.place_of(node.id).is_some_and(|place| place.machine == machine && place.is_blank);
+        if let Some(terms) = node.lease.terms.last().filter(|_| is_blank) {
+            let lease = NodeLease { acknowledged: Some(terms.number), ..node.lease.clone() };
+            writer.set_node_lease(node.id, &lease).await?;
+        }
         Ok(())
     }
 
@@ -310,8 +445,15 @@ impl Controller {
             let node = writer.node(fence.holder).await?;
             let is_it = |node: &NodeRecord| node.lease.replaced_since.is_some() && node.lease.epoch == fence.epoch;
             if let Some(node) = node.filter(is_it) {
+                if let Some(machine) = node.lease.machine.filter(|_| node.lease.moving) {
+                    self.take_machine(&mut writer, &node, machine, now).await?;
+                    self.refresh_node(&mut writer, node.id, now).await?;
+                    writer.commit().await?;
+                    self.announce();
+                    continue;
+                }
                 tracing::warn!(node = %node.id, "the node's lease has run out; its gateways go to other nodes");
-                self.move_elsewhere(&mut writer, &node, now).await?;
+                self.move_elsewhere(&mut writer, &node, false, now).await?;
             }
             writer.commit().await?;
             self.announce();
@@ -346,8 +488,14 @@ mod tests {
         NodeId(Uuid::from_u128(number))
     }
 
-    fn numbers(voters: Option<Vec<NodeId>>) -> Option<Vec<u128>> {
-        voters.map(|voters| voters.into_iter().map(|node| node.0.as_u128()).collect())
+    fn numbers(electorate: Option<Electorate>) -> Option<Vec<u128>> {
+        electorate.map(|electorate| electorate.voters.into_iter().map(|node| node.0.as_u128()).collect())
+    }
+
+    /// Each on the machine of its number.
+    fn elects(voters: [u128; 2]) -> Option<Electorate> {
+        let machines = voters.map(|voter| (id(voter), MachineId(Uuid::from_u128(voter)))).into();
+        Some(Electorate { voters: voters.map(id).into(), machines })
     }
 
     #[test]
@@ -357,6 +505,11 @@ mod tests {
         assert_eq!(numbers(voters(&all[0], &all[..2])), Some(vec![1, 2]));
         assert_eq!(numbers(voters(&all[3], &all[..4])), Some(vec![1, 2, 3, 4]));
         assert_eq!(numbers(voters(&all[4], &all)), Some(vec![1, 2, 5, 6]));
+        let on = |electorate: Option<Electorate>, voter| electorate.expect("voters").machines.get(&id(voter)).copied();
+        all[0].peering_machine = Some(MachineId(Uuid::from_u128(11)));
+        let machine = |number| Some(MachineId(Uuid::from_u128(number)));
+        assert_eq!(on(voters(&all[0], &all[..2]), 1), machine(1), "where it speaks from");
+        assert_eq!(on(voters(&all[1], &all[..2]), 1), machine(11), "where it answers others");
         // A node inside the controller's process decides between two, and has no vote where there are more.
         all[0].enrolled_at = None;
         all[0].peering = None;
@@ -368,32 +521,39 @@ mod tests {
 
     #[test]
     fn terms_are_kept_until_later_ones_are_acknowledged() {
-        let lease = NodeLease::default();
-        let mut lease = next(&lease, Some(vec![id(1), id(2)]), 6000).expect("terms");
+        let unheard = NodeLease::default();
+        assert_eq!(next(&unheard, elects([1, 2]), 6000), None, "terms are for a machine");
+        let machine = Some(MachineId(Uuid::from_u128(1)));
+        let lease = NodeLease { machine, ..unheard };
+        let mut lease = next(&lease, elects([1, 2]), 6000).expect("terms");
         assert_eq!((lease.number, lease.terms.len()), (1, 1));
-        assert_eq!(next(&lease, Some(vec![id(1), id(2)]), 6000), None, "the same");
+        let first = lease.clone();
+        assert_eq!(next(&lease, elects([1, 2]), 6000), None, "the same");
         lease.acknowledged = Some(1);
         for other in 0..20 {
-            lease = next(&lease, Some(vec![id(1), id(other + 5)]), 6000).unwrap_or(lease);
+            lease = next(&lease, elects([1, other + 5]), 6000).unwrap_or(lease);
         }
         assert_eq!((lease.number, lease.terms.len()), (8, 8), "no more before it has acknowledged some");
         assert_eq!(lease.terms.first().map(|terms| terms.number), Some(1), "it may count by the first ones still");
+        let mut elsewhere = elects([1, 2]).expect("some");
+        elsewhere.machines.insert(id(2), MachineId(Uuid::from_u128(22)));
+        assert_eq!(
+            next(&first, Some(elsewhere), 6000).map(|lease| lease.number),
+            Some(2),
+            "a voter on another machine"
+        );
         let replaced =
             NodeLease { replaced_since: Some(Timestamp(1)), terms: lease.terms[..1].to_vec(), ..lease.clone() };
-        assert_eq!(next(&replaced, Some(vec![id(1), id(9)]), 6000), None, "it is told nothing now");
+        assert_eq!(next(&replaced, elects([1, 9]), 6000), None, "it is told nothing now");
         let off = next(&NodeLease { epoch: 3, ..replaced }, None, 6000).expect("no lease");
-        assert_eq!(off, NodeLease { epoch: 3, number: 8, ..NodeLease::default() }, "numbers only grow");
+        assert_eq!(off, NodeLease { epoch: 3, number: 8, machine, ..NodeLease::default() }, "numbers only grow");
         assert_eq!(next(&off, None, 6000), None);
         // Nobody replaces a node that has acknowledged nothing, so the newest terms are what it gets.
         let mut lease = off;
         for other in 0..20 {
-            lease = next(&lease, Some(vec![id(1), id(other + 5)]), 6000).expect("other terms");
+            lease = next(&lease, elects([1, other + 5]), 6000).expect("other terms");
         }
         assert_eq!((lease.number, lease.terms.len()), (28, 8));
-        assert_eq!(
-            next(&lease, Some(vec![id(1), id(24)]), 36_000).map(|lease| lease.number),
-            Some(29),
-            "another length"
-        );
+        assert_eq!(next(&lease, elects([1, 24]), 36_000).map(|lease| lease.number), Some(29), "another length");
     }
 }

@@ -4,8 +4,8 @@
 use std::net::SocketAddr;
 
 use causeway_fleet::Answered;
-use causeway_model::NodeId;
 use causeway_model::desired::Peer;
+use causeway_model::{MachineId, NodeId};
 use causeway_store::{NodeRecord, Reader, Writer};
 
 use crate::{Controller, Result};
@@ -28,11 +28,8 @@ pub(crate) fn peers(node: &NodeRecord, all: &[NodeRecord]) -> Vec<Peer> {
     ring
 }
 
-/// The same, looked up.
-pub(crate) async fn peers_of(reader: &mut Reader, node: &NodeRecord) -> Result<Vec<Peer>> {
-    if node.enrolled_at.is_none() || node.revoked_at.is_some() {
-        return Ok(Vec::new());
-    }
+/// The nodes that may have to do with `node`, looked up: [`peers`] finds among them whom it finds among all.
+pub(crate) async fn neighbours(reader: &mut Reader, node: &NodeRecord) -> Result<Vec<NodeRecord>> {
     Ok(reader.ring(&node.zone, node.id, WITNESSES).await?)
 }
 
@@ -40,18 +37,22 @@ impl Controller {
     /// Where a node answers others of its zone, and which of them have answered it.
     pub(crate) async fn node_peering(
         &self,
-        node: NodeId,
+        (node, machine): (NodeId, Option<MachineId>),
         listens: Option<SocketAddr>,
         answered: &[Answered],
     ) -> Result<()> {
-        let is_known = self.inner.watches.peering(node, listens, answered, self.inner.clock.monotonic());
+        let at = listens.map(|address| (address, machine));
+        let is_known = self.inner.watches.peering(node, at, answered, self.inner.clock.monotonic());
         if is_known {
             return Ok(());
         }
         let mut writer = self.inner.store.write().await?;
-        if let Some(record) = writer.node(node).await?.filter(|record| record.peering != listens) {
-            writer.set_node_peering(node, listens).await?;
-            ring_changed(&mut writer, &record.zone).await?;
+        let is_other = |record: &NodeRecord| (record.peering, record.peering_machine) != (listens, machine);
+        if let Some(record) = writer.node(node).await?.filter(is_other) {
+            writer.set_node_peering(node, listens, machine).await?;
+            if record.peering != listens {
+                ring_changed(&mut writer, &record.zone).await?;
+            }
             self.tell_failover(&mut writer).await?;
         }
         writer.commit().await?;
@@ -100,7 +101,11 @@ pub(crate) mod tests {
             max_connections: None,
             failover_revision: None,
             draining: false,
-            lease: causeway_store::NodeLease::default(),
+            lease: causeway_store::NodeLease {
+                machine: Some(MachineId(Uuid::from_u128(number))),
+                ..causeway_store::NodeLease::default()
+            },
+            peering_machine: Some(MachineId(Uuid::from_u128(number))),
             peering: Some(SocketAddr::from(([192, 0, 2, u8::try_from(number).expect("small")], 4431))),
         }
     }

@@ -22,6 +22,11 @@ const fn node_view(node: &NodeRecord) -> NodeView {
     NodeView { state: node.state, silent: node.silent, waiting_overdue: node.overdue }
 }
 
+/// Whether a node has come back on another machine, which runs nothing yet.
+const fn is_moving(node: &NodeRecord) -> bool {
+    node.lease.moving && node.lease.replaced_since.is_some()
+}
+
 /// The refusal that is about the newest revision; older ones are history.
 fn current(refusal: Option<&Refusal>, revision: u64) -> Option<Refusal> {
     refusal.filter(|refusal| refusal.revision == revision).cloned()
@@ -87,6 +92,7 @@ pub(crate) fn gateway_view(record: &GatewayRecord, node: Option<&NodeRecord>, no
         refused: current(observed.and_then(|observed| observed.refusal.as_ref()), record.config_revision),
         failover_for: record.failover_since.filter(|_| node.is_some()).map(|since| now.seconds_since(since)),
         replaced_for: node.and_then(|node| node.lease.replaced_since).map(|since| now.seconds_since(since)),
+        is_moving: node.is_some_and(is_moving),
     }
 }
 
@@ -110,7 +116,7 @@ impl Seen<'_> {
             lock_owed: self.lock_owed(),
             gateway_acknowledged: gateway.observed.as_ref().is_some_and(|observed| observed.ever_acknowledged),
             gateway_deleting: gateway.gateway.deleting_since.is_some(),
-            node: self.node.filter(|_| gateway.failover_since.is_none()).map_or(LOST, node_view),
+            node: self.node.filter(|node| gateway.failover_since.is_none() && !is_moving(node)).map_or(LOST, node_view),
             ever_acknowledged: observed.is_some_and(|observed| observed.ever_acknowledged),
             pending_for,
             refused,

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use causeway_model::Timestamp;
 use causeway_model::desired::NodeDesired;
 use causeway_model::diagnosis::{ChannelTrouble, NodeFacts, TroubleKind};
 use causeway_model::observed::NodeReport;
 use causeway_model::watch::Service;
+use causeway_model::{MachineId, Timestamp};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request, Uri};
@@ -37,7 +37,7 @@ use crate::lease::Gate;
 use crate::lease::desk::{Desk, DeskError};
 use crate::lease::keeper::Keeper;
 use crate::listener::Board;
-use crate::server::{SUPERSEDED, limits, next_text, send_text};
+use crate::server::{ELSEWHERE, SUPERSEDED, limits, next_text, send_text};
 use crate::session::{NodeSession, ToNode, Violation};
 use crate::token::JoinToken;
 use crate::witness::{EXCHANGES, Lease, Tls, Witness};
@@ -52,6 +52,8 @@ const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_LIMIT: Duration = Duration::from_secs(20);
 /// Another process with this node's identity has taken its place: two that took turns would only disturb each other.
 const SUPERSEDED_PAUSE: Duration = Duration::from_secs(60);
+/// The node speaks from another machine: perhaps it does not any more.
+const ELSEWHERE_PAUSE: Duration = Duration::from_secs(5);
 /// The node's main task says every two seconds that it is there.
 const BEAT_PATIENCE: Duration = Duration::from_secs(10);
 /// Between two attempts to renew.
@@ -70,6 +72,10 @@ const UNREPORTED: usize = 16;
 const MAX_ANSWER: usize = 64 * 1024;
 /// Characters of what is said of a failed attempt.
 const MAX_TROUBLE: usize = 500;
+/// Keepalive periods in a lease, as the profiles have them.
+const PERIODS: u32 = 3;
+/// A lease that came from the disk is not asked for more often than in such a period.
+const LEAST_PERIOD: Duration = Duration::from_millis(100);
 /// What the node sees of itself is told at most this often.
 const FACTS_REST: Duration = Duration::from_secs(1);
 
@@ -336,6 +342,9 @@ struct Link {
     witness: Witness,
     desk: Arc<Mutex<Desk>>,
     keeper: Keeper,
+    machine: MachineId,
+    /// From one keepalive to the next, as the controller said last, or as is known of the lease.
+    period: Duration,
 }
 
 /// What a node is certified with towards others of its zone.
@@ -359,15 +368,13 @@ impl Link {
             FromNode::Report(report) => {
                 if let Some(at) = self.handed.iter().position(|state| state.revision == report.revision) {
                     if let Some(state) = self.handed.get(at).map(Arc::clone) {
-                        let good = self.good.state();
-                        let is_other_mode =
-                            state.failover != good.failover || state.lease.is_some() != good.lease.is_some();
                         self.good.reported(&state, &report);
-                        // The controller may act on the acknowledgement of another mode: a new start has to know of it.
-                        if is_other_mode && !self.write() {
+                        // The controller may act on what this acknowledges: a new start has to know of it.
+                        if self.good.is_owed() && !self.write() && !self.good.withdraw() {
                             return;
                         }
-                        // It runs this configuration, and nothing of an older one.
+                        // It runs this configuration, and nothing of an older one. By other terms, voters may be elsewhere.
+                        self.witness.ask(&state.peers, self.period);
                         self.keeper.run(state.lease.clone());
                     }
                     self.handed.drain(..at);
@@ -447,7 +454,7 @@ impl Link {
 
 /// Runs the node's end of the channel until `shutdown`, or until the controller has revoked the node. `end` is the other end of what
 /// [`crate::in_process`] gave the node. Begins with the last good configuration. What is on the board is told to the controller, and how the
-/// channel is stands there. `gate` is the node's kernel, for its lease.
+/// channel is stands there. `gate` is the node's kernel, for its lease, and `machine` is where that is.
 ///
 /// # Errors
 /// The node was revoked, or its directory is none.
@@ -455,7 +462,7 @@ pub async fn run(
     directory: &Path,
     end: ControllerEnd,
     board: Option<Board>,
-    gate: impl Gate,
+    (gate, machine): (impl Gate, MachineId),
     shutdown: CancellationToken,
 ) -> Result<(), ClientError> {
     let mut identity = Identity::load(directory)?;
@@ -467,7 +474,7 @@ pub async fn run(
     let may_be_leased = start.failover || start.lease.is_some() || start.revision == 0;
     let keeper = tokio::select! {
         () = shutdown.cancelled() => return Ok(()),
-        keeper = Keeper::start(gate, identity.node, Arc::clone(&desk), may_be_leased) => keeper,
+        keeper = Keeper::start(gate, (identity.node, machine), Arc::clone(&desk), may_be_leased) => keeper,
     };
     let lease = Lease { desk: Arc::clone(&desk), asks: keeper.asks(), promises: keeper.promises() };
     let witness = Witness::start(host, port, peer_tls(&identity)?, lease);
@@ -486,8 +493,20 @@ pub async fn run(
         witness,
         desk,
         keeper,
+        machine,
+        period: STEP_TIMEOUT,
     };
-    if start.failover {
+    let terms = start.lease.as_ref().map(|lease| &lease.terms);
+    let terms = terms.filter(|terms| terms.are_for(identity.node, machine));
+    if let Some(terms) = terms {
+        // Its voters know whether it was replaced, and they are asked once it runs this.
+        tracing::info!(
+            revision = start.revision,
+            "starting with the last good configuration, closed until a majority of its voters answers"
+        );
+        link.period = (Duration::from_millis(terms.lease_ms) / PERIODS).max(LEAST_PERIOD);
+        link.hand(start);
+    } else if start.failover {
         tracing::info!("what this node had may run elsewhere by now; waiting for the controller");
     } else if start.revision > 0 {
         tracing::info!(
@@ -533,8 +552,11 @@ pub async fn run(
             );
             told = text;
         }
-        let superseded = matches!(&error, ClientError::Denied(denied) if denied.code == SUPERSEDED);
-        let rest = if superseded { SUPERSEDED_PAUSE } else { pause };
+        let rest = match &error {
+            ClientError::Denied(denied) if denied.code == SUPERSEDED => SUPERSEDED_PAUSE,
+            ClientError::Denied(denied) if denied.code == ELSEWHERE => ELSEWHERE_PAUSE,
+            _ => pause,
+        };
         pause = (pause * 2).min(RETRY_LIMIT);
         if link.during(sleep(rest), &shutdown).await.is_none() {
             return Ok(());
@@ -560,7 +582,7 @@ async fn session(
         Some(report) => report.revision,
         None => link.handed.last().map_or(0, |state| state.revision),
     };
-    let hello = session.hello(identity.node, boot, &identity.zone, &version, running);
+    let hello = session.hello((identity.node, link.machine), boot, &identity.zone, &version, running);
     say(&mut channel, hello).await?;
     let mut period: Option<Duration> = None;
     let mut keepalive_at = Instant::now();
@@ -582,6 +604,7 @@ async fn session(
                 Some(Ok(text)) => match session.receive(&text)? {
                     ToNode::Welcome { period: every } => {
                         period = Some(every);
+                        link.period = every;
                         link.post(|facts| facts.channel = None);
                         if let Some(news) = &mut news {
                             news.mark_changed();
@@ -593,7 +616,9 @@ async fn session(
                         }
                     }
                     ToNode::Desired(state) => {
-                        link.witness.ask(&state.peers, period.unwrap_or(STEP_TIMEOUT));
+                        if state.lease.is_none() {
+                            link.witness.ask(&state.peers, link.period);
+                        }
                         if link.handed.is_empty() && state.lease.is_none() {
                             // Nothing runs yet, and what will needs no lease.
                             link.keeper.run(None);

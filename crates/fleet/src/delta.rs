@@ -150,7 +150,12 @@ mod tests {
     fn another_mode_travels_with_everything() {
         let old = state(1, &[(1, 1)], &[(1, 1)]);
         assert_eq!(Delta::between(&old, &NodeDesired { revision: 2, failover: true, ..old.clone() }), None);
-        let terms = causeway_model::desired::LeaseTerms { number: 1, voters: Vec::new(), lease_ms: 6000 };
+        let terms = causeway_model::desired::LeaseTerms {
+            number: 1,
+            voters: Vec::new(),
+            lease_ms: 6000,
+            machines: std::collections::BTreeMap::new(),
+        };
         let lease = Some(causeway_model::desired::LeaseDesired { epoch: 1, terms });
         assert_eq!(Delta::between(&old, &NodeDesired { revision: 2, lease, ..old.clone() }), None);
     }

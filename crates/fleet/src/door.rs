@@ -4,7 +4,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use causeway_model::NodeId;
+use causeway_model::{MachineId, NodeId};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -102,11 +102,6 @@ pub trait Gatekeeper: Clone + Send + Sync + 'static {
     /// Whether a node that has proven who it is may open a session now.
     fn admit(&self, node: NodeId) -> impl Future<Output = Result<Admission, Denied>> + Send;
 
-    /// A node that has proven who it is has come from there.
-    fn came(&self, node: NodeId, peer: SocketAddr) {
-        let _ = (node, peer);
-    }
-
     /// Somebody, a node if that was proven, was turned away, or turned away himself.
     fn turned_away(&self, node: Option<NodeId>, peer: SocketAddr, why: &str) {
         let _ = (node, peer, why);
@@ -124,20 +119,20 @@ pub trait Gatekeeper: Clone + Send + Sync + 'static {
         Vec::new()
     }
 
-    /// A node has answered a fence.
-    fn fenced(&self, fenced: &Fenced) {
-        let _ = fenced;
+    /// A node has answered a fence, on this machine.
+    fn fenced(&self, fenced: &Fenced, machine: MachineId) {
+        let _ = (fenced, machine);
     }
 
-    /// A session of the node has been superseded, and the process behind it, of this boot and at this address, has answered its end: it is
-    /// still alive.
-    fn outlived(&self, node: NodeId, boot: Uuid, peer: SocketAddr) {
-        let _ = (node, boot, peer);
+    /// A session of the node, `age` old, has been superseded or was not begun, and the process behind it, of this boot and at this address, has
+    /// answered its end: it is still alive.
+    fn outlived(&self, node: NodeId, boot: Uuid, peer: SocketAddr, age: Duration) {
+        let _ = (node, boot, peer, age);
     }
 
-    /// Whether a session of the node is being served.
-    fn is_attached(&self, node: NodeId) -> bool;
+    /// The machine that the node's session is with that is being served; `None`: there is none.
+    fn attached(&self, node: NodeId) -> Option<MachineId>;
 
-    /// A session is open: serves it until either end closes.
-    fn attach(&self, node: NodeId, end: ControllerEnd);
+    /// A session is open, from `peer`: serves it until either end closes, or closes it.
+    fn attach(&self, node: NodeId, peer: SocketAddr, end: ControllerEnd);
 }

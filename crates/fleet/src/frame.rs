@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 
-use causeway_model::NodeId;
 use causeway_model::desired::NodeDesired;
 use causeway_model::diagnosis::NodeFacts;
 use causeway_model::observed::NodeReport;
 use causeway_model::watch::Service;
+use causeway_model::{MachineId, NodeId};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -44,6 +44,9 @@ pub(crate) enum NodeFrame {
         version: String,
         /// The revision that it runs; 0: none.
         revision: u64,
+        /// Where its process runs; nodes of earlier protocols do not say it.
+        #[serde(default)]
+        machine: Option<MachineId>,
     },
     /// Still there, and how its critical services are.
     Keepalive { services: Vec<Service> },

@@ -1,12 +1,13 @@
 //! The last good configuration of a node: what it starts with when no controller is there.
 //!
-//! Good is what the node did not refuse. An item that was refused stays as it was good before, and is left out if it never was.
+//! Good is what the node did not refuse. An item that was refused stays as it was good before, and is left out if it never was. Where a node
+//! forwards by a lease, what a start must not begin with any more is off the disk before anybody hears of it ([`LastGood::is_owed`]).
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use causeway_crypto::{EnvelopeError, Kek};
-use causeway_model::desired::NodeDesired;
+use causeway_model::desired::{GatewayDesired, NodeDesired};
 use causeway_model::observed::NodeReport;
 use zeroize::Zeroizing;
 
@@ -60,6 +61,19 @@ pub struct LastGood {
     state: NodeDesired,
     /// Whether the disk has [`Self::state`].
     written: bool,
+    /// What the disk has that a start must not begin with.
+    owes: Owes,
+}
+
+/// Of what is on disk and good no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Owes {
+    /// Nothing, or what the controller says again.
+    Nothing,
+    /// Something that may be elsewhere by now, or terms that count no more: a start with nothing would do.
+    Stale,
+    /// Another mode: with what is there, and with nothing, a start would take it for the earlier one.
+    Mode,
 }
 
 impl LastGood {
@@ -72,14 +86,14 @@ impl LastGood {
         let sealed = match std::fs::read(&path) {
             Ok(sealed) => sealed,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Self { path, kek, state: NodeDesired::default(), written: true });
+                return Ok(Self { path, kek, state: NodeDesired::default(), written: true, owes: Owes::Nothing });
             }
             Err(source) => return Err(GoodError::Io { path, source }),
         };
         let text = kek.open(CONTEXT, &sealed).map_err(|source| GoodError::Sealed { path: path.clone(), source })?;
         let state = serde_json::from_slice(text.slice())
             .map_err(|source| GoodError::Unreadable { path: path.clone(), source })?;
-        Ok(Self { path, kek, state, written: true })
+        Ok(Self { path, kek, state, written: true, owes: Owes::Nothing })
     }
 
     /// What is good.
@@ -92,6 +106,7 @@ impl LastGood {
     pub fn reported(&mut self, desired: &NodeDesired, report: &NodeReport) {
         let merged = merge(&self.state, desired, report);
         if merged != self.state {
+            self.owes = owes(&self.state, &merged).max(self.owes);
             self.state = merged;
             self.written = false;
         }
@@ -107,8 +122,24 @@ impl LastGood {
         }
         let text = Zeroizing::new(serde_json::to_vec(&self.state).map_err(io::Error::other)?);
         write_private(&self.path, &self.kek.seal(CONTEXT, &text))?;
-        self.written = true;
+        (self.written, self.owes) = (true, Owes::Nothing);
         Ok(())
+    }
+
+    /// Whether the disk has to be brought up to date before anybody hears of what was reported last: from then on something may run elsewhere, or
+    /// other terms count, and a start with what is on disk would not know.
+    #[must_use]
+    pub fn is_owed(&self) -> bool {
+        self.owes != Owes::Nothing
+    }
+
+    /// Makes the disk say nothing rather than what is good no more, if that is enough and the disk takes that; whether it does. A start begins
+    /// with nothing then, and closed.
+    pub fn withdraw(&mut self) -> bool {
+        if self.owes == Owes::Stale && remove(&self.path).is_ok() {
+            self.owes = Owes::Nothing;
+        }
+        !self.is_owed()
     }
 
     /// Forgets everything: the node is no longer one.
@@ -117,12 +148,37 @@ impl LastGood {
     /// If the file cannot be removed.
     pub fn forget(&mut self) -> io::Result<()> {
         self.state = NodeDesired::default();
-        self.written = true;
-        match std::fs::remove_file(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        (self.written, self.owes) = (true, Owes::Nothing);
+        remove(&self.path)
     }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// What a start with `old` would get wrong when `new` is good. Without a lease a node goes on with what it had anyway.
+fn owes(old: &NodeDesired, new: &NodeDesired) -> Owes {
+    if old.failover != new.failover || old.lease.is_some() != new.lease.is_some() {
+        return Owes::Mode;
+    }
+    if !new.failover {
+        return Owes::Nothing;
+    }
+    let stays = |gateway: &GatewayDesired| {
+        let addresses = |gateway: &GatewayDesired| {
+            (gateway.network, gateway.public_addresses.clone(), gateway.private_addresses.clone())
+        };
+        let known = new.gateways.iter().find(|known| known.id == gateway.id);
+        known.is_some_and(|known| addresses(known) == addresses(gateway))
+    };
+    let stay = old.gateways.iter().all(stays)
+        && old.vpcs.iter().all(|vpc| new.vpcs.iter().any(|known| known.id == vpc.id))
+        && old.links.iter().all(|link| new.links.iter().any(|known| known.id == link.id));
+    if stay && old.lease == new.lease { Owes::Nothing } else { Owes::Stale }
 }
 
 fn merge(good: &NodeDesired, desired: &NodeDesired, report: &NodeReport) -> NodeDesired {
@@ -176,7 +232,9 @@ fn merge(good: &NodeDesired, desired: &NodeDesired, report: &NodeReport) -> Node
 #[cfg(test)]
 mod tests {
     use causeway_crypto::SeededEntropy;
-    use causeway_model::desired::{GatewayDesired, VpcDesired};
+    use std::collections::BTreeMap;
+
+    use causeway_model::desired::{GatewayDesired, LeaseDesired, LeaseTerms, VpcDesired};
     use causeway_model::observed::{GatewayFacts, Refusal};
     use causeway_model::{PrivateNetworkId, VpcId, VpnGatewayId};
     use uuid::Uuid;
@@ -238,6 +296,44 @@ mod tests {
         assert_eq!(again.state(), good.state());
         good.forget().expect("removed");
         assert_eq!(*LastGood::open(directory.path(), kek(1)).expect("empty").state(), NodeDesired::default());
+    }
+
+    #[test]
+    fn what_may_run_elsewhere_and_terms_that_count_no_more_leave_the_disk_first() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut good = LastGood::open(directory.path(), kek(1)).expect("empty");
+        let terms = |number| LeaseTerms { number, voters: Vec::new(), lease_ms: 1, machines: BTreeMap::new() };
+        let lease = |number| Some(LeaseDesired { epoch: 0, terms: terms(number) });
+        let leased = |revision, gateways: &[u128], number| NodeDesired {
+            failover: true,
+            lease: lease(number),
+            ..desired(revision, gateways)
+        };
+        let mut report = |state: &NodeDesired| {
+            good.reported(state, &report(state, &[]));
+            let owed = good.is_owed();
+            let withdrawn = good.withdraw();
+            let on_disk = good.path.exists();
+            good.write().expect("written");
+            assert!(!good.is_owed());
+            (owed, withdrawn, on_disk)
+        };
+        assert_eq!(report(&desired(1, &[10, 11])), (false, true, false));
+        assert_eq!(report(&desired(2, &[10])), (false, true, true), "without a lease a node goes on with what it had");
+        assert_eq!(
+            report(&leased(3, &[10, 11], 1)),
+            (true, false, true),
+            "a start with nothing would not know the mode"
+        );
+        assert_eq!(report(&leased(4, &[10, 11, 12], 1)), (false, true, true), "one more");
+        assert_eq!(report(&leased(5, &[10, 12], 1)), (true, true, false), "one gateway less");
+        assert_eq!(report(&leased(6, &[10, 12], 2)), (true, true, false), "other terms");
+        let mut moved = leased(7, &[10, 12], 2);
+        moved.gateways[0].public_addresses = vec![[192, 0, 2, 78].into()];
+        assert_eq!(report(&moved), (true, true, false), "an address that somebody else may have now");
+        moved.vpcs.clear();
+        assert_eq!(report(&moved), (true, true, false), "a router");
+        assert_eq!(report(&desired(8, &[10, 12])), (true, false, true), "no lease any more");
     }
 
     #[test]

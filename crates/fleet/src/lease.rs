@@ -13,6 +13,8 @@
 //! - A node asks for an epoch only once it runs that epoch's configuration, and nothing of an older one.
 //! - What a [`Ballot`] keeps is on disk before anybody hears of it ([`desk`]).
 //! - The controller's epochs and whether a replacement is under way are in its store; while one is, the node gets no configuration.
+//! - Terms name the machine that they are for, and nobody asks by them on another one: a copy of a node's directory knows them, too, and has
+//!   the node's own vote. Of one node, one identity at a time may have a copy that runs.
 //! - The controller keeps all [`LeaseTerms`] that a node was sent since those that it has acknowledged, and it acknowledges those that its
 //!   kernel counts by. A replacement needs a majority by each of them.
 
@@ -23,8 +25,8 @@ pub mod keeper;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use causeway_model::NodeId;
 use causeway_model::desired::{LeaseDesired, LeaseTerms};
+use causeway_model::{MachineId, NodeId};
 use serde::{Deserialize, Serialize};
 
 pub use gate::{Gate, GateError};
@@ -199,6 +201,7 @@ const OPEN: usize = 8;
 #[derive(Clone, Debug)]
 pub struct Holder {
     me: NodeId,
+    machine: MachineId,
     boot: u64,
     lease: Option<LeaseDesired>,
     voters: BTreeSet<Voter>,
@@ -208,10 +211,16 @@ pub struct Holder {
 }
 
 impl Holder {
-    /// A node whose process has begun: `boot` is random.
+    /// A node whose process has begun on `machine`: `boot` is random.
     #[must_use]
-    pub const fn new(me: NodeId, boot: u64) -> Self {
-        Self { me, boot, lease: None, voters: BTreeSet::new(), asked: BTreeMap::new(), number: 0, granted: 0 }
+    pub const fn new(me: NodeId, machine: MachineId, boot: u64) -> Self {
+        Self { me, machine, boot, lease: None, voters: BTreeSet::new(), asked: BTreeMap::new(), number: 0, granted: 0 }
+    }
+
+    /// Whether these terms are for this machine: by others it never asks.
+    #[must_use]
+    pub fn may_ask_by(&self, terms: &LeaseTerms) -> bool {
+        terms.are_for(self.me, self.machine)
     }
 
     /// What it asks for.
@@ -223,6 +232,7 @@ impl Holder {
     /// It runs the configuration that came with this lease now. What was promised by another one counts until its end, and no answer to a
     /// question that was asked by it counts any more.
     pub fn run(&mut self, lease: Option<LeaseDesired>) {
+        let lease = lease.filter(|lease| self.may_ask_by(&lease.terms));
         if lease != self.lease {
             self.voters = lease.as_ref().map(|lease| voters(&lease.terms)).unwrap_or_default();
             self.lease = lease;
@@ -270,23 +280,35 @@ pub struct Standing {
     pub replaced: bool,
 }
 
+/// Who shall forward when a node on one machine does not any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Successor {
+    /// Other nodes: a majority has to agree.
+    Others,
+    /// The same node on another machine. Nothing of it moves, so that it is enough if the earlier machine can have no majority any more. Its own
+    /// vote says nothing: that is the one of the new machine.
+    Machine,
+}
+
 /// The controller's replacement of a node.
 #[derive(Clone, Debug)]
 pub struct Replacement {
     fence: Fence,
-    terms: Vec<BTreeSet<Voter>>,
-    fenced: BTreeSet<Voter>,
+    successor: Successor,
+    terms: Vec<LeaseTerms>,
+    /// Who has answered, on which machine; `None`: a vote that the controller casts.
+    fenced: BTreeSet<(Voter, Option<MachineId>)>,
 }
 
 impl Standing {
     /// Begins to replace a node, or goes on after a restart. The store has to have the new standing before the fence leaves. `terms`: all
     /// that the node may count by.
-    pub fn replace(&mut self, holder: NodeId, terms: &[LeaseTerms]) -> Replacement {
+    pub fn replace(&mut self, holder: NodeId, terms: &[LeaseTerms], successor: Successor) -> Replacement {
         if !self.replaced {
             *self = Self { epoch: self.epoch + 1, replaced: true };
         }
         let fence = Fence { holder, epoch: self.epoch };
-        Replacement { fence, terms: terms.iter().map(voters).collect(), fenced: BTreeSet::new() }
+        Replacement { fence, successor, terms: terms.to_vec(), fenced: BTreeSet::new() }
     }
 
     /// The node is back before it was replaced, or everything that it had is placed elsewhere: it gets its configuration again.
@@ -302,30 +324,64 @@ impl Replacement {
         self.fence
     }
 
-    /// Takes an answer.
-    pub fn fenced(&mut self, fenced: &Fenced) {
-        if fenced.fence == self.fence {
-            self.fenced.insert(fenced.voter);
+    /// Another successor; what was answered counts.
+    pub const fn turn(&mut self, successor: Successor) {
+        self.successor = successor;
+    }
+
+    /// Takes an answer from a voter on `machine` (`None`: the controller casts this vote). A node's own vote counts only on the machine that
+    /// its terms are for.
+    pub fn fenced(&mut self, fenced: &Fenced, machine: Option<MachineId>) {
+        let holder = fenced.fence.holder;
+        let is_other = |machine| !self.terms.iter().all(|terms| terms.are_for(holder, machine));
+        let is_copy = fenced.voter == Voter::Node(holder) && machine.is_none_or(is_other);
+        if fenced.fence == self.fence && !is_copy {
+            self.fenced.insert((fenced.voter, machine));
         }
     }
 
-    /// Whether the node forwards nothing any more, so that its gateways may be placed elsewhere: a majority has answered, by all terms that
-    /// it may count by.
+    /// Whether the node forwards nothing any more, by all terms that it may count by, so that its gateways may be started elsewhere, or on its
+    /// new machine.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        !self.terms.is_empty() && self.terms.iter().all(|voters| is_majority(&self.fenced, voters))
+        !self.terms.is_empty() && self.terms.iter().all(|terms| self.is_over(terms))
+    }
+
+    fn is_over(&self, terms: &LeaseTerms) -> bool {
+        let of = voters(terms);
+        // A voter that has come to another machine since may be a copy, and the other one may promise still. One identity at a time has a copy:
+        // where the holder is that one, this voter has started anew; where it is not, of all such voters one is.
+        let (mut sure, mut came) = (BTreeSet::new(), BTreeSet::new());
+        for (voter, machine) in &self.fenced {
+            let named = match voter {
+                Voter::Controller => None,
+                Voter::Node(node) => terms.machines.get(node).copied(),
+            };
+            if named == *machine {
+                sure.insert(*voter)
+            } else {
+                came.insert(*voter)
+            };
+        }
+        let sure: BTreeSet<Voter> = sure.intersection(&of).copied().collect();
+        let came = came.intersection(&of).filter(|voter| !sure.contains(voter)).count();
+        match self.successor {
+            Successor::Others => 2 * (sure.len() + came.saturating_sub(1)) > of.len(),
+            Successor::Machine => 2 * (of.len() - sure.len() - came) <= of.len(),
+        }
     }
 
     /// Who has answered.
     #[must_use]
-    pub const fn answered(&self) -> &BTreeSet<Voter> {
-        &self.fenced
+    pub fn answered(&self) -> BTreeSet<Voter> {
+        self.fenced.iter().map(|(voter, _)| *voter).collect()
     }
 
     /// Who has not.
     pub fn missing(&self) -> impl Iterator<Item = Voter> {
-        let all: BTreeSet<Voter> = self.terms.iter().flatten().copied().collect();
-        all.into_iter().filter(|voter| !self.fenced.contains(voter))
+        let all: BTreeSet<Voter> = self.terms.iter().flat_map(voters).collect();
+        let answered = self.answered();
+        all.into_iter().filter(move |voter| !answered.contains(voter))
     }
 }
 
@@ -342,7 +398,19 @@ mod tests {
     }
 
     fn terms(number: u64, voters: &[u128]) -> LeaseTerms {
-        LeaseTerms { number, voters: voters.iter().map(|voter| node(*voter)).collect(), lease_ms: LEASE }
+        let machines = voters.iter().map(|voter| (node(*voter), machine(*voter))).collect();
+        LeaseTerms { number, voters: voters.iter().map(|voter| node(*voter)).collect(), lease_ms: LEASE, machines }
+    }
+
+    /// Where a node is, before it comes to another machine.
+    fn machine(number: u128) -> MachineId {
+        MachineId(Uuid::from_u128(number))
+    }
+
+    /// What a voter answers.
+    fn answer(replacement: &mut Replacement, number: u128, on: u128) {
+        let voter = Voter::Node(node(number));
+        replacement.fenced(&Fenced { fence: replacement.fence(), voter }, Some(machine(on)));
     }
 
     fn at(seconds: u64) -> Duration {
@@ -355,7 +423,7 @@ mod tests {
 
     #[test]
     fn a_majority_of_promises_to_one_question_of_this_start_and_epoch_counts() {
-        let mut holder = Holder::new(node(1), 7);
+        let mut holder = Holder::new(node(1), machine(1), 7);
         assert_eq!(holder.ask(), None, "without a lease there is nothing to ask");
         holder.run(Some(LeaseDesired { epoch: 3, terms: terms(1, &[1, 2]) }));
         let (first, second) = (holder.ask().expect("a lease"), holder.ask().expect("a lease"));
@@ -431,37 +499,95 @@ mod tests {
     }
 
     #[test]
+    fn nobody_asks_by_terms_that_are_for_another_machine() {
+        let mut holder = Holder::new(node(1), machine(7), 7);
+        let lease = |terms| Some(LeaseDesired { epoch: 3, terms });
+        holder.run(lease(terms(1, &[1, 2])));
+        assert_eq!((holder.ask(), holder.lease()), (None, None), "a copy");
+        let machines = BTreeMap::from([(node(1), machine(7))]);
+        holder.run(lease(LeaseTerms { machines, ..terms(2, &[1, 2]) }));
+        let ask = holder.ask().expect("its own");
+        holder.run(lease(terms(3, &[1, 2])));
+        for voter in [Voter::Controller, Voter::Node(node(1)), Voter::Node(node(2))] {
+            assert_eq!(holder.promise(&Promise { ask, voter }), None);
+        }
+        holder.run(lease(LeaseTerms { machines: BTreeMap::new(), ..terms(4, &[1, 2]) }));
+        assert_eq!(holder.ask(), None, "for nobody");
+    }
+
+    #[test]
     fn a_node_is_replaced_by_a_majority_that_fenced_the_same_epoch() {
         let mut standing = Standing { epoch: 3, replaced: false };
-        let mut replacement = standing.replace(node(1), &[terms(1, &[1, 2])]);
+        let mut replacement = standing.replace(node(1), &[terms(1, &[1, 2])], Successor::Others);
         assert_eq!((standing.epoch, replacement.fence().epoch), (4, 4));
-        let done = |replacement: &mut Replacement, epoch, voter| {
-            replacement.fenced(&Fenced { fence: Fence { holder: node(1), epoch }, voter });
+        let done = |replacement: &mut Replacement, epoch, voter, on| {
+            replacement.fenced(&Fenced { fence: Fence { holder: node(1), epoch }, voter }, on);
             replacement.is_done()
         };
-        assert!(!done(&mut replacement, 4, Voter::Controller));
-        assert!(!done(&mut replacement, 3, Voter::Node(node(2))), "an earlier attempt");
-        assert!(!done(&mut replacement, 4, Voter::Node(node(9))), "no voter");
+        assert!(!done(&mut replacement, 4, Voter::Controller, None));
+        assert!(!done(&mut replacement, 3, Voter::Node(node(2)), Some(machine(2))), "an earlier attempt");
+        assert!(!done(&mut replacement, 4, Voter::Node(node(9)), Some(machine(9))), "no voter");
+        assert!(!done(&mut replacement, 4, Voter::Node(node(1)), Some(machine(7))), "a copy of the node");
         assert_eq!(replacement.missing().collect::<Vec<_>>(), [Voter::Node(node(1)), Voter::Node(node(2))]);
-        assert!(done(&mut replacement, 4, Voter::Node(node(2))));
-        assert_eq!(standing.replace(node(1), &[]).fence().epoch, 4, "goes on after a restart");
-        assert!(!standing.replace(node(1), &[]).is_done(), "nobody to ask is no majority");
+        assert!(done(&mut replacement, 4, Voter::Node(node(2)), Some(machine(2))));
+        let replace = |standing: &mut Standing| standing.replace(node(1), &[], Successor::Others);
+        assert_eq!(replace(&mut standing).fence().epoch, 4, "goes on after a restart");
+        assert!(!replace(&mut standing).is_done(), "nobody to ask is no majority");
         standing.settle();
-        assert_eq!(standing.replace(node(1), &[]).fence().epoch, 5);
+        assert_eq!(replace(&mut standing).fence().epoch, 5);
     }
 
     #[test]
     fn a_node_that_may_count_by_several_terms_is_replaced_by_a_majority_of_each() {
-        let mut standing = Standing::default();
-        let mut replacement = standing.replace(node(1), &[terms(4, &[1, 2, 3, 4]), terms(5, &[1, 5, 6])]);
-        let answer = |voter| Fenced { fence: Fence { holder: node(1), epoch: 1 }, voter };
-        for voter in [Voter::Controller, Voter::Node(node(5)), Voter::Node(node(6))] {
-            replacement.fenced(&answer(voter));
-        }
+        let terms = [terms(4, &[1, 2, 3, 4]), terms(5, &[1, 5, 6])];
+        let mut replacement = Standing::default().replace(node(1), &terms, Successor::Others);
+        replacement.fenced(&Fenced { fence: replacement.fence(), voter: Voter::Controller }, None);
+        answer(&mut replacement, 5, 5);
+        answer(&mut replacement, 6, 6);
         assert!(!replacement.is_done(), "by the newest terms alone");
-        replacement.fenced(&answer(Voter::Node(node(2))));
+        answer(&mut replacement, 2, 2);
         assert!(!replacement.is_done());
-        replacement.fenced(&answer(Voter::Node(node(4))));
+        answer(&mut replacement, 4, 4);
+        assert!(replacement.is_done());
+    }
+
+    #[test]
+    fn of_voters_on_other_machines_than_the_terms_name_one_may_be_a_copy() {
+        let terms = [terms(1, &[1, 2, 3, 4])];
+        let mut replacement = Standing::default().replace(node(1), &terms, Successor::Others);
+        replacement.fenced(&Fenced { fence: replacement.fence(), voter: Voter::Controller }, None);
+        answer(&mut replacement, 2, 22);
+        answer(&mut replacement, 3, 33);
+        assert!(!replacement.is_done(), "the other one of either may promise");
+        answer(&mut replacement, 4, 4);
+        assert!(replacement.is_done());
+        let mut one = Standing::default().replace(node(1), &terms, Successor::Others);
+        answer(&mut one, 2, 22);
+        answer(&mut one, 3, 3);
+        answer(&mut one, 2, 2);
+        assert!(!one.is_done(), "two voters, however often");
+        answer(&mut one, 1, 1);
+        assert!(one.is_done(), "its own vote, on its own machine");
+    }
+
+    #[test]
+    fn a_new_machine_waits_until_the_earlier_one_can_have_no_majority_and_votes_for_nothing() {
+        // The controller and three nodes: two of four cannot be without these two.
+        let four = [terms(1, &[1, 2, 3])];
+        let mut replacement = Standing::default().replace(node(1), &four, Successor::Machine);
+        answer(&mut replacement, 1, 11);
+        answer(&mut replacement, 2, 22);
+        assert!(!replacement.is_done());
+        replacement.fenced(&Fenced { fence: replacement.fence(), voter: Voter::Controller }, None);
+        assert!(replacement.is_done(), "all machines have started anew, as after a loss of power");
+        replacement.turn(Successor::Others);
+        assert!(!replacement.is_done(), "which is no majority for anything else");
+        let five = [terms(1, &[1, 2, 3, 4])];
+        let mut replacement = Standing::default().replace(node(1), &five, Successor::Machine);
+        answer(&mut replacement, 2, 2);
+        answer(&mut replacement, 3, 3);
+        assert!(!replacement.is_done(), "the controller, the fourth and the earlier machine are three");
+        answer(&mut replacement, 4, 44);
         assert!(replacement.is_done());
     }
 }

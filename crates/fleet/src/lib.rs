@@ -27,11 +27,11 @@ pub mod witness;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use causeway_model::NodeId;
 use causeway_model::desired::NodeDesired;
 use causeway_model::diagnosis::NodeFacts;
 use causeway_model::observed::NodeReport;
 use causeway_model::watch::Service;
+use causeway_model::{MachineId, NodeId};
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
@@ -44,10 +44,19 @@ pub use token::JoinToken;
 pub use witness::Answered;
 
 /// Version of the messages. A node that speaks another one is refused.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// Reports under way at most; the node waits when the controller is slow, and its next report says the same and more.
 const REPORT_QUEUE: usize = 64;
+
+/// Where a node's process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The machine.
+    pub machine: MachineId,
+    /// It runs nothing, and its gate is closed until it is told something.
+    pub is_blank: bool,
+}
 
 /// From a node.
 #[derive(Clone, Debug)]
@@ -64,6 +73,8 @@ pub enum FromNode {
         zone: String,
         /// Version of the program.
         version: String,
+        /// Where it runs, which the node's end of a channel adds; `None`: inside the controller's process.
+        on: Option<Place>,
     },
     /// What is observed.
     Report(NodeReport),

@@ -33,7 +33,7 @@ use crate::authority::node_of;
 use crate::door::{Admission, CHANNEL, Denied, Gatekeeper, JOIN, RENEW};
 use crate::frame::MAX_FRAME;
 use crate::session::ControllerSession;
-use crate::{FromNode, in_process};
+use crate::{FromNode, Place, in_process};
 
 /// Connections at once; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 4096;
@@ -49,6 +49,8 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Why a session ends whose place another one has taken.
 pub(crate) const SUPERSEDED: &str = "superseded";
+/// Why a session ends that was not begun: the node speaks from another machine.
+pub(crate) const ELSEWHERE: &str = "elsewhere";
 /// Pause after a failed accept: what fails it does not pass at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -278,10 +280,10 @@ async fn session<S, G>(
         Ok(hello) => hello,
         Err(violation) => return refuse(&mut stream, &mut session, (node, peer), &violation.to_string()).await,
     };
-    let FromNode::Hello { boot, .. } = hello else { return };
-    gatekeeper.came(node, peer);
+    let FromNode::Hello { boot, on: Some(Place { machine, .. }), .. } = hello else { return };
+    let began = Instant::now();
     let (controller_end, mut end) = in_process();
-    gatekeeper.attach(node, controller_end);
+    gatekeeper.attach(node, peer, controller_end);
     if end.reports.send(hello).await.is_err() || !send_text(&mut stream, session.welcome(admission.period)).await {
         return;
     }
@@ -309,7 +311,7 @@ async fn session<S, G>(
                             }
                         }
                     }
-                    Ok(FromNode::Fenced(fenced)) => gatekeeper.fenced(&fenced),
+                    Ok(FromNode::Fenced(fenced)) => gatekeeper.fenced(&fenced, machine),
                     Ok(word) => if !hand_over(&end.reports, word).await { break },
                     Err(violation) => {
                         return refuse(&mut stream, &mut session, (node, peer), &violation.to_string()).await;
@@ -341,14 +343,17 @@ async fn session<S, G>(
     // The controller has ended it.
     let (code, message) = match gatekeeper.admit(node).await {
         Err(denied) => (denied.code, denied.message),
-        Ok(_) if gatekeeper.is_attached(node) => {
+        Ok(_) if gatekeeper.attached(node).is_some_and(|other| other != machine) => {
+            (ELSEWHERE.to_owned(), "this node speaks from another machine, which is heard".to_owned())
+        }
+        Ok(_) if gatekeeper.attached(node).is_some() => {
             (SUPERSEDED.to_owned(), "another session of this node has taken the place of this one".to_owned())
         }
         Ok(_) => ("ended".to_owned(), "the controller has ended the session".to_owned()),
     };
     send_text(&mut stream, session.closing(&code, &message)).await;
-    if part(&mut stream).await && code == SUPERSEDED {
-        gatekeeper.outlived(node, boot, peer);
+    if part(&mut stream).await && (code == SUPERSEDED || code == ELSEWHERE) {
+        gatekeeper.outlived(node, boot, peer, began.elapsed());
     }
 }
 

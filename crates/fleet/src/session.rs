@@ -10,7 +10,7 @@ use causeway_model::desired::NodeDesired;
 use causeway_model::diagnosis::NodeFacts;
 use causeway_model::observed::NodeReport;
 use causeway_model::watch::Service;
-use causeway_model::{ConnectionId, LinkId, NodeId, VpcId, VpnGatewayId};
+use causeway_model::{ConnectionId, LinkId, MachineId, NodeId, VpcId, VpnGatewayId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -20,7 +20,7 @@ use crate::frame::{ControllerFrame, MAX_FRAME, NodeFrame, Numbered};
 use crate::lease::keeper::Held;
 use crate::lease::{Ask, Fence, Fenced, Promise, Voter};
 use crate::witness::Answered;
-use crate::{FromNode, PROTOCOL};
+use crate::{FromNode, PROTOCOL, Place};
 
 /// Revisions under way at most; the next one waits for a report, and says everything that came meanwhile.
 const WINDOW: usize = 8;
@@ -231,9 +231,11 @@ impl ControllerSession {
             NodeFrame::Hello { zone, version, .. } if zone.len() > MAX_TEXT || version.len() > MAX_TEXT => {
                 Err(Violation::TooMuch("the length of zone or version"))
             }
-            NodeFrame::Hello { protocol, node, boot, zone, version, revision } => {
+            NodeFrame::Hello { machine: None, .. } => Err(Violation::Unexpected("a hello that names no machine")),
+            NodeFrame::Hello { protocol, node, boot, zone, version, revision, machine: Some(machine) } => {
                 self.running = Some(revision);
-                Ok(FromNode::Hello { protocol, node, boot, zone, version })
+                let on = Some(Place { machine, is_blank: revision == 0 });
+                Ok(FromNode::Hello { protocol, node, boot, zone, version, on })
             }
             NodeFrame::Facts { .. }
             | NodeFrame::Keepalive { .. }
@@ -345,10 +347,25 @@ impl NodeSession {
     }
 
     /// The first frame.
-    pub fn hello(&mut self, node: NodeId, boot: Uuid, zone: &str, version: &str, revision: u64) -> String {
+    pub fn hello(
+        &mut self,
+        (node, machine): (NodeId, MachineId),
+        boot: Uuid,
+        zone: &str,
+        version: &str,
+        revision: u64,
+    ) -> String {
         self.reportable.push_back(revision);
         let (zone, version) = (zone.to_owned(), version.to_owned());
-        self.wire.write(NodeFrame::Hello { protocol: PROTOCOL, node, boot, zone, version, revision })
+        self.wire.write(NodeFrame::Hello {
+            protocol: PROTOCOL,
+            node,
+            boot,
+            zone,
+            version,
+            revision,
+            machine: Some(machine),
+        })
     }
 
     /// What is observed; `None` while it is about a revision that was not sent on this channel.

@@ -1,5 +1,6 @@
 //! Joining and the channel over real sockets and real TLS, with a controller that the test plays.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -11,11 +12,11 @@ use causeway_fleet::door::{Admission, Denied, Gatekeeper, JoinRequest, Membershi
 use causeway_fleet::identity::Identity;
 use causeway_fleet::lease::{Ask, Fence, Fenced, Gate, GateError, Promise, Voter};
 use causeway_fleet::listener::{self, Board};
-use causeway_fleet::{ControllerEnd, FromNode, JoinToken, NodeEnd, PROTOCOL, in_process, server, tls};
-use causeway_model::NodeId;
+use causeway_fleet::{ControllerEnd, FromNode, Held, JoinToken, NodeEnd, PROTOCOL, Place, in_process, server, tls};
 use causeway_model::desired::{LeaseDesired, LeaseTerms, NodeDesired};
 use causeway_model::diagnosis::{NodeFacts, Probe};
 use causeway_model::observed::NodeReport;
+use causeway_model::{MachineId, NodeId};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -23,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Where nodes run.
+const MACHINE: MachineId = MachineId(Uuid::from_u128(7));
 
 /// Admits whoever is not revoked, and hands the sessions to the test.
 #[derive(Clone)]
@@ -72,15 +75,16 @@ impl Gatekeeper for Door {
         self.fences.lock().expect("not poisoned").clone()
     }
 
-    fn fenced(&self, fenced: &Fenced) {
+    fn fenced(&self, fenced: &Fenced, machine: MachineId) {
+        assert_eq!(machine, MACHINE);
         let _ = self.fenced.send(*fenced);
     }
 
-    fn is_attached(&self, _: NodeId) -> bool {
-        false
+    fn attached(&self, _: NodeId) -> Option<MachineId> {
+        None
     }
 
-    fn attach(&self, node: NodeId, end: ControllerEnd) {
+    fn attach(&self, node: NodeId, _: SocketAddr, end: ControllerEnd) {
         self.sessions.send((node, end)).expect("the test listens");
     }
 }
@@ -193,18 +197,24 @@ struct Node {
 
 impl Node {
     async fn start(directory: &Path, node: NodeId) -> Self {
+        Self::start_on(directory, node, MACHINE).await
+    }
+
+    async fn start_on(directory: &Path, node: NodeId, machine: MachineId) -> Self {
         let (controller_end, end) = in_process();
         let shutdown = CancellationToken::new();
         let (path, ending) = (directory.to_owned(), shutdown.clone());
         let (calls, kernel) = mpsc::unbounded_channel();
         let gate = Kernel(calls);
-        let channel = tokio::spawn(async move { client::run(&path, controller_end, None, gate, ending).await });
+        let channel =
+            tokio::spawn(async move { client::run(&path, controller_end, None, (gate, machine), ending).await });
         let hello = FromNode::Hello {
             protocol: PROTOCOL,
             node,
             boot: Uuid::new_v4(),
             zone: "fr-par-1".to_owned(),
             version: "1".to_owned(),
+            on: None,
         };
         end.reports.send(hello).await.expect("open");
         Self { end, channel, shutdown, kernel }
@@ -217,6 +227,15 @@ impl Node {
 
     async fn call(&mut self) -> Call {
         tokio::time::timeout(PATIENCE, self.kernel.recv()).await.expect("in time").expect("open")
+    }
+
+    async fn call_after(&mut self, other: impl Fn(Call) -> bool) -> Call {
+        loop {
+            let call = self.call().await;
+            if !other(call) {
+                return call;
+            }
+        }
     }
 
     async fn report(&self, revision: u64) {
@@ -301,15 +320,28 @@ async fn a_node_joins_runs_renews_and_comes_back_without_its_controller() {
 
 /// Waits until the node says that it forwards by these terms.
 async fn acknowledged(end: &mut ControllerEnd, terms: u64) {
+    held(end, |held| held.terms == terms).await;
+}
+
+/// Waits until the node says this of its lease.
+async fn held(end: &mut ControllerEnd, holds: impl Fn(&Held) -> bool) {
     let wait = async {
         loop {
             match end.reports.recv().await.expect("open") {
-                FromNode::Peering { lease: Some(held), .. } if held.terms == terms => return,
+                FromNode::Peering { lease: Some(held), .. } if holds(&held) => return,
                 _ => {}
             }
         }
     };
     tokio::time::timeout(PATIENCE, wait).await.expect("in time");
+}
+
+/// The files of a directory in another one.
+fn copy_files(from: &Path, to: &Path) {
+    for file in std::fs::read_dir(from).expect("readable") {
+        let file = file.expect("an entry");
+        std::fs::copy(file.path(), to.join(file.file_name())).expect("copied");
+    }
 }
 
 #[tokio::test]
@@ -324,7 +356,8 @@ async fn a_node_forwards_by_a_lease_once_it_runs_what_came_with_it_and_starts_cl
     assert_eq!(node.call().await, Call::Open, "nothing runs, and what will needs no lease");
     node.desired(1).await;
     node.report(1).await;
-    let terms = |number| LeaseTerms { number, voters: vec![identity.node], lease_ms: 600 };
+    let machines = BTreeMap::from([(identity.node, MACHINE)]);
+    let terms = |number| LeaseTerms { number, voters: vec![identity.node], lease_ms: 600, machines: machines.clone() };
     let leased = |revision, epoch| {
         let lease = Some(LeaseDesired { epoch, terms: terms(revision) });
         Arc::new(NodeDesired { revision, failover: true, lease, ..NodeDesired::default() })
@@ -354,17 +387,44 @@ async fn a_node_forwards_by_a_lease_once_it_runs_what_came_with_it_and_starts_cl
     node.desired(3).await;
     node.report(3).await;
     acknowledged(&mut end, 3).await;
-    // A process that begins with this waits for the controller, with nothing, and closed.
+    // A process that begins with this on another machine waits for the controller, with nothing, and closed.
     node.shutdown.cancel();
     node.channel.await.expect("no panic").expect("ends in order");
+    let copy = tempfile::tempdir().expect("a directory");
+    copy_files(directory.path(), copy.path());
+    let elsewhere = MachineId::random();
+    let mut node = Node::start_on(copy.path(), identity.node, elsewhere).await;
+    assert_eq!(node.call().await, Call::Close);
+    let (_, mut away) = controller.session().await;
+    let hello = next(&mut away).await;
+    let on = Some(Place { machine: elsewhere, is_blank: true });
+    assert!(matches!(hello, FromNode::Hello { on: place, .. } if place == on), "{hello:?}");
+    away.desired.send_replace(leased(4, 1));
+    assert_eq!(node.desired(1).await.revision, 4, "nothing before that");
+    node.report(4).await;
+    held(&mut away, |held| held.trouble.as_ref().is_some_and(|text| text.contains("another machine"))).await;
+    let machines = BTreeMap::from([(identity.node, elsewhere)]);
+    let of_copy = LeaseDesired { epoch: 2, terms: LeaseTerms { machines, ..terms(5) } };
+    let of_copy = NodeDesired { revision: 5, lease: Some(of_copy), ..NodeDesired::clone(&leased(5, 2)) };
+    away.desired.send_replace(Arc::new(of_copy));
+    node.desired(5).await;
+    assert!(node.kernel.try_recv().is_err(), "by terms for another machine nothing is asked");
+    node.report(5).await;
+    assert!(matches!(node.call().await, Call::Arm(1)));
+    node.shutdown.cancel();
+    node.channel.await.expect("no panic").expect("ends in order");
+
+    // On the same machine it begins with what it had, closed, and asks by its terms, whether anybody is there or not.
     let mut node = Node::start(directory.path(), identity.node).await;
     assert_eq!(node.call().await, Call::Close);
-    let (_, end) = controller.session().await;
-    end.desired.send_replace(leased(4, 1));
-    node.desired(4).await;
-    assert!(node.kernel.try_recv().is_err());
-    node.report(4).await;
-    assert!(matches!(node.call().await, Call::Arm(1)));
+    assert_eq!(node.desired(1).await.revision, 3);
+    assert!(node.kernel.try_recv().is_err(), "it does not run that yet");
+    node.report(3).await;
+    let Call::Arm(first) = node.call().await else { panic!("nothing is counted before it was asked") };
+    let (_, mut end) = controller.session().await;
+    let counted = node.call_after(|call| matches!(call, Call::Arm(_))).await;
+    assert!(matches!(counted, Call::Count(number) if number >= first), "{counted:?}");
+    acknowledged(&mut end, 3).await;
     // Switched off: only when it runs that.
     end.desired.send_replace(state(5));
     node.desired(5).await;

@@ -1,13 +1,14 @@
 //! Desired state: what a node shall run, as one versioned document. The controller renders it from the store; a node applies
 //! the difference to what it runs and acknowledges the revision, or refuses items of it (architecture: decision 5).
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::acl::Acl;
-use crate::id::{ConnectionId, LinkId, NodeId, PrivateNetworkId, RouteId, VpcId, VpnGatewayId};
+use crate::id::{ConnectionId, LinkId, MachineId, NodeId, PrivateNetworkId, RouteId, VpcId, VpnGatewayId};
 use crate::net::Family;
 use crate::secret::Psk;
 use crate::suite::Cipher;
@@ -54,6 +55,18 @@ pub struct LeaseTerms {
     pub voters: Vec<NodeId>,
     /// For how long the node forwards after a question that a majority has answered, milliseconds.
     pub lease_ms: u64,
+    /// On which machines the voters were when these terms were made. The node's own entry is the machine that they are for: on any other one
+    /// nobody may ask by them.
+    #[serde(default)]
+    pub machines: BTreeMap<NodeId, MachineId>,
+}
+
+impl LeaseTerms {
+    /// Whether `node` may ask by these terms on `machine`.
+    #[must_use]
+    pub fn are_for(&self, node: NodeId, machine: MachineId) -> bool {
+        self.machines.get(&node) == Some(&machine)
+    }
 }
 
 /// Another node of the zone.

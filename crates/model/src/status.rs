@@ -250,6 +250,8 @@ pub struct GatewayView {
     pub failover_for: Option<f64>,
     /// Seconds for which its lost node is being replaced: until a majority says that the node forwards nothing any more, nothing moves.
     pub replaced_for: Option<f64>,
+    /// Its node has come back on another machine, which runs nothing before a majority has said that the earlier one forwards nothing any more.
+    pub is_moving: bool,
 }
 
 /// Why the newest configuration is not in force, `seconds` after it was made: refused if there is a refusal of it, late, or on its way.
@@ -294,7 +296,7 @@ pub fn gateway_status(view: &GatewayView) -> (VpnGatewayStatus, Option<Fault>) {
             NodeView { state: NodeState::Down, silent: true, waiting_overdue: false }
         }
     };
-    if node.is_lost() {
+    if node.is_lost() || view.is_moving {
         return match view.failover_for {
             Some(seconds) if seconds < PLATFORM_DEADLINE => (S::Configuring, Some(ReasonCode::Failover.into())),
             None if view.replaced_for.is_some_and(|seconds| seconds < PLATFORM_DEADLINE) => {

@@ -106,6 +106,7 @@ pub(crate) async fn run_on(
         boot: Uuid::new_v4(),
         zone: config.zone,
         version: config.version,
+        on: None,
     };
     let directory = Arc::<Directory>::default();
     // One message for each choice of routes, of which each VPC has one under way at most.

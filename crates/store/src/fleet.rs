@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use causeway_model::desired::{LeaseTerms, Peer};
+use causeway_model::desired::LeaseTerms;
 use causeway_model::observed::{ConnectionFacts, Refusal};
 use causeway_model::status::NodeState;
 use causeway_model::{ConnectionId, Fault, MachineId, NodeId, Timestamp, VpnGatewayId};
@@ -225,21 +225,22 @@ impl Reader {
         sqlx::query(sql).fetch_optional(self.connection()).await?.map(|row| row.id("id")).transpose()
     }
 
-    /// The nodes of a zone that answer other nodes, `node` excepted, in a ring by id from it on: at most `limit`.
+    /// Of the nodes of a zone that answer other nodes, which are a ring by id: those next to `node`, at most `limit` after it and as many before it.
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn ring(&mut self, zone: &str, node: NodeId, limit: usize) -> Result<Vec<Peer>> {
+    pub async fn ring(&mut self, zone: &str, node: NodeId, limit: usize) -> Result<Vec<NodeRecord>> {
         let rows = sqlx::query(
-            "SELECT id, peering FROM node WHERE zone = ?1 AND id <> ?2 AND revoked_at IS NULL AND peering IS NOT NULL \
-             ORDER BY id < ?2, id LIMIT ?3",
+            "WITH ring AS (SELECT seq, id FROM node WHERE zone = ?1 AND id <> ?2 AND revoked_at IS NULL AND peering IS NOT NULL) \
+             SELECT * FROM node WHERE seq IN (SELECT seq FROM (SELECT seq FROM ring ORDER BY id < ?2, id LIMIT ?3)) \
+             OR seq IN (SELECT seq FROM (SELECT seq FROM ring ORDER BY id > ?2, id DESC LIMIT ?3)) ORDER BY id",
         )
         .bind(zone)
         .bind(blob(node.0))
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
         .fetch_all(self.connection())
         .await?;
-        rows.iter().map(|row| Ok(Peer { node: row.id("id")?, address: row.parse("peering")? })).collect()
+        rows.iter().map(self::node).collect()
     }
 
     /// The nodes that are being replaced, and those whose voters need not wait any more but shall know.

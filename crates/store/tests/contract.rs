@@ -483,23 +483,22 @@ async fn revisions_count_and_the_deadline_does_not_start_over() {
 }
 
 #[tokio::test]
-async fn the_ring_of_a_zone_begins_after_the_node_that_asks() {
+async fn the_neighbours_in_the_ring_of_a_zone_are_on_both_sides_of_a_node() {
     let fixture = Fixture::new().await;
     let mut tx = fixture.store.write().await.expect("begins");
     let id = |number: u128| NodeId(Uuid::from_u128(number << 96 | 7));
     for number in [4, 1, 6, 2, 5, 3] {
         tx.register_node(id(number), ZONE, Uuid::new_v4(), "1", NOW).await.expect("registers");
         let address = format!("192.0.2.{number}:4431").parse().expect("an address");
-        tx.set_node_peering(id(number), (number != 5).then_some(address)).await.expect("listens");
+        tx.set_node_peering(id(number), (number != 5).then_some(address), None).await.expect("listens");
     }
     let mut asked = Vec::new();
-    for (number, limit) in [(1, 3), (4, 3), (5, 10), (6, 1)] {
+    for (number, limit) in [(1, 1), (3, 1), (4, 1), (4, 2), (5, 10), (6, 1)] {
         let ring = tx.ring(ZONE, id(number), limit).await.expect("reads");
-        asked.push(ring.iter().map(|peer| peer.node.0.as_u128() >> 96).collect::<Vec<_>>());
+        asked.push(ring.iter().map(|near| near.id.0.as_u128() >> 96).collect::<Vec<_>>());
     }
-    assert_eq!(asked, [vec![2, 3, 4], vec![6, 1, 2], vec![6, 1, 2, 3, 4], vec![1]], "who does not listen is not in it");
-    let [peer] = tx.ring(ZONE, id(6), 1).await.expect("reads").try_into().expect("one");
-    assert_eq!(peer.address.to_string(), "192.0.2.1:4431");
+    let expected = [vec![2, 6], vec![2, 4], vec![3, 6], vec![1, 2, 3, 6], vec![1, 2, 3, 4, 6], vec![1, 4]];
+    assert_eq!(asked, expected, "who does not listen is not in it");
     assert_eq!(tx.ring("elsewhere", id(1), 3).await.expect("reads"), []);
     assert_eq!(tx.first_node().await.expect("reads"), Some(id(4)), "the first to come");
     let found = tx.nodes_by_id([id(3), id(9), id(4)]).await.expect("reads");

@@ -208,6 +208,7 @@ async fn agreeable_node(mut node: NodeEnd, facts: Facts) {
         boot: Uuid::new_v4(),
         zone: "fr-par-1".to_owned(),
         version: "test".to_owned(),
+        on: None,
     };
     let keepalive = || FromNode::Keepalive { services: Vec::new() };
     for word in [hello, keepalive(), keepalive()] {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use causeway_controller::{Clock, Controller, KeyRequest, Settings, SystemClock, ZoneSettings};
 use causeway_crypto::envelope::Kek;
 use causeway_fleet::door::Gatekeeper;
-use causeway_fleet::{Answered, FromNode, Held, NodeEnd, PROTOCOL, in_process};
+use causeway_fleet::{Answered, FromNode, Held, NodeEnd, PROTOCOL, Place, in_process};
 use causeway_model::command::{
     ListQuery, NewBgp, NewConnection, NewCustomerGateway, NewMeta, NewPrivateNetwork, NewPublicAddress,
     NewRoutingPolicy, NewVpnGateway, OrderField,
@@ -24,7 +24,7 @@ use causeway_model::resource::{Caller, CustomerGateway, InitiationPolicy, Privat
 use causeway_model::status::VpnGatewayStatus;
 use causeway_model::view::{ConnectionStatuses, VpnGatewayView};
 use causeway_model::watch::{KeepaliveProfile, Service};
-use causeway_model::{Error, Family, NodeId, PartnerId, ProjectId, Timestamp};
+use causeway_model::{Error, Family, MachineId, NodeId, PartnerId, ProjectId, Timestamp};
 use causeway_store::Store;
 use uuid::Uuid;
 
@@ -342,20 +342,36 @@ impl FakeNode {
 
     /// A node of another machine, which has joined before.
     pub(crate) async fn attach_remote(controller: &Controller, id: NodeId) -> Self {
+        let mut node = Self::attach_on(controller, id, machine_of(id)).await;
+        node.is_told().await;
+        node
+    }
+
+    /// The same, on a machine that is named; it may be told nothing there.
+    pub(crate) async fn attach_on(controller: &Controller, id: NodeId, machine: MachineId) -> Self {
         let (controller_end, end) = in_process();
-        Gatekeeper::attach(controller, id, controller_end);
-        Self::begin(id, end).await
+        Gatekeeper::attach(controller, id, ([192, 0, 2, 9], 443).into(), controller_end);
+        Self::hello(id, end, Some(Place { machine, is_blank: true })).await
     }
 
     async fn begin(id: NodeId, end: NodeEnd) -> Self {
-        let (node, zone, version) = (id, ZONE.to_owned(), "test".to_owned());
-        let hello = FromNode::Hello { protocol: PROTOCOL, node, boot: Uuid::new_v4(), zone, version };
-        end.reports.send(hello).await.expect("the controller listens");
-        let mut node = Self { id, end };
-        node.wait_for(|desired| desired.revision > 0).await;
-        node.keepalive().await;
-        node.keepalive().await;
+        let mut node = Self::hello(id, end, None).await;
+        node.is_told().await;
         node
+    }
+
+    async fn hello(id: NodeId, end: NodeEnd, on: Option<Place>) -> Self {
+        let (node, zone, version) = (id, ZONE.to_owned(), "test".to_owned());
+        let hello = FromNode::Hello { protocol: PROTOCOL, node, boot: Uuid::new_v4(), zone, version, on };
+        end.reports.send(hello).await.expect("the controller listens");
+        Self { id, end }
+    }
+
+    /// Waits for what it is to run, and is up.
+    pub(crate) async fn is_told(&mut self) {
+        self.wait_for(|desired| desired.revision > 0).await;
+        self.keepalive().await;
+        self.keepalive().await;
     }
 
     /// What it is told, whatever becomes of the node.
@@ -436,6 +452,11 @@ impl FakeNode {
             }
         })
     }
+}
+
+/// The machine that a node is on unless a test says something else.
+pub(crate) fn machine_of(id: NodeId) -> MachineId {
+    MachineId(id.0)
 }
 
 pub(crate) fn acknowledgement(desired: &NodeDesired, up: Option<(bool, bool)>) -> NodeReport {

@@ -10,9 +10,9 @@ use causeway_fleet::lease::{Ask, Fence, Fenced, Voter};
 use causeway_model::desired::{LeaseTerms, NodeDesired};
 use causeway_model::status::{NodeState, VpnGatewayStatus};
 use causeway_model::watch::Service;
-use causeway_model::{NodeId, ReasonCode, VpnGatewayId};
+use causeway_model::{MachineId, NodeId, ReasonCode, VpnGatewayId};
 
-use crate::harness::{FakeNode, World, ZONE, open, until};
+use crate::harness::{FakeNode, World, ZONE, machine_of, open, until};
 
 /// The lease of this profile, milliseconds.
 const LEASE: u64 = 36_000;
@@ -102,7 +102,8 @@ impl World {
 
     async fn answer(&self, fence: Fence, voters: &[Voter]) {
         for voter in voters {
-            self.controller.fenced(&Fenced { fence, voter: *voter });
+            let Voter::Node(node) = *voter else { panic!("the controller votes by itself") };
+            self.controller.fenced(&Fenced { fence, voter: *voter }, machine_of(node));
         }
         self.controller.run_deadlines().await.expect("deadlines");
     }
@@ -318,7 +319,7 @@ async fn a_replacement_goes_on_after_a_start_of_the_controller() {
     let state =
         async || controller.gateway_state(&world.operator, crate::harness::REGION, gateway).await.expect("there");
     for id in &ids {
-        controller.fenced(&Fenced { fence, voter: voter(*id) });
+        controller.fenced(&Fenced { fence, voter: voter(*id) }, machine_of(*id));
     }
     controller.run_deadlines().await.expect("deadlines");
     assert_eq!(state().await.node, Some(lost), "the process before may have promised a moment before its end");
@@ -409,4 +410,155 @@ async fn two_nodes_have_a_lease_and_one_alone_has_none() {
     first
         .acknowledge(&world, |terms| terms.voters.contains(&second.node.id) && !terms.voters.contains(&local.id))
         .await;
+}
+
+/// A node on this machine, which has been told nothing yet.
+async fn on(world: &World, id: NodeId, machine: MachineId) -> FakeNode {
+    let node = FakeNode::attach_on(&world.controller, id, machine).await;
+    until(&world.controller, async || world.lease(id).await.is_some_and(|known| known.lease.machine == Some(machine)))
+        .await;
+    node
+}
+
+#[tokio::test]
+async fn a_node_that_starts_anew_is_told_nothing_before_its_voters_let_the_earlier_machine_go() {
+    let (world, first, mut others, gateway) = leased().await;
+    let (id, here) = (first.node.id, MachineId::random());
+    let ids: Vec<NodeId> = others.iter().map(|peer| peer.node.id).collect();
+    let ask = Ask { holder: id, epoch: 0, boot: 1, number: 1, lease_ms: LEASE };
+    assert_eq!(world.controller.ask(&ask).len(), 1);
+    drop(first);
+    world.steps(1, &mut others).await;
+    let mut again = on(&world, id, here).await;
+    let lease = world.lease(id).await.expect("a lease").lease;
+    assert!(lease.moving && lease.replaced_since.is_some() && lease.epoch == 1, "{lease:?}");
+    assert_eq!(world.reason(gateway).await, (VpnGatewayStatus::Configuring, Some(ReasonCode::Failover)));
+    world.controller.run_deadlines().await.expect("deadlines");
+    let fence = Fence { holder: id, epoch: 1 };
+    for voter in &ids {
+        assert_eq!(world.fence(*voter), [fence]);
+    }
+    // Its own vote is that of this machine, and says nothing of the other one.
+    world.controller.fenced(&Fenced { fence, voter: voter(id) }, here);
+    world.answer(fence, &[voter(ids[0])]).await;
+    assert_eq!(again.desired().borrow().revision, 0, "the controller's own promise holds still");
+    for _ in 0..4 {
+        again.keepalive().await;
+        world.steps(1, &mut others).await;
+    }
+    assert_eq!(world.carrier(gateway).await, Some(id), "nothing moves elsewhere");
+    let told = again.acknowledge_until(|desired| desired.gateways.len() == 1).await;
+    let lease = told.lease.clone().expect("a lease");
+    assert_eq!((lease.epoch, lease.terms.machines.get(&id)), (1, Some(&here)));
+    assert!(told.peers.len() == 2 && lease.terms.voters.len() == 3);
+    let kept = world.lease(id).await.expect("a lease").lease;
+    assert_eq!((kept.moving, kept.replaced_since, kept.terms.len()), (false, None, 1));
+    assert_eq!(kept.acknowledged, Some(lease.terms.number), "its gate was closed, and is by nothing else opened");
+    let subjects = world.subjects(id).await;
+    assert!(["moved", "moving"].iter().all(|subject| subjects.iter().any(|known| known == subject)), "{subjects:?}");
+    until(&world.controller, async || world.reason(gateway).await == (VpnGatewayStatus::Active, None)).await;
+    // What votes for others is on another machine, too, once it says where it answers: they get other terms.
+    let before = world.lease(ids[0]).await.expect("a lease").lease.number;
+    let address = SocketAddr::from(([192, 0, 2, 1], 4431));
+    again.holds(address, None).await;
+    others[0].acknowledge(&world, |terms| terms.number > before && terms.machines.get(&id) == Some(&here)).await;
+}
+
+#[tokio::test]
+async fn a_copy_is_refused_while_the_node_is_heard_and_waits_for_its_lease_when_it_is_not() {
+    let (world, mut first, mut others, gateway) = leased().await;
+    let (id, copy) = (first.node.id, MachineId::random());
+    let mut refused = FakeNode::attach_on(&world.controller, id, copy).await;
+    refused.ended().await;
+    assert_eq!(world.controller.attached(id), Some(machine_of(id)));
+    let lease = world.lease(id).await.expect("a lease").lease;
+    assert_eq!((lease.machine, lease.epoch, lease.replaced_since), (Some(machine_of(id)), 0, None));
+    first.beat(&world).await;
+    // For so long that it is not heard any more, and not so long that it is lost.
+    world.steps(3, &mut others).await;
+    let waits = on(&world, id, copy).await;
+    first.node.ended().await;
+    let fence = Fence { holder: id, epoch: 1 };
+    world.controller.run_deadlines().await.expect("deadlines");
+    assert_eq!(world.fence(others[0].node.id), [fence]);
+    // Back where it was, and the copy is gone: the same terms, and no voter has to wait.
+    drop(waits);
+    world.steps(3, &mut others).await;
+    let mut back = on(&world, id, machine_of(id)).await;
+    let told = back.acknowledge_until(|desired| desired.gateways.len() == 1).await;
+    let lease = told.lease.clone().expect("a lease");
+    assert_eq!((lease.epoch, lease.terms.machines.get(&id)), (1, Some(&machine_of(id))));
+    assert!(world.subjects(id).await.contains(&"called_off".to_owned()));
+    assert_eq!(world.carrier(gateway).await, Some(id));
+    world.controller.run_deadlines().await.expect("deadlines");
+    assert!(world.fence(others[0].node.id).is_empty());
+}
+
+#[tokio::test]
+async fn a_machine_that_waits_and_is_lost_is_replaced_by_a_majority() {
+    let (world, first, mut others, gateway) = leased().await;
+    let (id, here) = (first.node.id, MachineId::random());
+    let ids: Vec<NodeId> = others.iter().map(|peer| peer.node.id).collect();
+    let ask = Ask { holder: id, epoch: 0, boot: 1, number: 1, lease_ms: LEASE };
+    drop(first);
+    world.steps(1, &mut others).await;
+    let again = on(&world, id, here).await;
+    assert_eq!(world.controller.ask(&ask).len(), 1, "the earlier machine asks still");
+    again.keepalive().await;
+    drop(again);
+    world.until_down(id, &mut others).await;
+    let lease = world.lease(id).await.expect("a lease").lease;
+    assert!(!lease.moving && lease.replaced_since.is_some() && lease.epoch == 1, "{lease:?}");
+    let fence = Fence { holder: id, epoch: 1 };
+    world.answer(fence, &[voter(ids[0])]).await;
+    world.steps(4, &mut others).await;
+    assert_eq!(world.carrier(gateway).await, Some(id), "two of four would do for the node itself only");
+    world.answer(fence, &[voter(ids[1])]).await;
+    assert!(world.carrier(gateway).await.is_some_and(|carrier| ids.contains(&carrier)));
+    // Nobody forwards by what it had, and nobody was told anything since: whatever machine comes gets terms at once.
+    let mut third = FakeNode::attach_on(&world.controller, id, MachineId::random()).await;
+    let told = third.wait_for(|desired| desired.lease.is_some()).await;
+    assert!(told.gateways.is_empty());
+    assert_eq!(world.lease(id).await.expect("a lease").lease.epoch, 1);
+}
+
+#[tokio::test]
+async fn the_voters_of_a_stopped_machine_are_told_and_not_waited_for() {
+    let (world, first, mut others, gateway) = leased().await;
+    let id = first.node.id;
+    drop(first);
+    world.steps(3, &mut others).await;
+    world.controller.node_machine(id, causeway_model::watch::MachineState::Stopped).await.expect("noted");
+    assert_ne!(world.carrier(gateway).await, Some(id));
+    let lease = world.lease(id).await.expect("a lease").lease;
+    assert_eq!((lease.epoch, lease.free, lease.replaced_since), (1, true, None));
+    world.controller.run_deadlines().await.expect("deadlines");
+    let fence = Fence { holder: id, epoch: 1 };
+    let ids: Vec<NodeId> = others.iter().map(|peer| peer.node.id).collect();
+    assert_eq!(world.fence(ids[0]), [fence]);
+    let ask = Ask { holder: id, epoch: 0, boot: 1, number: 1, lease_ms: LEASE };
+    assert!(world.controller.ask(&ask).is_empty(), "what it had is over");
+    world.answer(fence, &[voter(ids[0]), voter(ids[1])]).await;
+    assert!(world.fence(ids[0]).is_empty(), "told once");
+    // It comes back as the same machine, as a container may.
+    let mut back = on(&world, id, machine_of(id)).await;
+    let told = back.wait_for(|desired| desired.lease.as_ref().is_some_and(|lease| lease.epoch == 1)).await;
+    assert!(told.gateways.is_empty());
+    assert!(!world.lease(id).await.expect("a lease").lease.free);
+}
+
+#[tokio::test]
+async fn a_controller_that_has_just_begun_waits_for_the_machine_that_it_knows() {
+    let (world, first, _others, _gateway) = leased().await;
+    let id = first.node.id;
+    world.controller.close().await;
+    drop(first);
+    let controller: Controller = open(&world.directory.path().join("causeway.db"), world.clock.clone()).await;
+    let copy = MachineId::random();
+    let mut refused = FakeNode::attach_on(&controller, id, copy).await;
+    refused.ended().await;
+    assert_eq!(controller.attached(id), None);
+    world.clock_forward(30);
+    let _taken = FakeNode::attach_on(&controller, id, copy).await;
+    until(&controller, async || controller.attached(id) == Some(copy)).await;
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use causeway_model::NodeId;
 use causeway_model::desired::LeaseDesired;
+use causeway_model::{MachineId, NodeId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
@@ -72,7 +72,12 @@ impl Drop for Keeper {
 impl Keeper {
     /// Brings the gate to where a process begins. Closed, if the node may be replaced, or if it is not known whether it may: returns when it is,
     /// which has to be before anything of a configuration is in force. Otherwise open, which is tried until it succeeds while the node goes on.
-    pub(crate) async fn start<G: Gate>(mut gate: G, me: NodeId, desk: Arc<Mutex<Desk>>, closed: bool) -> Self {
+    pub(crate) async fn start<G: Gate>(
+        mut gate: G,
+        (me, machine): (NodeId, MachineId),
+        desk: Arc<Mutex<Desk>>,
+        closed: bool,
+    ) -> Self {
         let mut told = String::new();
         while closed && let Err(error) = gate.close().await {
             let text = error.to_string();
@@ -90,7 +95,7 @@ impl Keeper {
         let task = Task {
             gate,
             desk,
-            holder: Holder::new(me, boot),
+            holder: Holder::new(me, machine, boot),
             asked: BTreeMap::new(),
             asks: asks_tx,
             state: state_tx,
@@ -174,9 +179,13 @@ impl<G: Gate> Task<G> {
 
     fn order(&mut self, lease: Option<LeaseDesired>) {
         self.to_open = lease.is_none();
-        if lease.is_none() {
+        let foreign = lease.as_ref().is_some_and(|lease| !self.holder.may_ask_by(&lease.terms));
+        if lease.is_none() || foreign {
             self.asked.clear();
             self.asks.send_replace(None);
+        }
+        if foreign {
+            self.note(Err(GateError("its terms are for another machine".to_owned())));
         }
         self.next = Instant::now();
         self.holder.run(lease);

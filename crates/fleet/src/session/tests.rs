@@ -6,6 +6,10 @@ use proptest::prelude::*;
 
 use super::*;
 
+fn machine() -> MachineId {
+    MachineId(Uuid::from_u128(9))
+}
+
 fn node() -> NodeId {
     NodeId(Uuid::from_u128(1))
 }
@@ -49,7 +53,7 @@ fn raw(away: &mut NodeSession, report: &NodeReport) -> String {
 
 fn open() -> (ControllerSession, NodeSession) {
     let (mut controller, mut away) = (ControllerSession::new(node()), NodeSession::new());
-    let hello = away.hello(node(), Uuid::nil(), "fr-par-1", "1", 0);
+    let hello = away.hello((node(), machine()), Uuid::nil(), "fr-par-1", "1", 0);
     assert!(!controller.may_send(), "nobody is there yet");
     assert!(matches!(controller.receive(&hello), Ok(FromNode::Hello { .. })));
     let welcome = controller.welcome(Duration::from_secs(12));
@@ -96,7 +100,7 @@ fn a_node_that_does_not_report_is_not_flooded() {
 #[test]
 fn a_node_reports_what_it_came_with_until_it_has_something_newer() {
     let (mut controller, mut away) = (ControllerSession::new(node()), NodeSession::new());
-    controller.receive(&away.hello(node(), Uuid::nil(), "fr-par-1", "1", 4)).expect("hello");
+    controller.receive(&away.hello((node(), machine()), Uuid::nil(), "fr-par-1", "1", 4)).expect("hello");
     away.receive(&controller.welcome(Duration::from_secs(2))).expect("welcome");
     controller.receive(&raw(&mut away, &report(4, &[7]))).expect("from its disk");
     push(&mut controller, &mut away, &desired(9, &[1]));
@@ -132,7 +136,7 @@ fn whoever_breaks_the_rules_is_refused() {
     assert!(matches!(case(numbered(1, &services)), Violation::TooMuch(_)));
     let hello = |node: NodeId, protocol: u32| {
         format!(
-            r#"{{"type":"hello","protocol":{protocol},"node":"{node}","boot":"{node}","zone":"z","version":"1","revision":0}}"#
+            r#"{{"type":"hello","protocol":{protocol},"node":"{node}","boot":"{node}","zone":"z","version":"1","revision":0,"machine":"{node}"}}"#
         )
     };
     assert!(matches!(case(numbered(1, &hello(node(), PROTOCOL))), Violation::Unexpected(_)));
@@ -188,7 +192,7 @@ fn questions_and_fences_of_leases_travel_and_nobody_speaks_for_another() {
 fn a_node_believes_nothing_out_of_place() {
     let mut away = NodeSession::new();
     let mut controller = ControllerSession::new(node());
-    controller.receive(&NodeSession::new().hello(node(), Uuid::nil(), "z", "1", 0)).expect("hello");
+    controller.receive(&NodeSession::new().hello((node(), machine()), Uuid::nil(), "z", "1", 0)).expect("hello");
     let snapshot = controller.desired(&desired(1, &[])).expect("newer");
     assert!(matches!(away.receive(&snapshot), Err(Violation::Unexpected(_))), "before welcome");
     let (_, mut away) = open();

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::harness::{Controller, NoTraffic, PATIENCE, state};
+use crate::harness::{Controller, MACHINE, NoTraffic, PATIENCE, state};
 
 /// The revision that everybody is to come to.
 const LAST: u64 = 3;
@@ -101,10 +101,11 @@ async fn a_connection_may_break_off_at_any_octet() {
         identity.save(directory.path()).expect("saved");
         let (controller_end, mut end) = in_process();
         let (path, ending, node) = (directory.path().to_owned(), shutdown.clone(), identity.node);
-        let channel = tokio::spawn(async move { client::run(&path, controller_end, None, NoTraffic, ending).await });
+        let channel =
+            tokio::spawn(async move { client::run(&path, controller_end, None, (NoTraffic, MACHINE), ending).await });
         let run = tokio::spawn(async move {
             let (boot, zone, version) = (Uuid::new_v4(), "fr-par-1".to_owned(), "1".to_owned());
-            let hello = FromNode::Hello { protocol: PROTOCOL, node, boot, zone, version };
+            let hello = FromNode::Hello { protocol: PROTOCOL, node, boot, zone, version, on: None };
             end.reports.send(hello).await.expect("open");
             // A node that reports on each revision that it is handed.
             while end.desired.changed().await.is_ok() {

@@ -12,14 +12,16 @@ use causeway_fleet::door::{Admission, Denied, Gatekeeper, JoinRequest, Membershi
 use causeway_fleet::identity::Identity;
 use causeway_fleet::lease::{Gate, GateError};
 use causeway_fleet::{ControllerEnd, JoinToken, server, tls};
-use causeway_model::NodeId;
 use causeway_model::desired::NodeDesired;
+use causeway_model::{MachineId, NodeId};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tracing_subscriber::fmt::MakeWriter;
 use uuid::Uuid;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// Where processes run.
+pub(crate) const MACHINE: MachineId = MachineId(Uuid::from_u128(7));
 
 /// Lets everybody in who has a certificate, and hands the sessions to the test.
 #[derive(Clone)]
@@ -51,16 +53,16 @@ impl Gatekeeper for Door {
         Ok(Admission { period: Duration::from_millis(200) })
     }
 
-    fn outlived(&self, node: NodeId, boot: Uuid, _: SocketAddr) {
+    fn outlived(&self, node: NodeId, boot: Uuid, _: SocketAddr, _: Duration) {
         // The test may have ended.
         let _ = self.outlived.send((node, boot));
     }
 
-    fn is_attached(&self, _: NodeId) -> bool {
-        true
+    fn attached(&self, _: NodeId) -> Option<MachineId> {
+        Some(MACHINE)
     }
 
-    fn attach(&self, node: NodeId, end: ControllerEnd) {
+    fn attach(&self, node: NodeId, _: SocketAddr, end: ControllerEnd) {
         // The test may have ended.
         let _ = self.sessions.send((node, end));
     }

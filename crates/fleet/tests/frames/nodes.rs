@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::harness::{Controller, NoTraffic, PATIENCE, log, state};
+use crate::harness::{Controller, MACHINE, NoTraffic, PATIENCE, log, state};
 
 fn text(number: u64, frame: &Value) -> Message {
     Message::text(json!({"number": number, "frame": frame}).to_string())
@@ -47,7 +47,7 @@ async fn play(listener: TcpListener, tls: TlsAcceptor, scripts: Vec<Vec<Message>
 
 async fn begin(end: &NodeEnd, node: NodeId) {
     let (boot, zone, version) = (Uuid::new_v4(), "fr-par-1".to_owned(), "1".to_owned());
-    end.reports.send(FromNode::Hello { protocol: PROTOCOL, node, boot, zone, version }).await.expect("open");
+    end.reports.send(FromNode::Hello { protocol: PROTOCOL, node, boot, zone, version, on: None }).await.expect("open");
 }
 
 /// A controller of the same authority that does as it likes: each script in a connection of its own.
@@ -88,7 +88,8 @@ async fn a_node_believes_nothing_that_breaks_the_rules_and_comes_back() {
         let (controller_end, end) = in_process();
         let (path, shutdown) = (directory.path().to_owned(), CancellationToken::new());
         let ending = shutdown.clone();
-        let channel = tokio::spawn(async move { client::run(&path, controller_end, None, NoTraffic, ending).await });
+        let channel =
+            tokio::spawn(async move { client::run(&path, controller_end, None, (NoTraffic, MACHINE), ending).await });
         begin(&end, identity.node).await;
         nodes.push((directory, end, channel, shutdown, rule));
     }

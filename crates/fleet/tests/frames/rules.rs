@@ -43,6 +43,7 @@ fn numbered(number: u64, frame: &Value) -> Message {
 fn hello(node: NodeId, protocol: u32) -> Value {
     json!({
         "type": "hello", "protocol": protocol, "node": node, "boot": Uuid::new_v4(), "zone": "fr-par-1", "version": "1", "revision": 0,
+        "machine": Uuid::new_v4(),
     })
 }
 

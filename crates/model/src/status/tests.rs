@@ -85,6 +85,7 @@ fn gateway() -> GatewayView {
         refused: None,
         failover_for: None,
         replaced_for: None,
+        is_moving: false,
     }
 }
 
@@ -140,6 +141,18 @@ fn every_row_of_the_gateway_table() {
             GatewayView { replaced_for: Some(29.9), ..lost.clone() },
             S::Configuring,
             Some(R::Failover),
+        ),
+        (
+            "5 on another machine",
+            GatewayView { replaced_for: Some(29.9), is_moving: true, ..base.clone() },
+            S::Configuring,
+            Some(R::Failover),
+        ),
+        (
+            "6 on another machine",
+            GatewayView { replaced_for: Some(30.0), is_moving: true, ..base.clone() },
+            S::Failed,
+            Some(R::NoMajority),
         ),
         ("6", lost.clone(), S::Failed, Some(R::NoHealthyNode)),
         ("6 no majority", GatewayView { replaced_for: Some(30.0), ..lost.clone() }, S::Failed, Some(R::NoMajority)),

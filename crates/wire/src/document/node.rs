@@ -24,7 +24,7 @@ pub struct NodeLeaseDocument {
     pub held_until: Option<Time>,
     /// While it is being replaced: who has not said that it forwards nothing any more.
     pub missing: Vec<String>,
-    /// Since when it is being replaced; null: it is not.
+    /// Since when it is being replaced, or waits for its earlier machine to be over; null: neither.
     pub replaced_since: Option<Time>,
     /// The number of its newest terms.
     pub terms: u64,
@@ -49,7 +49,7 @@ pub struct NodeDocument {
     pub enrolled_at: Option<Time>,
     /// The VPN gateways placed on it.
     pub gateways: Vec<VpnGatewayId>,
-    /// Its states and what became of attempts to replace it (`replacing`, `called_off`, `replaced`), the newest first; in lists only the newest.
+    /// Its states, and what became of attempts to replace it (`replacing`, `called_off`, `replaced`) or of another machine that it came on (`moving`, `moved`), the newest first; in lists only the newest.
     pub history: Vec<EventDocument>,
     /// Id.
     pub id: NodeId,

@@ -58,20 +58,21 @@ struct Bench {
     broken: Arc<Mutex<bool>>,
     desk: Arc<Mutex<Desk>>,
     me: NodeId,
+    machine: MachineId,
     _directory: tempfile::TempDir,
 }
 
 impl Bench {
     async fn new(closed: bool) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let me = NodeId::random();
+        let (me, machine) = (NodeId::random(), MachineId::random());
         let desk = Arc::new(Mutex::new(Desk::open(directory.path(), me).expect("opens")));
         let (calls_tx, calls) = mpsc::unbounded_channel();
         let broken = Arc::<Mutex<bool>>::default();
         let gate = Played { calls: calls_tx, broken: Arc::clone(&broken) };
-        let keeper = Keeper::start(gate, me, Arc::clone(&desk), closed).await;
+        let keeper = Keeper::start(gate, (me, machine), Arc::clone(&desk), closed).await;
         let asks = keeper.asks();
-        let mut bench = Self { keeper, asks, calls, broken, desk, me, _directory: directory };
+        let mut bench = Self { keeper, asks, calls, broken, desk, me, machine, _directory: directory };
         assert_eq!(bench.call().await, if closed { Call::Close } else { Call::Open });
         bench
     }
@@ -90,7 +91,8 @@ impl Bench {
     }
 
     fn terms(&self, number: u64) -> LeaseTerms {
-        LeaseTerms { number, voters: vec![self.me, NodeId::random()], lease_ms: 60_000 }
+        let machines = [(self.me, self.machine)].into();
+        LeaseTerms { number, voters: vec![self.me, NodeId::random()], lease_ms: 60_000, machines }
     }
 
     async fn asked(&mut self) -> Ask {
@@ -209,4 +211,20 @@ async fn a_node_that_was_fenced_has_no_vote_for_itself() {
     let ask = (*timeout(PATIENCE, of_next).await.expect("in time").expect("open")).expect("it is some");
     bench.answer(ask).await;
     assert_eq!(bench.call_after(|call| matches!(call, Call::Arm(_))).await, Call::Count(ask.number));
+}
+
+#[tokio::test]
+async fn nothing_is_armed_asked_or_counted_by_terms_that_are_for_another_machine() {
+    let mut bench = Bench::new(true).await;
+    let own = bench.terms(2);
+    let copied = LeaseTerms { machines: [(bench.me, MachineId::random())].into(), lease_ms: 300, ..bench.terms(1) };
+    bench.keeper.run(Some(LeaseDesired { epoch: 1, terms: copied }));
+    let held = bench.held(|held| held.trouble.is_some()).await;
+    assert!(held.trouble.is_some_and(|text| text.contains("another machine")) && held.terms == 0);
+    assert_eq!(*bench.keeper.asks().borrow(), None);
+    bench.keeper.run(Some(LeaseDesired { epoch: 2, terms: own }));
+    let ask = bench.asked().await;
+    assert_eq!((bench.call().await, ask.number, ask.epoch), (Call::Arm(1), 1, 2), "nothing came before this");
+    bench.answer(ask).await;
+    assert_eq!(bench.held(|held| held.terms == 2).await.trouble, None);
 }
