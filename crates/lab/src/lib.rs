@@ -36,7 +36,7 @@ pub use crate::scenario::interlink::LinkOrder;
 pub use crate::scene::Scene;
 pub use crate::service::Service;
 pub use crate::stream::{Interruption, STEP, Stream};
-pub use crate::topology::{Branch, CONTROL, Edge, Fleet, LAN, Lab, addresses};
+pub use crate::topology::{Branch, CONTROL, Edge, Fleet, LAN, Lab, THIEF, addresses};
 pub use crate::wait::{eventually, eventually_every};
 
 /// How a lab is run.

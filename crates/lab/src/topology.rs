@@ -23,7 +23,7 @@ use crate::service::{Service, Settings};
 use crate::wait::eventually;
 pub use branch::Branch;
 pub use edge::Edge;
-pub use fleet::{CONTROL, Fleet, LAN};
+pub use fleet::{CONTROL, Fleet, LAN, THIEF};
 
 /// Fixed addresses of the laboratory (documentation ranges outside, private ones inside).
 pub mod addresses {

@@ -1,10 +1,10 @@
-//! Three gateway nodes of a zone with failover, of which one is parted from the others, stopped or killed under traffic: its kernel ends its
-//! forwarding by itself, and only then another node begins.
+//! Three gateway nodes of a zone with failover, of which one is parted from the others, stopped, killed or copied under traffic: its kernel ends
+//! its forwarding by itself, and only then another node begins, or the copy.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use causeway_lab::{Capture, Family, Fleet, NewConnection, Scene, Stream, eventually};
+use causeway_lab::{Capture, Family, Fleet, NewConnection, Scene, Stream, THIEF, eventually};
 use serde_json::Value;
 
 /// A judging interval is 7 s, a node may pause 20 s between two attempts to connect, and the machine may be busy.
@@ -74,6 +74,9 @@ impl Play {
         let mut logs = String::new();
         for name in self.fleet.names() {
             logs.push_str(&format!("\n--- {name}\n{}", self.fleet.log_tail(name)));
+        }
+        if let Ok(log) = std::fs::read_to_string(format!("{}.log", self.fleet.data(THIEF).replace("data-", ""))) {
+            logs.push_str(&format!("\n--- {THIEF}\n{log}"));
         }
         drop(self.streams);
         self.scene.finish(outcome.context(logs)).await
@@ -171,6 +174,24 @@ impl Play {
         self.in_turn(watched).await
     }
 
+    /// The controller says that two speak for the node, that it hears one of them and refuses the other.
+    async fn twins(&self, heard: &str, refused: &str) -> Result<()> {
+        let (heard, refused) = (self.fleet.own_address(heard), self.fleet.own_address(refused));
+        let service = &self.scene.lab.service;
+        eventually("two speak for one node", PATIENCE, || async {
+            for name in self.fleet.names() {
+                let node = self.fleet.node(service, name).await?;
+                let address = |key: &str| text(&node, &format!("/reason/evidence/{key}")).to_owned();
+                let is_told = text(&node, "/reason/code") == "duplicate_identity" && text(&node, "/state") == "up";
+                if is_told && address("superseded").starts_with(&refused) && address("speaks_now").starts_with(&heard) {
+                    return Ok(());
+                }
+            }
+            anyhow::bail!("no node says that {refused} is refused and {heard} heard")
+        })
+        .await
+    }
+
     /// Whatever keeps a node's kernel from forwarding leaves its addresses where they are.
     async fn holds_addresses(&self, name: &str) -> Result<()> {
         for address in &self.public {
@@ -238,6 +259,73 @@ async fn a_stopped_or_killed_node_lets_nothing_through_when_its_lease_is_over() 
         play.holds_addresses(old).await?;
         play.fleet.run(old)?;
         play.back(old, &watched).await.context("after another start")
+    }
+    .await;
+    play.finish(outcome).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root, strongSwan and BIRD; `make test` runs it"]
+async fn a_killed_node_forwards_again_without_the_controller_and_a_copy_of_it_never_beside_it() -> Result<()> {
+    let mut play = Play::build("bound").await?;
+    let outcome: Result<()> = async {
+        let old = play.carrier().await?;
+        // Its process alone is killed: it begins on the same machine, and its voters answer.
+        play.scene.lab.service.kill().await;
+        play.fleet.kill(old).await?;
+        play.fleet.run(old)?;
+        eventually("the node's process begins", PATIENCE, || async {
+            let log = play.fleet.log_tail(old);
+            ensure!(log.contains("closed until a majority"), "{log}");
+            Ok(())
+        })
+        .await?;
+        for stream in &play.streams {
+            stream.steady(PATIENCE).await.context("a killed node, without the controller")?;
+        }
+        let marks = play.marks();
+        play.scene.lab.start_service().await?;
+        play.fleet.wait_state(&play.scene.lab.service, old, "up").await?;
+        ensure!(play.carrier().await? == old, "it was moved");
+
+        // A copy of it on another machine is refused while the controller hears the node, and forwards nothing.
+        let watched = play.watch(old).await?;
+        let (_thief, captures) = play.fleet.steal(&play.scene.lab, old).await?;
+        let watched = Watched { new: vec![captures], ..watched };
+        play.twins(old, THIEF).await?;
+        play.nothing_lost(&marks).await.context("beside a copy")?;
+        for (side, filter) in play.filters().iter().enumerate() {
+            ensure!(watched.new[0][side].times(filter).await?.is_empty(), "side {side}: the copy has sent something");
+        }
+
+        // The controller hears the copy only: it takes over when the node's lease is over, and not before.
+        let service = &play.scene.lab.service;
+        play.scene.lab.cut_between(&play.fleet.own_address(old), causeway_lab::CONTROL).await?;
+        eventually("the copy has taken over", PATIENCE, || async {
+            let node = play.fleet.node(service, old).await?;
+            let history = node.get("history").and_then(Value::as_array).cloned().unwrap_or_default();
+            ensure!(history.iter().any(|event| text(event, "/subject") == "moved"), "{history:?}");
+            Ok(())
+        })
+        .await?;
+        eventually("the copy forwards", PATIENCE, || async {
+            for (side, filter) in play.filters().iter().enumerate() {
+                ensure!(!watched.new[0][side].times(filter).await?.is_empty(), "side {side}: nothing yet");
+            }
+            Ok(())
+        })
+        .await?;
+        for stream in &play.streams {
+            stream.steady(PATIENCE).await.context("on the other machine")?;
+        }
+        play.in_turn(&watched).await?;
+        ensure!(play.carrier().await? == old, "it was moved to another node");
+        // The node is heard again: now it is the one that is refused.
+        let marks = play.marks();
+        play.scene.lab.heal().await?;
+        play.twins(THIEF, old).await?;
+        play.nothing_lost(&marks).await.context("beside the machine that it was on")?;
+        play.in_turn(&watched).await
     }
     .await;
     play.finish(outcome).await

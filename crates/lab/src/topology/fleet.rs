@@ -25,6 +25,8 @@ pub const CONTROL: &str = "198.18.0.1";
 const CONTROL_ROUTER: &str = "198.18.0.254";
 /// In the order in which they join.
 const NAMES: [&str; 3] = ["spare", "node", "third"];
+/// A machine that is no node's, with a copy of one.
+pub const THIEF: &str = "thief";
 /// Where nodes answer each other.
 const QUESTIONS: u16 = 4431;
 /// A machine's port of the switch that Private Networks can be mapped to.
@@ -131,6 +133,7 @@ fn own_addresses(name: &str) -> [String; 2] {
     let below = match name {
         "spare" => 1,
         "third" => 2,
+        THIEF => 3,
         _ => 0,
     };
     [format!("192.0.2.{}", 253 - below), format!("2001:db8:0:1::{:x}", 0xfffd - below)]
@@ -264,6 +267,29 @@ impl Fleet {
             Capture::start_incoming(&lab.inet, &outside, file("outside")).await?,
             Capture::start_incoming(&self.switch, &format!("to-{name}"), file("inside")).await?,
         ])
+    }
+
+    /// A machine [`THIEF`] with links as the nodes', on it the process of a copy of a node's directory, and captures of all that it sends.
+    ///
+    /// # Errors
+    /// A command fails.
+    pub async fn steal(&self, lab: &Lab, name: &str) -> Result<(Running, [Capture; 2])> {
+        let machine = Machine::create(&lab.ledger, THIEF).await?;
+        for (at, port, own, bridge) in
+            [(&lab.inet, "under-thief", "up0", "seg0"), (&self.switch, "to-thief", "lan0", "sw0")]
+        {
+            wire(at, port, &machine, own).await?;
+            at.run("ip", &["link", "set", port, "master", bridge]).await?.text()?;
+        }
+        configure(THIEF, &machine).await?;
+        let machine = machine.with_own_namespaces().await?;
+        let copy = self.data(THIEF);
+        machine.shell(&format!("cp -a {} {copy}", self.data(name))).await?;
+        let captures = self.watch(lab, THIEF).await?;
+        let log = self.folder.join(format!("{THIEF}.log"));
+        let program = self.program.display().to_string();
+        let environment = [("CAUSEWAY_NODE_UNDERLAY", "up0")];
+        Ok((machine.start(&program, &["node", "run", &copy], &environment, &log)?, captures))
     }
 
     /// What the operator's own means say of a node's machine.
