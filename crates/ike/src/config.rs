@@ -201,6 +201,10 @@ impl fmt::Display for RawIdentity {
 /// Limits and timing of an [`crate::Endpoint`]; the defaults are for production.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointConfig {
+    /// UDP port of both ends where IKE begins.
+    pub ike_port: u16,
+    /// UDP port of both ends where it goes on, and where ESP is (RFC 7296 §2.23). May be the same one, if all of IKE has the non-ESP marker there.
+    pub encapsulation_port: u16,
     /// Half-open IKE SAs in all, from which on a cookie is demanded (RFC 7296 §2.6).
     pub cookie_threshold: usize,
     /// The same for one source address.
@@ -234,6 +238,8 @@ pub struct EndpointConfig {
 impl Default for EndpointConfig {
     fn default() -> Self {
         Self {
+            ike_port: 500,
+            encapsulation_port: 4500,
             cookie_threshold: 32,
             cookie_threshold_per_source: 4,
             max_half_open: 256,

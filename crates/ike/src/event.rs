@@ -135,7 +135,7 @@ pub enum Event {
     },
 }
 
-/// A datagram to send. On port 4500 the sender puts the non-ESP marker before it (RFC 3948 §2.2).
+/// A datagram to send. On the port of the encapsulation (4500) the sender puts the non-ESP marker before it (RFC 3948 §2.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transmit {
     /// From.

@@ -20,8 +20,6 @@ use crate::suite::{
     propose_ike, with_difference,
 };
 
-const PORT_IKE: u16 = 500;
-pub(crate) const PORT_NAT: u16 = 4500;
 /// Cookies and group changes that one attempt follows.
 const MAX_RESTARTS: u8 = 8;
 /// How long an attempt goes on after an error that nobody vouches for (RFC 7296 §2.21.1: it may be forged).
@@ -60,8 +58,8 @@ impl Endpoint {
             peer.unreachable = false;
         }
         let spi = self.free_ike_spi();
-        let local = SocketAddr::new(config.local, PORT_IKE);
-        let remote = SocketAddr::new(config.remote, PORT_IKE);
+        let local = SocketAddr::new(config.local, self.config.ike_port);
+        let remote = SocketAddr::new(config.remote, self.config.ike_port);
         let initiating = Initiating {
             exchange: None,
             nonce: self.nonce(),
@@ -215,8 +213,8 @@ impl Endpoint {
         sa.spi_r = header.spi_r;
         sa.fragments = content.notify(notify::FRAGMENTATION_SUPPORTED).is_some();
         sa.pending = None;
-        sa.local.set_port(PORT_NAT);
-        sa.remote.set_port(PORT_NAT);
+        sa.local.set_port(self.config.encapsulation_port);
+        sa.remote.set_port(self.config.encapsulation_port);
         // A reauthentication is to prove the newest.
         let peer = sa.peer.filter(|_| !sa.reauthenticates).and_then(|key| self.peers.get(&key));
         let psk = peer.map_or(0, |peer| peer.psk);
@@ -284,7 +282,7 @@ impl Endpoint {
             self.refuse_init(request, notify::NO_PROPOSAL_CHOSEN, &[]);
             return;
         };
-        if request.local.port() == PORT_IKE && !looks_for_nat(&content) {
+        if request.local.port() == self.config.ike_port && !looks_for_nat(&content) {
             // It would send ESP as protocol 50 and show a tunnel that carries nothing.
             self.count("nat_traversal_off");
             self.doubtful_failure(now, &candidates, |_| Fault::new(ReasonCode::NatTraversalOff));

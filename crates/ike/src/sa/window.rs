@@ -8,7 +8,6 @@ use causeway_crypto::sha256;
 use causeway_model::{Fault, ReasonCode};
 
 use super::fragments::{MAX_WHOLE, Unsealed};
-use super::init::PORT_NAT;
 use super::{Answered, Farewell, Fate, IkeSa, Pending, Phase, Request};
 use crate::Endpoint;
 use crate::codec::message::notify;
@@ -254,7 +253,8 @@ impl Endpoint {
             return;
         }
         // Once on the port of the encapsulation, an SA stays there.
-        let back = sa.local.port() == PORT_NAT && local.port() != PORT_NAT;
+        let port = self.config.encapsulation_port;
+        let back = sa.local.port() == port && local.port() != port;
         if back || (sa.local.ip(), sa.remote.ip()) != (local.ip(), remote.ip()) {
             self.count("foreign_address");
             return;
