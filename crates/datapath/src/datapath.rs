@@ -50,7 +50,7 @@ pub enum DatapathError {
     Bind {
         /// The address.
         address: IpAddr,
-        /// 500 or 4500.
+        /// The port.
         port: u16,
         /// The kernel's answer.
         #[source]
@@ -139,7 +139,8 @@ impl Datapath {
 
     /// [`Datapath::bind`] with other ports, which tests need; 0 lets the kernel choose.
     pub(crate) fn bind_ports(&self, address: IpAddr, ike: u16, encapsulation: u16) -> Result<(), DatapathError> {
-        if self.shared.tables().by_address.keys().any(|local| local.ip() == address) {
+        let of_pair = |socket: &Arc<Socket>| socket.paired && socket.local.ip() == address;
+        if self.shared.tables().by_address.values().any(of_pair) {
             return Err(DatapathError::AlreadyBound(address));
         }
         let mut sockets = Vec::with_capacity(2);
@@ -147,17 +148,38 @@ impl Datapath {
             let socket = Socket::bind(address, port, encapsulates, self.shared.token());
             sockets.push(Arc::new(socket.map_err(|source| DatapathError::Bind { address, port, source })?));
         }
-        // Into the tables before the thread can hear of them.
+        self.hear(&sockets)
+    }
+
+    /// Opens one UDP port, in the calling thread's network namespace, where all of IKE has the non-ESP marker and ESP is, as on port 4500 (RFC 3948):
+    /// for tunnels that are no customer's. Answers the address with its port. It is independent of [`Datapath::bind`] for the same address, but for SPIs:
+    /// those of an address are all different.
+    ///
+    /// # Errors
+    /// [`DatapathError::Bind`], [`DatapathError::Watch`].
+    pub fn bind_alone(&self, local: SocketAddr) -> Result<SocketAddr, DatapathError> {
+        let socket = Socket::bind_alone(local, self.shared.token()).map_err(|source| DatapathError::Bind {
+            address: local.ip(),
+            port: local.port(),
+            source,
+        })?;
+        let bound = socket.local;
+        self.hear(&[Arc::new(socket)])?;
+        Ok(bound)
+    }
+
+    /// Puts sockets into the tables before the thread can hear of them, and has it listen. Both or neither.
+    fn hear(&self, sockets: &[Arc<Socket>]) -> Result<(), DatapathError> {
         self.shared.change(|tables| {
-            for socket in &sockets {
+            for socket in sockets {
                 tables.sockets.insert(socket.token, Arc::clone(socket));
                 tables.by_address.insert(socket.local, Arc::clone(socket));
             }
         });
-        for socket in &sockets {
+        for socket in sockets {
             let data = epoll::EventData::new_u64(socket.token);
             if let Err(error) = epoll::add(&self.shared.receive.epoll, socket.as_fd(), data, epoll::EventFlags::IN) {
-                drop(self.unbind(address));
+                self.close(|other| sockets.iter().any(|socket| socket.token == other.token));
                 return Err(DatapathError::Watch(error.into()));
             }
         }
@@ -169,20 +191,41 @@ impl Datapath {
     /// # Errors
     /// [`DatapathError::NotBound`].
     pub fn unbind(&self, address: IpAddr) -> Result<(), DatapathError> {
+        if self.close(|socket| socket.paired && socket.local.ip() == address) {
+            Ok(())
+        } else {
+            Err(DatapathError::NotBound(address))
+        }
+    }
+
+    /// Closes what [`Datapath::bind_alone`] opened, as [`Datapath::unbind`] does.
+    ///
+    /// # Errors
+    /// [`DatapathError::NotBound`].
+    pub fn unbind_alone(&self, local: SocketAddr) -> Result<(), DatapathError> {
+        if self.close(|socket| !socket.paired && socket.local == local) {
+            Ok(())
+        } else {
+            Err(DatapathError::NotBound(local.ip()))
+        }
+    }
+
+    /// Closes sockets. Whether there were any.
+    fn close(&self, which: impl Fn(&Socket) -> bool) -> bool {
         let removed = self.shared.change(|tables| {
-            tables.by_address.retain(|local, _| local.ip() != address);
+            tables.by_address.retain(|_, socket| !which(socket));
             let removed: Vec<_> =
-                tables.sockets.extract_if(|_, socket| socket.local.ip() == address).map(|(_, socket)| socket).collect();
+                tables.sockets.extract_if(|_, socket| which(socket)).map(|(_, socket)| socket).collect();
             removed
         });
-        if removed.is_empty() {
-            return Err(DatapathError::NotBound(address));
-        }
-        for socket in removed {
+        for socket in &removed {
             let _ = epoll::delete(&self.shared.receive.epoll, socket.as_fd());
+        }
+        let any = !removed.is_empty();
+        for socket in removed {
             await_last(&socket);
         }
-        Ok(())
+        any
     }
 
     /// Sends an IKE message from a bound address and port, adding the non-ESP marker on port 4500. Never blocks.

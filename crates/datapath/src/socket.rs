@@ -31,6 +31,8 @@ pub(crate) struct Socket {
     pub(crate) family: Family,
     /// Whether ESP and the non-ESP marker are spoken here.
     pub(crate) encapsulates: bool,
+    /// Whether it is one of the two of a public address.
+    pub(crate) paired: bool,
     trains: AtomicBool,
 }
 
@@ -66,7 +68,12 @@ impl Socket {
         }
         inner.bind(&SockAddr::from(wanted))?;
         let local = inner.local_addr()?.as_socket().unwrap_or(wanted);
-        Ok(Self { inner, token, local, family, encapsulates, trains: AtomicBool::new(true) })
+        Ok(Self { inner, token, local, family, encapsulates, paired: true, trains: AtomicBool::new(true) })
+    }
+
+    /// Binds as [`Self::bind`], alone and for encapsulated traffic.
+    pub(crate) fn bind_alone(local: SocketAddr, token: u64) -> io::Result<Self> {
+        Ok(Self { paired: false, ..Self::bind(local.ip(), local.port(), true, token)? })
     }
 
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {

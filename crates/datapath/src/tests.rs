@@ -547,6 +547,31 @@ fn without_an_association_or_a_socket_packets_are_dropped_and_counted() {
 }
 
 #[test]
+fn a_lone_port_has_nothing_to_do_with_those_of_its_address() {
+    let mut node = Node::new(DatapathConfig::default());
+    let lone = node.datapath.bind_alone(SocketAddr::new(V4, 0)).expect("a socket");
+    assert!(matches!(node.datapath.bind_alone(lone), Err(DatapathError::Bind { port, .. }) if port == lone.port()));
+    assert!(matches!(node.datapath.unbind(V4), Err(DatapathError::NotBound(_))), "it is no public address's");
+    node.datapath.bind_ports(V4, 0, 0).expect("sockets");
+    node.datapath.unbind(V4).expect("bound");
+    // Still there, with the marker before IKE in both directions, and ESP.
+    let peer = UdpSocket::bind((V4, 0)).expect("a socket");
+    peer.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let there = peer.local_addr().expect("an address");
+    peer.send_to(&[&[0; 4][..], &[7; 40]].concat(), lone).expect("send");
+    let heard = node.ike.blocking_recv().expect("a message");
+    assert_eq!((heard.local, heard.remote, heard.payload.as_slice()), (lone, there, &[7; 40][..]));
+    node.datapath.send_ike(lone, there, &[8; 40]).expect("sent");
+    let mut wire = [0; 64];
+    let (length, from) = peer.recv_from(&mut wire).expect("a datagram");
+    assert_eq!((from, &wire[..4], length), (lone, &[0; 4][..], 44));
+    peer.send_to(&[9; 40], lone).expect("send");
+    node.await_drops("unknown_spi", 1);
+    node.datapath.unbind_alone(lone).expect("bound");
+    assert!(matches!(node.datapath.unbind_alone(lone), Err(DatapathError::NotBound(_))));
+}
+
+#[test]
 fn requests_that_contradict_what_is_there_are_refused() {
     let node = Node::bound(V4);
     let unknown = ConnectionId::random();
