@@ -3,11 +3,13 @@
 //! ```text
 //!  controller ── desired state ──▶ Node ──▶ Gateway (one actor each): IKE, BGP sessions, its namespace
 //!             ◀──── reports ──────  │  └──▶ VpcRouter (one for each VPC): its namespace
-//!                                   └─ Host: underlay, bridges;  Datapath: the packet threads ──▶ Directory ──▶ Gateway
+//!                                   ├─ Host: underlay, bridges;  Datapath: the packet threads ──▶ Directory ──▶ Gateway
+//!                                   └─ Peering: tunnels to other nodes of the zone ◀───────────────────┘
 //! ```
 //!
 //! Only this crate touches the kernel (through `linux`, `tun` and `datapath`); nothing here decides a status.
 
+mod associations;
 mod attach;
 mod clock;
 mod counting;

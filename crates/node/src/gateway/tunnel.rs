@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use causeway_crypto::Secret;
-use causeway_datapath::{Event as PathEvent, Inbound, Outbound};
-use causeway_esp::{EspKeys, EspSuite, InboundSa, OutboundSa, inner_mtu};
+use causeway_datapath::{Event as PathEvent, Outbound};
+use causeway_esp::{EspSuite, inner_mtu};
 use causeway_ike::{ChildId, ChildSa, Event, IkeInfo, PeerKey};
 use causeway_model::desired::{BgpDesired, ConnectionDesired, TunnelDesired};
 use causeway_model::observed::{ChildFacts, IkeFacts, TunnelCounters, TunnelFacts};
@@ -17,6 +15,7 @@ use causeway_model::{ConnectionId, Family, Fault, ReasonCode, Timestamp};
 
 use super::Gateway;
 use super::connection::Connection;
+use crate::associations::Associations;
 use crate::clock::wall_clock;
 use crate::error::SetupError;
 use crate::session;
@@ -254,15 +253,9 @@ impl Gateway {
     fn install(&mut self, peer: PeerKey, child: ChildSa) -> Result<(), SetupError> {
         let item = format!("Child SA {:#010x} of connection {}", child.inbound_spi, peer.connection);
         let Some(connection) = self.connections.get_mut(&peer.connection) else { return Ok(()) };
-        let suite = EspSuite::new(child.suite.0, child.suite.1);
-        let inbound = InboundSa::new(child.inbound_spi, suite, &keys(suite, &child.inbound_keymat))
-            .map_err(SetupError::at(&item))?;
-        let outbound = OutboundSa::new(child.outbound_spi, suite, &keys(suite, &child.outbound_keymat))
-            .map_err(SetupError::at(&item))?;
+        let Associations { inbound, outbound, suite } = Associations::of(&child, &item)?;
         let local = child.local.ip();
-        let inbound = Inbound { spi: child.inbound_spi, local, sa: Arc::new(inbound) };
         self.around.datapath.install_inbound(peer.connection, inbound).map_err(SetupError::at(&item))?;
-        let outbound = Outbound { sa: Arc::new(outbound), local: child.local, remote: child.remote };
         let now = wall_clock();
         let entry = Child {
             peer,
@@ -445,15 +438,6 @@ impl Gateway {
 /// Whether any of its tunnels is up, as its facts say.
 fn carries(connection: &Connection) -> bool {
     connection.tunnels.iter().any(|facts| facts.up)
-}
-
-/// One direction's keys out of its key material: encryption, with the salt, before integrity (RFC 7296 §2.17). Material that is too
-/// short gives keys that the association refuses.
-fn keys(suite: EspSuite, keymat: &Secret) -> EspKeys {
-    let material = keymat.as_ref();
-    let at = suite.crypto().encryption_key_len().min(material.len());
-    let (encryption, integrity) = material.split_at(at);
-    EspKeys::new(Secret::from(encryption), Secret::from(integrity))
 }
 
 /// Who only refuses does not say what it has. Where the device said it in an attempt of its own that met the same, that is still its side.
