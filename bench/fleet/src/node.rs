@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 use causeway_fleet::lease::{Gate, GateError};
+use causeway_fleet::witness::NoTunnels;
 use causeway_fleet::{FromNode, JoinToken, NodeEnd, PROTOCOL, client, in_process};
 use causeway_model::desired::{BgpDesired, ConnectionDesired, NodeDesired, TunnelDesired};
 use causeway_model::observed::{
@@ -86,8 +87,8 @@ impl Herd {
         let herd = self.clone();
         Ok(tokio::spawn(async move {
             let life = tokio::spawn(herd.clone().live(node, hello));
-            let ended =
-                client::run(&directory, controller, None, (Nothing, MachineId::random()), herd.end.clone()).await;
+            let kernel = (Nothing, MachineId::random());
+            let ended = client::run(&directory, controller, None, kernel, NoTunnels, herd.end.clone()).await;
             life.abort();
             ended.context("a node's channel ended for good")
         }))

@@ -12,7 +12,7 @@ use causeway_fleet::identity::Identity;
 use causeway_fleet::listener::{self, Board};
 use causeway_model::diagnosis::NodeFacts;
 use causeway_node::guard::GuardConfig;
-use causeway_node::{LeaseGate, NodeConfig};
+use causeway_node::{LeaseGate, NodeConfig, Peering};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -103,6 +103,8 @@ pub(crate) async fn run(arguments: Run) -> anyhow::Result<()> {
     };
     let machine = causeway_node::machine(data.path()).context("which machine this is cannot be told")?;
     let gate = LeaseGate::new(&arguments.underlay).context("the kernel's part of the lease")?;
+    let board = Board::new(NodeFacts { version: VERSION.to_owned(), ..NodeFacts::default() });
+    let peering = Peering::new(client::address(&identity.url)?, Some(board.clone()));
     let config = NodeConfig {
         id: identity.node,
         zone: identity.zone.clone(),
@@ -110,6 +112,7 @@ pub(crate) async fn run(arguments: Run) -> anyhow::Result<()> {
         state_dir: state_dir(data.path()),
         version: VERSION.to_owned(),
         lease: Some(gate.clone()),
+        peering: Some(peering.clone()),
     };
     say(&format!("gateway node {} for zone {}, controller {}", identity.node, identity.zone, identity.url))?;
     drop(identity);
@@ -118,16 +121,14 @@ pub(crate) async fn run(arguments: Run) -> anyhow::Result<()> {
     let mut node = tokio::spawn(causeway_node::run(config, node_end, shutdown.clone()));
     // The channel outlives the node, so that its last reports are taken while it closes.
     let channel_shutdown = CancellationToken::new();
-    let board = Board::new(NodeFacts { version: VERSION.to_owned(), ..NodeFacts::default() });
     let guard = tokio::spawn(causeway_node::guard::guard(guarded, board.clone(), channel_shutdown.clone()));
     if let Some(listen) = listen {
         tokio::spawn(listener::listen(listen, data.path().to_owned(), board.clone(), channel_shutdown.clone()));
     }
     let (directory, ending) = (data.path().to_owned(), channel_shutdown.clone());
-    let mut channel =
-        tokio::spawn(
-            async move { client::run(&directory, controller_end, Some(board), (gate, machine), ending).await },
-        );
+    let mut channel = tokio::spawn(async move {
+        client::run(&directory, controller_end, Some(board), (gate, machine), peering, ending).await
+    });
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut ended: anyhow::Result<()> = Ok(());

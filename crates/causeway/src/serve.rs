@@ -277,6 +277,7 @@ fn start_node(
         state_dir: data.path().join("node"),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         lease: None,
+        peering: None,
     };
     say(&format!("gateway node for zone {} in this process", node.zone))?;
     let shutdown = shutdown.clone();

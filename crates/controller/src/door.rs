@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use causeway_crypto::Secret;
 use causeway_fleet::ControllerEnd;
 use causeway_fleet::authority::{Authority, AuthorityError, CONTROLLER_LIFE, Credentials, NODE_LIFE};
 use causeway_fleet::door::{Admission, Denied, Gatekeeper, JoinRequest, Membership, RenewRequest, clocks_differ};
@@ -74,8 +75,25 @@ impl Controller {
         Authority::load(&made).map_err(|error| internal(&error))
     }
 
+    /// The key of that authority, as it is kept.
+    pub(crate) async fn node_authority_key(&self) -> Result<Secret> {
+        let kept = match self.read().await?.node_authority().await? {
+            Some(kept) => Some(kept),
+            None => {
+                self.node_authority().await?;
+                self.read().await?.node_authority().await?
+            }
+        };
+        let kept = kept.ok_or_else(|| Error::Internal("the nodes' authority was not kept".to_owned()))?;
+        self.open_authority(&kept)
+    }
+
+    fn open_authority(&self, record: &NodeAuthorityRecord) -> Result<Secret> {
+        self.inner.kek.open(&context(record.id), &record.key).map_err(|error| internal(&error))
+    }
+
     fn load_authority(&self, record: NodeAuthorityRecord) -> Result<Authority> {
-        let key = self.inner.kek.open(&context(record.id), &record.key).map_err(|error| internal(&error))?;
+        let key = self.open_authority(&record)?;
         let key = std::str::from_utf8(key.slice()).map_err(|error| internal(&error))?;
         let kept = Credentials { certificate: record.certificate, key: Zeroizing::new(key.to_owned()) };
         Authority::load(&kept).map_err(|error| internal(&error))

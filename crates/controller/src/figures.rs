@@ -1,5 +1,6 @@
 //! What monitoring asks for: every object that is configured, in the state in which it is.
 
+use causeway_model::diagnosis::PeerTunnel;
 use causeway_model::resource::{Caller, Role};
 use causeway_model::{Error, NodeId};
 use causeway_store::{ConnectionFigures, GatewayFigures, LinkFigures, NodeRecord};
@@ -13,6 +14,8 @@ use crate::{Controller, Result};
 pub struct Figures {
     /// The nodes, those that were revoked excepted.
     pub nodes: Vec<NodeRecord>,
+    /// The tunnels between nodes, as each end has said last.
+    pub tunnels: Vec<(NodeId, PeerTunnel)>,
     /// The forwarding leases of those that need one.
     pub leases: Vec<(NodeId, LeaseInfo)>,
     /// VPN gateways.
@@ -44,7 +47,10 @@ impl Controller {
         let mut nodes = reader.nodes().await?;
         nodes.retain(|node| node.revoked_at.is_none());
         let leases = nodes.iter().filter_map(|node| Some((node.id, self.lease_info(node)?))).collect();
+        let contacts = reader.node_contacts().await?.into_iter();
+        let tunnels = contacts.flat_map(|(node, contact)| contact.facts.tunnels.into_iter().map(move |of| (node, of)));
         Ok(Figures {
+            tunnels: tunnels.collect(),
             nodes,
             leases,
             gateways: reader.gateway_figures().await?,

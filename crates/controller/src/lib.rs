@@ -188,6 +188,8 @@ pub(crate) struct Inner {
     pub(crate) failover: std::sync::Mutex<Option<std::collections::BTreeSet<String>>>,
     /// Seconds that partners have to answer requests that are made from now on.
     pub(crate) answer_seconds: AtomicU32,
+    /// What the keys of nodes' tunnels are made of, once one was asked for.
+    pub(crate) tunnel_root: tokio::sync::OnceCell<causeway_crypto::Secret>,
 }
 
 /// The control plane. Clones share it.
@@ -229,6 +231,7 @@ impl Controller {
             deadlines: tokio::sync::Mutex::default(),
             marks: jobs::Marks::default(),
             clock_seen: link::ClockSeen::default(),
+            tunnel_root: tokio::sync::OnceCell::new(),
         };
         let controller = Self { inner: Arc::new(inner) };
         // Before anything is judged by a clock that went back while nothing ran.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use causeway_fleet::token::JoinToken;
+use causeway_model::diagnosis::PeerTunnel;
 use causeway_model::resource::Caller;
 use causeway_model::{Error, NodeId, Timestamp, VpnGatewayId};
 use causeway_store::{JoinTokenRecord, NodeRecord, ObjectEvent, Reader};
@@ -39,6 +40,8 @@ pub struct NodeInfo {
     pub history: Vec<ObjectEvent>,
     /// Its forwarding lease; `None`: it needs none.
     pub lease: Option<LeaseInfo>,
+    /// Its tunnels to other nodes, as it has said last.
+    pub tunnels: Vec<PeerTunnel>,
 }
 
 /// A join token that was just made. Its text is shown this once.
@@ -71,7 +74,9 @@ async fn info(controller: &Controller, reader: &mut Reader, node: NodeRecord, hi
     let lease = controller.lease_info(&node);
     let gateways = reader.gateways_of_node(node.id).await?.iter().map(|record| record.gateway.id).collect();
     let history = reader.object_events(node.id.0, None, None, history).await?;
-    Ok(NodeInfo { node, gateways, history, lease })
+    let contact = reader.node_contact(node.id).await?;
+    let tunnels = contact.map(|contact| contact.facts.tunnels).unwrap_or_default();
+    Ok(NodeInfo { node, gateways, history, lease, tunnels })
 }
 
 pub(crate) fn document(node: &NodeRecord) -> serde_json::Value {

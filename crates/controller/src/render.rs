@@ -117,12 +117,14 @@ impl Controller {
         }
         let failover = record.failover_revision.is_some();
         let near = peering::neighbours(&mut reader, &record).await?;
-        let mut peers = peering::peers(&record, &near);
+        let mut peers = self.node_tunnels(&record, &near).await?;
         let NodeLease { epoch, terms, .. } = record.lease;
         if let Some(terms) = terms.last() {
             // A voter is asked on the machine that the terms name, which is the one whose answer ends a lease for certain.
             let machine = |node| near.iter().find(|known| known.id == node).and_then(|known| known.peering_machine);
-            peers.retain(|peer| terms.machines.get(&peer.node).copied() == machine(peer.node));
+            for peer in &mut peers {
+                peer.asks &= terms.machines.get(&peer.node).copied() == machine(peer.node);
+            }
         }
         let lease = terms.last().cloned().map(|terms| LeaseDesired { epoch, terms });
         let ids: Vec<VpcId> = vpcs.iter().map(|vpc| vpc.id).collect();

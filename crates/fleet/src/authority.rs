@@ -181,7 +181,8 @@ pub fn fingerprint(certificate: &CertificateDer<'_>) -> [u8; 32] {
 }
 
 /// The name in a node's certificate.
-pub(crate) fn node_name(node: NodeId) -> String {
+#[must_use]
+pub fn node_name(node: NodeId) -> String {
     format!("{node}{NODE_SUFFIX}")
 }
 

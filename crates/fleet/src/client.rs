@@ -40,7 +40,7 @@ use crate::listener::Board;
 use crate::server::{ELSEWHERE, SUPERSEDED, limits, next_text, send_text};
 use crate::session::{NodeSession, ToNode, Violation};
 use crate::token::JoinToken;
-use crate::witness::{EXCHANGES, Lease, Tls, Witness};
+use crate::witness::{EXCHANGES, Lease, Tls, Tunnels, Witness};
 use crate::{ControllerEnd, FromNode, tls};
 
 /// The port of a URL that names none.
@@ -325,7 +325,7 @@ pub async fn probe(identity: &Identity) -> Result<(), ClientError> {
 }
 
 /// What the node has said and been told, whatever becomes of connections.
-struct Link {
+struct Link<T> {
     end: ControllerEnd,
     board: Option<Board>,
     good: LastGood,
@@ -339,7 +339,7 @@ struct Link {
     rests_until: Instant,
     /// What is waited for after the next refusal of the disk.
     write_pause: Duration,
-    witness: Witness,
+    witness: Witness<T>,
     desk: Arc<Mutex<Desk>>,
     keeper: Keeper,
     machine: MachineId,
@@ -354,7 +354,7 @@ fn peer_tls(identity: &Identity) -> Result<Tls, ClientError> {
     Ok(Tls { server, client: tls::client(&identity.authority, &credentials)? })
 }
 
-impl Link {
+impl<T: Tunnels> Link<T> {
     fn note(&mut self, word: FromNode) {
         match word {
             FromNode::Hello { .. } => self.hello = Some(word),
@@ -427,7 +427,7 @@ impl Link {
     }
 
     /// Drives `work` while the node goes on talking; `None`: the node or the process ends.
-    async fn during<T>(&mut self, work: impl Future<Output = T>, shutdown: &CancellationToken) -> Option<T> {
+    async fn during<D>(&mut self, work: impl Future<Output = D>, shutdown: &CancellationToken) -> Option<D> {
         let mut work = std::pin::pin!(work);
         loop {
             let far = Instant::now() + Duration::from_secs(3600);
@@ -454,7 +454,7 @@ impl Link {
 
 /// Runs the node's end of the channel until `shutdown`, or until the controller has revoked the node. `end` is the other end of what
 /// [`crate::in_process`] gave the node. Begins with the last good configuration. What is on the board is told to the controller, and how the
-/// channel is stands there. `gate` is the node's kernel, for its lease, and `machine` is where that is.
+/// channel is stands there. `gate` is the node's kernel, for its lease, and `machine` is where that is; `tunnels` lead to other nodes of its zone.
 ///
 /// # Errors
 /// The node was revoked, or its directory is none.
@@ -463,12 +463,12 @@ pub async fn run(
     end: ControllerEnd,
     board: Option<Board>,
     (gate, machine): (impl Gate, MachineId),
+    tunnels: impl Tunnels,
     shutdown: CancellationToken,
 ) -> Result<(), ClientError> {
     let mut identity = Identity::load(directory)?;
     let good = LastGood::open(directory, state_key(directory)?)?;
     let start = Arc::new(good.state().clone());
-    let (host, port) = address(&identity.url)?;
     let desk = Arc::new(Mutex::new(Desk::open(directory, identity.node)?));
     // Where nothing is known, the node may be one that can be replaced.
     let may_be_leased = start.failover || start.lease.is_some() || start.revision == 0;
@@ -477,7 +477,9 @@ pub async fn run(
         keeper = Keeper::start(gate, (identity.node, machine), Arc::clone(&desk), may_be_leased) => keeper,
     };
     let lease = Lease { desk: Arc::clone(&desk), asks: keeper.asks(), promises: keeper.promises() };
-    let witness = Witness::start(host, port, peer_tls(&identity)?, lease);
+    let witness = Witness::start(tunnels, peer_tls(&identity)?, lease);
+    // Others may ask before the controller is there.
+    witness.lead_to(&start.peers);
     let mut link = Link {
         end,
         board,
@@ -566,7 +568,7 @@ pub async fn run(
 
 /// One session; `Ok` only if the node or the process ends.
 async fn session(
-    link: &mut Link,
+    link: &mut Link<impl Tunnels>,
     identity: &mut Identity,
     directory: &Path,
     mut channel: Channel,

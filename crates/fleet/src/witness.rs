@@ -3,10 +3,11 @@
 //!
 //! A question has a number, and so has its answer: the same one. With it goes the newest question of the node's lease ([`crate::lease`]), and
 //! the promise of the other one comes back with the answer. Each is a JSON text after its length, two octets. They travel over TLS that the
-//! controller's authority certifies in both directions, from the node's management address (the one that it reaches its controller from) to
-//! that of the other one, port [`PORT`].
+//! controller's authority certifies in both directions, through the tunnel between the two nodes ([`Tunnels`], ADR 0037): who is answered has proven
+//! that packets pass through both nodes as those of customers do.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +20,7 @@ use rustls::{ClientConfig, ServerConfig};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream, UdpSocket, lookup_host};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -29,7 +30,7 @@ use crate::authority::{node_name, node_of};
 use crate::lease::desk::Desk;
 use crate::lease::{Ask, Promise, Voter};
 
-/// Where a node answers others of its zone, TCP.
+/// Where the tunnels between nodes of a zone end, UDP on their management addresses; inside them, where a node answers, TCP.
 pub const PORT: u16 = 4431;
 /// Exchanges of each peer in a keepalive period. What is heard of them is up to two exchanges old when it counts.
 pub(crate) const EXCHANGES: u32 = 4;
@@ -43,6 +44,41 @@ const IDLE: Duration = Duration::from_secs(120);
 const LISTEN_PAUSE: Duration = Duration::from_secs(5);
 /// Octets of a question or an answer at most.
 const MAX_TEXT: u16 = 1024;
+
+/// The tunnels between a node and others of its zone, as its kernel and its packet threads carry them. Clones are handles of the same ones.
+pub trait Tunnels: Clone + Send + Sync + 'static {
+    /// From now on there are tunnels to these nodes, and to no others.
+    fn lead_to(&self, peers: &[Peer]);
+
+    /// Where the tunnels end on this node, an address and a port of UDP; `None`: nowhere yet.
+    fn end(&self) -> Option<SocketAddr>;
+
+    /// A listener that nothing reaches but what comes out of a tunnel. Waits until there can be one.
+    fn listen(&self) -> impl Future<Output = io::Result<TcpListener>> + Send;
+
+    /// A connection through the tunnel to `node`. Waits until there is a tunnel, and then for `patience` at most.
+    fn connect(&self, node: NodeId, patience: Duration) -> impl Future<Output = io::Result<TcpStream>> + Send;
+}
+
+/// No tunnels: of a node without a kernel, which asks nobody and answers nobody.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoTunnels;
+
+impl Tunnels for NoTunnels {
+    fn lead_to(&self, _: &[Peer]) {}
+
+    fn end(&self) -> Option<SocketAddr> {
+        None
+    }
+
+    async fn listen(&self) -> io::Result<TcpListener> {
+        std::future::pending().await
+    }
+
+    async fn connect(&self, _: NodeId, _: Duration) -> io::Result<TcpStream> {
+        std::future::pending().await
+    }
+}
 
 /// A node that answered, and how long ago it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,17 +149,17 @@ pub(crate) struct Tls {
 }
 
 /// A node's part: its listener, and its questions to others. Dropping it ends both.
-pub(crate) struct Witness {
+pub(crate) struct Witness<T> {
+    tunnels: T,
     tls: watch::Sender<Tls>,
-    listens: watch::Receiver<Option<SocketAddr>>,
     listener: AbortHandle,
-    asking: BTreeMap<Peer, AbortHandle>,
+    asking: BTreeMap<NodeId, AbortHandle>,
     period: Duration,
     answered: Arc<Mutex<BTreeMap<NodeId, Instant>>>,
     lease: Lease,
 }
 
-impl Drop for Witness {
+impl<T> Drop for Witness<T> {
     fn drop(&mut self) {
         self.listener.abort();
         for task in self.asking.values() {
@@ -132,16 +168,14 @@ impl Drop for Witness {
     }
 }
 
-impl Witness {
-    /// Begins to listen at the address that the controller at `host` and `port` is reached from.
-    pub(crate) fn start(host: String, port: u16, tls: Tls, lease: Lease) -> Self {
+impl<T: Tunnels> Witness<T> {
+    /// Begins to listen behind the node's tunnels.
+    pub(crate) fn start(tunnels: T, tls: Tls, lease: Lease) -> Self {
         let (tls, tls_rx) = watch::channel(tls);
-        let (listens_tx, listens) = watch::channel(None);
-        let desk = Arc::clone(&lease.desk);
-        let listener =
-            tokio::spawn(async move { listen(&host, port, &tls_rx, &listens_tx, &desk).await }).abort_handle();
+        let (behind, desk) = (tunnels.clone(), Arc::clone(&lease.desk));
+        let listener = tokio::spawn(async move { listen(&behind, &tls_rx, &desk).await }).abort_handle();
         let (asking, answered) = (BTreeMap::new(), Arc::default());
-        Self { tls, listens, listener, asking, period: Duration::from_secs(1), answered, lease }
+        Self { tunnels, tls, listener, asking, period: Duration::from_secs(1), answered, lease }
     }
 
     /// The certificate was renewed.
@@ -149,27 +183,35 @@ impl Witness {
         self.tls.send_replace(tls);
     }
 
-    /// Where others reach it, once it listens.
+    /// Where others reach it, once they can.
     pub(crate) fn listens(&self) -> Option<SocketAddr> {
-        *self.listens.borrow()
+        self.tunnels.end()
     }
 
-    /// Asks these peers from now on, so often that what is known is never older than a part of `period`.
+    /// Has tunnels to these nodes and to no others, by which it is asked.
+    pub(crate) fn lead_to(&self, peers: &[Peer]) {
+        self.tunnels.lead_to(peers);
+    }
+
+    /// As [`Self::lead_to`], and asks those of them that it is to ask from now on, so often that what is known is never older than a part of `period`.
     pub(crate) fn ask(&mut self, peers: &[Peer], period: Duration) {
+        self.tunnels.lead_to(peers);
         let is_other_pace = period != self.period;
         self.period = period;
-        self.asking.retain(|peer, task| {
-            let stays = peers.contains(peer) && !is_other_pace;
+        let asked = |node: &NodeId| peers.iter().any(|peer| peer.asks && peer.node == *node);
+        self.asking.retain(|node, task| {
+            let stays = asked(node) && !is_other_pace;
             if !stays {
                 task.abort();
             }
             stays
         });
-        for peer in peers {
-            let answered = Arc::clone(&self.answered);
-            let (tls, peer, lease) = (self.tls.subscribe(), *peer, self.lease.clone());
-            self.asking.entry(peer).or_insert_with(|| {
-                tokio::spawn(async move { ask(peer, period / EXCHANGES, &tls, &answered, lease).await }).abort_handle()
+        for peer in peers.iter().filter(|peer| peer.asks) {
+            let (node, tunnels, answered) = (peer.node, self.tunnels.clone(), Arc::clone(&self.answered));
+            let (tls, lease) = (self.tls.subscribe(), self.lease.clone());
+            self.asking.entry(node).or_insert_with(|| {
+                tokio::spawn(async move { ask(&tunnels, node, period / EXCHANGES, &tls, &answered, lease).await })
+                    .abort_handle()
             });
         }
     }
@@ -183,34 +225,11 @@ impl Witness {
     }
 }
 
-/// The address that packets to the controller leave from. Nothing is sent.
-async fn management_address(host: &str, port: u16) -> io::Result<SocketAddr> {
-    let target = lookup_host((host, port)).await?.next().ok_or_else(|| io::Error::other("the name has no address"))?;
-    let any: SocketAddr = if target.is_ipv4() { ([0; 4], 0).into() } else { ([0_u16; 8], 0).into() };
-    let socket = UdpSocket::bind(any).await?;
-    socket.connect(target).await?;
-    socket.local_addr()
-}
-
-async fn listen(
-    host: &str,
-    port: u16,
-    tls: &watch::Receiver<Tls>,
-    listens: &watch::Sender<Option<SocketAddr>>,
-    desk: &Arc<Mutex<Desk>>,
-) {
+async fn listen<T: Tunnels>(tunnels: &T, tls: &watch::Receiver<Tls>, desk: &Arc<Mutex<Desk>>) {
     let mut told = String::new();
     loop {
-        let bound = async {
-            let mut address = management_address(host, port).await?;
-            address.set_port(PORT);
-            Ok::<_, io::Error>((TcpListener::bind(address).await?, address))
-        };
-        match bound.await {
-            Ok((listener, address)) => {
-                listens.send_replace(Some(address));
-                return serve(&listener, tls, desk).await;
-            }
+        match tunnels.listen().await {
+            Ok(listener) => return serve(&listener, tls, desk).await,
             Err(error) => {
                 let text = error.to_string();
                 if text != told {
@@ -287,33 +306,37 @@ where
     }
 }
 
-/// Asks a peer for ever.
-async fn ask(
-    peer: Peer,
+/// Asks a node for ever.
+async fn ask<T: Tunnels>(
+    tunnels: &T,
+    node: NodeId,
     every: Duration,
     tls: &watch::Receiver<Tls>,
     answered: &Mutex<BTreeMap<NodeId, Instant>>,
     mut lease: Lease,
 ) {
     loop {
-        let config = Arc::clone(&tls.borrow().client);
-        if let Err(error) = exchanges(peer, every, config, answered, &mut lease).await {
-            tracing::debug!(node = %peer.node, %error, "another node does not answer");
+        // It waits for its tunnel as long as that takes; in one that is there, a step takes no longer than a period.
+        if let Ok(stream) = tunnels.connect(node, every * EXCHANGES).await {
+            let config = Arc::clone(&tls.borrow().client);
+            if let Err(error) = exchanges(stream, node, every, config, answered, &mut lease).await {
+                tracing::debug!(%node, %error, "another node does not answer");
+            }
         }
         sleep(every).await;
     }
 }
 
 async fn exchanges(
-    peer: Peer,
+    stream: TcpStream,
+    node: NodeId,
     every: Duration,
     config: Arc<ClientConfig>,
     answered: &Mutex<BTreeMap<NodeId, Instant>>,
     lease: &mut Lease,
 ) -> io::Result<()> {
     let patience = every * EXCHANGES;
-    let name = ServerName::try_from(node_name(peer.node)).map_err(io::Error::other)?;
-    let stream = timeout(patience, TcpStream::connect(peer.address)).await.map_err(|_| late())??;
+    let name = ServerName::try_from(node_name(node)).map_err(io::Error::other)?;
     stream.set_nodelay(true)?;
     let mut stream =
         timeout(patience, TlsConnector::from(config).connect(name, stream)).await.map_err(|_| late())??;
@@ -332,14 +355,14 @@ async fn exchanges(
             return Err(violation("it answers another question"));
         }
         if let Some(promise) = answer.promise {
-            if ask != Some(promise.ask) || promise.voter != Voter::Node(peer.node) {
+            if ask != Some(promise.ask) || promise.voter != Voter::Node(node) {
                 return Err(violation("it promises what nobody asked it"));
             }
             // If the keeper is behind, it asks again.
             let _ = lease.promises.try_send(promise);
         }
         told = ask.map_or(told, |ask| ask.number);
-        answered.lock().unwrap_or_else(PoisonError::into_inner).insert(peer.node, asked);
+        answered.lock().unwrap_or_else(PoisonError::into_inner).insert(node, asked);
         tokio::select! {
             () = sleep(every) => {}
             Ok(()) = lease.asks.changed() => {}
@@ -377,6 +400,30 @@ mod tests {
         (Arc::new(Mutex::new(Desk::open(directory.path(), node).expect("opens"))), directory)
     }
 
+    /// No tunnels, but places that are reached directly: what is said is what is tested here.
+    #[derive(Clone)]
+    struct Places(BTreeMap<NodeId, SocketAddr>);
+
+    impl Tunnels for Places {
+        fn lead_to(&self, _: &[Peer]) {}
+
+        fn end(&self) -> Option<SocketAddr> {
+            None
+        }
+
+        async fn listen(&self) -> io::Result<TcpListener> {
+            std::future::pending().await
+        }
+
+        async fn connect(&self, node: NodeId, _: Duration) -> io::Result<TcpStream> {
+            TcpStream::connect(self.0.get(&node).ok_or(io::ErrorKind::NotFound)?).await
+        }
+    }
+
+    fn asked(node: NodeId, address: SocketAddr) -> Peer {
+        Peer { node, address, key: None, asks: true }
+    }
+
     async fn answering(tls: Tls, node: NodeId) -> (SocketAddr, AbortHandle, tempfile::TempDir) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
@@ -391,19 +438,19 @@ mod tests {
 
     /// A node that asks, and what the test sees and says of its lease.
     struct Asking {
-        witness: Witness,
+        witness: Witness<Places>,
         lease: Lease,
         asks: watch::Sender<Option<Ask>>,
         promises: mpsc::Receiver<Promise>,
         _directory: tempfile::TempDir,
     }
 
-    fn asking(tls: Tls, node: NodeId) -> Asking {
+    fn asking(tls: Tls, node: NodeId, places: impl IntoIterator<Item = (NodeId, SocketAddr)>) -> Asking {
         let (desk, directory) = desk(node);
         let (asks, asks_rx) = watch::channel(None);
         let (promises_tx, promises) = mpsc::channel(8);
         let lease = Lease { desk, asks: asks_rx, promises: promises_tx };
-        let witness = Witness::start("127.0.0.1".to_owned(), 9, tls, lease.clone());
+        let witness = Witness::start(Places(places.into_iter().collect()), tls, lease.clone());
         Asking { witness, lease, asks, promises, _directory: directory }
     }
 
@@ -425,8 +472,10 @@ mod tests {
         let authority = authority();
         let (me, other) = (NodeId::random(), NodeId::random());
         let (address, task, _directory) = answering(certified(&authority, other), other).await;
-        let mut witness = asking(certified(&authority, me), me).witness;
-        witness.ask(&[Peer { node: other, address }], PERIOD);
+        let mut witness = asking(certified(&authority, me), me, [(other, address)]).witness;
+        witness.ask(&[Peer { asks: false, ..asked(other, address) }], PERIOD);
+        assert!(witness.asking.is_empty(), "that one asks");
+        witness.ask(&[asked(other, address)], PERIOD);
         until(|| witness.answered().iter().any(|answered| answered.node == other)).await;
         task.abort();
         until(|| witness.answered().is_empty()).await;
@@ -439,8 +488,7 @@ mod tests {
         let (impostor, _task, _first) = answering(certified(&authority, NodeId::random()), other).await;
         let (stranger, _task, _second) = answering(certified(&self::authority(), other), other).await;
         let (right, _task, _third) = answering(certified(&authority, other), other).await;
-        let Asking { mut witness, mut lease, .. } = asking(certified(&authority, me), me);
-        let at = |address| Peer { node: other, address };
+        let Asking { mut witness, mut lease, .. } = asking(certified(&authority, me), me, [(other, right)]);
         let named = ServerName::try_from(node_name(other)).expect("a name");
         for wrong in [impostor, stranger] {
             let config = certified(&authority, me).client;
@@ -449,10 +497,11 @@ mod tests {
         }
         // Without a certificate of this authority nothing is answered.
         let config = certified(&self::authority(), me);
-        let refused = exchanges(at(right), PERIOD, config.client, &Mutex::default(), &mut lease).await;
+        let stream = TcpStream::connect(right).await.expect("it listens");
+        let refused = exchanges(stream, other, PERIOD, config.client, &Mutex::default(), &mut lease).await;
         assert!(refused.is_err());
         assert!(witness.answered().is_empty());
-        witness.ask(&[at(right)], PERIOD);
+        witness.ask(&[asked(other, right)], PERIOD);
         until(|| !witness.answered().is_empty()).await;
     }
 
@@ -461,9 +510,9 @@ mod tests {
         let authority = authority();
         let (me, other) = (NodeId::random(), NodeId::random());
         let (address, _task, _directory) = answering(certified(&authority, other), other).await;
-        let mut node = asking(certified(&authority, me), me);
+        let mut node = asking(certified(&authority, me), me, [(other, address)]);
         // So seldom that only the question itself can be why it is asked.
-        node.witness.ask(&[Peer { node: other, address }], Duration::from_secs(4 * 3600));
+        node.witness.ask(&[asked(other, address)], Duration::from_secs(4 * 3600));
         until(|| node.witness.answered().iter().any(|answered| answered.node == other)).await;
         for number in [1, 2] {
             let ask = question(me, number);
@@ -524,12 +573,12 @@ mod tests {
                 write(&mut stream, &Answer { number: question.number, promise: Some(promise) }).await.expect("sent");
             }
         });
-        let Asking { mut lease, asks, mut promises, .. } = asking(certified(&authority, me), me);
+        let Asking { mut lease, asks, mut promises, .. } = asking(certified(&authority, me), me, []);
         asks.send_replace(Some(question(me, 1)));
         for _ in 0..2 {
             let config = certified(&authority, me).client;
-            let peer = Peer { node: other, address };
-            let ended = exchanges(peer, Duration::from_secs(60), config, &Mutex::default(), &mut lease).await;
+            let stream = TcpStream::connect(address).await.expect("it listens");
+            let ended = exchanges(stream, other, Duration::from_secs(60), config, &Mutex::default(), &mut lease).await;
             assert_eq!(ended.expect_err("a violation").kind(), io::ErrorKind::InvalidData);
         }
         assert!(promises.try_recv().is_err());

@@ -12,6 +12,7 @@ use causeway_fleet::door::{Admission, Denied, Gatekeeper, JoinRequest, Membershi
 use causeway_fleet::identity::Identity;
 use causeway_fleet::lease::{Ask, Fence, Fenced, Gate, GateError, Promise, Voter};
 use causeway_fleet::listener::{self, Board};
+use causeway_fleet::witness::NoTunnels;
 use causeway_fleet::{ControllerEnd, FromNode, Held, JoinToken, NodeEnd, PROTOCOL, Place, in_process, server, tls};
 use causeway_model::desired::{LeaseDesired, LeaseTerms, NodeDesired};
 use causeway_model::diagnosis::{NodeFacts, Probe};
@@ -207,7 +208,9 @@ impl Node {
         let (calls, kernel) = mpsc::unbounded_channel();
         let gate = Kernel(calls);
         let channel =
-            tokio::spawn(async move { client::run(&path, controller_end, None, (gate, machine), ending).await });
+            tokio::spawn(
+                async move { client::run(&path, controller_end, None, (gate, machine), NoTunnels, ending).await },
+            );
         let hello = FromNode::Hello {
             protocol: PROTOCOL,
             node,

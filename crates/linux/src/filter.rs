@@ -10,6 +10,7 @@ pub mod door;
 mod gateway;
 pub mod lease;
 mod nets;
+mod peering;
 mod router;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use std::fmt::Write;
 pub use acl::{AclFilter, AclReader, AclTable};
 pub use apply::{apply, read_counters, read_link_drops, remove};
 pub use gateway::{ConnectionFilter, GatewayFilter, InterLinkFilter};
+pub use peering::PeeringFilter;
 pub use router::{NetworkFilter, RouterFilter};
 
 use crate::Result;

@@ -44,6 +44,18 @@ pub fn forwarding() -> Vec<Setting> {
     settings
 }
 
+/// Settings of a namespace that never forwards and takes no configuration from any network.
+#[must_use]
+pub fn closed() -> Vec<Setting> {
+    let mut settings = vec![Setting::new("ipv4/ip_forward", "0")];
+    for conf in ["all", "default"] {
+        let v6 = ["forwarding", "accept_ra", "autoconf", "accept_redirects", "accept_dad", "router_solicitations"];
+        settings.extend(v6.map(|key| Setting::new(format!("ipv6/conf/{conf}/{key}"), "0")));
+        settings.push(Setting::new(format!("ipv6/conf/{conf}/disable_ipv6"), "0"));
+    }
+    settings
+}
+
 /// Gives a namespace a seed of its own for spreading flows over equal routes. By default all namespaces of a machine share one: a gateway would
 /// hash alike what the VPC's router has sorted by the same hash already, and some of its tunnels would carry nothing. Kernels before 6.11 have
 /// no such setting; that is not an error.

@@ -28,7 +28,7 @@ pub struct NodeDesired {
     /// The InterLinks that end on this node.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<LinkDesired>,
-    /// The nodes that this one asks whether they are there, so that it can vouch for them.
+    /// The nodes that this one has a tunnel to: those that it asks whether they are there, so that it can vouch for them, and those that ask it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<Peer>,
     /// On what terms the node forwards; `None`: on none, whatever becomes of the controller.
@@ -69,13 +69,19 @@ impl LeaseTerms {
     }
 }
 
-/// Another node of the zone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// Another node of the zone, and the tunnel to it (ADR 0037).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peer {
     /// Which.
     pub node: NodeId,
-    /// Where it answers.
+    /// Where its end of the tunnel is: an address and a port of UDP.
     pub address: SocketAddr,
+    /// What both ends prove to each other; `None`: it was told before there were tunnels, so that there is none yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Psk>,
+    /// Whether this node asks that one; otherwise it is only asked by it.
+    #[serde(default)]
+    pub asks: bool,
 }
 
 /// A VPC's router and its Private Networks on this node.

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::id::NodeId;
 use crate::reason::{Fault, ReasonCode};
 use crate::status::NodeState;
 use crate::time::Timestamp;
@@ -46,6 +47,37 @@ pub struct NodeFacts {
     pub missing: Vec<String>,
     /// The interface that carries public addresses.
     pub underlay: Underlay,
+    /// Where its tunnels to other nodes end; `None`: nowhere.
+    pub tunnels_end: Option<SocketAddr>,
+    /// Those tunnels.
+    pub tunnels: Vec<PeerTunnel>,
+}
+
+/// A node's tunnel to another one of its zone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerTunnel {
+    /// To which.
+    pub node: NodeId,
+    /// Where that one's end is.
+    pub endpoint: SocketAddr,
+    /// Whether this node asks that one through it; otherwise it is only asked.
+    pub asks: bool,
+    /// Whether it is up.
+    pub up: bool,
+    /// Since when, by the node's clock.
+    pub since: Timestamp,
+    /// How often its Child SA was rekeyed.
+    pub rekeys: u32,
+    /// Why it is down.
+    pub fault: Option<Fault>,
+}
+
+impl PeerTunnel {
+    /// One that has not been up yet.
+    #[must_use]
+    pub const fn new(node: NodeId, endpoint: SocketAddr, asks: bool, since: Timestamp) -> Self {
+        Self { node, endpoint, asks, up: false, since, rekeys: 0, fault: None }
+    }
 }
 
 /// A node's own listener.
@@ -257,7 +289,7 @@ pub struct Check {
 }
 
 /// The checks in their order.
-pub const CHECKS: [&str; 13] = [
+pub const CHECKS: [&str; 14] = [
     "membership",
     "controller_443",
     "node_443",
@@ -271,6 +303,7 @@ pub const CHECKS: [&str; 13] = [
     "kernel",
     "underlay",
     "configuration",
+    "peers",
 ];
 
 type Outcome = (Verdict, String, Option<String>);
@@ -295,7 +328,7 @@ fn skipped(evidence: impl Into<String>) -> Outcome {
 /// Makes all checks.
 #[must_use]
 pub fn examine(evidence: &Evidence) -> Vec<Check> {
-    let checks: [(_, Test); 13] = [
+    let checks: [(_, Test); 14] = [
         ("membership", membership),
         ("controller_443", controller_443),
         ("node_443", node_443),
@@ -309,6 +342,7 @@ pub fn examine(evidence: &Evidence) -> Vec<Check> {
         ("kernel", kernel),
         ("underlay", underlay),
         ("configuration", configuration),
+        ("peers", peers),
     ];
     let made = checks.into_iter().map(|(name, check)| {
         let (verdict, evidence, remedy) = check(evidence);
@@ -700,6 +734,41 @@ fn configuration(evidence: &Evidence) -> Outcome {
         ),
         Some(_) => passed(format!("revision {revision} is on its way; it runs {applied}")),
         None => passed(format!("it runs what it shall, revision {applied}")),
+    }
+}
+
+/// The tunnels to other nodes. One that is down may be the other end's trouble.
+fn peers(evidence: &Evidence) -> Outcome {
+    if evidence.node.local {
+        return skipped("a node inside the service's own process has no tunnels");
+    }
+    let Some(facts) = evidence.fresh() else { return unknown("the node says nothing now") };
+    if facts.tunnels.is_empty() {
+        return skipped("there is no other node in its zone that it has a tunnel to");
+    }
+    let down = facts.tunnels.iter().filter(|tunnel| !tunnel.up).map(|tunnel| {
+        let why = tunnel.fault.as_ref().map_or("no attempt has ended yet", |fault| fault.code.as_str());
+        format!("to node {} at {}: {why}", tunnel.node, tunnel.endpoint)
+    });
+    let down: Vec<String> = down.collect();
+    let up = facts.tunnels.len() - down.len();
+    let mut seen = format!("{up} of {} tunnels to other nodes are up", facts.tunnels.len());
+    if !down.is_empty() {
+        seen = format!("{seen}; {}", down.join("; "));
+    }
+    let Some(end) = facts.tunnels_end else {
+        return failed(
+            format!("{seen}; its own end of them is not open"),
+            "let the node have UDP port 4431 of the address that it reaches the controller from; its log says what keeps it from that",
+        );
+    };
+    match up {
+        0 if facts.tunnels.len() == 1 => unknown(format!("{seen}; it may be the other node's trouble")),
+        0 => failed(
+            format!("{seen}; its own end is {end}"),
+            "let UDP port 4431 pass in both directions between the addresses from which the nodes of the zone reach the controller",
+        ),
+        _ => passed(seen),
     }
 }
 

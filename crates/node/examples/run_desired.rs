@@ -66,6 +66,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         state_dir,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         lease: lease.as_ref().map(|lease| lease.gate.clone()),
+        peering: None,
     };
     let running = tokio::spawn(causeway_node::run(config, node, shutdown.clone()));
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;

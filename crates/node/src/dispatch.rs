@@ -1,4 +1,4 @@
-//! From the packet path to the gateways: a task beside the node's main one, so that a gateway goes on answering its peers while the
+//! From the packet path to the gateways, and to whoever makes the tunnels between nodes: a task beside the node's main one, so that a gateway goes on answering its peers while the
 //! node is busy with others' configuration. It never waits.
 
 use std::collections::{BTreeSet, HashMap};
@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use causeway_datapath::{Event as PathEvent, EventReceiver, IkeDatagram, IkeReceiver};
+use causeway_fleet::witness::PORT;
 use causeway_model::{ConnectionId, VpnGatewayId};
 use tokio::sync::mpsc;
 
@@ -31,6 +32,8 @@ struct Entries {
     gateways: HashMap<VpnGatewayId, Known>,
     addresses: HashMap<IpAddr, VpnGatewayId>,
     connections: HashMap<ConnectionId, VpnGatewayId>,
+    /// Whoever makes the tunnels to other nodes, and what these are called on the packet path.
+    peering: Option<(mpsc::Sender<Word>, BTreeSet<ConnectionId>)>,
 }
 
 struct Known {
@@ -53,6 +56,19 @@ impl Entries {
                 self.connections.remove(&connection);
             }
         }
+    }
+}
+
+impl Entries {
+    fn of_address(&self, address: IpAddr) -> Option<&mpsc::Sender<Word>> {
+        self.addresses.get(&address).and_then(|id| self.gateways.get(id)).map(|known| &known.words)
+    }
+
+    fn of_tunnel(&self, tunnel: ConnectionId) -> Option<&mpsc::Sender<Word>> {
+        if let Some((words, _)) = self.peering.as_ref().filter(|(_, tunnels)| tunnels.contains(&tunnel)) {
+            return Some(words);
+        }
+        self.connections.get(&tunnel).and_then(|id| self.gateways.get(id)).map(|known| &known.words)
     }
 }
 
@@ -81,6 +97,11 @@ impl Directory {
         entries.gateways.insert(id, known);
     }
 
+    /// Enters whoever makes the tunnels to other nodes, in place of what was here before.
+    pub(crate) fn put_peering(&self, words: mpsc::Sender<Word>, tunnels: BTreeSet<ConnectionId>) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).peering = Some((words, tunnels));
+    }
+
     /// Forgets a gateway.
     pub(crate) fn remove(&self, id: VpnGatewayId) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).remove(id);
@@ -104,25 +125,33 @@ impl Directory {
 
     fn ike(&self, datagram: IkeDatagram) {
         let entries = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let owner = entries.addresses.get(&datagram.local.ip()).and_then(|id| entries.gateways.get(id));
+        let words = match datagram.local.port() {
+            PORT => entries.peering.as_ref().map(|(words, _)| words),
+            _ => entries.of_address(datagram.local.ip()),
+        };
         // A full queue loses it, as the network might: IKE retransmits.
-        if let Some(words) = owner.map(|known| &known.words).filter(|words| words.capacity() > KEPT_FOR_EVENTS) {
+        if let Some(words) = words.filter(|words| words.capacity() > KEPT_FOR_EVENTS) {
             let _ = words.try_send(Word::Ike(datagram));
         }
     }
 
     fn path(&self, event: PathEvent) {
         let entries = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let (id, room) = match &event {
+        // Hints are what peers and strangers can cause.
+        let (words, room) = match &event {
             PathEvent::FirstInbound { tunnel, .. } | PathEvent::RemoteMoved { tunnel, .. } => {
-                (entries.connections.get(tunnel), 0)
+                (entries.of_tunnel(*tunnel), 0)
             }
-            // Hints that peers and strangers can cause.
-            PathEvent::SourceSeen { tunnel, .. } => (entries.connections.get(tunnel), QUEUE / 2),
-            PathEvent::Unreachable { local, .. } => (entries.addresses.get(local), QUEUE / 2),
+            PathEvent::SourceSeen { tunnel, .. } => (entries.of_tunnel(*tunnel), QUEUE / 2),
+            PathEvent::Unreachable { local, .. } => {
+                // The address may be the node's own, too.
+                if let Some((words, _)) = entries.peering.as_ref().filter(|(words, _)| words.capacity() > QUEUE / 2) {
+                    let _ = words.try_send(Word::Path(event.clone()));
+                }
+                (entries.of_address(*local), QUEUE / 2)
+            }
         };
-        let owner = id.and_then(|id| entries.gateways.get(id));
-        if let Some(words) = owner.map(|known| &known.words).filter(|words| words.capacity() > room) {
+        if let Some(words) = words.filter(|words| words.capacity() > room) {
             let _ = words.try_send(Word::Path(event));
         }
     }
@@ -166,6 +195,28 @@ mod tests {
         directory.remove(other);
         directory.ike(datagram("192.0.2.2:500"));
         assert!(other_queue.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn what_comes_for_tunnels_between_nodes_is_theirs_on_a_gateways_address_too() {
+        let directory = Directory::default();
+        let [customers, peers] = [(); 2].map(|()| ConnectionId::random());
+        let (gateway, mut gateways_queue) = mpsc::channel(QUEUE);
+        let (peering, mut peering_queue) = mpsc::channel(QUEUE);
+        directory.ike(datagram("192.0.2.1:4431"));
+        directory.put(VpnGatewayId::random(), [IpAddr::from([192, 0, 2, 1])], [customers], gateway);
+        directory.put_peering(peering, BTreeSet::from([peers]));
+        directory.ike(datagram("192.0.2.1:4431"));
+        directory.ike(datagram("192.0.2.1:4500"));
+        for tunnel in [customers, peers] {
+            directory.path(PathEvent::FirstInbound { tunnel, spi: 256 });
+        }
+        for (queue, port, tunnel) in [(&mut gateways_queue, 4500, customers), (&mut peering_queue, 4431, peers)] {
+            assert!(matches!(queue.try_recv(), Ok(Word::Ike(datagram)) if datagram.local.port() == port));
+            let event = queue.try_recv();
+            assert!(matches!(event, Ok(Word::Path(PathEvent::FirstInbound { tunnel: of, .. })) if of == tunnel));
+            assert!(queue.try_recv().is_err());
+        }
     }
 
     #[tokio::test]

@@ -76,6 +76,11 @@ impl Host {
         &self.netlink
     }
 
+    /// The node's own namespace.
+    pub(crate) const fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
     /// What stops gateways' traffic without a lease.
     pub(crate) const fn gate(&self) -> &LeaseGate {
         &self.gate
@@ -143,6 +148,22 @@ impl Host {
 
     /// Makes a namespace that forwards, on the list. One that is there already is somebody else's and stays as it is.
     pub(crate) fn make_namespace(&self, name: &str) -> Result<Namespace, SetupError> {
+        self.make_namespace_with(name, |namespace| {
+            sysctl::apply(namespace, &sysctl::forwarding())?;
+            sysctl::spread_independently(namespace, random_seed())
+        })
+    }
+
+    /// As [`Self::make_namespace`], one that never forwards.
+    pub(crate) fn make_closed_namespace(&self, name: &str) -> Result<Namespace, SetupError> {
+        self.make_namespace_with(name, |namespace| sysctl::apply(namespace, &sysctl::closed()))
+    }
+
+    fn make_namespace_with(
+        &self,
+        name: &str,
+        set: impl FnOnce(&Namespace) -> Result<(), causeway_linux::Error>,
+    ) -> Result<Namespace, SetupError> {
         let item = format!("namespace {name}");
         let thing = Thing::Namespace(name.to_owned());
         if Namespace::exists(name) {
@@ -152,8 +173,7 @@ impl Host {
         }
         self.record(thing).map_err(SetupError::at(&item))?;
         let made = Namespace::create(name).and_then(|namespace| {
-            sysctl::apply(&namespace, &sysctl::forwarding())?;
-            sysctl::spread_independently(&namespace, random_seed())?;
+            set(&namespace)?;
             Ok(namespace)
         });
         made.inspect_err(|_| self.remove_namespace(name)).map_err(SetupError::at(&item))

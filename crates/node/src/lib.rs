@@ -22,6 +22,7 @@ mod host;
 mod lease;
 mod machine;
 mod ownership;
+mod peering;
 #[cfg(test)]
 mod property;
 mod routes;
@@ -36,6 +37,7 @@ mod vpc;
 pub use error::SetupError;
 pub use lease::LeaseGate;
 pub use machine::machine;
+pub use peering::Peering;
 pub use supervisor::{NodeConfig, run};
 
 use std::path::Path;

@@ -32,6 +32,7 @@ use crate::health::Health;
 use crate::host::Host;
 use crate::lease::LeaseGate;
 use crate::ownership::Thing;
+use crate::peering::{self, Peering};
 use crate::routes::{self, Chosen};
 use crate::site::Site;
 use crate::vpc::{Concern, Trouble, VpcRouter};
@@ -67,6 +68,8 @@ pub struct NodeConfig {
     pub version: String,
     /// The gate that whoever keeps this node's lease drives; `None`: nobody else can take this node's place, and there is no gate.
     pub lease: Option<LeaseGate>,
+    /// The tunnels to other nodes of the zone, which whoever asks these has the other handle of; `None`: there are none.
+    pub peering: Option<Peering>,
 }
 
 /// Runs the node until `shutdown`, then closes everything in order.
@@ -113,10 +116,16 @@ pub(crate) async fn run_on(
     let (choices_tx, choices) = mpsc::unbounded_channel();
     let around = Surroundings { host: Arc::clone(&host), datapath, entropy, reports: reports_tx, ended: ended_tx };
     let dispatcher = tokio::spawn(Arc::clone(&directory).serve(ike, path_events)).abort_handle();
+    let peering = config.peering.map(|peering| {
+        let (datapath, directory) = (Arc::clone(&around.datapath), Arc::clone(&directory));
+        let around = peering::Around { host: Arc::clone(&host), datapath, directory, entropy };
+        peering::start(peering, config.id, around)
+    });
     let now = Instant::now();
     let mut node = Node {
         host,
         around,
+        inside: peering.as_ref().map(|_| Thing::Namespace(peering::namespace_name(config.id))),
         dispatcher: dispatcher.clone(),
         health: Health::default(),
         directory,
@@ -142,6 +151,9 @@ pub(crate) async fn run_on(
     };
     let mut inbox = Inbox { reports, ended, choices };
     let result = node.serve(hello, end, &mut inbox, &shutdown).await;
+    if let Some(peering) = peering {
+        peering.stop().await;
+    }
     node.close(&mut inbox).await;
     dispatcher.abort();
     result
@@ -171,6 +183,8 @@ struct Entry {
 struct Node {
     host: Arc<Host>,
     around: Surroundings,
+    /// The namespace inside the tunnels to other nodes.
+    inside: Option<Thing>,
     dispatcher: AbortHandle,
     health: Health,
     directory: Arc<Directory>,
@@ -375,7 +389,7 @@ impl Node {
         let running = || self.gateways.values().filter(|entry| entry.handle.is_some());
         let gateways = running().map(|entry| Thing::Namespace(entry.namespace.clone()));
         let addresses = running().flat_map(|entry| &entry.bound).map(|address| self.host.public_address(*address));
-        bridges.chain(ports).chain(routers).chain(gateways).chain(addresses).collect()
+        bridges.chain(ports).chain(routers).chain(gateways).chain(addresses).chain(self.inside.clone()).collect()
     }
 
     async fn apply_router(&mut self, vpc: &VpcDesired, inbox: &mut Inbox) {

@@ -76,6 +76,17 @@ impl Reader {
         row.as_ref().map_or(Ok(None), |row| row.opt_json("contact"))
     }
 
+    /// What each node has said of itself last, where it has said anything; those that were revoked left out.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn node_contacts(&mut self) -> Result<Vec<(NodeId, NodeContact)>> {
+        let sql = "SELECT id, contact FROM node WHERE contact IS NOT NULL AND revoked_at IS NULL ORDER BY seq";
+        let rows = sqlx::query(sql).fetch_all(self.connection()).await?;
+        let contact = |row: &SqliteRow| Ok(row.opt_json("contact")?.map(|contact| Ok((row.id("id")?, contact))));
+        rows.iter().filter_map(|row| contact(row).transpose()).map(Result::flatten).collect()
+    }
+
     /// Since when a node has owed the acknowledgement of something that it carries.
     ///
     /// # Errors

@@ -121,11 +121,27 @@ fn nodes(out: &mut Exposition, figures: &Figures) {
     for node in nodes {
         out.series(&[("node", &node.id)], node.applied_revision);
     }
+    node_tunnels(out, figures);
     leases(out, figures);
     out.family("causeway_node_gateways", Type::Gauge, "VPN gateways that are placed on it.");
     for node in nodes {
         let placed = figures.gateways.iter().filter(|gateway| gateway.node == Some(node.id));
         out.series(&[("node", &node.id)], placed.count());
+    }
+}
+
+fn node_tunnels(out: &mut Exposition, figures: &Figures) {
+    out.family("causeway_node_tunnel_up", Type::Gauge, "1 if the node's tunnel to another node of its zone is up.");
+    for (node, tunnel) in &figures.tunnels {
+        out.series(&[("node", node), ("peer", &tunnel.node)], u8::from(tunnel.up));
+    }
+    out.family(
+        "causeway_node_tunnel_since_seconds",
+        Type::Gauge,
+        "Since when that tunnel is up or down, seconds since the epoch.",
+    );
+    for (node, tunnel) in &figures.tunnels {
+        out.series(&[("node", node), ("peer", &tunnel.node)], seconds(Some(tunnel.since)));
     }
 }
 

@@ -470,8 +470,11 @@ async fn a_silent_node_that_another_one_hears_is_keepalive_fail_and_takes_no_cha
     first.peering(Some(at(1)), &[]).await;
     second.peering(Some(at(2)), &[]).await;
     let told = second.wait_for(|desired| !desired.peers.is_empty()).await;
-    assert_eq!(told.peers, [Peer { node: first.id, address: at(1) }]);
-    first.wait_for(|desired| desired.peers == [Peer { node: second.id, address: at(2) }]).await;
+    let key = told.peers.first().and_then(|peer| peer.key.clone());
+    assert_eq!(key.as_ref().map(|key| key.expose().len()), Some(32));
+    let peer = |node, address| Peer { node, address, key: key.clone(), asks: true };
+    assert_eq!(told.peers, [peer(first.id, at(1))]);
+    first.wait_for(|desired| desired.peers == [peer(second.id, at(2))]).await;
     let lost = first.id;
     drop(first);
     let pass_until = async |state: NodeState, vouched: NodeId| {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use causeway_fleet::witness::NoTunnels;
 use causeway_fleet::{ControllerEnd, FromNode, PROTOCOL, client, in_process};
 use causeway_model::NodeId;
 use causeway_model::observed::NodeReport;
@@ -101,8 +102,9 @@ async fn a_connection_may_break_off_at_any_octet() {
         identity.save(directory.path()).expect("saved");
         let (controller_end, mut end) = in_process();
         let (path, ending, node) = (directory.path().to_owned(), shutdown.clone(), identity.node);
-        let channel =
-            tokio::spawn(async move { client::run(&path, controller_end, None, (NoTraffic, MACHINE), ending).await });
+        let channel = tokio::spawn(async move {
+            client::run(&path, controller_end, None, (NoTraffic, MACHINE), NoTunnels, ending).await
+        });
         let run = tokio::spawn(async move {
             let (boot, zone, version) = (Uuid::new_v4(), "fr-par-1".to_owned(), "1".to_owned());
             let hello = FromNode::Hello { protocol: PROTOCOL, node, boot, zone, version, on: None };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use causeway_fleet::authority::Authority;
+use causeway_fleet::witness::NoTunnels;
 use causeway_fleet::{FromNode, MAX_FRAME, NodeEnd, PROTOCOL, client, in_process, tls};
 use causeway_model::NodeId;
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -88,8 +89,9 @@ async fn a_node_believes_nothing_that_breaks_the_rules_and_comes_back() {
         let (controller_end, end) = in_process();
         let (path, shutdown) = (directory.path().to_owned(), CancellationToken::new());
         let ending = shutdown.clone();
-        let channel =
-            tokio::spawn(async move { client::run(&path, controller_end, None, (NoTraffic, MACHINE), ending).await });
+        let channel = tokio::spawn(async move {
+            client::run(&path, controller_end, None, (NoTraffic, MACHINE), NoTunnels, ending).await
+        });
         begin(&end, identity.node).await;
         nodes.push((directory, end, channel, shutdown, rule));
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use causeway_fleet::client::{self, ClientError};
+use causeway_fleet::witness::NoTunnels;
 use causeway_fleet::{ControllerEnd, FromNode, NodeEnd, PROTOCOL, in_process};
 use causeway_model::{MachineId, NodeId};
 use tokio::task::JoinHandle;
@@ -22,8 +23,9 @@ struct Process {
 async fn start(directory: &Path, node: NodeId, machine: MachineId) -> Process {
     let (controller_end, end) = in_process();
     let (path, boot) = (directory.to_owned(), Uuid::new_v4());
-    let run =
-        async move { client::run(&path, controller_end, None, (NoTraffic, machine), CancellationToken::new()).await };
+    let run = async move {
+        client::run(&path, controller_end, None, (NoTraffic, machine), NoTunnels, CancellationToken::new()).await
+    };
     let channel = tokio::spawn(run);
     let (zone, version) = ("fr-par-1".to_owned(), "1".to_owned());
     end.reports.send(FromNode::Hello { protocol: PROTOCOL, node, boot, zone, version, on: None }).await.expect("open");

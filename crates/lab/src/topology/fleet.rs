@@ -27,12 +27,30 @@ const CONTROL_ROUTER: &str = "198.18.0.254";
 const NAMES: [&str; 3] = ["spare", "node", "third"];
 /// A machine that is no node's, with a copy of one.
 pub const THIEF: &str = "thief";
-/// Where nodes answer each other.
-const QUESTIONS: u16 = 4431;
+/// Where the tunnels between nodes end (UDP).
+const TUNNELS: u16 = 4431;
 /// A machine's port of the switch that Private Networks can be mapped to.
 pub const LAN: &str = "lan0";
 /// How the names of the files begin that say whether a machine runs.
 const STATES: &str = "machine-";
+/// Attaches to the named threads of a process and interrupts them (ptrace), until it ends.
+const FREEZE: &str = r#"
+import ctypes, os, sys, time
+PTRACE_SEIZE, PTRACE_INTERRUPT = 0x4206, 0x4207
+libc = ctypes.CDLL(None, use_errno=True)
+libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+libc.ptrace.restype = ctypes.c_long
+tasks = "/proc/%s/task" % sys.argv[1]
+found = {open("%s/%s/comm" % (tasks, task)).read().strip(): int(task) for task in os.listdir(tasks)}
+for name in sys.argv[2:]:
+    for request in PTRACE_SEIZE, PTRACE_INTERRUPT:
+        if libc.ptrace(request, found[name], None, None) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), name)
+    while open("%s/%s/stat" % (tasks, found[name])).read().rsplit(")", 1)[1].split()[0] != "t":
+        time.sleep(0.01)
+print("frozen", flush=True)
+time.sleep(3600)
+"#;
 /// How long a node may take to become up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -224,6 +242,25 @@ impl Fleet {
         self.machine(name)?.shell(&format!("kill -{signal} {pid}")).await.map(drop)
     }
 
+    /// Stops threads of a node's process where they are, and lets all others go on. They go on when the program that is answered ends.
+    ///
+    /// # Errors
+    /// The node does not run, has no such thread, or ptrace refuses.
+    pub async fn freeze(&self, name: &str, threads: &[&str]) -> Result<Running> {
+        let log = self.folder.join(format!("{name}-frozen.log"));
+        let _ = std::fs::remove_file(&log);
+        let pid = self.pid(name)?.to_string();
+        let arguments: Vec<&str> = ["-c", FREEZE, &pid].into_iter().chain(threads.iter().copied()).collect();
+        let running = self.machine(name)?.start("python3", &arguments, &[], &log)?;
+        eventually("the threads stand still", Duration::from_secs(5), || async {
+            let said = std::fs::read_to_string(&log)?;
+            ensure!(said.contains("frozen"), "{said}");
+            Ok(())
+        })
+        .await?;
+        Ok(running)
+    }
+
     /// Loses what a node and its voters, the controller and the other nodes, say to each other: what comes in, what goes out, or both. What the
     /// node forwards goes on.
     ///
@@ -340,14 +377,14 @@ impl Fleet {
         self.run(name)
     }
 
-    /// Loses what a node says to other nodes that ask whether it is there, on its way in and out.
+    /// Loses what comes to a node out of its tunnels to other nodes: their questions and their answers.
     ///
     /// # Errors
     /// nft refuses the rule.
     pub async fn deafen(&self, name: &str) -> Result<()> {
         let rules = format!(
             "nft 'add table inet deaf; add chain inet deaf in {{ type filter hook input priority 0; }}; \
-             add rule inet deaf in tcp dport {QUESTIONS} drop; add rule inet deaf in tcp sport {QUESTIONS} drop'"
+             add rule inet deaf in udp dport {TUNNELS} drop'"
         );
         self.machine(name)?.shell(&rules).await.map(drop)
     }

@@ -6,6 +6,11 @@ fn address(text: &str) -> SocketAddr {
     text.parse().expect("an address")
 }
 
+fn tunnel(up: bool) -> PeerTunnel {
+    let fault = (!up).then(|| ReasonCode::PeerSilent.into());
+    PeerTunnel { up, fault, ..PeerTunnel::new(NodeId::random(), address("192.0.2.3:4431"), true, NOW) }
+}
+
 /// A node on another machine with which nothing is wrong.
 fn healthy() -> Evidence {
     let listener = Some(Listening { address: address("0.0.0.0:443"), error: None });
@@ -22,6 +27,8 @@ fn healthy() -> Evidence {
         unkept: None,
         missing: Vec::new(),
         underlay: Underlay { interface: "up0".to_owned(), mtu: 1500, error: None },
+        tunnels_end: Some(address("192.0.2.2:4431")),
+        tunnels: vec![tunnel(true), tunnel(true)],
     };
     Evidence {
         now: NOW,
@@ -244,6 +251,11 @@ fn each_fault_is_named_by_the_first_check_that_fails() {
                 evidence.node.pending_for = Some(31.0);
             }),
         ),
+        (
+            "peers",
+            "192.0.2.2:4431",
+            with(healthy(), |evidence| facts(evidence).tunnels = vec![tunnel(false), tunnel(false)]),
+        ),
     ];
     for (name, seen, evidence) in table {
         let checks = examine(&evidence);
@@ -266,6 +278,19 @@ fn what_cannot_be_told_is_not_called_in_order() {
     let failed: Vec<&str> =
         stopped.iter().filter(|check| check.verdict == Verdict::Failed).map(|check| check.name).collect();
     assert_eq!(failed, ["machine"]);
+}
+
+#[test]
+fn a_lost_peer_is_no_failure_of_those_that_it_left() {
+    let of = |tunnels: Vec<PeerTunnel>| {
+        let mut evidence = healthy();
+        facts(&mut evidence).tunnels = tunnels;
+        let checks = examine(&evidence);
+        checks.into_iter().find(|check| check.name == "peers").expect("a check").verdict
+    };
+    assert_eq!(of(vec![tunnel(true), tunnel(false)]), Verdict::Passed);
+    assert_eq!(of(vec![tunnel(false)]), Verdict::Unknown, "which of the two it is nobody can tell");
+    assert_eq!(of(Vec::new()), Verdict::Skipped);
 }
 
 #[test]

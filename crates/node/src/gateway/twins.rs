@@ -150,6 +150,7 @@ pub(super) fn play(
         state_dir: state_dir.clone(),
         version: String::new(),
         lease: None,
+        peering: None,
     };
     let test = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

@@ -36,6 +36,27 @@ pub struct NodeLeaseDocument {
 }
 
 documents! {
+/// A gateway node's tunnel to another node of its zone, by which the two vouch and vote for each other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NodeTunnelDocument {
+    /// Whether the node asks the other one through it; otherwise it is only asked.
+    pub asks: bool,
+    /// Where the other node's end is, address and port of UDP.
+    pub endpoint: String,
+    /// The other node.
+    pub node_id: NodeId,
+    /// How often its Child SA was rekeyed.
+    pub rekeys: u32,
+    /// Since when it is up or down, by the node's clock.
+    pub since: Time,
+    /// Why it is down: a code, as reasons have it.
+    pub trouble: Option<&'static str>,
+    /// Whether it is up.
+    pub up: bool,
+}
+}
+
+documents! {
 /// A gateway node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NodeDocument {
@@ -75,6 +96,8 @@ pub struct NodeDocument {
     pub state: &'static str,
     /// Since when.
     pub state_since: Time,
+    /// Its tunnels to other nodes of the zone, as it said last.
+    pub tunnels: Vec<NodeTunnelDocument>,
     /// Version of its program.
     pub version: String,
     /// Its zone.

@@ -2,9 +2,10 @@
 
 use causeway_controller::{Diagnosis, JoinTokenRecord, LeaseInfo, NodeChange, NodeInfo};
 use causeway_model::NodeId;
-use causeway_model::diagnosis::{Check, root};
+use causeway_model::diagnosis::{Check, PeerTunnel, root};
 use causeway_wire::document::node::{
     JoinTokenDocument, NewJoinTokenDocument, NodeCheckDocument, NodeDiagnosisDocument, NodeDocument, NodeLeaseDocument,
+    NodeTunnelDocument,
 };
 
 use super::{O, paged};
@@ -164,8 +165,20 @@ fn lease(info: LeaseInfo) -> NodeLeaseDocument {
     }
 }
 
+fn tunnel(of: PeerTunnel) -> NodeTunnelDocument {
+    NodeTunnelDocument {
+        asks: of.asks,
+        endpoint: of.endpoint.to_string(),
+        node_id: of.node,
+        rekeys: of.rekeys,
+        since: of.since.into(),
+        trouble: of.fault.map(|fault| fault.code.as_str()),
+        up: of.up,
+    }
+}
+
 fn document(info: NodeInfo) -> NodeDocument {
-    let NodeInfo { node, gateways, history, lease: of } = info;
+    let NodeInfo { node, gateways, history, lease: of, tunnels } = info;
     NodeDocument {
         applied_revision: node.applied_revision,
         cordoned: node.cordoned,
@@ -185,6 +198,7 @@ fn document(info: NodeInfo) -> NodeDocument {
         silent: node.silent,
         state: node.state.as_str(),
         state_since: node.state_since.into(),
+        tunnels: tunnels.into_iter().map(tunnel).collect(),
         version: node.version,
         zone: node.zone,
     }
