@@ -69,7 +69,7 @@ async fn vouch(lab: &Lab, fleet: &Fleet) -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs root; `make test` runs it"]
 async fn a_node_whose_packet_threads_stand_still_is_vouched_for_by_nobody() -> Result<()> {
-    let mut lab = Lab::start(Some("tunnels"), &Scene::program()?).await?;
+    let mut lab = Lab::start(Some("esp"), &Scene::program()?).await?;
     let outcome: Result<()> = match lab.start_fleet(false).await {
         Ok((_, fleet)) => vouch(&lab, &fleet).await.with_context(|| {
             let log = |name| format!("the end of the log of {name}:\n{}", fleet.log_tail(name));
