@@ -332,7 +332,8 @@ struct Link<T> {
     hello: Option<FromNode>,
     report: Option<NodeReport>,
     services: Vec<Service>,
-    beat: Option<Instant>,
+    /// When the node's main task said something last, or could begin to: what it had is set up before its first word.
+    beat: Instant,
     /// What it was handed, the newest last.
     handed: Vec<Arc<NodeDesired>>,
     write_at: Option<Instant>,
@@ -361,7 +362,7 @@ impl<T: Tunnels> Link<T> {
             FromNode::Keepalive { services } => {
                 self.post(|facts| facts.services.clone_from(&services));
                 self.services = services;
-                self.beat = Some(Instant::now());
+                self.beat = Instant::now();
             }
             // Nobody inside the node says this.
             FromNode::Facts(_) => {}
@@ -442,7 +443,7 @@ impl<T: Tunnels> Link<T> {
 
     /// What a keepalive says: the node's own word, or that it has stopped speaking.
     fn health(&self) -> Vec<Service> {
-        let silent = self.beat.is_none_or(|at| at.elapsed() > BEAT_PATIENCE);
+        let silent = self.beat.elapsed() > BEAT_PATIENCE;
         let mut services = self.services.clone();
         if silent {
             let dead = format!("its main task has said nothing for {} s", BEAT_PATIENCE.as_secs());
@@ -487,7 +488,7 @@ pub async fn run(
         hello: None,
         report: None,
         services: Vec::new(),
-        beat: None,
+        beat: Instant::now(),
         handed: Vec::new(),
         write_at: None,
         rests_until: Instant::now(),
