@@ -81,7 +81,7 @@ impl Controller {
         if let Origin::Remote(_, peer) = origin {
             self.inner.ways.came(node, peer);
         }
-        let registered = match self.register(&hello, origin).await {
+        let registered = match self.register(&hello, origin, session).await {
             Err(error @ Error::Unavailable { .. }) => self.hear_on(&hello, error).await,
             registered => registered,
         };
@@ -262,9 +262,12 @@ impl Controller {
         Ok(Some(revision))
     }
 
-    /// A node is there.
-    async fn register(&self, hello: &Hello, origin: Origin) -> Result<()> {
+    /// A node is there, unless another session has taken the place of this one.
+    async fn register(&self, hello: &Hello, origin: Origin, session: u64) -> Result<()> {
         let mut writer = self.inner.store.write().await?;
+        if self.with_sessions(|sessions| !is(sessions, hello.node, session)) {
+            return Err(Error::Internal("the session ended before it was begun".to_owned()));
+        }
         let zones = writer.zones().await?;
         if !zones.contains(&hello.zone) {
             let help = format!("`{}` is none of this service's zones: {}", hello.zone, zones.join(", "));
