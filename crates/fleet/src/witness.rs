@@ -25,6 +25,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_util::sync::CancellationToken;
 
 use crate::authority::{node_name, node_of};
 use crate::lease::desk::Desk;
@@ -34,7 +35,7 @@ use crate::lease::{Ask, Promise, Voter};
 pub const PORT: u16 = 4431;
 /// Exchanges of each peer in a keepalive period. What is heard of them is up to two exchanges old when it counts.
 pub(crate) const EXCHANGES: u32 = 4;
-/// Peers that ask a node at once; three do, and each may have an old connection that is not given up yet.
+/// Peers that ask a node at once; three do, and each may be about to connect anew.
 const MAX_ASKING: usize = 32;
 /// From a connection's first octet to the end of the handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -242,8 +243,26 @@ async fn listen<T: Tunnels>(tunnels: &T, tls: &watch::Receiver<Tls>, desk: &Arc<
     }
 }
 
+/// The newest connection of each node. An older one is of a way that it has given up, and would keep others' places.
+#[derive(Clone, Default)]
+struct Newest(Arc<Mutex<BTreeMap<NodeId, CancellationToken>>>);
+
+impl Newest {
+    /// Takes the place of the node's connection before, which ends. What it answers is cancelled by the next one.
+    fn take(&self, node: NodeId) -> CancellationToken {
+        let ours = CancellationToken::new();
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, token| !token.is_cancelled());
+        if let Some(before) = known.insert(node, ours.clone()) {
+            before.cancel();
+        }
+        ours
+    }
+}
+
 async fn serve(listener: &TcpListener, tls: &watch::Receiver<Tls>, desk: &Arc<Mutex<Desk>>) {
     let permits = Arc::new(Semaphore::new(MAX_ASKING));
+    let newest = Newest::default();
     // Its tasks end with it.
     let mut asked = tokio::task::JoinSet::new();
     loop {
@@ -251,9 +270,9 @@ async fn serve(listener: &TcpListener, tls: &watch::Receiver<Tls>, desk: &Arc<Mu
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let (config, desk) = (Arc::clone(&tls.borrow().server), Arc::clone(desk));
+                let (config, desk, newest) = (Arc::clone(&tls.borrow().server), Arc::clone(desk), newest.clone());
                 asked.spawn(async move {
-                    if let Err(error) = answer(stream, peer, config, &desk).await {
+                    if let Err(error) = answer(stream, peer, config, &desk, &newest).await {
                         tracing::debug!(%peer, %error, "another node's questions ended");
                     }
                     drop(permit);
@@ -271,8 +290,14 @@ fn late() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "it took too long")
 }
 
-/// Answers until the peer goes, or breaks the rules.
-async fn answer(stream: TcpStream, peer: SocketAddr, config: Arc<ServerConfig>, desk: &Mutex<Desk>) -> io::Result<()> {
+/// Answers until the peer goes, connects anew, or breaks the rules.
+async fn answer(
+    stream: TcpStream,
+    peer: SocketAddr,
+    config: Arc<ServerConfig>,
+    desk: &Mutex<Desk>,
+    newest: &Newest,
+) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut stream =
         timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(stream)).await.map_err(|_| late())??;
@@ -280,7 +305,12 @@ async fn answer(stream: TcpStream, peer: SocketAddr, config: Arc<ServerConfig>, 
     let Some(node) = certificate.and_then(node_of) else {
         return Err(io::Error::other("its certificate is no node's"));
     };
-    let ended = answers(&mut stream, node, desk).await;
+    let replaced = newest.take(node);
+    let ended = tokio::select! {
+        ended = answers(&mut stream, node, desk) => ended,
+        () = replaced.cancelled() => Err(io::Error::other("it has connected anew")),
+    };
+    replaced.cancel();
     if let Err(error) = &ended
         && error.kind() == io::ErrorKind::InvalidData
     {
@@ -533,6 +563,31 @@ mod tests {
         stream.write_all(octets).await.expect("sent");
         stream.flush().await.expect("sent");
         timeout(PATIENCE, read(&mut stream)).await.expect("it is answered or closed").ok()
+    }
+
+    #[tokio::test]
+    async fn a_node_that_connects_anew_ends_its_older_connection_and_nobody_elses() {
+        let authority = authority();
+        let (me, another, other) = (NodeId::random(), NodeId::random(), NodeId::random());
+        let (address, _task, _directory) = answering(certified(&authority, other), other).await;
+        let connect = async |node: NodeId| {
+            let stream = TcpStream::connect(address).await.expect("it listens");
+            let name = ServerName::try_from(node_name(other)).expect("a name");
+            let connector = TlsConnector::from(certified(&authority, node).client);
+            connector.connect(name, stream).await.expect("trust")
+        };
+        let is_answered = async |stream: &mut tokio_rustls::client::TlsStream<TcpStream>, number: u64| {
+            write(stream, &Question { number, ask: None }).await.expect("sent");
+            let answer = timeout(PATIENCE, read::<_, Answer>(stream)).await.expect("answered or closed");
+            answer.is_ok_and(|answer| answer.number == number)
+        };
+        let (mut older, mut others) = (connect(me).await, connect(another).await);
+        assert!(is_answered(&mut older, 1).await && is_answered(&mut others, 1).await);
+        let mut newer = connect(me).await;
+        assert!(is_answered(&mut newer, 1).await);
+        let closed = timeout(PATIENCE, read::<_, Answer>(&mut older)).await.expect("closed");
+        assert!(closed.is_err());
+        assert!(is_answered(&mut others, 2).await && is_answered(&mut newer, 2).await);
     }
 
     #[tokio::test]

@@ -342,12 +342,11 @@ impl Actor {
         match word {
             Word::Ike(datagram) => self.ike.handle_datagram(now, datagram.local, datagram.remote, &datagram.payload),
             Word::Path(PathEvent::FirstInbound { tunnel, spi }) => {
-                let children = self.tunnels.get(&node_of(tunnel)).into_iter().flat_map(|known| &known.children);
-                let child = children.filter(|(_, child)| child.inbound_spi == spi).map(|(id, child)| (*id, child));
-                if let Some((id, child)) = child.last() {
+                let mut children = self.tunnels.get(&node_of(tunnel)).into_iter().flat_map(|known| &known.children);
+                if let Some((id, child)) = children.find(|(_, child)| child.inbound_spi == spi) {
                     let key = PeerKey { connection: tunnel, family: Family::of(child.local) };
                     self.ike.handle_inbound_traffic(now, key);
-                    self.ike.handle_inbound_on_child(now, id);
+                    self.ike.handle_inbound_on_child(now, *id);
                 }
             }
             Word::Path(PathEvent::RemoteMoved { tunnel, remote, .. }) => self.follow(node_of(tunnel), remote),
