@@ -22,13 +22,12 @@ async fn main() -> Result<()> {
 fn report(what: &str, met: &[Failover]) {
     say(&format!("\n{what}, medians of {}:", met.len()));
     for (at, step) in FAILOVER_STEPS.iter().enumerate() {
-        let [done, took] = [|failover: &Failover| failover.done, |failover| failover.shares()].map(
-            |of: fn(&Failover) -> [Duration; 6]| {
-                let mut all: Vec<Duration> = met.iter().filter_map(|failover| of(failover).get(at).copied()).collect();
-                all.sort_unstable();
-                all
-            },
-        );
+        let sorted = |of: fn(&Failover) -> [Duration; 6]| {
+            let mut all: Vec<Duration> = met.iter().filter_map(|failover| of(failover).get(at).copied()).collect();
+            all.sort_unstable();
+            all
+        };
+        let (done, took) = (sorted(|failover| failover.done), sorted(Failover::shares));
         let median = |all: &[Duration]| all.get(all.len() / 2).map_or(0.0, Duration::as_secs_f64);
         let worst = done.last().map_or(0.0, Duration::as_secs_f64);
         say(&format!(
