@@ -8,13 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use causeway_model::desired::{
     BgpDesired, ConnectionDesired, GatewayDesired, LeaseDesired, NetworkDesired, NodeDesired, TunnelDesired, VpcDesired,
 };
-use causeway_model::resource::{InitiationPolicy, VpnGateway};
+use causeway_model::resource::{GatewayType, InitiationPolicy, VpnGateway};
 use causeway_model::suite::Cipher;
-use causeway_model::{ConnectionId, Error, Family, NodeId, PrivateNetworkId, Psk, VpcId, VpnGatewayId};
+use causeway_model::{ConnectionId, Error, Family, IpId, NodeId, PrivateNetworkId, Psk, VpcId, VpnGatewayId};
 use causeway_store::{Among, ConnectionRecord, GatewayRecord, NodeLease, Reader};
+use ipnet::IpNet;
 
 use crate::connection::policy_desired;
-use crate::{Controller, Result, catalogue, peering};
+use crate::{Controller, Result, peering};
 
 /// Whether every key of a connection could be read: one that could not may be readable the next time.
 fn is_whole(connection: &ConnectionDesired) -> bool {
@@ -50,6 +51,12 @@ async fn routed_elsewhere(
     Ok(vpc_of.values().copied().filter(elsewhere).collect())
 }
 
+/// What the gateways of a node are rendered from together.
+struct Shared {
+    addresses: BTreeMap<IpId, IpNet>,
+    types: Vec<GatewayType>,
+}
+
 impl Controller {
     /// Everything that a node shall run, at its newest revision. `before`: an earlier document for the same node. `None`: it is being replaced,
     /// and must not ask for the new epoch with what it had.
@@ -75,6 +82,10 @@ impl Controller {
         let before: BTreeMap<VpnGatewayId, &GatewayDesired> =
             before.gateways.iter().map(|gateway| (gateway.id, gateway)).collect();
         let revisions = reader.connection_revisions(node).await?;
+        let shared = Shared {
+            addresses: reader.addresses_of_node(node).await?,
+            types: reader.gateway_types(self.region()).await?,
+        };
         let (mut gateways, mut leaving) = (Vec::new(), Vec::new());
         for record in reader.gateways_of_node(node).await? {
             if record.leaving_revision.is_some() {
@@ -87,7 +98,7 @@ impl Controller {
                 let id = record.gateway.id;
                 let before = before.get(&id).copied();
                 let revisions = revisions.get(&id).copied().unwrap_or_default();
-                gateways.push(self.render_gateway(&mut reader, &record, vpc, (before, revisions)).await?);
+                gateways.push(self.render_gateway(&mut reader, &shared, (&record, vpc), (before, revisions)).await?);
             }
         }
         let mut elsewhere = routed_elsewhere(&mut reader, node, first, &vpc_of, &among).await?;
@@ -135,18 +146,14 @@ impl Controller {
     async fn render_gateway(
         &self,
         reader: &mut Reader,
-        record: &GatewayRecord,
-        vpc: VpcId,
+        shared: &Shared,
+        (record, vpc): (&GatewayRecord, VpcId),
         (before, revisions): (Option<&GatewayDesired>, (u64, u64)),
     ) -> Result<GatewayDesired> {
         let gateway = &record.gateway;
-        let (mut private_addresses, mut public_addresses) = (Vec::new(), Vec::new());
-        for id in [gateway.ipam_private_ipv4_id, gateway.ipam_private_ipv6_id] {
-            private_addresses.extend(reader.ip(id).await?.map(|ip| ip.address));
-        }
-        for id in [gateway.public_ipv4_id, gateway.public_ipv6_id].into_iter().flatten() {
-            public_addresses.extend(reader.ip(id).await?.map(|ip| ip.address.addr()));
-        }
+        let address = |id: IpId| shared.addresses.get(&id).copied();
+        let private_addresses = [gateway.ipam_private_ipv4_id, gateway.ipam_private_ipv6_id];
+        let public_addresses = [gateway.public_ipv4_id, gateway.public_ipv6_id].into_iter().flatten();
         // A gateway's lock is in each of its connections and in none of their revisions.
         let before = before.filter(|before| before.locked == gateway.locked);
         let connections = match before.filter(|before| is_current(before, record.config_revision, revisions)) {
@@ -156,15 +163,15 @@ impl Controller {
                 self.render_connections(reader, gateway, before).await?
             }
         };
-        let bandwidth = catalogue::gateway_type(reader, self.region(), &gateway.gateway_type).await?;
+        let bandwidth = shared.types.iter().find(|gateway_type| gateway_type.name == gateway.gateway_type);
         Ok(GatewayDesired {
             id: gateway.id,
             vpc,
             network: gateway.private_network_id,
             revision: record.config_revision,
             asn: gateway.asn,
-            private_addresses,
-            public_addresses,
+            private_addresses: private_addresses.into_iter().filter_map(address).collect(),
+            public_addresses: public_addresses.filter_map(address).map(|address| address.addr()).collect(),
             bandwidth: bandwidth.map_or(0, |gateway_type| gateway_type.bandwidth),
             locked: gateway.locked,
             connections,

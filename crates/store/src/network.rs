@@ -1,10 +1,11 @@
 //! VPCs, Private Networks, their subnets, and addresses.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use causeway_model::command::{IpFilter, ListQuery, PrivateNetworkFilter, SubnetFilter, VpcFilter};
 use causeway_model::resource::{Ip, IpResource, IpSource, PlacedSubnet, PrivateNetwork, Subnet, Vpc};
-use causeway_model::{IpId, PrivateNetworkId, ProjectId, SubnetId, Timestamp, VpcId};
+use causeway_model::{IpId, NodeId, PrivateNetworkId, ProjectId, SubnetId, Timestamp, VpcId};
 use ipnet::IpNet;
 use serde::Deserialize;
 use sqlx::QueryBuilder;
@@ -303,6 +304,21 @@ impl Reader {
     /// If the database fails.
     pub async fn ip(&mut self, id: IpId) -> Result<Option<Ip>> {
         self.row("ip", id.0).await?.as_ref().map(ip).transpose()
+    }
+
+    /// The addresses of a node's gateways, with the length of their subnets.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn addresses_of_node(&mut self, node: NodeId) -> Result<BTreeMap<IpId, IpNet>> {
+        let rows = sqlx::query(
+            "SELECT ip.* FROM vpn_gateway AS gateway JOIN ip ON ip.id IN (gateway.ipam_private_ipv4_id, \
+             gateway.ipam_private_ipv6_id, gateway.public_ipv4_id, gateway.public_ipv6_id) WHERE gateway.node_id = ?",
+        )
+        .bind(blob(node.0))
+        .fetch_all(self.connection())
+        .await?;
+        rows.iter().map(|row| ip(row).map(|ip| (ip.id, ip.address))).collect()
     }
 
     /// A page of addresses.
