@@ -92,10 +92,8 @@ impl Controller {
             }
             Err(error) => tracing::error!(%node, zone = hello.zone, ?error, "node refused"),
         }
-        let was_current = self.with_sessions(|sessions| {
-            let is_current = sessions.get(&node).is_some_and(|current| current.number == session);
-            is_current && sessions.remove(&node).is_some()
-        });
+        let was_current =
+            self.with_sessions(|sessions| is(sessions, node, session) && sessions.remove(&node).is_some());
         if !was_current {
             return;
         }
@@ -444,6 +442,11 @@ impl Unstored {
             None => std::future::pending().await,
         }
     }
+}
+
+/// Whether this session of a node is the one that counts.
+fn is(sessions: &Sessions, node: NodeId, number: u64) -> bool {
+    sessions.get(&node).is_some_and(|session| session.number == number)
 }
 
 async fn first_message(end: &mut ControllerEnd) -> Option<Hello> {
