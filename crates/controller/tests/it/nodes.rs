@@ -404,10 +404,11 @@ async fn two_processes_with_one_identity_are_told_and_written_down_once() {
     let info = world.node(node.id).await;
     let peer = |port| SocketAddr::from(([192, 0, 2, 9], port));
     // It has only come back over another connection.
-    world.controller.outlived(node.id, info.node.boot, peer(1), Duration::ZERO);
+    let age = Duration::from_secs(3600);
+    world.controller.outlived(node.id, info.node.boot, peer(1), age);
     let fault = async || world.node(node.id).await.node.fault;
     for port in [2, 3] {
-        world.controller.outlived(node.id, uuid::Uuid::new_v4(), peer(port), Duration::ZERO);
+        world.controller.outlived(node.id, uuid::Uuid::new_v4(), peer(port), age);
         until(&world.controller, async || {
             fault().await.is_some_and(|fault| fault.evidence["superseded"] == peer(port).to_string())
         })

@@ -6,8 +6,8 @@ use std::time::Duration;
 use causeway_fleet::lease::{
     Ask, Ballot, Fence, Fenced, Holder, Kept, Promise, Replacement, Standing, Successor, Voter, voters,
 };
+use causeway_model::MachineId;
 use causeway_model::desired::{LeaseDesired, LeaseTerms};
-use causeway_model::{MachineId, NodeId};
 use uuid::Uuid;
 
 use crate::Broken;
