@@ -13,7 +13,7 @@ use causeway_model::desired::{BgpDesired, ConnectionDesired, NodeDesired, Tunnel
 use causeway_model::observed::{
     AclCounters, ConnectionFacts, GatewayFacts, NodeReport, SessionFacts, TunnelCounters, TunnelFacts, VpcFacts,
 };
-use causeway_model::{MachineId, Timestamp};
+use causeway_model::{ConnectionId, MachineId, Timestamp};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -96,6 +96,7 @@ impl Herd {
 
     async fn live(self, mut node: NodeEnd, hello: FromNode) {
         let mut beats = tokio::time::interval(BEAT);
+        let mut since = Since::new();
         if node.reports.send(hello).await.is_err() {
             return;
         }
@@ -107,7 +108,7 @@ impl Herd {
                     }
                     let desired = Arc::clone(&node.desired.borrow_and_update());
                     self.arrived(&desired);
-                    FromNode::Report(applied(&desired))
+                    FromNode::Report(applied(&desired, &mut since))
                 }
                 _ = beats.tick() => FromNode::Keepalive { services: Vec::new() },
             };
@@ -135,9 +136,13 @@ impl Herd {
     }
 }
 
+/// Since when connections are up: what stays as it is, a node reports as it did before.
+type Since = HashMap<ConnectionId, Timestamp>;
+
 /// Everything is in force, and every tunnel and session is up.
-fn applied(desired: &NodeDesired) -> NodeReport {
+fn applied(desired: &NodeDesired, since: &mut Since) -> NodeReport {
     let now = wall_clock();
+    let up = |desired: &ConnectionDesired| connection(desired, *since.entry(desired.id).or_insert(now));
     let vpc = |vpc: &causeway_model::desired::VpcDesired| VpcFacts {
         id: vpc.id,
         applied: vpc.revision,
@@ -149,7 +154,7 @@ fn applied(desired: &NodeDesired) -> NodeReport {
     NodeReport {
         revision: desired.revision,
         vpcs: desired.vpcs.iter().map(vpc).collect(),
-        connections: gateways.clone().flat_map(|gateway| &gateway.connections).map(|at| connection(at, now)).collect(),
+        connections: gateways.clone().flat_map(|gateway| &gateway.connections).map(up).collect(),
         gateways: gateways
             .map(|gateway| GatewayFacts { id: gateway.id, applied: gateway.revision, refused: None })
             .collect(),
