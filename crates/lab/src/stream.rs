@@ -141,6 +141,7 @@ impl Stream {
     }
 
     /// Ends the stream and counts the datagrams, of all that were sent, that never arrived.
+    #[expect(clippy::print_stdout, reason = "whoever reads a failed test's output looks for it")]
     pub async fn lost(self) -> u64 {
         let [sending, _] = &self.tasks;
         sending.abort();
