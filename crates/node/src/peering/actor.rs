@@ -55,6 +55,9 @@ fn endpoint_config() -> EndpointConfig {
     }
 }
 
+/// Evidence of an attempt's fault: the code of what ended the tunnel before.
+pub(super) const WENT_DOWN: &str = "went_down";
+
 const TIMERS: Timers = Timers {
     ike_lifetime: 8 * 3600,
     child_lifetime: 3600,
@@ -130,6 +133,8 @@ struct Tunnel {
     children: BTreeMap<ChildId, Child>,
     /// The one that is sent on.
     sending: Option<ChildId>,
+    /// Why it went, until it is up again.
+    went: Option<ReasonCode>,
     facts: PeerTunnel,
 }
 
@@ -284,7 +289,7 @@ impl Actor {
             let group = VpnGatewayId(self.node.0);
             self.around.datapath.add_tunnel(path_id(node), group, tun).map_err(SetupError::at(&item))?;
             let facts = PeerTunnel::new(node, peer.address, peer.asks, wall_clock());
-            let tunnel = Tunnel { peer: peer.clone(), children: BTreeMap::new(), sending: None, facts };
+            let tunnel = Tunnel { peer: peer.clone(), children: BTreeMap::new(), sending: None, went: None, facts };
             self.tunnels.insert(node, tunnel);
         }
         let Some(tunnel) = self.tunnels.get_mut(&node) else { return Ok(()) };
@@ -401,6 +406,9 @@ impl Actor {
             Event::TunnelDown { peer, fault } => {
                 let node = node_of(peer.connection);
                 tracing::info!(%node, reason = fault.code.as_str(), "the tunnel to another node is down");
+                if let Some(tunnel) = self.tunnels.get_mut(&node) {
+                    tunnel.went = Some(fault.code);
+                }
                 self.fault(node, fault);
             }
             Event::AttemptFailed { peer, fault, .. } => self.fault(node_of(peer.connection), fault),
@@ -414,7 +422,12 @@ impl Actor {
     /// Why a tunnel is down; while it is up nothing is said of attempts.
     fn fault(&mut self, node: NodeId, fault: Fault) {
         if let Some(tunnel) = self.tunnels.get_mut(&node).filter(|tunnel| tunnel.children.is_empty()) {
-            tunnel.facts.fault = Some(fault);
+            // What the attempts meet since then does not say why it went in the first place.
+            let went = tunnel.went.filter(|went| *went != fault.code);
+            tunnel.facts.fault = Some(match went {
+                Some(went) => fault.with(WENT_DOWN, went.as_str()),
+                None => fault,
+            });
         }
     }
 
@@ -486,7 +499,7 @@ impl Actor {
             if up != tunnel.facts.up {
                 (tunnel.facts.up, tunnel.facts.since) = (up, now);
                 if up {
-                    tunnel.facts.fault = None;
+                    (tunnel.facts.fault, tunnel.went) = (None, None);
                     tracing::info!(node = %tunnel.peer.node, "the tunnel to another node is up");
                 }
             }

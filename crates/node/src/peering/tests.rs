@@ -9,7 +9,7 @@ use causeway_crypto::SystemEntropy;
 use causeway_datapath::{Datapath, DatapathConfig};
 use causeway_linux::Namespace;
 use causeway_model::diagnosis::{NodeFacts, PeerTunnel};
-use causeway_model::{Psk, ReasonCode};
+use causeway_model::{Fault, Psk, ReasonCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 
@@ -118,8 +118,12 @@ impl Node {
         self.says("up", |tunnel| tunnel.up && tunnel.fault.is_none()).await;
     }
 
+    /// Waits until the tunnel is down for this reason, whatever attempts have met since.
     async fn is_down(&self, code: ReasonCode) {
-        let because = |tunnel: &PeerTunnel| !tunnel.up && tunnel.fault.as_ref().is_some_and(|fault| fault.code == code);
+        let says = |fault: &Fault| {
+            fault.code == code || fault.evidence.get(actor::WENT_DOWN).is_some_and(|went| went == code.as_str())
+        };
+        let because = |tunnel: &PeerTunnel| !tunnel.up && tunnel.fault.as_ref().is_some_and(says);
         self.says(code.as_str(), because).await;
     }
 
