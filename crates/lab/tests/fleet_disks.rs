@@ -159,12 +159,21 @@ async fn a_full_disk_stops_what_must_be_kept_and_nothing_else() -> Result<()> {
     let (mut scene, mut fleet) = Scene::build_fleet("disks").await?;
     let outcome: Result<()> = async {
         let data = scene.lab.service.data().to_owned();
-        scene.lab.service.kill().await;
-        scene.lab.service.machine().give_disk(&data).await?;
-        scene.api = scene.lab.start_service().await?;
+        // A directory on another disk is another machine: the controller that has heard the node on the first one takes it within seconds.
         fleet.kill(NODE).await?;
         fleet.machine(NODE)?.give_disk(Path::new(&fleet.data(NODE))).await?;
         fleet.run(NODE)?;
+        eventually("the node is taken where it is now", PATIENCE, || async {
+            let node = fleet.node(&scene.lab.service, NODE).await?;
+            let history = node.get("history").and_then(Value::as_array).context("no history")?;
+            let began_anew = history.iter().any(|event| text(event, "/subject") == "waiting");
+            ensure!(began_anew && text(&node, "/state") == "up", "{node}");
+            Ok(())
+        })
+        .await?;
+        scene.lab.service.kill().await;
+        scene.lab.service.machine().give_disk(&data).await?;
+        scene.api = scene.lab.start_service().await?;
         let first = scene.connect(&NewConnection::default(), |text| text, None).await?;
         scene.lab.device.load().await?;
         scene.active(&first).await?;
