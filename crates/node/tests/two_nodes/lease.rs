@@ -126,8 +126,9 @@ fn gateways_are_heard_only_while_the_lease_counts() {
     world.a.kill();
     let mut keeper = Keeper::new(&mut world.a);
     world.a.start();
-    // Whatever the one before has said.
-    wait_for("the start has cleared up", || !sh(&world.a.machine.0, "nft list tables").is_empty());
+    // Until the gate is there the kernel still answers for what the killed process left; what left before it has arrived when this has.
+    wait_for("the gate", || sh(&world.a.machine.0, "nft list tables").contains("inet causeway_lease"));
+    assert!(machines_talk(&world));
     listen(&world.b.machine);
     world.a.wait_applied();
     wait_lapsed(&world.a);
