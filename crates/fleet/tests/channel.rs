@@ -321,6 +321,22 @@ async fn a_node_joins_runs_renews_and_comes_back_without_its_controller() {
     node.shutdown.cancel();
 }
 
+#[tokio::test]
+async fn a_node_that_sets_up_what_it_had_before_its_first_word_is_not_dead() {
+    let mut controller = Controller::new().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let identity = controller.join(directory.path()).await.expect("joins");
+    let _node = Node::start(directory.path(), identity.node).await;
+    let (_, mut end) = controller.session().await;
+    let mut beats = 0;
+    while beats < 3 {
+        if let FromNode::Keepalive { services } = next(&mut end).await {
+            assert_eq!(services, [], "its main task has said hello, and nothing since");
+            beats += 1;
+        }
+    }
+}
+
 /// Waits until the node says that it forwards by these terms.
 async fn acknowledged(end: &mut ControllerEnd, terms: u64) {
     held(end, |held| held.terms == terms).await;
