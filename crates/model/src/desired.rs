@@ -106,6 +106,12 @@ pub struct VpcDesired {
     /// What may cross the router, IPv6.
     #[serde(default)]
     pub acl_ipv6: Acl,
+    /// The node that has the VPC's router, if that is another one: the gateways here hang on it by cables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub router: Option<NodeId>,
+    /// The cables that end here: those of gateways on other nodes where the router is, and those of the gateways here where it is not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cables: Vec<CableDesired>,
 }
 
 impl VpcDesired {
@@ -120,8 +126,25 @@ impl VpcDesired {
             announce_custom_routes: false,
             acl_ipv4: Acl::default(),
             acl_ipv6: Acl::default(),
+            router: None,
+            cables: Vec::new(),
         }
     }
+}
+
+/// What a gateway hangs by on its VPC's router, if that is on another node: a VXLAN (RFC 7348) in the tunnel between both nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CableDesired {
+    /// The gateway.
+    pub gateway: VpnGatewayId,
+    /// The node at the other end.
+    pub node: NodeId,
+    /// The VXLAN's network identifier, 24 bits: of all cables of a node each has another one.
+    pub number: u32,
+    /// The Private Network that the gateway is attached to.
+    pub network: PrivateNetworkId,
+    /// The gateway's addresses on it, with the subnet's mask.
+    pub addresses: Vec<IpNet>,
 }
 
 /// A tenant's own route in a VPC's router.
