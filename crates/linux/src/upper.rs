@@ -13,7 +13,7 @@ use crate::link::CREATE;
 use crate::{Namespace, Netlink, Result};
 
 /// The port of VXLAN (RFC 7348 §5).
-const VXLAN_PORT: u16 = 4789;
+pub(crate) const VXLAN_PORT: u16 = 4789;
 
 /// What a link stands on, in the namespace of the netlink socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub enum Upper {
         remote: IpAddr,
         /// The network identifier, 24 bits.
         vni: u32,
+        /// Its Ethernet address here; `None`: one by chance.
+        mac: Option<[u8; 6]>,
     },
 }
 
@@ -52,7 +54,7 @@ impl Netlink {
                 let data = InfoData::MacVlan(vec![InfoMacVlan::Mode(MacVlanMode::Passthrough)]);
                 (InfoKind::MacVlan, data, Some(lower), "macvlan")
             }
-            Upper::Vxlan { remote, vni } => {
+            Upper::Vxlan { remote, vni, .. } => {
                 let far = match remote {
                     IpAddr::V4(address) => InfoVxlan::Group(address),
                     IpAddr::V6(address) => InfoVxlan::Group6(address),
@@ -66,6 +68,9 @@ impl Netlink {
         message.attributes =
             vec![LinkAttribute::IfName(name.to_owned()), LinkAttribute::NetNsFd(namespace.as_raw_fd())];
         message.attributes.extend(lower.map(LinkAttribute::Link));
+        if let Upper::Vxlan { mac: Some(mac), .. } = upper {
+            message.attributes.push(LinkAttribute::Address(mac.to_vec()));
+        }
         message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind), LinkInfo::Data(data)]));
         self.change(RouteNetlinkMessage::NewLink(message), CREATE, || format!("create {what} {name}")).await
     }

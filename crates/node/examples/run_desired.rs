@@ -3,6 +3,8 @@
 //!
 //! With a file `LEASE` the node has a gate, which does what that file's lines say, one after the other as they are added: `close`, `open`,
 //! `arm NUMBER MILLISECONDS`, `count NUMBER`. The first is done before the node begins. Beside it, `LEASE.done` gets a line for each: `done`, or why not.
+//!
+//! With `PEERING="ID HOST"` in its environment the node has this id and tunnels to the peers of its desired state, from the address towards HOST.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -11,9 +13,10 @@ use std::time::Duration;
 
 use causeway_fleet::FromNode;
 use causeway_fleet::lease::Gate as _;
+use causeway_fleet::witness::Tunnels as _;
 use causeway_model::NodeId;
 use causeway_model::desired::NodeDesired;
-use causeway_node::{LeaseGate, NodeConfig};
+use causeway_node::{LeaseGate, NodeConfig, Peering};
 use tokio_util::sync::CancellationToken;
 
 /// Who keeps the lease: a file.
@@ -59,14 +62,21 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let (mut controller, node) = causeway_fleet::in_process();
     let shutdown = CancellationToken::new();
+    let (id, peering) = match std::env::var("PEERING") {
+        Ok(said) => {
+            let (id, host) = said.split_once(' ').ok_or("PEERING is `ID HOST`")?;
+            (id.parse()?, Some(Peering::new((host.to_owned(), 443), None)))
+        }
+        Err(_) => (NodeId::random(), None),
+    };
     let config = NodeConfig {
-        id: NodeId::random(),
+        id,
         zone: "fr-par-1".to_owned(),
         underlay,
         state_dir,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         lease: lease.as_ref().map(|lease| lease.gate.clone()),
-        peering: None,
+        peering: peering.clone(),
     };
     let running = tokio::spawn(causeway_node::run(config, node, shutdown.clone()));
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
@@ -82,6 +92,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let bytes = std::fs::read(&file)?;
                 if bytes != last {
                     let desired: NodeDesired = serde_json::from_slice(&bytes)?;
+                    if let Some(peering) = &peering {
+                        peering.lead_to(&desired.peers);
+                    }
                     controller.desired.send(Arc::new(desired))?;
                     last = bytes;
                 }

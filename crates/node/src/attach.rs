@@ -44,7 +44,7 @@ impl Host {
             AttachmentDesired::Vxlan { remote, vni } => {
                 let overhead = if remote.is_ipv4() { VXLAN_OVERHEAD_V4 } else { VXLAN_OVERHEAD_V6 };
                 mtu = Some(self.underlay_mtu().saturating_sub(overhead).max(SMALLEST_MTU));
-                Upper::Vxlan { remote: *remote, vni: *vni }
+                Upper::Vxlan { remote: *remote, vni: *vni, mac: None }
             }
         };
         let made = self.netlink().create_upper(name, upper, namespace).await;

@@ -1,9 +1,10 @@
 //! Tunnels to other nodes of the zone (ADR 0037): the node's own IKE and ESP, over the packet threads that carry customers' packets, on one UDP port
-//! of the management address. What is inside is a namespace of its own in which nothing is but the exchange of [`causeway_fleet::witness`], so that an
-//! answered question proves sockets, packet threads, IKE and TUN devices of both nodes.
+//! of the management address. What is inside is a namespace of its own with the exchange of [`causeway_fleet::witness`], so that an answered question
+//! proves sockets, packet threads, IKE and TUN devices of both nodes; and what VPCs with gateways on several nodes need (ADR 0039): cables and [`share`].
 
 mod actor;
 mod place;
+mod share;
 #[cfg(test)]
 mod tests;
 
@@ -23,8 +24,9 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 pub(crate) use actor::{Around, start};
-pub(crate) use place::namespace_name;
-use place::{Inside, inside_address};
+use place::inside_address;
+pub(crate) use place::{CABLE_MACS, CABLE_MTU, Inside, namespace_name};
+pub(crate) use share::{Exchange, Heard, Sharing};
 
 /// Connections that wait to be accepted: no more are open at once.
 const BACKLOG: u32 = 32;
@@ -70,7 +72,7 @@ impl Peering {
     }
 
     /// Waits until there is an inside.
-    async fn inside(&self) -> Inside {
+    pub(crate) async fn inside(&self) -> Inside {
         let mut inside = self.0.inside.subscribe();
         loop {
             if let Some(inside) = inside.borrow_and_update().clone() {
@@ -98,21 +100,31 @@ impl Tunnels for Peering {
     }
 
     async fn listen(&self) -> io::Result<TcpListener> {
-        let inside = self.inside().await;
-        let socket = inside.socket()?;
-        socket.set_reuseaddr(true)?;
-        socket.bind(SocketAddr::new(IpAddr::V6(inside.own), PORT))?;
-        socket.listen(BACKLOG)
+        self.listen_on(PORT).await
     }
 
     async fn connect(&self, node: NodeId, patience: Duration) -> io::Result<TcpStream> {
+        self.connect_to(node, PORT, patience).await
+    }
+}
+
+impl Peering {
+    async fn listen_on(&self, port: u16) -> io::Result<TcpListener> {
+        let inside = self.inside().await;
+        let socket = inside.socket()?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(SocketAddr::new(IpAddr::V6(inside.own), port))?;
+        socket.listen(BACKLOG)
+    }
+
+    async fn connect_to(&self, node: NodeId, port: u16, patience: Duration) -> io::Result<TcpStream> {
         let inside = self.inside().await;
         let mut up = self.0.up.subscribe();
         let is_up = |up: &BTreeSet<NodeId>| up.contains(&node);
         up.wait_for(is_up).await.map_err(io::Error::other)?;
         let socket = inside.socket()?;
         socket.bind(SocketAddr::new(IpAddr::V6(inside.own), 0))?;
-        let connecting = socket.connect(SocketAddr::new(IpAddr::V6(inside_address(node)), PORT));
+        let connecting = socket.connect(SocketAddr::new(IpAddr::V6(inside_address(node)), port));
         tokio::select! {
             connected = timeout(patience, connecting) => connected.map_err(|_| io::ErrorKind::TimedOut)?,
             // What it says reaches nobody, and the next tunnel need not wait for its repetition.

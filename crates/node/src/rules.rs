@@ -288,7 +288,7 @@ fn net(text: &str) -> IpNet {
 }
 
 fn own(subnets: &[&str], custom: &[&str]) -> VpcRoutes {
-    VpcRoutes { subnets: nets(subnets), custom: nets(custom), announce_custom: true }
+    VpcRoutes { subnets: nets(subnets), custom: nets(custom), announce_custom: true, ..VpcRoutes::default() }
 }
 
 /// As the gateway makes it of what is desired.

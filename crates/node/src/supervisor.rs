@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use causeway_crypto::{Entropy, SystemEntropy};
 use causeway_datapath::{Datapath, DatapathConfig, IkeReceiver};
 use causeway_fleet::{FromNode, NodeEnd, PROTOCOL};
-use causeway_linux::Namespace;
 use causeway_linux::filter::LinkDrops;
 use causeway_model::desired::{NodeDesired, VpcDesired};
 use causeway_model::observed::Refusal;
@@ -26,18 +25,20 @@ use crate::counting::Counting;
 use crate::dispatch::Directory;
 use crate::error::SetupError;
 use crate::gateway::{
-    Gateway, GatewayHandle, GatewayReport, RETRY_FIRST, RETRY_LIMIT, Surroundings, VpcRoutes, Wanted,
+    Gateway, GatewayHandle, GatewayReport, RETRY_FIRST, RETRY_LIMIT, Surroundings, Uplink, VpcRoutes, Wanted,
 };
 use crate::health::Health;
 use crate::host::Host;
 use crate::lease::LeaseGate;
 use crate::ownership::Thing;
-use crate::peering::{self, Peering};
+use crate::peering::{self, Heard, Peering, Sharing};
 use crate::routes::{self, Chosen};
 use crate::site::Site;
 use crate::vpc::{Concern, Trouble, VpcRouter};
+use cables::Shared;
 
 mod around;
+mod cables;
 mod report;
 
 /// Gateways that stop together get this long to close in order.
@@ -116,16 +117,21 @@ pub(crate) async fn run_on(
     let (choices_tx, choices) = mpsc::unbounded_channel();
     let around = Surroundings { host: Arc::clone(&host), datapath, entropy, reports: reports_tx, ended: ended_tx };
     let dispatcher = tokio::spawn(Arc::clone(&directory).serve(ike, path_events)).abort_handle();
-    let peering = config.peering.map(|peering| {
-        let (datapath, directory) = (Arc::clone(&around.datapath), Arc::clone(&directory));
-        let around = peering::Around { host: Arc::clone(&host), datapath, directory, entropy };
-        peering::start(peering, config.id, around)
-    });
+    let peering = config.peering.clone();
+    let (sharing, running) = peering
+        .clone()
+        .map(|peering| {
+            let (sharing, exchange) = Sharing::new();
+            let (datapath, directory) = (Arc::clone(&around.datapath), Arc::clone(&directory));
+            let around = peering::Around { host: Arc::clone(&host), datapath, directory, entropy };
+            (sharing, peering::start(peering, config.id, around, exchange))
+        })
+        .unzip();
     let now = Instant::now();
     let mut node = Node {
         host,
         around,
-        inside: peering.as_ref().map(|_| Thing::Namespace(peering::namespace_name(config.id))),
+        inside: running.as_ref().map(|_| Thing::Namespace(peering::namespace_name(config.id))),
         dispatcher: dispatcher.clone(),
         health: Health::default(),
         directory,
@@ -148,15 +154,27 @@ pub(crate) async fn run_on(
         retry_delay: RETRY_FIRST,
         troubled: now,
         lapsed: None,
+        peering,
+        sharing,
+        shared: Shared::default(),
+        cut_at: None,
     };
     let mut inbox = Inbox { reports, ended, choices };
     let result = node.serve(hello, end, &mut inbox, &shutdown).await;
-    if let Some(peering) = peering {
-        peering.stop().await;
+    if let Some(running) = running {
+        running.stop().await;
     }
     node.close(&mut inbox).await;
     dispatcher.abort();
     result
+}
+
+/// What other nodes say; nothing ever, if there are none.
+async fn hear(sharing: &mut Option<Sharing>) -> Heard {
+    match sharing {
+        Some(sharing) => sharing.hear().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// From the node's own tasks to itself.
@@ -170,6 +188,8 @@ struct Entry {
     desired: Arc<Site>,
     handle: Option<GatewayHandle>,
     namespace: String,
+    /// Where it hangs.
+    uplink: Uplink,
     /// Public addresses that this gateway holds sockets on.
     bound: BTreeSet<IpAddr>,
     refused: Option<Refusal>,
@@ -216,6 +236,12 @@ struct Node {
     troubled: Instant,
     /// Since when nothing is forwarded for want of a lease, as it was looked at last.
     lapsed: Option<Timestamp>,
+    /// The tunnels to other nodes, what is said through them, and what is known by them.
+    peering: Option<Peering>,
+    sharing: Option<Sharing>,
+    shared: Shared,
+    /// When some node of routers may have been cut off for long enough to be taken for it.
+    cut_at: Option<Instant>,
 }
 
 impl Node {
@@ -249,6 +275,8 @@ impl Node {
                 Some(report) = inbox.reports.recv() => self.gateway_report(report),
                 Some((id, incarnation)) = inbox.ended.recv() => self.gateway_ended(id, incarnation, inbox).await,
                 Some((vpc, chosen)) = inbox.choices.recv() => self.routes_chosen(vpc, chosen),
+                heard = hear(&mut self.sharing) => self.heard(heard),
+                () = sleep_until(self.cut_at.unwrap_or(now + far).into()), if self.cut_at.is_some() => self.look_for_cuts(),
                 () = tables.notified() => self.tables_changed(),
                 counted = counting.next() => match counted {
                     Some(counted) => {
@@ -325,7 +353,12 @@ impl Node {
 
     /// Whether there is a VPC whose routes have to be chosen, and can be.
     fn may_choose(&self) -> bool {
-        self.unrouted.iter().any(|vpc| !self.choosing.contains(vpc) && self.routers.contains_key(vpc))
+        self.unrouted.iter().any(|vpc| !self.choosing.contains(vpc) && self.has_tables(*vpc))
+    }
+
+    /// Whether routes can be chosen for a VPC: its router is here, or on another node.
+    fn has_tables(&self, vpc: VpcId) -> bool {
+        self.routers.contains_key(&vpc) || self.is_elsewhere(vpc)
     }
 
     /// The kernel may not hold what was put there: the next look is at everything, not only at what is to change.
@@ -356,14 +389,14 @@ impl Node {
         for id in gone {
             self.gateways.remove(&id);
         }
-        for vpc in &desired.vpcs {
+        for vpc in desired.vpcs.iter().filter(|vpc| vpc.router.is_none()) {
             self.apply_router(vpc, inbox).await;
         }
         for site in sites.into_values() {
             self.apply_gateway(site, inbox).await;
         }
-        let surplus: Vec<VpcId> =
-            self.routers.keys().copied().filter(|id| !desired.vpcs.iter().any(|vpc| vpc.id == *id)).collect();
+        let is_here = |id: &VpcId| desired.vpcs.iter().any(|vpc| vpc.id == *id && vpc.router.is_none());
+        let surplus: Vec<VpcId> = self.routers.keys().copied().filter(|id| !is_here(id)).collect();
         for id in surplus {
             self.chosen.remove(&id);
             self.settled.remove(&id);
@@ -371,11 +404,12 @@ impl Node {
                 router.remove(&self.host).await;
             }
         }
-        self.troubles.retain(|id, _| desired.vpcs.iter().any(|vpc| vpc.id == *id));
+        self.troubles.retain(|id, _| is_here(id));
         if !self.host.keep(&self.things()).await {
             self.retry_soon();
         }
-        self.unrouted.extend(self.routers.keys());
+        self.unrouted.extend(desired.vpcs.iter().map(|vpc| vpc.id));
+        self.share();
         self.unrouted.retain(|id| desired.vpcs.iter().any(|vpc| vpc.id == *id));
         self.touch();
     }
@@ -409,10 +443,11 @@ impl Node {
                 }
             }
         };
+        let inside = if vpc.cables.is_empty() { None } else { Some(self.inside().await) };
         let (router, troubles) = self
             .meanwhile(inbox, async move {
                 let mut router = router;
-                let troubles = router.apply(&host, vpc).await;
+                let troubles = router.apply(&host, inside, vpc).await;
                 (router, troubles)
             })
             .await;
@@ -448,7 +483,7 @@ impl Node {
         let mut concerning = router.filter(|(concern, _)| match concern {
             Concern::Router => true,
             Concern::Network(network) => Some(*network) == desired.network,
-            Concern::Lists | Concern::Custom => false,
+            Concern::Lists | Concern::Custom | Concern::Cable => false,
         });
         concerning.next().map(|(_, error)| error)
     }
@@ -464,6 +499,7 @@ impl Node {
             desired: Arc::clone(&desired),
             handle: None,
             namespace: desired.namespace(),
+            uplink: Uplink::None,
             bound: BTreeSet::new(),
             refused: None,
             report: None,
@@ -472,7 +508,7 @@ impl Node {
         });
         let before = std::mem::replace(&mut entry.desired, Arc::clone(&desired));
         let started = if entry.handle.is_some() {
-            let moved = self.move_link(&before, &desired).await;
+            let moved = self.follow_router(&before, &desired).await;
             self.push(desired.id);
             moved
         } else {
@@ -483,30 +519,6 @@ impl Node {
             tracing::warn!(%error, gateway = %desired.id, revision = desired.revision, "gateway refused");
             self.refuse_gateway(desired.id, &error, inbox).await;
         }
-    }
-
-    /// Takes a running link from one VPC's router to another's, or from none or to none. Its sessions go on.
-    async fn move_link(&mut self, before: &Site, desired: &Site) -> Result<(), SetupError> {
-        if before.vpc == desired.vpc {
-            return Ok(());
-        }
-        if let Some(router) = before.vpc.and_then(|vpc| self.routers.get_mut(&vpc)) {
-            router.detach(desired.id).await?;
-        }
-        self.unrouted.extend(before.vpc);
-        self.unrouted.extend(desired.vpc);
-        let name = desired.namespace();
-        let namespace = Namespace::open(&name).map_err(SetupError::at(&format!("namespace {name}")))?;
-        self.attach(desired, &namespace).await
-    }
-
-    /// Hangs the namespace of a gateway or a link on the router of its VPC.
-    async fn attach(&mut self, desired: &Site, namespace: &Namespace) -> Result<(), SetupError> {
-        let Some(vpc) = desired.vpc else { return Ok(()) };
-        let Some(router) = self.routers.get_mut(&vpc) else {
-            return Err(SetupError { item: format!("router of VPC {vpc}"), error: "it is not there".to_owned() });
-        };
-        router.attach(desired.id, namespace, desired.network, &desired.private_addresses).await
     }
 
     /// Undoes what there is of a gateway, reports why, and tries again later.
@@ -523,7 +535,7 @@ impl Node {
     fn push(&self, id: VpnGatewayId) {
         let Some(entry) = self.gateways.get(&id) else { return };
         let Some(handle) = &entry.handle else { return };
-        let (vpc, underlay_mtu) = (self.vpc_routes(entry.desired.vpc), self.host.underlay_mtu());
+        let (vpc, underlay_mtu) = (self.vpc_routes(entry.desired.vpc, entry.uplink), self.host.underlay_mtu());
         let lapsed = self.lapsed;
         let connections = entry.desired.connections.iter().map(|connection| connection.id);
         self.directory.put(id, entry.bound.iter().copied(), connections, handle.words.clone());
@@ -546,7 +558,7 @@ impl Node {
         if let Some(error) = self.inside_trouble(desired) {
             return Err(error.clone());
         }
-        let vpc = self.vpc_routes(desired.vpc);
+        let vpc = self.vpc_routes(desired.vpc, self.uplink(desired));
         let namespace = self.host.make_namespace(&desired.namespace())?;
         self.attach(desired, &namespace).await?;
         let Some(entry) = self.gateways.get_mut(&id) else { return Ok(()) };
@@ -595,6 +607,7 @@ impl Node {
             let Some(entry) = self.gateways.get_mut(id) else { continue };
             self.directory.remove(*id);
             entry.report = None;
+            entry.uplink = Uplink::None;
             entry.drops.clear();
             for address in std::mem::take(&mut entry.bound) {
                 if let Err(error) = self.around.datapath.unbind(address) {
@@ -626,14 +639,14 @@ impl Node {
     }
 
     /// What the gateways of a VPC have to know of it.
-    fn vpc_routes(&self, vpc: Option<VpcId>) -> VpcRoutes {
+    fn vpc_routes(&self, vpc: Option<VpcId>, uplink: Uplink) -> VpcRoutes {
         let Some(vpc) = vpc else { return VpcRoutes::default() };
-        let desired = self.desired.vpcs.iter().find(|other| other.id == vpc);
-        let custom = self.routers.get(&vpc).map(VpcRouter::custom_routes).unwrap_or_default();
         VpcRoutes {
             subnets: self.subnets(vpc),
-            custom: custom.into_keys().collect(),
-            announce_custom: desired.is_some_and(|vpc| vpc.announce_custom_routes),
+            custom: self.custom_routes(vpc).into_keys().collect(),
+            announce_custom: self.vpc(vpc).is_some_and(|vpc| vpc.announce_custom_routes),
+            uplink,
+            cut: self.is_cut(vpc),
         }
     }
 
@@ -648,8 +661,12 @@ impl Node {
             }
         }
         let delay = if report.only_counters { COUNTER_DELAY } else { REPORT_DELAY };
+        let shares = matches!(entry.uplink, Uplink::Cable(..));
         entry.report = Some(report);
         self.touch_within(delay);
+        if shares {
+            self.share();
+        }
     }
 
     /// An actor is gone. If nobody stopped it, it is started again.
@@ -675,15 +692,16 @@ impl Node {
         for vpc in ready {
             self.unrouted.remove(&vpc);
             // While its configuration changes, it waits.
-            let Some(router) = self.routers.get(&vpc) else {
+            if !self.has_tables(vpc) {
                 self.unrouted.insert(vpc);
                 continue;
-            };
+            }
             self.choosing.insert(vpc);
             let entries = self.gateways.values().filter(|entry| entry.desired.vpc == Some(vpc));
             let reports = entries.filter_map(|entry| entry.report.as_ref());
-            let learned: Vec<_> = reports.map(|report| Arc::clone(&report.learned)).collect();
-            let (custom, local) = (router.custom_routes(), self.subnets(vpc));
+            let mut learned: Vec<_> = reports.map(|report| Arc::clone(&report.learned)).collect();
+            learned.extend(self.learned_elsewhere(vpc));
+            let (custom, local) = (self.custom_routes(vpc), self.subnets(vpc));
             let before = self.chosen.get(&vpc).cloned().unwrap_or_default();
             let choices = self.choices.clone();
             tokio::task::spawn_blocking(move || {
@@ -697,23 +715,27 @@ impl Node {
     /// Hands a choice to those whom it concerns.
     fn routes_chosen(&mut self, vpc: VpcId, chosen: Chosen) {
         self.choosing.remove(&vpc);
-        let Some(router) = self.routers.get_mut(&vpc) else { return };
-        router.set_learned(Arc::clone(&chosen.router));
+        if let Some(router) = self.routers.get_mut(&vpc) {
+            router.set_learned(Arc::clone(&chosen.router));
+        } else if !self.is_elsewhere(vpc) {
+            return;
+        }
+        let decisions = self.decisions_of(vpc, &chosen);
         for (id, entry) in self.gateways.iter().filter(|(_, entry)| entry.desired.vpc == Some(vpc)) {
             let Some(handle) = &entry.handle else { continue };
             let routes = chosen.gateways.get(id).cloned().unwrap_or_default();
             handle.wanted.send_if_modified(|wanted| {
                 let none = wanted.routes.is_empty() && routes.is_empty();
-                let same =
-                    (none || Arc::ptr_eq(&wanted.routes, &routes)) && Arc::ptr_eq(&wanted.decisions, &chosen.decisions);
+                let same = (none || Arc::ptr_eq(&wanted.routes, &routes)) && wanted.decisions == decisions;
                 if !same {
                     wanted.routes = routes;
-                    wanted.decisions = Arc::clone(&chosen.decisions);
+                    wanted.decisions = Arc::clone(&decisions);
                 }
                 !same
             });
         }
         self.chosen.insert(vpc, chosen);
+        self.share();
     }
 
     /// Routes came into place, or could not.

@@ -7,6 +7,7 @@
 //! The router knows three kinds of routes, in this order for the same prefix: its Private Networks, the tenant's custom routes, and what
 //! gateways learned. Whatever it forwards meets the VPC's access lists.
 
+mod cable;
 pub(crate) mod custom;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,12 +23,13 @@ use causeway_linux::{
 use causeway_model::desired::{NetworkDesired, VpcDesired};
 use causeway_model::net::router_address;
 use causeway_model::observed::AclCounters;
-use causeway_model::{PrivateNetworkId, RouteId, VpcId, VpnGatewayId};
+use causeway_model::{NodeId, PrivateNetworkId, RouteId, VpcId, VpnGatewayId};
 use ipnet::IpNet;
 use tokio::sync::Notify;
 
 use crate::error::SetupError;
 use crate::host::{Bridge, Host, announce, host_net};
+use crate::peering::Inside;
 use crate::table::{Installer, Learnt, Untaken, Wish};
 use custom::{Attached, Custom};
 
@@ -70,6 +72,8 @@ pub(crate) enum Concern {
     Lists,
     /// One of the VPC's custom routes. All the rest is in force.
     Custom,
+    /// The cable of a gateway on another node.
+    Cable,
 }
 
 /// What could not be set up.
@@ -80,6 +84,8 @@ struct GatewayLink {
     network: Option<PrivateNetworkId>,
     addresses: Vec<IpAddr>,
     index: u32,
+    /// The other end, and the number of the cable, if it is on another node.
+    cable: Option<(NodeId, u32)>,
 }
 
 /// The router.
@@ -161,8 +167,13 @@ impl VpcRouter {
         }
     }
 
-    /// Brings everything to what is desired, each part as far as it goes.
-    pub(crate) async fn apply(&mut self, host: &Host, desired: &VpcDesired) -> Vec<Trouble> {
+    /// Brings everything to what is desired, each part as far as it goes. `inside`: of the tunnels to other nodes, where there are cables.
+    pub(crate) async fn apply(
+        &mut self,
+        host: &Host,
+        inside: Option<Result<Inside, SetupError>>,
+        desired: &VpcDesired,
+    ) -> Vec<Trouble> {
         let mut troubles = Vec::new();
         let local: Vec<IpNet> = desired.networks.iter().flat_map(|network| network.subnets.iter().copied()).collect();
         // Before anything that could bring packets.
@@ -202,6 +213,7 @@ impl VpcRouter {
                 Err(error) => troubles.push((Concern::Router, error)),
             }
         }
+        troubles.extend(self.apply_cables(inside, desired).await);
         let attached = self.networks.iter().map(|(id, network)| {
             let attached = Attached { index: network.index, subnets: &network.subnets };
             (*id, attached)
@@ -347,13 +359,25 @@ impl VpcRouter {
             .create_veth(&VethEnd::new(&link), &VethEnd::new(GATEWAY_LINK).within(namespace))
             .await
             .map_err(step())?;
-        let index = self.netlink.index(&link).await.map_err(step())?;
+        let index = self.lift(&link).await.map_err(step())?;
+        let addresses = addresses.iter().map(IpNet::addr).collect();
+        self.take_in(id, GatewayLink { network, addresses, index, cable: None }).await
+    }
+
+    /// Has the router's end of a gateway's link up, with its address. Its index.
+    async fn lift(&self, link: &str) -> Result<u32, causeway_linux::Error> {
+        let index = self.netlink.index(link).await?;
         let local = IpNet::new_assert(IpAddr::V6(ROUTER_LINK_LOCAL), 64);
         let options = AddressOptions { no_prefix_route: false, no_dad: true, never_chosen: false };
-        self.netlink.set_up(index, true).await.map_err(step())?;
-        self.netlink.ensure_address(index, local, options).await.map_err(step())?;
-        let addresses = addresses.iter().map(IpNet::addr).collect();
-        self.gateways.insert(id, GatewayLink { network, addresses, index });
+        self.netlink.set_up(index, true).await?;
+        self.netlink.ensure_address(index, local, options).await?;
+        Ok(index)
+    }
+
+    /// From now on there is a gateway at the other end of this link.
+    async fn take_in(&mut self, id: VpnGatewayId, link: GatewayLink) -> Result<(), SetupError> {
+        let network = link.network;
+        self.gateways.insert(id, link);
         if let Some(network) = network {
             self.apply_proxies(network).await?;
         }

@@ -81,7 +81,7 @@ pub(crate) fn session_policy(
     Policy {
         propagate,
         accept: lists.prefix_filter_in.clone(),
-        announce: lists.prefix_filter_out.clone(),
+        announce: if vpc.cut { Vec::new() } else { lists.prefix_filter_out.clone() },
         local_subnets: vpc.subnets.clone(),
         custom_routes: if vpc.announce_custom { vpc.custom.clone() } else { Vec::new() },
         interconnections,

@@ -15,9 +15,10 @@ use tokio::sync::mpsc;
 
 use super::connection::Connection;
 use super::tunnel::inside_mtu;
-use super::{Gateway, Incoming, RETRY_FIRST, VpcRoutes};
+use super::{Gateway, Incoming, RETRY_FIRST, Uplink, VpcRoutes};
 use crate::error::SetupError;
 use crate::host::host_net;
+use crate::peering::CABLE_MTU;
 use crate::session::{self, Guard};
 use crate::table::{Hops, Wish, join};
 use crate::vpc::{BARE, GATEWAY_LINK, GATEWAY_LINK_LOCAL, ROUTER_LINK_LOCAL, apply_filter};
@@ -161,7 +162,9 @@ impl Gateway {
     fn connection_filter(&self, connection: &Connection) -> ConnectionFilter {
         let desired = &connection.desired;
         let policies = || desired.bgp.iter().filter_map(|bgp| bgp.policy.as_ref());
-        let mss = |headers: u32| u16::try_from(connection.mtu.saturating_sub(headers)).unwrap_or(u16::MAX);
+        let uplink = if matches!(self.vpc.uplink, Uplink::Cable(..)) { CABLE_MTU } else { u32::MAX };
+        let mtu = connection.mtu.min(uplink);
+        let mss = |headers: u32| u16::try_from(mtu.saturating_sub(headers)).unwrap_or(u16::MAX);
         ConnectionFilter {
             tun: connection.tun.clone(),
             propagate: desired.propagate,

@@ -28,7 +28,7 @@ use causeway_linux::filter::GatewayFilter;
 use causeway_linux::route::MAIN_TABLE;
 use causeway_linux::{LinkWatch, Namespace, Netlink, ROUTE_PROTOCOL, RouteTable};
 use causeway_model::observed::{Refusal, RouteDecision};
-use causeway_model::{ConnectionId, Timestamp, VpnGatewayId};
+use causeway_model::{ConnectionId, NodeId, Timestamp, VpnGatewayId};
 use ipnet::IpNet;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc, watch};
@@ -76,6 +76,22 @@ pub(crate) struct VpcRoutes {
     pub(crate) custom: Vec<IpNet>,
     /// Whether the custom ones are announced.
     pub(crate) announce_custom: bool,
+    /// Where the router is.
+    pub(crate) uplink: Uplink,
+    /// The router is on another node that is not heard: nothing of the VPC is to be had here, and nothing is announced.
+    pub(crate) cut: bool,
+}
+
+/// What a gateway or a link hangs by on its VPC's router.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Uplink {
+    /// It does not.
+    #[default]
+    None,
+    /// A pair of devices to the router on this node.
+    Router,
+    /// A cable with a number to the router on another node.
+    Cable(NodeId, u32),
 }
 
 /// What shall run, by level: the newest counts, and the node never waits for the actor to take it.

@@ -21,8 +21,8 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
-use super::Peering;
 use super::place::{Place, address_towards};
+use super::{Exchange, Peering, share};
 use crate::associations::Associations;
 use crate::clock::wall_clock;
 use crate::dispatch::{self, Directory, Word};
@@ -98,7 +98,7 @@ impl Running {
 }
 
 /// Starts the task of `node`.
-pub(crate) fn start(peering: Peering, node: NodeId, around: Around) -> Running {
+pub(crate) fn start(peering: Peering, node: NodeId, around: Around, exchange: Exchange) -> Running {
     let (words, queue) = mpsc::channel(dispatch::QUEUE);
     let stop = CancellationToken::new();
     let wanted = peering.0.wanted.subscribe();
@@ -113,10 +113,11 @@ pub(crate) fn start(peering: Peering, node: NodeId, around: Around) -> Running {
         bound: None,
         tunnels: BTreeMap::new(),
         retry_at: None,
+        admitted: BTreeSet::new(),
         told: BTreeSet::new(),
         stop: stop.clone(),
     };
-    Running { stop, task: tokio::spawn(actor.run(queue)) }
+    Running { stop, task: tokio::spawn(actor.run(queue, exchange)) }
 }
 
 /// An installed Child SA.
@@ -149,6 +150,8 @@ struct Actor {
     bound: Option<SocketAddr>,
     tunnels: BTreeMap<NodeId, Tunnel>,
     retry_at: Option<Instant>,
+    /// From whose tunnels cables are let in.
+    admitted: BTreeSet<NodeId>,
     /// Troubles that have been logged and are not over.
     told: BTreeSet<String>,
     stop: CancellationToken,
@@ -164,7 +167,7 @@ const fn node_of(tunnel: ConnectionId) -> NodeId {
 }
 
 impl Actor {
-    async fn run(mut self, mut queue: mpsc::Receiver<Word>) {
+    async fn run(mut self, mut queue: mpsc::Receiver<Word>, exchange: Exchange) {
         let stop = self.stop.clone();
         let place = tokio::select! {
             () = stop.cancelled() => return,
@@ -174,6 +177,7 @@ impl Actor {
         let (address_tx, mut address) = watch::channel(None);
         let (controller, outside) = (self.peering.0.controller.clone(), self.around.host.namespace().clone());
         let watching = tokio::spawn(watch_address(controller, outside, address_tx));
+        let sharing = tokio::spawn(share::run(self.peering.clone(), exchange, stop.child_token()));
         self.wanted.mark_changed();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -202,6 +206,7 @@ impl Actor {
             }
         }
         watching.abort();
+        sharing.abort();
         self.close();
     }
 
@@ -235,6 +240,13 @@ impl Actor {
             self.tunnels.keys().copied().filter(|node| !wanted.iter().any(|peer| peer.node == *node)).collect();
         for node in gone {
             self.remove(node);
+        }
+        let nodes: BTreeSet<NodeId> = wanted.iter().map(|peer| peer.node).collect();
+        if self.admitted != nodes {
+            match place.admit(nodes.iter().copied()).await {
+                Ok(()) => self.admitted = nodes,
+                Err(error) => troubles.push(error),
+            }
         }
         for peer in wanted {
             if let Err(error) = self.lead_to(place, peer).await {

@@ -78,7 +78,7 @@ impl Node {
             let dispatcher = tokio::spawn(Arc::clone(&directory).serve(ike, events));
             let around =
                 Around { host: Arc::clone(&host), datapath, directory, entropy: || Box::new(SystemEntropy::new()) };
-            let running = start(peering, id, around);
+            let running = start(peering, id, around, Sharing::new().1);
             ended.cancelled().await;
             running.stop().await;
             dispatcher.abort();

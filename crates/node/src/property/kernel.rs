@@ -145,7 +145,7 @@ impl Stage for Machine {
             self.router = Some(router.expect("a router"));
         }
         let host = &self.host;
-        let troubles = self.router.as_mut().expect("a router").apply(host, desired).await;
+        let troubles = self.router.as_mut().expect("a router").apply(host, None, desired).await;
         assert!(troubles.iter().all(|(_, error)| error.item.starts_with("custom route ")), "{troubles:?}");
         self.desired = Some(desired.clone());
         self.refused = !troubles.is_empty();

@@ -264,7 +264,7 @@ impl World {
 
     /// As the node tells a gateway.
     pub(crate) fn vpc_routes(&self) -> VpcRoutes {
-        VpcRoutes { subnets: self.subnets(), custom: self.custom_in_force(), announce_custom: false }
+        VpcRoutes { subnets: self.subnets(), custom: self.custom_in_force(), ..VpcRoutes::default() }
     }
 
     /// The connections of a gateway that have a tunnel, by number.

@@ -48,6 +48,7 @@ impl Node {
         for id in self.gateways.keys() {
             self.push(*id);
         }
+        self.share();
         self.touch();
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use causeway_model::desired::VpcDesired;
 use causeway_model::observed::{AclCounters, GatewayFacts, LinkFacts, NodeReport, ReceivedRoute, VpcFacts};
 use causeway_model::reason::Fault;
-use causeway_model::{LinkId, ReasonCode, Timestamp};
+use causeway_model::{LinkId, ReasonCode, Timestamp, VpcId};
 
 use super::{COUNTER_DELAY, Entry, Node, REPORT_DELAY, REPORT_INTERVAL};
 use crate::counting::{Counted, Read, Reader, Source, Whose};
@@ -48,8 +48,11 @@ impl Node {
 
     pub(super) fn report(&mut self) -> NodeReport {
         let mut report = NodeReport { revision: self.desired.revision, ..NodeReport::default() };
+        let elsewhere: Vec<VpcId> = self.elsewhere().collect();
         for entry in self.gateways.values_mut() {
-            let settled = entry.desired.vpc.is_none_or(|vpc| self.routers.get(&vpc).is_some_and(VpcRouter::is_settled));
+            let settled = entry.desired.vpc.is_none_or(|vpc| {
+                elsewhere.contains(&vpc) || self.routers.get(&vpc).is_some_and(VpcRouter::is_settled)
+            });
             let applied = entry.report.as_ref().map_or(0, |report| report.gateway.applied);
             if settled || applied < entry.acknowledged {
                 entry.acknowledged = applied;
@@ -78,7 +81,8 @@ impl Node {
             }
             report.gateways.push(facts);
         }
-        report.vpcs = self.desired.vpcs.iter().map(|vpc| self.vpc_facts(vpc)).collect();
+        report.vpcs =
+            self.desired.vpcs.iter().filter(|vpc| vpc.router.is_none()).map(|vpc| self.vpc_facts(vpc)).collect();
         if let Some(since) = self.lapsed {
             name_the_root(&mut report, since);
         }
@@ -124,7 +128,7 @@ impl Node {
         let trouble = self.vpc_troubles(vpc.id).next();
         let networks = self.vpc_troubles(vpc.id).filter_map(|(concern, error)| match concern {
             Concern::Network(id) => Some((*id, error.refusal(vpc.revision))),
-            Concern::Router | Concern::Lists | Concern::Custom => None,
+            Concern::Router | Concern::Lists | Concern::Custom | Concern::Cable => None,
         });
         VpcFacts {
             id: vpc.id,

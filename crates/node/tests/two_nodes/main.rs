@@ -3,6 +3,7 @@
 //! Needs root, `/dev/net/tun`, `nft`, `ip`, `ping` and `traceroute`: `cargo test -p causeway-node -- --ignored`.
 
 mod any_order;
+mod cables;
 mod explained;
 mod foreign;
 mod hung;

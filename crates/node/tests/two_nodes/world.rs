@@ -113,6 +113,8 @@ pub(crate) struct Side {
     pub(crate) programs: Option<PathBuf>,
     /// What its lease is told, where it has one.
     pub(crate) lease: Option<PathBuf>,
+    /// Its id and where its controller would be, where it has tunnels to other nodes.
+    pub(crate) peering: Option<String>,
     process: Option<Child>,
     latest: Arc<Mutex<NodeReport>>,
 }
@@ -176,8 +178,12 @@ impl World {
 }
 
 impl Side {
-    fn new(test: &str, number: u8, outside: Outside) -> Self {
-        let letter = if number == 1 { 'a' } else { 'b' };
+    pub(crate) fn new(test: &str, number: u8, outside: Outside) -> Self {
+        let letter = match number {
+            1 => 'a',
+            2 => 'b',
+            _ => 'c',
+        };
         let room = |kind: &str| Room::new(&format!("cwnd-{test}-{kind}{letter}"));
         let directory = std::env::temp_dir().join(format!("cwnd-{test}-{letter}-{}", std::process::id()));
         std::fs::create_dir_all(&directory).expect("a directory");
@@ -189,6 +195,7 @@ impl Side {
             directory,
             programs: None,
             lease: None,
+            peering: None,
             process: None,
             latest: Arc::default(),
         }
@@ -219,6 +226,7 @@ impl Side {
             let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
             command.env("PATH", format!("{}:{path}", programs.display()));
         }
+        command.envs(self.peering.iter().map(|peering| ("PEERING", peering)));
         command.env("CAUSEWAY_LOG", "info").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         let mut child = self.machine.0.spawn(&mut command).expect("the node starts");
         let out = BufReader::new(child.stdout.take().expect("its standard output"));
@@ -235,7 +243,12 @@ impl Side {
 
     /// Waits for the bridge of the Private Network, and hangs the host on it.
     pub(crate) fn connect_host(&self) {
-        let (machine, host, n) = (&self.machine.0, &self.host.0, self.number);
+        self.connect_host_on(&self.machine.0);
+    }
+
+    /// As [`Self::connect_host`], on the machine where the VPC's router is.
+    pub(crate) fn connect_host_on(&self, machine: &Namespace) {
+        let (host, n) = (&self.host.0, self.number);
         let bridge = self.bridge();
         wait_for("the bridge", || within(machine, &format!("ip link show {bridge}")).is_some());
         let path = host.path().display().to_string();
@@ -296,7 +309,8 @@ impl Side {
         wait_for("the newest revision in force", || {
             let report = self.report();
             let gateways = report.gateways.iter().all(|facts| facts.applied == revision && facts.refused.is_none());
-            let vpcs = self.desired.vpcs.iter().all(|vpc| {
+            let routed = || self.desired.vpcs.iter().filter(|vpc| vpc.router.is_none());
+            let vpcs = routed().all(|vpc| {
                 let facts = report.vpcs.iter().find(|facts| facts.id == vpc.id);
                 facts.is_some_and(|facts| facts.applied == vpc.revision && facts.refused.is_none())
             });
@@ -306,7 +320,7 @@ impl Side {
             report.revision == revision
                 && report.gateways.len() == self.desired.gateways.len()
                 && report.connections.len() == self.desired.gateways.iter().map(|g| g.connections.len()).sum::<usize>()
-                && report.vpcs.len() == self.desired.vpcs.len()
+                && report.vpcs.len() == routed().count()
                 && report.links.len() == self.desired.links.len()
                 && links
                 && vpcs
