@@ -357,7 +357,7 @@ impl Controller {
         let heard_again =
             before.is_none_or(|before| before.silent || after.as_ref().is_none_or(|after| before.state != after.state));
         let mut seen = BTreeSet::new();
-        let (mut left, mut networks) = (Vec::new(), BTreeSet::new());
+        let (mut left, mut vpcs) = (Vec::new(), BTreeSet::new());
         for record in writer.gateways_of_node(node).await? {
             let id = record.gateway.id;
             let facts = gateways.get(&id);
@@ -371,7 +371,7 @@ impl Controller {
                 if facts.is_none() && report.revision >= revision {
                     self.take_off(&mut writer, &record, now).await?;
                     left.push(id);
-                    networks.insert((record.gateway.private_network_id, record.gateway.zone.clone()));
+                    vpcs.insert((record.vpc, record.gateway.zone));
                 }
                 continue;
             }
@@ -402,9 +402,10 @@ impl Controller {
             seen.insert(id);
         }
         link::take_facts(&mut writer, node, report, heard_again, now).await?;
-        if let Some(node) = after.filter(|_| !left.is_empty()) {
+        vpcs.append(&mut self.routers_left(&mut writer, node, report, now).await?);
+        if let Some(node) = after.filter(|_| !vpcs.is_empty()) {
             self.place_waiting(&mut writer, &node.zone, now).await?;
-            self.gateways_went(&mut writer, networks, now).await?;
+            self.settle_routers(&mut writer, &vpcs, now).await?;
             for id in left {
                 status::refresh(&mut writer, id, now).await?;
             }
@@ -501,10 +502,7 @@ impl Controller {
         writer.delete(Kind::VpnGateway, id.0).await?;
         writer.release_resource_ips(id.0, now).await?;
         writer.emit(now, "vpn_gateway", "deleted", &id.to_string()).await?;
-        let network = record.gateway.private_network_id;
-        if writer.vpc_home(network, &record.gateway.zone).await?.is_none() {
-            link::vpc_moved(writer, network, now).await?;
-        }
+        self.settle_router(writer, (record.vpc, &record.gateway.zone), now).await?;
         self.place_waiting(writer, &record.gateway.zone, now).await
     }
 }

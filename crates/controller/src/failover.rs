@@ -40,6 +40,12 @@ impl Controller {
         self.inner.failover.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether what a lost node of this zone carries goes to others.
+    pub(crate) fn fails_over(&self, zone: &str) -> bool {
+        let zones = self.inner.failover.lock().unwrap_or_else(PoisonError::into_inner);
+        zones.as_ref().is_some_and(|zones| zones.contains(zone))
+    }
+
     /// Gives every node that does not have it yet the mode of its zone and the terms of its lease. A node inside this process starts with nothing
     /// anyway, and nobody replaces it while that goes on.
     pub(crate) async fn tell_failover(&self, writer: &mut Writer) -> Result<()> {
@@ -84,7 +90,7 @@ impl Controller {
             NodeState::KeepaliveFail => return Ok(()),
             NodeState::Down => {}
         }
-        if !self.failover_zones().is_some_and(|zones| zones.contains(&node.zone)) {
+        if !self.fails_over(&node.zone) {
             return Ok(());
         }
         let stopped = verdict.fault.as_ref().is_some_and(|fault| fault.code == ReasonCode::MachineStopped);
@@ -119,7 +125,7 @@ impl Controller {
         if was_replaced {
             lease::note(writer, node.id, "replaced", now).await?;
         }
-        let (mut moved, mut networks) = (Vec::new(), BTreeSet::new());
+        let (mut moved, mut vpcs) = (Vec::new(), BTreeSet::new());
         for record in writer.gateways_of_node(node.id).await? {
             let id = record.gateway.id;
             if record.gateway.deleting_since.is_some() {
@@ -129,16 +135,17 @@ impl Controller {
             self.take_off(writer, &record, now).await?;
             writer.set_gateway_failover(id, Some(now)).await?;
             moved.push(id);
-            networks.insert((record.gateway.private_network_id, record.gateway.zone.clone()));
+            vpcs.insert((record.vpc, record.gateway.zone));
         }
-        if moved.is_empty() && !was_replaced {
+        vpcs.append(&mut self.move_routers(writer, node.id, now).await?);
+        if vpcs.is_empty() && !was_replaced {
             return Ok(());
         }
         // When it is back, or should somebody answer for it after all, it is told at once what it has.
         writer.advance_node(node.id).await?;
         tracing::warn!(node = %node.id, gateways = moved.len(), "a node's gateways were taken off it");
         self.place_waiting(writer, &node.zone, now).await?;
-        self.gateways_went(writer, networks, now).await?;
+        self.settle_routers(writer, &vpcs, now).await?;
         for id in moved {
             status::refresh(writer, id, now).await?;
         }

@@ -170,7 +170,7 @@ impl Unit<'_> {
             return Err(Error::constraint("zone", help));
         }
         for zone in &gateway_type.zones {
-            if !self.node_loads(zone, None).await?.is_empty() {
+            if !self.node_loads(zone, None, None).await?.is_empty() {
                 return Ok(zone.clone());
             }
         }
@@ -229,7 +229,10 @@ impl Controller {
         let of = |network: &PrivateNetwork| network.meta.project_id;
         let network = referenced(project.id, network, of, "private_network", new.private_network_id)?;
         let zone = unit.zone(new.zone, gateway_type).await?;
-        let placed = self.node_for(&mut unit, &zone, project.id, &gateway_type.name, network.id).await?;
+        let vpc = network.vpc_id;
+        let router = self.router_of(&mut unit, vpc, &zone).await?;
+        let kind = &gateway_type.name;
+        let placed = self.node_for(&mut unit, (vpc, &zone), router.as_ref(), project.id, kind).await?;
         let node = placed.ok();
         let id = VpnGatewayId::random();
         let meta = unit.meta(&project, new.meta);
@@ -255,14 +258,13 @@ impl Controller {
             locked: false,
             zone,
         };
-        let first = unit.vpc_home(network.id, &gateway.zone).await?.is_none();
         unit.insert_vpn_gateway(&gateway, node).await?;
         if placed == Err(Unplaced::NoCapacity) {
             unit.unplace_gateway(id, true).await?;
         }
         let now = unit.now;
         if let Some(node) = node {
-            self.gateway_came(&mut unit, (network.id, first), node, now).await?;
+            self.gateway_came(&mut unit, (vpc, &gateway.zone), router.as_ref(), node, now).await?;
         }
         let record = find_gateway(&mut unit, caller, Read, id).await?;
         let view = status::gateway(&mut unit, record, now).await?;
@@ -342,6 +344,12 @@ impl Controller {
             None => None,
         };
         unit.start_gateway_deletion(id, now, revision).await?;
+        let (vpc, zone) = (record.vpc, record.gateway.zone.as_str());
+        if record.node.is_some() {
+            self.settle_router(&mut unit, (vpc, zone), now).await?;
+            // Where the router is, its cable goes.
+            unit.advance_nodes_of_vpc(vpc, zone).await?;
+        }
         unit.refresh(id).await?;
         let details = gone(&record.gateway);
         let record = find_gateway(&mut unit, caller, Read, id).await?;

@@ -327,7 +327,9 @@ impl Controller {
     /// Begins to replace a lost node, if it is one that needs a lease to forward and carries anything. From now on until this is over or called
     /// off it gets no configuration.
     pub(crate) async fn begin_replacement(&self, writer: &mut Writer, node: &NodeRecord, now: Timestamp) -> Result<()> {
-        if node.lease.acknowledged.is_none() || writer.gateways_of_node(node.id).await?.is_empty() {
+        let carries =
+            !writer.gateways_of_node(node.id).await?.is_empty() || !writer.routers_of_node(node.id).await?.is_empty();
+        if node.lease.acknowledged.is_none() || !carries {
             return Ok(());
         }
         if node.lease.replaced_since.is_some() {

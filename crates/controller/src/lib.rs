@@ -43,6 +43,7 @@ mod quota;
 mod render;
 mod rotation;
 mod route;
+mod router;
 mod secret;
 mod status;
 mod typed;

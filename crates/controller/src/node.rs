@@ -162,12 +162,12 @@ impl Controller {
         let now = unit.now;
         unit.revoke_node(id, now).await?;
         unit.forget_learned_routes(id).await?;
-        let mut networks = BTreeSet::new();
+        let mut vpcs = BTreeSet::new();
         for record in unit.gateways_of_node(id).await? {
             if record.gateway.deleting_since.is_some() {
                 self.finish_deletion(&mut unit, &record, now).await?;
             } else {
-                networks.insert((record.gateway.private_network_id, record.gateway.zone.clone()));
+                vpcs.insert((record.vpc, record.gateway.zone.clone()));
                 unit.unplace_gateway(record.gateway.id, false).await?;
                 unit.bump_gateway(&record).await?;
                 unit.refresh(record.gateway.id).await?;
@@ -177,8 +177,9 @@ impl Controller {
         self.tell_failover(&mut unit).await?;
         // Gateways come to where the links of their VPC end.
         link::leave(&mut unit, id, now).await?;
+        vpcs.append(&mut self.move_routers(&mut unit, id, now).await?);
         self.place_waiting(&mut unit, &node.zone, now).await?;
-        self.gateways_went(&mut unit, networks, now).await?;
+        self.settle_routers(&mut unit, &vpcs, now).await?;
         unit.finish("revoke", NODE, id, &gone(&document(&node))).await?;
         self.node_forgotten(id);
         self.end_session(id);

@@ -1,6 +1,7 @@
 //! Which nodes ask each other whether they are there, and what becomes of the answers: who was answered vouches for a node whose keepalives
 //! are missed (system.md §3, gateway node, row 3).
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use causeway_crypto::{Secret, hmac_sha256};
@@ -47,17 +48,33 @@ pub(crate) fn peers(node: &NodeRecord, all: &[NodeRecord]) -> Vec<Place> {
     ring
 }
 
-/// The nodes that may have to do with `node`, looked up: [`peers`] and [`tunnels`] find among them whom they find among all.
-pub(crate) async fn neighbours(reader: &mut Reader, node: &NodeRecord) -> Result<Vec<NodeRecord>> {
-    Ok(reader.ring(&node.zone, node.id, WITNESSES).await?)
+/// The nodes that may have to do with `node`, which has `cables` to some, looked up: [`peers`] and [`tunnels`] find among them whom they find among
+/// all.
+pub(crate) async fn neighbours(
+    reader: &mut Reader,
+    node: &NodeRecord,
+    cables: &BTreeSet<NodeId>,
+) -> Result<Vec<NodeRecord>> {
+    let mut near = reader.ring(&node.zone, node.id, WITNESSES).await?;
+    let far: Vec<NodeId> = cables.iter().copied().filter(|id| near.iter().all(|known| known.id != *id)).collect();
+    if !far.is_empty() {
+        near.extend(reader.nodes_by_id(far).await?);
+    }
+    Ok(near)
 }
 
-/// The tunnels of `node`: to those that it asks, and to those before it, which ask it. `key`: of the tunnel to a node.
-pub(crate) fn tunnels(node: &NodeRecord, all: &[NodeRecord], key: impl Fn(NodeId) -> Psk) -> Vec<Peer> {
+/// The tunnels of `node`: to those that it asks, to those before it, which ask it, and to those that it has `cables` to. `key`: of the tunnel to a
+/// node.
+pub(crate) fn tunnels(
+    node: &NodeRecord,
+    all: &[NodeRecord],
+    cables: &BTreeSet<NodeId>,
+    key: impl Fn(NodeId) -> Psk,
+) -> Vec<Peer> {
     let ring = ring(node, all);
     let first_asking = ring.len().saturating_sub(WITNESSES);
     let is_near = |at: usize| at < WITNESSES || at >= first_asking;
-    let near = ring.iter().enumerate().filter(|(at, _)| is_near(*at));
+    let near = ring.iter().enumerate().filter(|(at, place)| is_near(*at) || cables.contains(&place.node));
     near.map(|(at, Place { node, address })| Peer {
         node: *node,
         address: *address,
@@ -76,7 +93,12 @@ fn key_between(root: &Secret, one: NodeId, other: NodeId) -> Psk {
 impl Controller {
     /// The tunnels of `node`. Their keys come from that of the nodes' authority, which decides who is a node anyway: nothing more is to be kept, and a
     /// change of the key that wraps it changes none of them.
-    pub(crate) async fn node_tunnels(&self, node: &NodeRecord, all: &[NodeRecord]) -> Result<Vec<Peer>> {
+    pub(crate) async fn node_tunnels(
+        &self,
+        node: &NodeRecord,
+        all: &[NodeRecord],
+        cables: &BTreeSet<NodeId>,
+    ) -> Result<Vec<Peer>> {
         if ring(node, all).is_empty() {
             return Ok(Vec::new());
         }
@@ -85,7 +107,7 @@ impl Controller {
             Ok::<_, causeway_model::Error>(Secret::from(&hmac_sha256(authority.slice(), &[KEYS])[..]))
         });
         let root = root.await?;
-        Ok(tunnels(node, all, |other| key_between(root, node.id, other)))
+        Ok(tunnels(node, all, cables, |other| key_between(root, node.id, other)))
     }
 }
 
@@ -188,7 +210,8 @@ pub(crate) mod tests {
         let root = Secret::from(&[7; 32][..]);
         for count in 2..=12 {
             let all: Vec<NodeRecord> = (1..=count).map(|number| record(number, "a")).collect();
-            let of = |node: &NodeRecord| tunnels(node, &all, |other| key_between(&root, node.id, other));
+            let none = BTreeSet::new();
+            let of = |node: &NodeRecord| tunnels(node, &all, &none, |other| key_between(&root, node.id, other));
             let mut keys = std::collections::BTreeSet::new();
             for node in &all {
                 let tunnels = of(node);
@@ -207,5 +230,33 @@ pub(crate) mod tests {
             let distinct: std::collections::BTreeSet<_> = keys.iter().map(|(_, key)| key).collect();
             assert_eq!((pairs.len(), distinct.len()), (keys.len(), keys.len()), "one for each pair");
         }
+    }
+
+    #[test]
+    fn nodes_that_share_a_vpc_have_a_tunnel_whoever_they_ask() {
+        let root = Secret::from(&[7; 32][..]);
+        let all: Vec<NodeRecord> = (1..=12).map(|number| record(number, "a")).collect();
+        let id = |number: u128| NodeId(Uuid::from_u128(number));
+        let of = |number: usize, known: &[NodeRecord], cables: &[u128]| -> Vec<(u128, bool, Option<Psk>)> {
+            let node = &all[number - 1];
+            let cables = cables.iter().copied().map(id).collect();
+            let found = tunnels(node, known, &cables, |other| key_between(&root, node.id, other));
+            found.into_iter().map(|peer| (peer.node.0.as_u128(), peer.asks, peer.key)).collect()
+        };
+        let [here, there] = [of(1, &all, &[2, 7]), of(7, &all, &[1])];
+        let ids: Vec<u128> = here.iter().map(|(node, ..)| *node).collect();
+        assert_eq!(ids, [2, 3, 4, 7, 10, 11, 12], "one more than without");
+        let asked: Vec<u128> = here.iter().filter(|(_, asks, _)| *asks).map(|(node, ..)| *node).collect();
+        assert_eq!(asked, [2, 3, 4], "it asks those whom it asks anyway");
+        let end = |tunnels: &[(u128, bool, Option<Psk>)], to: u128| tunnels.iter().find(|peer| peer.0 == to).cloned();
+        let (one, other) = (end(&here, 7).expect("told"), end(&there, 1).expect("told"));
+        assert!(!one.1 && !other.1 && one.2.is_some() && one.2 == other.2, "one key, and nobody asks");
+        // What is looked up is enough: those next to it, and who else has an end.
+        let looked_up: Vec<NodeRecord> =
+            all.iter().filter(|node| ids.contains(&node.id.0.as_u128())).cloned().collect();
+        assert_eq!(of(1, &looked_up, &[2, 7]), here);
+        let mut cut = all.clone();
+        cut[6].peering = None;
+        assert_eq!(end(&of(1, &cut, &[7]), 7), None, "it has no end any more");
     }
 }

@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use causeway_model::desired::{
-    BgpDesired, ConnectionDesired, GatewayDesired, LeaseDesired, NetworkDesired, NodeDesired, TunnelDesired, VpcDesired,
+    BgpDesired, CableDesired, ConnectionDesired, GatewayDesired, LeaseDesired, NetworkDesired, NodeDesired,
+    TunnelDesired, VpcDesired,
 };
 use causeway_model::resource::{GatewayType, InitiationPolicy, VpnGateway};
 use causeway_model::suite::Cipher;
-use causeway_model::{ConnectionId, Error, Family, IpId, NodeId, PrivateNetworkId, Psk, VpcId, VpnGatewayId};
-use causeway_store::{Among, ConnectionRecord, GatewayRecord, NodeLease, Reader};
+use causeway_model::{ConnectionId, Error, Family, IpId, NodeId, Psk, VpcId, VpnGatewayId};
+use causeway_store::{Among, Cable, ConnectionRecord, GatewayRecord, NodeLease, Reader};
 use ipnet::IpNet;
 
 use crate::connection::policy_desired;
@@ -32,23 +33,45 @@ fn is_current(before: &GatewayDesired, revision: u64, (connections, revisions): 
         && before.connections.iter().all(is_whole)
 }
 
-/// The VPCs among these whose router another node has: that of their gateways; for a VPC without gateways the one on which its first link ends, and
-/// without a link, too, the one that came first.
-async fn routed_elsewhere(
-    reader: &mut Reader,
-    node: NodeId,
-    first: Option<NodeId>,
-    vpc_of: &BTreeMap<PrivateNetworkId, VpcId>,
-    among: &Among,
-) -> Result<Vec<VpcId>> {
-    let (gateways, links) = reader.vpc_nodes(among).await?;
-    let with_gateways: BTreeSet<VpcId> =
-        gateways.into_iter().filter(|(_, other)| *other != node).map(|(vpc, _)| vpc).collect();
-    let of_links: BTreeMap<VpcId, NodeId> = links.into_iter().collect();
-    let elsewhere = |vpc: &VpcId| {
-        with_gateways.contains(vpc) || of_links.get(vpc).copied().or(first).is_some_and(|other| other != node)
-    };
-    Ok(vpc_of.values().copied().filter(elsewhere).collect())
+/// The number of a gateway's cable: 24 bits and never 0 (RFC 7348 §5), and another one for each of the last 16 million gateways.
+fn cable_number(seq: u64) -> u32 {
+    const NUMBERS: u64 = 0xff_fffe;
+    u32::try_from(1 + seq.saturating_sub(1) % NUMBERS).unwrap_or(1)
+}
+
+/// The ends of a node's cables.
+struct Cables(Vec<Cable>);
+
+impl Cables {
+    /// The other end of a cable as `node` sees it.
+    fn other_end(cable: &Cable, node: NodeId) -> NodeId {
+        if cable.router == node { cable.node } else { cable.router }
+    }
+
+    /// The nodes at the other ends.
+    fn ends(&self, node: NodeId) -> BTreeSet<NodeId> {
+        self.0.iter().map(|cable| Self::other_end(cable, node)).collect()
+    }
+
+    /// The node that has the router of a VPC on which gateways of `node` hang.
+    fn router(&self, vpc: VpcId, node: NodeId) -> Option<NodeId> {
+        let hangs = |cable: &&Cable| cable.vpc == vpc && cable.node == node;
+        self.0.iter().find(hangs).map(|cable| cable.router)
+    }
+
+    /// Those of a VPC.
+    fn of(&self, vpc: VpcId, node: NodeId) -> Vec<CableDesired> {
+        let of_vpc = self.0.iter().filter(|cable| cable.vpc == vpc);
+        of_vpc
+            .map(|cable| CableDesired {
+                gateway: cable.gateway,
+                node: Self::other_end(cable, node),
+                number: cable_number(cable.seq),
+                network: cable.network,
+                addresses: cable.addresses.clone(),
+            })
+            .collect()
+    }
 }
 
 /// What the gateways of a node are rendered from together.
@@ -77,8 +100,6 @@ impl Controller {
         let configs = reader.vpc_configs(self.region(), &among).await?;
         let mut routes = reader.custom_routes(self.region(), &among).await?;
         let mut interfaces = reader.interfaces(&among).await?;
-        let vpc_of: BTreeMap<PrivateNetworkId, VpcId> =
-            networks.iter().map(|(vpc, network, _)| (*network, *vpc)).collect();
         let before: BTreeMap<VpnGatewayId, &GatewayDesired> =
             before.gateways.iter().map(|gateway| (gateway.id, gateway)).collect();
         let revisions = reader.connection_revisions(node).await?;
@@ -86,27 +107,23 @@ impl Controller {
             addresses: reader.addresses_of_node(node).await?,
             types: reader.gateway_types(self.region()).await?,
         };
-        let (mut gateways, mut leaving) = (Vec::new(), Vec::new());
+        let mut gateways = Vec::new();
         for record in reader.gateways_of_node(node).await? {
-            if record.leaving_revision.is_some() {
-                // The VPC's router goes with it: the next node has the router's addresses, too.
-                leaving.extend(vpc_of.get(&record.gateway.private_network_id));
-            } else if record.gateway.deleting_since.is_none() && !record.gone {
-                let network = record.gateway.private_network_id;
-                let lost = || Error::Internal(format!("Private Network {network} is missing"));
-                let vpc = *vpc_of.get(&network).ok_or_else(lost)?;
+            if record.leaving_revision.is_none() && record.gateway.deleting_since.is_none() && !record.gone {
                 let id = record.gateway.id;
                 let before = before.get(&id).copied();
                 let revisions = revisions.get(&id).copied().unwrap_or_default();
-                gateways.push(self.render_gateway(&mut reader, &shared, (&record, vpc), (before, revisions)).await?);
+                gateways.push(self.render_gateway(&mut reader, &shared, &record, (before, revisions)).await?);
             }
         }
-        let mut elsewhere = routed_elsewhere(&mut reader, node, first, &vpc_of, &among).await?;
-        elsewhere.append(&mut leaving);
+        let places = reader.vpc_places(&among).await?;
+        let routed: BTreeSet<VpcId> =
+            places.into_iter().filter(|place| place.node == node && !place.leaving).map(|place| place.vpc).collect();
+        let cables = Cables(reader.cables(node).await?);
+        let hanging: BTreeSet<VpcId> = gateways.iter().map(|gateway| gateway.vpc).collect();
         let mut vpcs: Vec<VpcDesired> = Vec::new();
         for (vpc, id, subnets) in networks {
-            let here = gateways.iter().any(|gateway| gateway.vpc == vpc);
-            if !here && elsewhere.contains(&vpc) {
+            if !routed.contains(&vpc) && !hanging.contains(&vpc) {
                 continue;
             }
             let network = NetworkDesired { id, subnets, bridge: interfaces.remove(&id) };
@@ -122,13 +139,16 @@ impl Controller {
                         desired.acl_ipv6 = config.acl_ipv6.clone();
                     }
                     desired.custom_routes = routes.remove(&vpc).unwrap_or_default();
+                    desired.router = cables.router(vpc, node).filter(|_| !routed.contains(&vpc));
+                    desired.cables = cables.of(vpc, node);
                     vpcs.push(desired);
                 }
             }
         }
         let failover = record.failover_revision.is_some();
-        let near = peering::neighbours(&mut reader, &record).await?;
-        let mut peers = self.node_tunnels(&record, &near).await?;
+        let ends = cables.ends(node);
+        let near = peering::neighbours(&mut reader, &record, &ends).await?;
+        let mut peers = self.node_tunnels(&record, &near, &ends).await?;
         let NodeLease { epoch, terms, .. } = record.lease;
         if let Some(terms) = terms.last() {
             // A voter is asked on the machine that the terms name, which is the one whose answer ends a lease for certain.
@@ -138,7 +158,7 @@ impl Controller {
             }
         }
         let lease = terms.last().cloned().map(|terms| LeaseDesired { epoch, terms });
-        let ids: Vec<VpcId> = vpcs.iter().map(|vpc| vpc.id).collect();
+        let ids: Vec<VpcId> = vpcs.iter().filter(|vpc| vpc.router.is_none()).map(|vpc| vpc.id).collect();
         let links = self.render_links(&mut reader, node, &ids).await?;
         Ok(Some(NodeDesired { revision, vpcs, gateways, failover, links, peers, lease }))
     }
@@ -147,7 +167,7 @@ impl Controller {
         &self,
         reader: &mut Reader,
         shared: &Shared,
-        (record, vpc): (&GatewayRecord, VpcId),
+        record: &GatewayRecord,
         (before, revisions): (Option<&GatewayDesired>, (u64, u64)),
     ) -> Result<GatewayDesired> {
         let gateway = &record.gateway;
@@ -166,7 +186,7 @@ impl Controller {
         let bandwidth = shared.types.iter().find(|gateway_type| gateway_type.name == gateway.gateway_type);
         Ok(GatewayDesired {
             id: gateway.id,
-            vpc,
+            vpc: record.vpc,
             network: gateway.private_network_id,
             revision: record.config_revision,
             asn: gateway.asn,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use causeway_model::diagnosis::NodeFacts;
 use causeway_model::placement::Load;
-use causeway_model::{NodeId, PrivateNetworkId, ProjectId, Timestamp, VpnGatewayId};
+use causeway_model::{NodeId, ProjectId, Timestamp, VpcId, VpnGatewayId};
 use serde::{Deserialize, Serialize};
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
@@ -134,21 +134,30 @@ impl Reader {
         row.as_ref().map(token).transpose()
     }
 
-    /// What each node of a zone carries that may carry more: healthy, not cordoned, not revoked; and how many of `project`'s gateways.
+    /// What each node of a zone carries that may carry more: healthy, not cordoned, not revoked; and how many of `project`'s gateways and of `vpc`'s.
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn node_loads(&mut self, zone: &str, project: Option<ProjectId>) -> Result<Vec<Load>> {
+    pub async fn node_loads(
+        &mut self,
+        zone: &str,
+        project: Option<ProjectId>,
+        vpc: Option<VpcId>,
+    ) -> Result<Vec<Load>> {
         let rows = sqlx::query(
             "SELECT node.id, node.max_bandwidth, node.max_connections, count(gateway.id) AS gateways, \
              coalesce(sum(type.bandwidth), 0) AS bandwidth, coalesce(sum(type.allowed_connections), 0) AS connections, \
-             count(CASE WHEN gateway.project_id = ? AND gateway.gone_at IS NULL THEN 1 END) AS kin \
+             count(CASE WHEN gateway.project_id = ? AND gateway.gone_at IS NULL THEN 1 END) AS kin, \
+             count(CASE WHEN network.vpc_id = ? AND gateway.deleting_since IS NULL THEN 1 END) AS siblings, \
+             node.enrolled_at IS NOT NULL AND node.peering IS NOT NULL AS meets \
              FROM node LEFT JOIN vpn_gateway AS gateway ON gateway.node_id = node.id \
+             LEFT JOIN private_network AS network ON network.id = gateway.private_network_id \
              LEFT JOIN gateway_type AS type ON type.name = gateway.gateway_type \
              WHERE node.zone = ? AND node.state IN ('up', 'config_fail') AND node.cordoned = 0 AND node.revoked_at IS NULL \
              GROUP BY node.id ORDER BY node.seq",
         )
         .bind(project.map(|project| blob(project.0)))
+        .bind(vpc.map(|vpc| blob(vpc.0)))
         .bind(zone)
         .fetch_all(self.connection())
         .await?;
@@ -162,40 +171,23 @@ impl Reader {
                     connections: row.number("connections")?,
                     gateways: row.number("gateways")?,
                     kin: row.number("kin")?,
+                    siblings: row.number("siblings")?,
+                    meets: row.flag("meets")?,
                 })
             })
             .collect()
     }
 
-    /// The node of the other gateways of a Private Network's VPC in a zone.
+    /// The node of a zone on which the first link to a VPC ends.
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn vpc_home(&mut self, network: PrivateNetworkId, zone: &str) -> Result<Option<NodeId>> {
+    pub async fn link_home(&mut self, vpc: VpcId, zone: &str) -> Result<Option<NodeId>> {
         let row = sqlx::query(
-            "SELECT gateway.node_id FROM vpn_gateway AS gateway JOIN private_network AS own ON own.id = gateway.private_network_id \
-             JOIN private_network AS other ON other.vpc_id = own.vpc_id \
-             WHERE other.id = ? AND gateway.zone = ? AND gateway.node_id IS NOT NULL AND gateway.gone_at IS NULL \
-             ORDER BY gateway.seq LIMIT 1",
+            "SELECT link.node_id FROM link JOIN node ON node.id = link.node_id \
+             WHERE link.vpc_id = ? AND node.zone = ? AND link.removing_revision IS NULL ORDER BY link.seq LIMIT 1",
         )
-        .bind(blob(network.0))
-        .bind(zone)
-        .fetch_optional(self.connection())
-        .await?;
-        row.map(|row| row.id("node_id")).transpose()
-    }
-
-    /// The node of a zone on which the first link to a Private Network's VPC ends.
-    ///
-    /// # Errors
-    /// If the database fails.
-    pub async fn link_home(&mut self, network: PrivateNetworkId, zone: &str) -> Result<Option<NodeId>> {
-        let row = sqlx::query(
-            "SELECT link.node_id FROM private_network AS network JOIN link ON link.vpc_id = network.vpc_id \
-             JOIN node ON node.id = link.node_id WHERE network.id = ? AND node.zone = ? AND link.removing_revision IS NULL \
-             ORDER BY link.seq LIMIT 1",
-        )
-        .bind(blob(network.0))
+        .bind(blob(vpc.0))
         .bind(zone)
         .fetch_optional(self.connection())
         .await?;

@@ -19,8 +19,12 @@ use crate::{Reader, Result, Writer};
 pub struct GatewayRecord {
     /// The gateway.
     pub gateway: VpnGateway,
+    /// Its Private Network's VPC.
+    pub vpc: VpcId,
     /// Where it runs.
     pub node: Option<NodeId>,
+    /// The node that has its VPC's router in its zone, while gateways of the VPC are placed there.
+    pub router: Option<NodeId>,
     /// On no node, because none had room.
     pub no_room: bool,
     /// Since when it is off a node that was lost, until it is in force on another one.
@@ -41,7 +45,7 @@ pub struct GatewayRecord {
     pub status: VpnGatewayStatus,
     /// What the node said last.
     pub observed: Option<GatewayObserved>,
-    /// What the node owes the gateway's VPC.
+    /// What the node of its VPC's router owes the VPC.
     pub vpc_owed: Option<VpcOwed>,
 }
 
@@ -49,12 +53,13 @@ pub struct GatewayRecord {
 macro_rules! gateway {
     ($connections:literal) => {
         concat!(
-            "SELECT vpn_gateway.*, ",
+            "SELECT vpn_gateway.*, network.vpc_id, home.node_id AS router_id, ",
             $connections,
             " AS connection_ids, observed.applied_revision, observed.refusal, observed.ever_acknowledged, observed.observed_at, \
              CASE WHEN vpn_gateway.node_id IS NOT NULL AND vpc.config_revision > coalesce(router.applied_revision, 0) THEN vpc.config_revision END AS owed_revision, vpc.pending_since AS owed_since, router.refusal AS owed_refusal FROM vpn_gateway \
              JOIN private_network AS network ON network.id = vpn_gateway.private_network_id JOIN vpc ON vpc.id = network.vpc_id \
-             LEFT JOIN vpc_observed AS router ON router.vpc_id = vpc.id AND router.node_id = vpn_gateway.node_id \
+             LEFT JOIN vpc_router AS home ON home.vpc_id = vpc.id AND home.zone = vpn_gateway.zone \
+             LEFT JOIN vpc_observed AS router ON router.vpc_id = vpc.id AND router.node_id = home.node_id \
              LEFT JOIN gateway_observed AS observed ON observed.gateway_id = vpn_gateway.id"
         )
     };
@@ -87,7 +92,9 @@ pub(crate) fn record(row: &SqliteRow) -> Result<GatewayRecord> {
             deleting_since: row.opt_time("deleting_since")?,
             locked: row.flag("locked")?,
         },
+        vpc: row.id("vpc_id")?,
         node: row.opt_id("node_id")?,
+        router: row.opt_id("router_id")?,
         no_room: row.flag("no_room")?,
         failover_since: row.opt_time("failover_since")?,
         leaving_revision: row.opt_number("leaving_revision")?,

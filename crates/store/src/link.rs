@@ -12,7 +12,7 @@ use sqlx::sqlite::SqliteRow;
 use crate::catalog::Filter;
 use crate::list::{Kind, Scope, window};
 use crate::row::{RowExt, blob, name_forms, to_json, word};
-use crate::{Among, Reader, Result, StoreError, Writer};
+use crate::{Reader, Result, StoreError, Writer};
 
 /// A link with the copies of what derives from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,15 +106,10 @@ pub struct LinkUnits {
     pub ipv6: u64,
 }
 
-/// Links with all that a record holds, in one statement. A VPC is routed where its gateways are, that of the link first, and without gateways
-/// where the first of its links ends.
-const LINK: &str = "SELECT link.*, CASE WHEN link.vpc_id IS NOT NULL AND link.node_id IS NOT NULL THEN coalesce((SELECT gateway.node_id \
-     FROM private_network AS network JOIN vpn_gateway AS gateway ON gateway.private_network_id = network.id \
-     WHERE network.vpc_id = link.vpc_id AND gateway.node_id = link.node_id LIMIT 1), (SELECT gateway.node_id \
-     FROM private_network AS network JOIN vpn_gateway AS gateway ON gateway.private_network_id = network.id \
-     WHERE network.vpc_id = link.vpc_id AND gateway.node_id IS NOT NULL ORDER BY gateway.seq LIMIT 1), \
-     (SELECT other.node_id FROM link AS other WHERE other.vpc_id = link.vpc_id AND other.node_id IS NOT NULL \
-     AND other.removing_revision IS NULL ORDER BY other.seq LIMIT 1)) END AS vpc_node, v4.routing_policy_id AS v4_policy, v4.since AS v4_since, v6.routing_policy_id AS v6_policy, \
+/// Links with all that a record holds, in one statement. Of several nodes that route the VPC the link's own is the one.
+const LINK: &str = "SELECT link.*, CASE WHEN link.vpc_id IS NOT NULL AND link.node_id IS NOT NULL THEN coalesce((SELECT router.node_id \
+     FROM vpc_router AS router WHERE router.vpc_id = link.vpc_id ORDER BY router.node_id <> link.node_id, router.zone LIMIT 1), \
+     (SELECT fallback.node_id FROM vpc_fallback AS fallback WHERE fallback.vpc_id = link.vpc_id)) END AS vpc_node, v4.routing_policy_id AS v4_policy, v4.since AS v4_since, v6.routing_policy_id AS v6_policy, \
      v6.since AS v6_since, node.state AS node_state, node.silent AS node_silent, node.overdue AS node_overdue \
      FROM link LEFT JOIN node ON node.id = link.node_id LEFT JOIN link_session AS v4 ON v4.link_id = link.id AND v4.is_ipv6 = 0 \
      LEFT JOIN link_session AS v6 ON v6.link_id = link.id AND v6.is_ipv6 = 1";
@@ -397,27 +392,6 @@ impl Reader {
     pub async fn links_of_vpc(&mut self, vpc: VpcId) -> Result<Vec<LinkRecord>> {
         let sql = AssertSqlSafe(format!("{LINK} WHERE link.vpc_id = ? ORDER BY link.seq"));
         sqlx::query(sql).bind(blob(vpc.0)).fetch_all(self.connection()).await?.iter().map(record).collect()
-    }
-
-    /// The nodes of the gateways of each VPC, and the node on which the first link to each VPC ends.
-    ///
-    /// # Errors
-    /// If the database fails.
-    pub async fn vpc_nodes(&mut self, among: &Among) -> Result<(Vec<(VpcId, NodeId)>, Vec<(VpcId, NodeId)>)> {
-        let sql = format!(
-            "SELECT DISTINCT network.vpc_id, gateway.node_id FROM vpn_gateway AS gateway \
-             JOIN private_network AS network ON network.id = gateway.private_network_id WHERE gateway.node_id IS NOT NULL AND {}",
-            among.condition("network.vpc_id")
-        );
-        let gateways = among.bind(sqlx::query(AssertSqlSafe(sql))).fetch_all(self.connection()).await?;
-        let sql = format!(
-            "SELECT vpc_id, node_id, min(seq) FROM link WHERE vpc_id IS NOT NULL AND node_id IS NOT NULL AND removing_revision IS NULL \
-             AND {} GROUP BY vpc_id",
-            among.condition("vpc_id")
-        );
-        let links = among.bind(sqlx::query(AssertSqlSafe(sql))).fetch_all(self.connection()).await?;
-        let pair = |row: &SqliteRow| Ok((row.id("vpc_id")?, row.id("node_id")?));
-        Ok((gateways.iter().map(pair).collect::<Result<_>>()?, links.iter().map(pair).collect::<Result<_>>()?))
     }
 
     /// A link that leads to a VPC.

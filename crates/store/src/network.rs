@@ -80,7 +80,7 @@ fn subnet(row: &SqliteRow) -> Result<Subnet> {
     })
 }
 
-fn ip(row: &SqliteRow) -> Result<Ip> {
+pub(crate) fn ip(row: &SqliteRow) -> Result<Ip> {
     let address = IpNet::new(row.address("address")?, row.number("prefix_len")?)
         .map_err(|error| StoreError::Corrupt { column: "prefix_len", problem: error.to_string() })?;
     let zone = row.opt_text("zone")?;

@@ -45,7 +45,7 @@ pub struct VpcObserved {
     pub observed_at: Timestamp,
 }
 
-/// What a node owes a gateway's VPC.
+/// What the node of its router owes a gateway's VPC.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VpcOwed {
     /// The newest revision, which is not in force.
@@ -83,7 +83,7 @@ fn config(row: &SqliteRow) -> Result<VpcConfig> {
     })
 }
 
-/// What a gateway's node owes its VPC, from a row that is joined with it; `None`: nothing.
+/// What the node of its router owes a gateway's VPC, from a row that is joined with it; `None`: nothing.
 pub(crate) fn vpc_owed(row: &SqliteRow) -> Result<Option<VpcOwed>> {
     let Some(revision) = row.opt_number("owed_revision")? else { return Ok(None) };
     Ok(Some(VpcOwed { revision, since: row.opt_time("owed_since")?, refusal: row.opt_json("owed_refusal")? }))
@@ -117,13 +117,13 @@ impl Among {
 }
 
 impl Reader {
-    /// The VPCs that a node may have to route because of what is on it: those of its gateways, and of the links that end on it.
+    /// The VPCs that a node may have to know because of what is on it: those of its routers, of its gateways, and of the links that end on it.
     ///
     /// # Errors
     /// If the database fails.
     pub async fn vpcs_of_node(&mut self, node: NodeId) -> Result<BTreeSet<VpcId>> {
         let rows = sqlx::query(
-            "SELECT network.vpc_id AS id FROM vpn_gateway AS gateway \
+            "SELECT vpc_id AS id FROM vpc_router WHERE node_id = ?1 UNION SELECT network.vpc_id FROM vpn_gateway AS gateway \
              JOIN private_network AS network ON network.id = gateway.private_network_id WHERE gateway.node_id = ?1 \
              UNION SELECT vpc_id FROM link WHERE node_id = ?1 AND vpc_id IS NOT NULL",
         )
@@ -181,7 +181,7 @@ impl Reader {
         row.map_or_else(|| Ok(Acl::default()), |row| row.json("acl"))
     }
 
-    /// What nodes say of a VPC's router, and whether every node that carries gateways of the VPC says something.
+    /// What nodes say of a VPC's routers, and whether every node that has one because of gateways says something.
     ///
     /// # Errors
     /// If the database fails.
@@ -202,9 +202,8 @@ impl Reader {
         });
         let observed = observed.collect::<Result<Vec<_>>>()?;
         let silent = sqlx::query(
-            "SELECT EXISTS (SELECT 1 FROM vpn_gateway JOIN private_network ON private_network.id = vpn_gateway.private_network_id \
-             WHERE private_network.vpc_id = ?1 AND node_id IS NOT NULL AND NOT EXISTS \
-             (SELECT 1 FROM vpc_observed WHERE vpc_id = ?1 AND vpc_observed.node_id = vpn_gateway.node_id)) AS silent",
+            "SELECT EXISTS (SELECT 1 FROM vpc_router AS router WHERE router.vpc_id = ?1 AND NOT EXISTS \
+             (SELECT 1 FROM vpc_observed WHERE vpc_id = ?1 AND vpc_observed.node_id = router.node_id)) AS silent",
         )
         .bind(blob(id.0))
         .fetch_one(self.connection())
@@ -279,7 +278,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Stores what a node says of the VPCs' routers that it has; what it does not name it does not run.
+    /// Stores what a node says of the VPCs' routers that it has; what it does not name it does not run, and of those that another node of its zone
+    /// has it knows nothing.
     ///
     /// # Errors
     /// If the database fails.
@@ -304,7 +304,8 @@ impl Writer {
             // A report may still name a VPC that was deleted.
             sqlx::query(
                 "INSERT INTO vpc_observed (vpc_id, node_id, applied_revision, refusal, acl, observed_at, networks) \
-                 SELECT id, ?2, ?3, ?4, ?5, ?6, ?7 FROM vpc WHERE id = ?1 ON CONFLICT (vpc_id, node_id) DO UPDATE SET \
+                 SELECT id, ?2, ?3, ?4, ?5, ?6, ?7 FROM vpc WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM vpc_router AS router \
+                 JOIN node ON node.zone = router.zone WHERE router.vpc_id = ?1 AND node.id = ?2 AND router.node_id <> ?2) ON CONFLICT (vpc_id, node_id) DO UPDATE SET \
                  applied_revision = ?3, refusal = ?4, acl = ?5, observed_at = ?6, networks = ?7",
             )
             .bind(blob(said.id.0))
@@ -334,9 +335,8 @@ impl Writer {
             "UPDATE vpc SET pending_since = NULL WHERE pending_since IS NOT NULL \
              AND EXISTS (SELECT 1 FROM vpc_observed WHERE vpc_id = vpc.id) \
              AND NOT EXISTS (SELECT 1 FROM vpc_observed WHERE vpc_id = vpc.id AND applied_revision < config_revision) \
-             AND NOT EXISTS (SELECT 1 FROM vpn_gateway JOIN private_network ON private_network.id = vpn_gateway.private_network_id \
-             WHERE private_network.vpc_id = vpc.id AND node_id IS NOT NULL AND NOT EXISTS \
-             (SELECT 1 FROM vpc_observed WHERE vpc_id = vpc.id AND vpc_observed.node_id = vpn_gateway.node_id))",
+             AND NOT EXISTS (SELECT 1 FROM vpc_router AS router WHERE router.vpc_id = vpc.id AND NOT EXISTS \
+             (SELECT 1 FROM vpc_observed WHERE vpc_observed.vpc_id = vpc.id AND vpc_observed.node_id = router.node_id))",
         )
         .execute(self.connection())
         .await?;

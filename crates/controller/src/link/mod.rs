@@ -38,7 +38,7 @@ use crate::{Controller, Result};
 
 pub use file::CatalogueDifference;
 pub(crate) use life::{BATCH, elapse, uncarried};
-pub(crate) use node::{leave, lists, place_unplaced, refresh_links, take_facts, vpc_moved};
+pub(crate) use node::{leave, lists, place_unplaced, refresh_links, take_facts, vpcs_moved};
 pub use partner::PartnerAction;
 pub(crate) use waits::ClockSeen;
 

@@ -7,7 +7,7 @@ use causeway_model::link::{LinkEvent, LinkKind, Stage};
 use causeway_model::observed::{LinkFacts, NodeReport};
 use causeway_model::resource::{Link, PortAttachment};
 use causeway_model::status::LinkStatus;
-use causeway_model::{Error, Family, LinkId, NodeId, PrivateNetworkId, Psk, RoutingPolicyId, Timestamp, VpcId};
+use causeway_model::{Error, Family, LinkId, NodeId, Psk, RoutingPolicyId, Timestamp, VpcId};
 use causeway_store::{LinkNode, LinkObserved, LinkOptions, LinkRecord, Reader, Writer};
 
 use super::life;
@@ -93,12 +93,13 @@ async fn route(
     Ok(())
 }
 
-/// The node that routes a VPC may be another one than before: has all nodes look, and says so of the VPC's links.
-pub(crate) async fn vpc_moved(writer: &mut Writer, network: PrivateNetworkId, now: Timestamp) -> Result<()> {
+/// The nodes that route these VPCs may be others than before: has all nodes look, and says so of the VPCs' links.
+pub(crate) async fn vpcs_moved(writer: &mut Writer, vpcs: &[VpcId], now: Timestamp) -> Result<()> {
     writer.bump_all_nodes().await?;
-    let Some(network) = writer.private_network(network).await? else { return Ok(()) };
-    for mut record in writer.links_of_vpc(network.vpc_id).await? {
-        life::save(writer, &mut record, now).await?;
+    for vpc in vpcs {
+        for mut record in writer.links_of_vpc(*vpc).await? {
+            life::save(writer, &mut record, now).await?;
+        }
     }
     Ok(())
 }
@@ -218,7 +219,7 @@ pub(crate) async fn take_facts(
 }
 
 impl Controller {
-    /// Everything that a node shall run of links. `vpcs`: those whose router it has.
+    /// Everything that a node shall run of links. `vpcs`: those whose router it has itself.
     pub(crate) async fn render_links(
         &self,
         reader: &mut Reader,
