@@ -143,6 +143,7 @@ impl Controller {
         let vpc = find_vpc(&mut reader, caller, Read, id).await?;
         let config = reader.vpc_config(id).await?;
         let Owed { observed, applied, fault, .. } = owed(&mut reader, id, &config, self.now()).await?;
+        let routers = reader.routers_of_vpc(id).await?;
         let counters = (applied == config.revision).then(|| sum(&observed));
         let (ipv4, ipv6) = match counters {
             Some(sums) => (Some((sums.ipv4, sums.ipv4_default)), Some((sums.ipv6, sums.ipv6_default))),
@@ -154,6 +155,7 @@ impl Controller {
             applied_revision: applied,
             observed_at: observed.iter().map(|observed| observed.observed_at).max(),
             custom_routes_propagation_enabled: vpc.custom_routes_propagation_enabled,
+            routers: routers.into_iter().map(|router| (router.zone, router.node)).collect(),
             acl_ipv4: counted(config.acl_ipv4, ipv4),
             acl_ipv6: counted(config.acl_ipv6, ipv6),
         })
@@ -164,7 +166,7 @@ impl Controller {
 pub(crate) struct Owed {
     /// Each of them.
     pub(crate) observed: Vec<VpcObserved>,
-    /// Whether every node that carries gateways of the VPC says something.
+    /// Whether every node that has a router because of gateways says something.
     pub(crate) complete: bool,
     /// The revision that is in force on all of them.
     pub(crate) applied: u64,

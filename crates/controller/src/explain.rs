@@ -117,8 +117,14 @@ impl Controller {
             }
             picture.gateways.push((gateway.gateway.id, addresses));
             let node = node_of(reader, &gateway).await?;
+            // One that hangs on another node's router goes through that one.
+            let router = match gateway.router.filter(|router| gateway.node.is_some_and(|node| node != *router)) {
+                Some(router) => unheard(reader.node(router).await?.as_ref(), &format!("router of VPC {vpc}")),
+                None => None,
+            };
             for record in reader.connection_records(gateway.gateway.id).await? {
-                let caveats = caveats(&gateway, &record, node.as_ref(), now);
+                let mut caveats = caveats(&gateway, &record, node.as_ref(), now);
+                caveats.extend(router.clone());
                 picture.ways.push(Way { caveats, ..way(reader, record, gateway.gateway.locked).await? });
             }
         }

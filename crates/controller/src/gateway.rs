@@ -367,7 +367,8 @@ impl Controller {
         let mut reader = self.read().await?;
         let record = find_gateway(&mut reader, caller, Read, id).await?;
         let node = status::node_of(&mut reader, &record).await?;
-        let (status, fault) = gateway_status(&status::gateway_view(&record, node.as_ref(), self.now()));
+        let view = status::whole_gateway_view(&mut reader, &record, node.as_ref(), self.now()).await?;
+        let (status, fault) = gateway_status(&view);
         let gateway = &record.gateway;
         let mut addresses = Vec::with_capacity(4);
         let ids = [gateway.public_ipv4_id, gateway.public_ipv6_id];

@@ -93,7 +93,22 @@ pub(crate) fn gateway_view(record: &GatewayRecord, node: Option<&NodeRecord>, no
         failover_for: record.failover_since.filter(|_| node.is_some()).map(|since| now.seconds_since(since)),
         replaced_for: node.and_then(|node| node.lease.replaced_since).map(|since| now.seconds_since(since)),
         is_moving: node.is_some_and(is_moving),
+        router: None,
     }
+}
+
+/// As [`gateway_view`], with the node of its VPC's router, which makes no other status, only a reason.
+pub(crate) async fn whole_gateway_view(
+    reader: &mut Reader,
+    record: &GatewayRecord,
+    node: Option<&NodeRecord>,
+    now: Timestamp,
+) -> Result<GatewayView> {
+    let router = match record.router.filter(|router| record.node.is_some_and(|node| node != *router)) {
+        Some(router) => reader.node(router).await?.as_ref().map(node_view),
+        None => None,
+    };
+    Ok(GatewayView { router, ..gateway_view(record, node, now) })
 }
 
 /// A connection with its gateway and node: what its table looks at.

@@ -121,6 +121,8 @@ catalogue! {
     DuplicateIdentity = "duplicate_identity", Platform, Operator, "two processes speak for this node: somebody has a copy of its identity", "end the process that should not be there; if the copy may be stolen, revoke the node and join its machine again";
     /// Nothing is known of the node at present.
     NodeUnreachable = "node_unreachable", Platform, Operator, "the gateway's node cannot be reached", "none for the tenant; the operator looks at the node and its log";
+    /// The gateway's own node is up, and that of its VPC's router is not.
+    RouterUnreachable = "router_unreachable", Platform, Operator, "the gateway's tunnels may be up, but the node that routes its VPC is lost, so the VPC cannot be reached through it", "none for the tenant: in a zone with failover another node takes the router over as soon as the lost one is known to forward nothing; the operator looks at that node and its log";
     /// The newer configuration is late.
     ConfigOverdue = "config_overdue", Platform, Operator, "the node has not acknowledged the newest configuration in time", "contact support if it persists";
     /// The newer configuration was refused.

@@ -252,6 +252,8 @@ pub struct GatewayView {
     pub replaced_for: Option<f64>,
     /// Its node has come back on another machine, which runs nothing before a majority has said that the earlier one forwards nothing any more.
     pub is_moving: bool,
+    /// The other node that has the router of its VPC, if it hangs on one by a cable.
+    pub router: Option<NodeView>,
 }
 
 /// Why the newest configuration is not in force, `seconds` after it was made: refused if there is a refusal of it, late, or on its way.
@@ -310,7 +312,8 @@ pub fn gateway_status(view: &GatewayView) -> (VpnGatewayStatus, Option<Fault>) {
         return (S::Active, Some(ReasonCode::NodeKeepaliveFail.into()));
     }
     if view.pending_for.is_none() && view.refused.is_none() {
-        return (S::Active, None);
+        let cut = view.router.is_some_and(NodeView::is_lost);
+        return (S::Active, cut.then(|| ReasonCode::RouterUnreachable.into()));
     }
     let status = if view.refused.is_none() && pending < PLATFORM_DEADLINE { S::Configuring } else { S::Active };
     (status, Some(owed_fault(pending, view.refused.as_ref(), true)))

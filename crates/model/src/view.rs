@@ -97,12 +97,14 @@ pub struct VpcState {
     pub reason: Option<Reason>,
     /// Newest revision of routes, lists and attachments; 0 before the first.
     pub desired_revision: u64,
-    /// Revision in force on every node that carries the VPC.
+    /// Revision in force on every node that routes the VPC.
     pub applied_revision: u64,
     /// When a node last said something new.
     pub observed_at: Option<Timestamp>,
     /// Whether gateways announce the custom routes.
     pub custom_routes_propagation_enabled: bool,
+    /// The zones in which gateways of the VPC are placed, and the node of each that has the router.
+    pub routers: Vec<(String, NodeId)>,
     /// IPv4 list.
     pub acl_ipv4: AclState,
     /// IPv6 list.

@@ -108,7 +108,8 @@ pub struct LinkUnits {
 
 /// Links with all that a record holds, in one statement. Of several nodes that route the VPC the link's own is the one.
 const LINK: &str = "SELECT link.*, CASE WHEN link.vpc_id IS NOT NULL AND link.node_id IS NOT NULL THEN coalesce((SELECT router.node_id \
-     FROM vpc_router AS router WHERE router.vpc_id = link.vpc_id ORDER BY router.node_id <> link.node_id, router.zone LIMIT 1), \
+     FROM vpc_router AS router WHERE router.vpc_id = link.vpc_id AND router.node_id = link.node_id LIMIT 1), (SELECT router.node_id \
+     FROM vpc_router AS router WHERE router.vpc_id = link.vpc_id ORDER BY router.zone LIMIT 1), \
      (SELECT fallback.node_id FROM vpc_fallback AS fallback WHERE fallback.vpc_id = link.vpc_id)) END AS vpc_node, v4.routing_policy_id AS v4_policy, v4.since AS v4_since, v6.routing_policy_id AS v6_policy, \
      v6.since AS v6_since, node.state AS node_state, node.silent AS node_silent, node.overdue AS node_overdue \
      FROM link LEFT JOIN node ON node.id = link.node_id LEFT JOIN link_session AS v4 ON v4.link_id = link.id AND v4.is_ipv6 = 0 \

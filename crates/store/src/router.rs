@@ -95,7 +95,7 @@ fn router(row: &SqliteRow) -> Result<VpcRouter> {
 }
 
 /// Gateways that run, or are to run, on another node than their VPC's router is on.
-const CABLE: &str = "SELECT router.vpc_id, router.node_id AS router_id, gateway.id, gateway.node_id, gateway.seq, gateway.private_network_id \
+const CABLE: &str = "SELECT router.vpc_id, router.node_id AS router_id, gateway.id, gateway.node_id, gateway.seq AS seq, gateway.private_network_id \
      FROM vpc_router AS router JOIN private_network AS network ON network.vpc_id = router.vpc_id \
      JOIN vpn_gateway AS gateway ON gateway.private_network_id = network.id AND gateway.zone = router.zone \
      WHERE gateway.node_id IS NOT NULL AND gateway.node_id <> router.node_id AND gateway.deleting_since IS NULL \
@@ -318,5 +318,97 @@ impl Writer {
         .execute(self.connection())
         .await?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::sqlite::SqliteConnectOptions;
+    use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// Where a gateway was before there were routers, by numbers: VPC, zone, node; and `leaving_revision`, `deleting_since` and `gone_at`.
+    type Row = (u128, &'static str, Option<u128>, [Option<i64>; 3]);
+
+    async fn insert(connection: &mut SqliteConnection, number: u128, row: &Row) {
+        let (vpc, zone, node, [leaving, deleting, gone]) = row;
+        let id = |number: u128| blob(Uuid::from_u128(number));
+        let (network, gateway) = (id(1000 + vpc), id(2000 + number));
+        sqlx::query(
+            "INSERT OR IGNORE INTO private_network (id, organization_id, project_id, region, name, name_folded, name_sort, tags, created_at, \
+             updated_at, vpc_id, default_route_propagation_enabled, dhcp_enabled) VALUES (?, x'', x'', '', '', '', '', '[]', 0, 0, ?, 0, 0)",
+        )
+        .bind(&network)
+        .bind(id(*vpc))
+        .execute(&mut *connection)
+        .await
+        .expect("inserts");
+        sqlx::query(
+            "INSERT INTO vpn_gateway (id, organization_id, project_id, region, name, name_folded, name_sort, tags, created_at, updated_at, \
+             zone, gateway_type, asn, private_network_id, ipam_private_ipv4_id, ipam_private_ipv6_id, node_id, locked, config_revision, \
+             status, leaving_revision, deleting_since, deleting_revision, gone_at) \
+             VALUES (?, x'', x'', '', '', '', '', '[]', 0, 0, ?, '', 1, ?, x'', x'', ?, 0, 1, 'active', ?, ?, ?, ?)",
+        )
+        .bind(gateway)
+        .bind(*zone)
+        .bind(network)
+        .bind(node.map(id))
+        .bind(leaving)
+        .bind(deleting)
+        .bind(deleting.map(|since| since + 1))
+        .bind(gone)
+        .execute(&mut *connection)
+        .await
+        .expect("inserts");
+    }
+
+    #[tokio::test]
+    async fn routers_are_where_the_gateways_were() {
+        let options = SqliteConnectOptions::new().in_memory(true).foreign_keys(false);
+        let mut connection = options.connect().await.expect("opens");
+        let migrations = sqlx::migrate!();
+        let (before, after): (Vec<_>, Vec<_>) = migrations.iter().partition(|migration| migration.version < 31);
+        for migration in before {
+            sqlx::raw_sql(migration.sql.clone()).execute(&mut connection).await.expect("migrates");
+        }
+        let stays = [None; 3];
+        let rows: [Row; 10] = [
+            (1, "a", Some(7), stays),
+            (1, "a", Some(7), [Some(5), None, None]),
+            (1, "b", Some(8), stays),
+            (2, "a", None, stays),
+            (3, "a", Some(7), [Some(5), None, None]),
+            (3, "a", Some(7), [Some(6), None, None]),
+            (4, "a", Some(9), [None, Some(40), Some(50)]),
+            (4, "a", Some(7), stays),
+            (5, "a", Some(9), [None, Some(40), Some(50)]),
+            (6, "a", Some(9), [None, Some(40), None]),
+        ];
+        for (number, row) in rows.iter().enumerate() {
+            insert(&mut connection, u128::try_from(number).expect("small"), row).await;
+        }
+        for migration in after {
+            sqlx::raw_sql(migration.sql.clone()).execute(&mut connection).await.expect("migrates");
+        }
+        let found = sqlx::query("SELECT * FROM vpc_router ORDER BY vpc_id, zone").fetch_all(&mut connection).await;
+        let found = found.expect("reads").iter().map(router).collect::<Result<Vec<_>>>().expect("rows");
+        let found: Vec<_> = found
+            .iter()
+            .map(|found| (found.vpc.0.as_u128(), found.zone.as_str(), found.node.0.as_u128(), found.leaving_revision))
+            .collect();
+        let expected = [
+            (1, "a", 7, None),
+            (1, "b", 8, None),
+            // It goes with the last of them.
+            (3, "a", 7, Some(6)),
+            (4, "a", 7, None),
+            // Hidden: nobody has had it since the deletion began.
+            (5, "a", 9, Some(41)),
+            (6, "a", 9, None),
+        ];
+        assert_eq!(found, expected);
+        connection.close().await.expect("closes");
     }
 }

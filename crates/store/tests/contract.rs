@@ -1,6 +1,6 @@
 //! What every adapter of the store has to do: transactions, uniqueness, references, order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use causeway_model::command::{IpFilter, ListQuery, OrderField, VpcFilter};
@@ -15,7 +15,7 @@ use causeway_model::{
     SecretId, SubnetId, Timestamp, VpcId, VpnGatewayId,
 };
 use causeway_store::{
-    AuditFilter, ConnectionRecord, Kind, NodeLease, OwedMark, Project, Scope, SecretRecord, Store, StoreError,
+    Among, AuditFilter, ConnectionRecord, Kind, NodeLease, OwedMark, Project, Scope, SecretRecord, Store, StoreError,
     TakenUnits, Tunnel, Writer,
 };
 use ipnet::IpNet;
@@ -503,6 +503,87 @@ async fn the_neighbours_in_the_ring_of_a_zone_are_on_both_sides_of_a_node() {
     assert_eq!(tx.first_node().await.expect("reads"), Some(id(4)), "the first to come");
     let found = tx.nodes_by_id([id(3), id(9), id(4)]).await.expect("reads");
     assert_eq!(found.iter().map(|node| node.id).collect::<Vec<_>>(), [id(4), id(3)]);
+}
+
+#[tokio::test]
+async fn a_vpc_is_routed_where_it_is_written_down_and_by_its_links_or_the_first_node_without() {
+    let fixture = Fixture::new().await;
+    let mut tx = fixture.store.write().await.expect("begins");
+    let gateway = fixture.gateway(&mut tx, 2).await;
+    let vpc = tx.vpn_gateway(gateway.id).await.expect("reads").expect("there").vpc;
+    let [first, home, leg] = [NodeId::random(), NodeId::random(), NodeId::random()];
+    let places = async |tx: &mut Writer| -> Vec<(Option<String>, NodeId, bool)> {
+        let all = tx.vpc_places(&Among::All).await.expect("reads");
+        assert_eq!(all, tx.vpc_places(&Among::Some([vpc].into())).await.expect("reads"));
+        assert!(tx.vpc_places(&Among::Some(BTreeSet::new())).await.expect("reads").is_empty());
+        all.into_iter().map(|place| (place.zone, place.node, place.leaving)).collect()
+    };
+    assert_eq!(places(&mut tx).await, [], "there is no node");
+    for node in [first, home, leg] {
+        tx.register_node(node, ZONE, Uuid::new_v4(), "1", NOW).await.expect("registers");
+    }
+    assert_eq!(places(&mut tx).await, [(None, first, false)]);
+    assert_eq!(tx.vpc_fallback(vpc, ZONE).await.expect("reads"), Some(first));
+    tx.set_vpc_router(vpc, ZONE, home).await.expect("writes");
+    tx.place_gateway(gateway.id, leg).await.expect("writes");
+    assert_eq!(places(&mut tx).await, [(Some(ZONE.to_owned()), home, false)]);
+    assert_eq!(tx.vpc_fallback(vpc, ZONE).await.expect("reads"), Some(first), "without this router");
+    assert_eq!(tx.vpc_fallback(vpc, "elsewhere").await.expect("reads"), None, "with it");
+    let record = tx.vpn_gateway(gateway.id).await.expect("reads").expect("there");
+    assert_eq!((record.node, record.router), (Some(leg), Some(home)));
+    for (node, count) in [(home, 1), (leg, 1), (first, 0)] {
+        let cables = tx.cables(node).await.expect("reads");
+        assert_eq!(cables.len(), count);
+        for cable in cables {
+            assert_eq!((cable.vpc, cable.router, cable.node, cable.seq), (vpc, home, leg, 1));
+            assert_eq!(cable.addresses, [net("10.0.0.2/24"), net("fd00::2/64")]);
+        }
+        assert_eq!(tx.vpcs_of_node(node).await.expect("reads").len(), count);
+    }
+    let placed = tx.placed_gateways(vpc, ZONE).await.expect("reads");
+    assert!(matches!(placed.as_slice(), [placed] if placed.node == leg && placed.stays()), "{placed:?}");
+    let before = tx.nodes().await.expect("reads");
+    tx.advance_nodes_of_vpc(vpc, ZONE).await.expect("writes");
+    let after = tx.nodes().await.expect("reads");
+    let told: Vec<NodeId> = after
+        .iter()
+        .zip(&before)
+        .filter(|(after, before)| after.revision > before.revision)
+        .map(|(node, _)| node.id)
+        .collect();
+    assert_eq!(told, [home, leg]);
+
+    // What the router does only its own node says, as long as it has it.
+    tx.bump_vpc(vpc, NOW).await.expect("writes");
+    let facts = |applied| causeway_model::observed::VpcFacts {
+        id: vpc,
+        applied,
+        refused: None,
+        networks: Default::default(),
+        acl: Default::default(),
+    };
+    tx.set_vpcs_observed(leg, &[facts(1)], NOW).await.expect("writes");
+    assert_eq!(tx.vpc_observed(vpc).await.expect("reads"), (Vec::new(), false));
+    let owed = tx.vpn_gateway(gateway.id).await.expect("reads").expect("there").vpc_owed.map(|owed| owed.revision);
+    assert_eq!(owed, Some(1));
+    tx.set_vpcs_observed(home, &[facts(1)], NOW).await.expect("writes");
+    let (observed, complete) = tx.vpc_observed(vpc).await.expect("reads");
+    assert!(complete && matches!(observed.as_slice(), [observed] if observed.node == home));
+    assert_eq!(tx.vpc_config(vpc).await.expect("reads").pending_since, None);
+    assert_eq!(tx.vpn_gateway(gateway.id).await.expect("reads").expect("there").vpc_owed, None);
+    tx.set_router_leaving(vpc, ZONE, Some(7)).await.expect("writes");
+    assert_eq!(places(&mut tx).await, [(Some(ZONE.to_owned()), home, true)]);
+    let leaving = tx.leaving_routers(home).await.expect("reads");
+    assert!(matches!(leaving.as_slice(), [router] if router.leaving_revision == Some(7)), "{leaving:?}");
+    tx.set_vpc_router(vpc, ZONE, leg).await.expect("writes");
+    assert_eq!(tx.vpc_observed(vpc).await.expect("reads"), (Vec::new(), false), "what the former one said is history");
+    let router = tx.vpc_router(vpc, ZONE).await.expect("reads").expect("there");
+    assert_eq!((router.node, router.leaving_revision), (leg, None));
+    assert_eq!(tx.routers_of_vpc(vpc).await.expect("reads"), std::slice::from_ref(&router));
+    assert_eq!(tx.routers_of_node(leg).await.expect("reads"), [router]);
+    assert_eq!(tx.cables(leg).await.expect("reads"), [], "it hangs on none");
+    tx.delete_vpc_router(vpc, ZONE).await.expect("writes");
+    assert_eq!(places(&mut tx).await, [(None, first, false)]);
 }
 
 #[tokio::test]

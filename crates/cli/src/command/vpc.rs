@@ -97,6 +97,11 @@ async fn state(session: &mut Session<'_>, name: &str) -> Result<(), Failure> {
         }
         let announced = text(state, "/custom_routes_propagation_enabled");
         rows.push(vec!["announces custom routes".to_owned(), announced]);
+        let routers = state.pointer("/routers").and_then(serde_json::Value::as_array);
+        for router in routers.into_iter().flatten() {
+            let at = format!("node {} in {}", text(router, "/node"), text(router, "/zone"));
+            rows.push(vec!["routed by".to_owned(), at]);
+        }
         align(&rows)
     })
 }

@@ -250,10 +250,19 @@ async fn a_private_network_is_mapped_and_a_vpc_tells_its_state() {
         "acl_ipv4": {"default": {"action": "accept"}, "rules": [{}, {}]}, "acl_ipv6": {"rules": []},
         "applied_revision": 2, "custom_routes_propagation_enabled": true, "desired_revision": 3,
         "observed_at": "2026-07-28T12:29:08Z", "reason": {"code": "config_pending", "message": "m", "remedy": "wait"},
+        "routers": [{"node": "n1", "zone": "fr-par-1"}, {"node": "n2", "zone": "fr-par-2"}],
     });
     server.on(&format!("GET {X}/vpcs/{ID}/state"), 200, state.to_string());
     let outcome = run(&server, &format!("vpc state {ID}")).await;
-    for part in ["config_pending: m", "remedy ", "3 (the node has 2)", "IPv4 rules ", "announces custom routes  true"] {
+    for part in [
+        "config_pending: m",
+        "remedy ",
+        "3 (the node has 2)",
+        "IPv4 rules ",
+        "announces custom routes  true",
+        "routed by                node n1 in fr-par-1",
+        "routed by                node n2 in fr-par-2",
+    ] {
         assert!(outcome.out.contains(part), "{part}: {}", outcome.out);
     }
 }

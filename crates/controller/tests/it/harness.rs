@@ -514,6 +514,7 @@ pub(crate) fn acknowledgement(desired: &NodeDesired, up: Option<(bool, bool)>) -
         vpcs: desired
             .vpcs
             .iter()
+            .filter(|vpc| vpc.router.is_none())
             .map(|vpc| VpcFacts {
                 id: vpc.id,
                 applied: vpc.revision,

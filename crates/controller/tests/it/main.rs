@@ -24,4 +24,6 @@ mod routing;
 mod rules;
 mod scale;
 mod secrets;
+mod spread;
+mod spread_property;
 mod webhooks;

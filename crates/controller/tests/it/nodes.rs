@@ -54,7 +54,7 @@ impl World {
     }
 
     /// A Private Network of a VPC of its own.
-    async fn apart(&self) -> PrivateNetwork {
+    pub(crate) async fn apart(&self) -> PrivateNetwork {
         let vpc = self.controller.create_vpc(&self.operator, REGION, NewVpc { meta: meta("apart") }).await;
         let new = NewPrivateNetwork {
             meta: meta("apart"),

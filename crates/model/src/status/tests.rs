@@ -17,7 +17,7 @@ const GATEWAY_ROWS: &[(&str, &[ReasonCode])] = &[
     ("7", &[ReasonCode::NodeKeepaliveFail]),
     ("8", &[]),
     ("9", &[ReasonCode::ConfigOverdue, ReasonCode::ConfigRefused]),
-    ("10", &[]),
+    ("10", &[ReasonCode::RouterUnreachable]),
 ];
 
 /// The same of the connection's table. Rows 5, 6, 8 and 9 show what tunnels and sessions met, whatever that is.
@@ -86,6 +86,7 @@ fn gateway() -> GatewayView {
         failover_for: None,
         replaced_for: None,
         is_moving: false,
+        router: None,
     }
 }
 
@@ -202,6 +203,36 @@ fn every_row_of_the_gateway_table() {
             GatewayView { placement: Placement::Placed(node(NodeState::ConfigFail)), ..base.clone() },
             S::Active,
             None,
+        ),
+        (
+            "10 on the router of another node",
+            GatewayView { router: Some(NodeView::UP), ..base.clone() },
+            S::Active,
+            None,
+        ),
+        (
+            "10 on a router that is not heard, and may forward",
+            GatewayView { router: Some(node(NodeState::KeepaliveFail)), ..base.clone() },
+            S::Active,
+            None,
+        ),
+        (
+            "10 on a router whose node is lost",
+            GatewayView { router: Some(node(NodeState::Down)), ..base.clone() },
+            S::Active,
+            Some(R::RouterUnreachable),
+        ),
+        (
+            "10 on a router whose node does not come back",
+            GatewayView { router: Some(waiting), ..base.clone() },
+            S::Active,
+            Some(R::RouterUnreachable),
+        ),
+        (
+            "8 whatever becomes of the router",
+            GatewayView { router: Some(node(NodeState::Down)), pending_for: Some(1.0), ..base.clone() },
+            S::Configuring,
+            Some(R::ConfigPending),
         ),
         ("10", base, S::Active, None),
     ];

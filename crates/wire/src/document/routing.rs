@@ -4,7 +4,7 @@ use causeway_model::acl::{AclAction, AclProtocol, AclRule};
 use causeway_model::observed::Counter;
 use causeway_model::reason::Reason;
 use causeway_model::view::{AclState, VpcState};
-use causeway_model::{PrivateNetworkId, Timestamp};
+use causeway_model::{NodeId, PrivateNetworkId, Timestamp};
 use ipnet::IpNet;
 use serde::Serialize;
 
@@ -44,6 +44,13 @@ pub struct CountedAclDocument {
     rules: Vec<CountedRuleDocument>,
 }
 
+/// The gateway node that has a VPC's router in a zone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VpcRouterDocument {
+    node: NodeId,
+    zone: String,
+}
+
 /// `state` of a VPC: whether its routes and lists are in force, and what the lists counted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VpcStateDocument {
@@ -54,6 +61,8 @@ pub struct VpcStateDocument {
     desired_revision: u64,
     observed_at: Option<Time>,
     reason: Option<ReasonDocument>,
+    /// One in each zone in which VPN gateways of the VPC are placed; they may be on other nodes than the router.
+    routers: Vec<VpcRouterDocument>,
 }
 
 /// What the extension API sets of a VPC.
@@ -124,6 +133,7 @@ impl From<VpcState> for VpcStateDocument {
             desired_revision: state.desired_revision,
             observed_at: state.observed_at.map(Into::into),
             reason: state.reason.map(Into::into),
+            routers: state.routers.into_iter().map(|(zone, node)| VpcRouterDocument { node, zone }).collect(),
         }
     }
 }
