@@ -192,27 +192,29 @@ async fn what_a_vpcs_router_does_is_what_its_own_node_says() {
 #[tokio::test]
 async fn without_failover_or_an_end_of_tunnels_a_vpc_stays_together() {
     let world = World::new().await;
-    let (first, second) = (world.up().await, world.up().await);
+    let (mut first, second, without) = (world.up().await, world.up().await, world.up().await);
     let network = world.network(&world.operator).await;
     let (_, home) = world.on(&network).await;
     assert_eq!(home, first.id);
     first.peering(Some(end(1)), &[]).await;
     second.peering(Some(end(2)), &[]).await;
-    let mut first = first;
     first.wait_for(|desired| desired.peers.len() == 1).await;
     assert_eq!(world.on(&network).await.1, home, "no failover");
     world.controller.set_failover([ZONE.to_owned()].into()).await.expect("set");
-    assert_eq!(world.on(&network).await.1, second.id);
-    second.peering(None, &[]).await;
-    first.wait_for(|desired| desired.peers.is_empty()).await;
-    assert_eq!(world.on(&network).await.1, home, "the other one has no end");
-    second.peering(Some(end(2)), &[]).await;
-    first.wait_for(|desired| desired.peers.len() == 1).await;
-    first.peering(None, &[]).await;
-    first.wait_for(|desired| desired.peers.is_empty()).await;
-    assert_eq!(world.on(&network).await.1, home, "the router's node has none");
-    // What waits goes to the router's node and nowhere else.
-    world.cordon(home, true).await;
+    assert_eq!(world.on(&network).await.1, second.id, "not where no cable ends, though it is empty");
+    for other in [home, second.id] {
+        world.cordon(other, true).await;
+    }
+    let apart = world.apart().await;
+    assert_eq!(world.on(&apart).await.1, without.id, "a router needs no cable");
+    for other in [home, second.id] {
+        world.cordon(other, false).await;
+    }
+    assert_eq!(world.on(&apart).await.1, without.id, "and its other gateways cannot have one");
+    // What waits goes to where it reaches its VPC and nowhere else.
+    for other in [home, second.id] {
+        world.cordon(other, true).await;
+    }
     let waits = world.gateway(&world.operator, &network).await.gateway.id;
     assert_eq!(world.carrier(waits).await, None);
     world.cordon(home, false).await;
@@ -456,6 +458,9 @@ async fn a_controller_that_starts_anew_goes_on_in_each_state() {
     let carrier = async |controller: &Controller, id| {
         controller.gateway_state(&world.operator, REGION, id).await.expect("there").node
     };
+    for node in [&mut home, &mut leg] {
+        node.acknowledge_until(|_| true).await;
+    }
     until(&controller, async || {
         let states = [controller.node(&world.operator, first).await, controller.node(&world.operator, second).await];
         states.iter().all(|info| info.as_ref().is_ok_and(|info| !info.node.silent && info.node.state.as_str() == "up"))
@@ -469,6 +474,7 @@ async fn a_controller_that_starts_anew_goes_on_in_each_state() {
     assert!(home.wait_for(|desired| desired.revision >= last.revision).await.vpcs.is_empty());
     assert!(!routes(&*leg.wait_for(|_| true).await, vpc));
     assert_eq!((state(&controller).await, carrier(&controller, one).await), (Some(first), Some(first)));
+    leg.acknowledge_until(|_| true).await;
     until(&controller, async || {
         controller.node(&world.operator, second).await.is_ok_and(|info| info.node.state.as_str() == "up")
     })

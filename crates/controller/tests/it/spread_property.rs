@@ -16,7 +16,7 @@ use crate::spread::{end, routes, vpc_of};
 
 const NODES: usize = 4;
 const STEPS: usize = 30;
-const SEEDS: u64 = 12;
+const SEEDS: u64 = 6;
 
 /// A small generator (xorshift64*), so that a seed says everything.
 struct Numbers(u64);
@@ -160,6 +160,7 @@ impl Game {
             let node = FakeNode::attach_remote(&self.controller, id).await;
             node.peering(Some(end(at + 1)), &[]).await;
             self.members[at].node = Some(node);
+            self.acknowledge(at).await;
             self.is_up(at).await;
             return format!("return {at}");
         }
@@ -197,6 +198,7 @@ impl Game {
                 let node = FakeNode::attach_remote(&self.controller, self.members[at].id).await;
                 node.peering(Some(end(at + 1)), &[]).await;
                 self.members[at].node = Some(node);
+                self.acknowledge(at).await;
                 self.is_up(at).await;
             }
         }
