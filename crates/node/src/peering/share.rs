@@ -446,3 +446,108 @@ fn answer(node: NodeId, stream: TcpStream, exchange: &Exchange, stop: &Cancellat
     });
     Talk { stop, task }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(gateway: VpnGatewayId, prefix: &str) -> Learned {
+        Learned {
+            gateway,
+            connection: ConnectionId::random(),
+            kind: LinkKind::Vpn,
+            prefix: prefix.parse().expect("a prefix"),
+            preference: 90,
+            as_path_length: 2,
+            med: Some(7),
+            received_at: Instant::now(),
+        }
+    }
+
+    fn said(node: NodeId, gateways: &[(VpnGatewayId, Arc<Vec<Learned>>)]) -> Said {
+        Said { learned: [(node, gateways.iter().cloned().collect())].into(), ..Said::default() }
+    }
+
+    #[test]
+    fn what_was_said_is_not_said_again_and_what_is_gone_is_taken_back() {
+        let (node, other) = (NodeId::random(), NodeId::random());
+        let [first, second] = [(); 2].map(|()| VpnGatewayId::random());
+        let routes = Arc::new(vec![route(first, "10.9.0.0/16")]);
+        let mut sent = Sent::default();
+        let about = |texts: &[Text]| -> Vec<(VpnGatewayId, usize)> {
+            let of = |text: &Text| match text {
+                Text::Learned { gateway, routes } => (*gateway, routes.len()),
+                text => panic!("{text:?}"),
+            };
+            texts.iter().map(of).collect()
+        };
+        let both = said(node, &[(first, Arc::clone(&routes)), (second, Arc::default())]);
+        let mut told = about(&sent.news(Side::Gateways, node, &both));
+        told.sort_unstable();
+        let mut expected = vec![(first, 1), (second, 0)];
+        expected.sort_unstable();
+        assert_eq!(told, expected);
+        assert!(sent.news(Side::Gateways, node, &both).is_empty());
+        let mut told = about(&sent.news(Side::Gateways, node, &said(node, &[])));
+        told.sort_unstable();
+        assert_eq!(told, expected.iter().map(|(gateway, _)| (*gateway, 0)).collect::<Vec<_>>());
+        assert!(Sent::default().news(Side::Gateways, other, &both).is_empty(), "it is another node's");
+    }
+
+    #[test]
+    fn a_route_arrives_as_it_was() {
+        let gateway = VpnGatewayId::random();
+        let routes = vec![route(gateway, "10.9.0.0/16"), route(gateway, "fd00:9::/48")];
+        let arrived = learned(gateway, shared(&routes));
+        let plain = |route: &Learned| Learned { received_at: routes[0].received_at, ..route.clone() };
+        assert_eq!(arrived.iter().map(plain).collect::<Vec<_>>(), routes.iter().map(plain).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn whoever_breaks_the_rules_is_not_listened_to() {
+        let node = NodeId::random();
+        let gateway = VpnGatewayId::random();
+        let hears = async |side: Side, octets: &[u8]| {
+            let (sender, mut receiver) = mpsc::channel(8);
+            let ended = listen(&mut &octets[..], (side, node), &sender).await.expect_err("it ends");
+            drop(sender);
+            (ended.kind(), receiver.recv().await)
+        };
+        let framed =
+            |json: &str| [&u32::try_from(json.len()).expect("short").to_be_bytes()[..], json.as_bytes()].concat();
+        let mut octets = Vec::new();
+        write(&mut octets, &Text::Beat).await.expect("written");
+        write(&mut octets, &Text::Learned { gateway, routes: Vec::new() }).await.expect("written");
+        let (ended, heard) = hears(Side::Routers, &octets).await;
+        assert_eq!(ended, io::ErrorKind::UnexpectedEof);
+        assert!(matches!(heard, Some(Heard::Learned { gateway: of, .. }) if of == gateway), "{heard:?}");
+        // The other end does not say such a thing.
+        let (ended, heard) = hears(Side::Gateways, &octets).await;
+        assert!(ended == io::ErrorKind::InvalidData && heard.is_none());
+        let announced = (MAX_TEXT + 1).to_be_bytes();
+        for wrong in [&announced[..], &framed("{}"), &framed("{\"else\": 1}"), &framed("beat")] {
+            let (ended, heard) = hears(Side::Routers, wrong).await;
+            assert!(ended == io::ErrorKind::InvalidData && heard.is_none(), "{wrong:?}");
+        }
+        let (ended, _) = hears(Side::Routers, &[0, 0, 0, 9, b'"']).await;
+        assert_eq!(ended, io::ErrorKind::UnexpectedEof, "a text that breaks off");
+    }
+
+    #[tokio::test]
+    async fn one_node_has_no_endless_room() {
+        let (sender, mut receiver) = mpsc::channel(1);
+        let mut octets = Vec::new();
+        for _ in 0..=MAX_GATEWAYS {
+            write(&mut octets, &Text::Learned { gateway: VpnGatewayId::random(), routes: Vec::new() })
+                .await
+                .expect("written");
+        }
+        let draining = async { while receiver.recv().await.is_some() {} };
+        let listening = async {
+            let sender = sender;
+            listen(&mut &octets[..], (Side::Routers, NodeId::random()), &sender).await
+        };
+        let (ended, ()) = tokio::join!(listening, draining);
+        assert_eq!(ended.expect_err("too many").kind(), io::ErrorKind::InvalidData);
+    }
+}

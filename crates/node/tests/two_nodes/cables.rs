@@ -5,9 +5,9 @@
 //! ```
 
 use causeway_linux::Namespace;
+use causeway_model::NodeId;
 use causeway_model::desired::{CableDesired, Peer};
 use causeway_model::observed::RouteDecision;
-use causeway_model::NodeId;
 
 use crate::world::{Outside, Side, World, sh, wait_for, within};
 
