@@ -45,7 +45,8 @@ impl Controller {
     /// Where a VPC's gateways may be, given its router.
     pub(crate) async fn home(&self, reader: &mut Reader, router: Option<&VpcRouter>) -> Result<Home> {
         let Some(router) = router else { return Ok(Home::Anywhere) };
-        let is_there = |node: &NodeRecord| meets(node) && node.state != NodeState::Down;
+        // One that cannot be told of the cable would leave the gateway hanging on nothing.
+        let is_there = |node: &NodeRecord| meets(node) && matches!(node.state, NodeState::Up | NodeState::ConfigFail);
         let near = self.fails_over(&router.zone) && reader.node(router.node).await?.as_ref().is_some_and(is_there);
         Ok(if near { Home::Near(router.node) } else { Home::At(router.node) })
     }

@@ -8,7 +8,7 @@ mod share;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -28,6 +28,9 @@ use place::inside_address;
 pub(crate) use place::{CABLE_MACS, CABLE_MTU, Inside, namespace_name};
 pub(crate) use share::{Exchange, Heard, Sharing};
 
+/// The numbers of the cables to each node.
+pub(crate) type Cables = BTreeMap<NodeId, BTreeSet<u32>>;
+
 /// Connections that wait to be accepted: no more are open at once.
 const BACKLOG: u32 = 32;
 
@@ -40,6 +43,8 @@ struct Shared {
     end: watch::Sender<Option<SocketAddr>>,
     /// What is inside, once it is there.
     inside: watch::Sender<Option<Inside>>,
+    /// The numbers of the cables to each node.
+    cables: watch::Sender<Cables>,
     /// To whom a tunnel is up.
     up: watch::Sender<BTreeSet<NodeId>>,
     board: Option<Board>,
@@ -66,9 +71,24 @@ impl Peering {
             wanted: watch::Sender::default(),
             end: watch::Sender::default(),
             inside: watch::Sender::default(),
+            cables: watch::Sender::default(),
             up: watch::Sender::default(),
             board,
         }))
+    }
+
+    /// Lets in what comes by these cables, and by no others.
+    pub(crate) fn admit(&self, cables: Cables) {
+        self.0.cables.send_if_modified(|known| {
+            let is_news = *known != cables;
+            *known = cables;
+            is_news
+        });
+    }
+
+    /// The inside, if there is one by now.
+    pub(crate) fn inside_now(&self) -> Option<Inside> {
+        self.0.inside.borrow().clone()
     }
 
     /// Waits until there is an inside.

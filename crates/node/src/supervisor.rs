@@ -35,11 +35,12 @@ use crate::peering::{self, Heard, Peering, Sharing};
 use crate::routes::{self, Chosen};
 use crate::site::Site;
 use crate::vpc::{Concern, Trouble, VpcRouter};
-use cables::Shared;
+use sharing::Shared;
 
 mod around;
 mod cables;
 mod report;
+mod sharing;
 
 /// Gateways that stop together get this long to close in order.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
@@ -157,7 +158,6 @@ pub(crate) async fn run_on(
         peering,
         sharing,
         shared: Shared::default(),
-        cut_at: None,
     };
     let mut inbox = Inbox { reports, ended, choices };
     let result = node.serve(hello, end, &mut inbox, &shutdown).await;
@@ -240,8 +240,6 @@ struct Node {
     peering: Option<Peering>,
     sharing: Option<Sharing>,
     shared: Shared,
-    /// When some node of routers may have been cut off for long enough to be taken for it.
-    cut_at: Option<Instant>,
 }
 
 impl Node {
@@ -276,7 +274,7 @@ impl Node {
                 Some((id, incarnation)) = inbox.ended.recv() => self.gateway_ended(id, incarnation, inbox).await,
                 Some((vpc, chosen)) = inbox.choices.recv() => self.routes_chosen(vpc, chosen),
                 heard = hear(&mut self.sharing) => self.heard(heard),
-                () = sleep_until(self.cut_at.unwrap_or(now + far).into()), if self.cut_at.is_some() => self.look_for_cuts(),
+                () = sleep_until(self.shared.cut_at.unwrap_or(now + far).into()), if self.shared.cut_at.is_some() => self.look_for_cuts(),
                 () = tables.notified() => self.tables_changed(),
                 counted = counting.next() => match counted {
                     Some(counted) => {
@@ -344,6 +342,7 @@ impl Node {
                 biased;
                 Some(report) = inbox.reports.recv() => self.gateway_report(report),
                 Some((vpc, chosen)) = inbox.choices.recv() => self.routes_chosen(vpc, chosen),
+                heard = hear(&mut self.sharing) => self.heard(heard),
                 () = tables.notified() => self.tables_changed(),
                 () = sleep_until(self.routes_at.into()), if self.may_choose() => self.choose_routes(),
                 done = &mut work => return done,
@@ -376,6 +375,7 @@ impl Node {
     /// By level: whatever was skipped, the newest desired state is what counts.
     async fn reconcile(&mut self, inbox: &mut Inbox) {
         self.retry_at = None;
+        self.await_inside(inbox).await;
         let desired = Arc::clone(&self.desired);
         self.watch_underlay().await;
         // What goes or moves goes first: others may get its addresses.
@@ -392,6 +392,7 @@ impl Node {
         for vpc in desired.vpcs.iter().filter(|vpc| vpc.router.is_none()) {
             self.apply_router(vpc, inbox).await;
         }
+        self.unplug_routers(&desired).await;
         for site in sites.into_values() {
             self.apply_gateway(site, inbox).await;
         }
@@ -443,7 +444,7 @@ impl Node {
                 }
             }
         };
-        let inside = if vpc.cables.is_empty() { None } else { Some(self.inside().await) };
+        let inside = if vpc.cables.is_empty() { None } else { Some(self.inside()) };
         let (router, troubles) = self
             .meanwhile(inbox, async move {
                 let mut router = router;
@@ -535,7 +536,7 @@ impl Node {
     fn push(&self, id: VpnGatewayId) {
         let Some(entry) = self.gateways.get(&id) else { return };
         let Some(handle) = &entry.handle else { return };
-        let (vpc, underlay_mtu) = (self.vpc_routes(entry.desired.vpc, entry.uplink), self.host.underlay_mtu());
+        let (vpc, underlay_mtu) = (self.vpc_routes(&entry.desired, entry.uplink), self.host.underlay_mtu());
         let lapsed = self.lapsed;
         let connections = entry.desired.connections.iter().map(|connection| connection.id);
         self.directory.put(id, entry.bound.iter().copied(), connections, handle.words.clone());
@@ -558,7 +559,7 @@ impl Node {
         if let Some(error) = self.inside_trouble(desired) {
             return Err(error.clone());
         }
-        let vpc = self.vpc_routes(desired.vpc, self.uplink(desired));
+        let vpc = self.vpc_routes(desired, self.uplink(desired));
         let namespace = self.host.make_namespace(&desired.namespace())?;
         self.attach(desired, &namespace).await?;
         let Some(entry) = self.gateways.get_mut(&id) else { return Ok(()) };
@@ -607,7 +608,6 @@ impl Node {
             let Some(entry) = self.gateways.get_mut(id) else { continue };
             self.directory.remove(*id);
             entry.report = None;
-            entry.uplink = Uplink::None;
             entry.drops.clear();
             for address in std::mem::take(&mut entry.bound) {
                 if let Err(error) = self.around.datapath.unbind(address) {
@@ -620,6 +620,10 @@ impl Node {
                 && let Err(error) = router.detach(*id).await
             {
                 tracing::warn!(%error, gateway = %id, "cannot take a gateway off its router");
+            }
+            let hung = std::mem::take(&mut entry.uplink);
+            if matches!(hung, Uplink::Cable(..)) {
+                cables::unplug(&entry.namespace).await;
             }
             self.host.remove_namespace(&entry.namespace);
             self.unrouted.extend(vpc);
@@ -639,14 +643,15 @@ impl Node {
     }
 
     /// What the gateways of a VPC have to know of it.
-    fn vpc_routes(&self, vpc: Option<VpcId>, uplink: Uplink) -> VpcRoutes {
-        let Some(vpc) = vpc else { return VpcRoutes::default() };
+    fn vpc_routes(&self, site: &Site, uplink: Uplink) -> VpcRoutes {
+        let cut = self.shared.is_cut(site.id, uplink);
+        let Some(vpc) = site.vpc else { return VpcRoutes::default() };
         VpcRoutes {
             subnets: self.subnets(vpc),
             custom: self.custom_routes(vpc).into_keys().collect(),
             announce_custom: self.vpc(vpc).is_some_and(|vpc| vpc.announce_custom_routes),
             uplink,
-            cut: self.is_cut(vpc),
+            cut,
         }
     }
 
@@ -654,7 +659,12 @@ impl Node {
         let current =
             |entry: &&mut Entry| entry.handle.as_ref().is_some_and(|handle| handle.incarnation == report.incarnation);
         let Some(entry) = self.gateways.get_mut(&report.gateway.id).filter(current) else { return };
-        if entry.report.as_ref().map(|before| &before.learned) != Some(&report.learned) {
+        let mut report = report;
+        let known = entry.report.as_ref().map(|before| &before.learned);
+        if let Some(known) = known.filter(|known| **known == report.learned) {
+            // So that whoever gets it sees at a glance that it is the same.
+            report.learned = Arc::clone(known);
+        } else {
             self.unrouted.extend(entry.desired.vpc);
             if report.urgent {
                 self.routes_at = Instant::now();
@@ -665,7 +675,7 @@ impl Node {
         entry.report = Some(report);
         self.touch_within(delay);
         if shares {
-            self.share();
+            self.share_learned();
         }
     }
 
@@ -712,15 +722,23 @@ impl Node {
         }
     }
 
-    /// Hands a choice to those whom it concerns.
+    /// Takes over a choice.
     fn routes_chosen(&mut self, vpc: VpcId, chosen: Chosen) {
         self.choosing.remove(&vpc);
-        if let Some(router) = self.routers.get_mut(&vpc) {
-            router.set_learned(Arc::clone(&chosen.router));
-        } else if !self.is_elsewhere(vpc) {
+        if !self.has_tables(vpc) {
             return;
         }
-        let decisions = self.decisions_of(vpc, &chosen);
+        self.hand_out(vpc, &chosen);
+        self.chosen.insert(vpc, chosen);
+        self.share_decided(vpc);
+    }
+
+    /// Hands a choice to those whom it concerns.
+    fn hand_out(&mut self, vpc: VpcId, chosen: &Chosen) {
+        if let Some(router) = self.routers.get_mut(&vpc) {
+            router.set_learned(Arc::clone(&chosen.router));
+        }
+        let decisions = self.decisions_of(vpc, chosen);
         for (id, entry) in self.gateways.iter().filter(|(_, entry)| entry.desired.vpc == Some(vpc)) {
             let Some(handle) = &entry.handle else { continue };
             let routes = chosen.gateways.get(id).cloned().unwrap_or_default();
@@ -734,17 +752,19 @@ impl Node {
                 !same
             });
         }
-        self.chosen.insert(vpc, chosen);
-        self.share();
     }
 
     /// Routes came into place, or could not.
     fn tables_changed(&mut self) {
         let mut changed = false;
-        let mut moved = BTreeSet::new();
+        let (mut moved, mut retold) = (BTreeSet::new(), Vec::new());
         for (vpc, router) in &mut self.routers {
             let custom = router.custom_routes();
+            let untaken = router.untaken();
             changed |= router.settle();
+            if !Arc::ptr_eq(&untaken, &router.untaken()) {
+                retold.push(*vpc);
+            }
             if router.custom_routes() != custom {
                 moved.insert(*vpc);
             }
@@ -755,6 +775,9 @@ impl Node {
             self.push(*id);
         }
         self.unrouted.extend(moved);
+        for vpc in retold {
+            self.share_decided(vpc);
+        }
         if self.routers.values().any(VpcRouter::has_failed) {
             self.retry_soon();
         }

@@ -1,6 +1,6 @@
 //! The ruleset inside the tunnels between nodes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 
 use ipnet::Ipv6Net;
@@ -20,8 +20,9 @@ pub struct PeeringFilter {
     pub own: Ipv6Addr,
     /// Where nodes answer (TCP).
     pub ports: [u16; 2],
-    /// The devices of the tunnels, each with the address of the node that it leads to: cables (VXLAN, RFC 7348) come from nowhere else.
-    pub tunnels: BTreeMap<String, Ipv6Addr>,
+    /// The devices of the tunnels, each with the address of the node that it leads to and the numbers of the cables (network identifiers of VXLAN, RFC
+    /// 7348) that come from there.
+    pub tunnels: BTreeMap<String, (Ipv6Addr, BTreeSet<u32>)>,
 }
 
 impl Ruleset for PeeringFilter {
@@ -38,10 +39,15 @@ impl Ruleset for PeeringFilter {
         let (first_out, last_out) = ("meta priority set 0:7", "meta priority set 0:0");
         let mut chains = Chains::default();
         let mut input = vec!["type filter hook input priority filter; policy drop;".to_owned()];
-        for (device, theirs) in tunnels {
+        for (device, (theirs, cables)) in tunnels {
             check_link_name(device)?;
             input.push(format!("iifname \"{device}\" ip6 saddr != {theirs} {}", counted("drop_input_peering", "drop")));
-            input.push(format!("iifname \"{device}\" ip6 daddr {own} udp dport {VXLAN_PORT} accept"));
+            for number in cables {
+                // The network identifier is behind UDP's header and 32 bits of VXLAN's.
+                input.push(format!(
+                    "iifname \"{device}\" ip6 daddr {own} udp dport {VXLAN_PORT} @th,96,24 {number} accept"
+                ));
+            }
         }
         input.extend([
             format!("ip6 saddr {network} ip6 daddr {own} tcp dport {ports} accept"),

@@ -48,7 +48,7 @@ pub(crate) use connection::session_policy;
 pub(crate) use connection::tun_name;
 #[cfg(test)]
 pub(crate) use kernel::own_routes;
-pub(crate) use report::{GatewayReport, withhold};
+pub(crate) use report::{GatewayReport, not_in_kernel, withhold};
 
 /// Counters are looked at this often: for liveness, rekeying by packets and reports.
 const TICK: Duration = Duration::from_secs(1);

@@ -177,12 +177,18 @@ fn uncarried(facts: SessionFacts, is_link: bool, since: Timestamp) -> SessionFac
 
 /// What was chosen for installation in `place`, and is not there, is not installed.
 pub(crate) fn withhold(mut route: ReceivedRoute, untaken: &Untaken, place: &str) -> ReceivedRoute {
-    if route.decision == RouteDecision::Installed
-        && let Some(why) = untaken.get(&route.prefix)
-    {
-        route.decision = RouteDecision::Withheld { because: format!("not_in_kernel of {place}: {why}") };
-    }
+    route.decision = not_in_kernel(route.decision, route.prefix, untaken, place);
     route
+}
+
+/// What became of a route, unless `place` has it not in its table.
+pub(crate) fn not_in_kernel(decision: RouteDecision, prefix: IpNet, untaken: &Untaken, place: &str) -> RouteDecision {
+    match untaken.get(&prefix) {
+        Some(why) if decision == RouteDecision::Installed => {
+            RouteDecision::Withheld { because: format!("not_in_kernel of {place}: {why}") }
+        }
+        _ => decision,
+    }
 }
 
 /// A received route with the last word on it: the session's verdict, unless the choice among all connections says more.

@@ -22,7 +22,7 @@ use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use super::place::{Place, address_towards};
-use super::{Exchange, Peering, share};
+use super::{Cables, Exchange, Peering, share};
 use crate::associations::Associations;
 use crate::clock::wall_clock;
 use crate::dispatch::{self, Directory, Word};
@@ -101,7 +101,7 @@ impl Running {
 pub(crate) fn start(peering: Peering, node: NodeId, around: Around, exchange: Exchange) -> Running {
     let (words, queue) = mpsc::channel(dispatch::QUEUE);
     let stop = CancellationToken::new();
-    let wanted = peering.0.wanted.subscribe();
+    let (wanted, cables) = (peering.0.wanted.subscribe(), peering.0.cables.subscribe());
     let ike = Endpoint::new(endpoint_config(), (around.entropy)());
     let actor = Actor {
         node,
@@ -113,7 +113,8 @@ pub(crate) fn start(peering: Peering, node: NodeId, around: Around, exchange: Ex
         bound: None,
         tunnels: BTreeMap::new(),
         retry_at: None,
-        admitted: BTreeSet::new(),
+        cables,
+        admitted: Cables::new(),
         told: BTreeSet::new(),
         stop: stop.clone(),
     };
@@ -150,8 +151,9 @@ struct Actor {
     bound: Option<SocketAddr>,
     tunnels: BTreeMap<NodeId, Tunnel>,
     retry_at: Option<Instant>,
-    /// From whose tunnels cables are let in.
-    admitted: BTreeSet<NodeId>,
+    /// Which cables there are to be, and which are let in from whose tunnels.
+    cables: watch::Receiver<Cables>,
+    admitted: Cables,
     /// Troubles that have been logged and are not over.
     told: BTreeSet<String>,
     stop: CancellationToken,
@@ -189,6 +191,10 @@ impl Actor {
             tokio::select! {
                 () = stop.cancelled() => break,
                 Ok(()) = self.wanted.changed() => {
+                    let address = *address.borrow();
+                    self.apply(&place, address).await;
+                }
+                Ok(()) = self.cables.changed() => {
                     let address = *address.borrow();
                     self.apply(&place, address).await;
                 }
@@ -241,10 +247,12 @@ impl Actor {
         for node in gone {
             self.remove(node);
         }
-        let nodes: BTreeSet<NodeId> = wanted.iter().map(|peer| peer.node).collect();
-        if self.admitted != nodes {
-            match place.admit(nodes.iter().copied()).await {
-                Ok(()) => self.admitted = nodes,
+        let cables = self.cables.borrow_and_update().clone();
+        let admitted = wanted.iter().map(|peer| (peer.node, cables.get(&peer.node).cloned().unwrap_or_default()));
+        let admitted: Cables = admitted.collect();
+        if self.admitted != admitted {
+            match place.admit(&admitted).await {
+                Ok(()) => self.admitted = admitted,
                 Err(error) => troubles.push(error),
             }
         }

@@ -12,6 +12,7 @@ use causeway_tun::{Tun, TunOptions};
 use ipnet::{IpNet, Ipv6Net};
 use tokio::net::TcpSocket;
 
+use super::Cables;
 use super::share::SHARE_PORT;
 use crate::error::SetupError;
 use crate::gateway::tun_name;
@@ -100,18 +101,21 @@ impl Place {
         let options = AddressOptions { no_prefix_route: true, no_dad: true, never_chosen: false };
         netlink.ensure_address(lo, host_net(IpAddr::V6(own)), options).await.map_err(step())?;
         let place = Self { inside: Inside { namespace, netlink, own } };
-        place.admit(std::iter::empty()).await?;
+        place.admit(&Cables::new()).await?;
         Ok(place)
     }
 
-    /// Lets pass what the tunnels to these nodes are for: from each one only what is from its own address.
-    pub(crate) async fn admit(&self, nodes: impl Iterator<Item = NodeId>) -> Result<(), SetupError> {
+    /// Lets pass what the tunnels to these nodes are for: from each one only what is from its own address, and of cables those to it.
+    pub(crate) async fn admit(&self, nodes: &Cables) -> Result<(), SetupError> {
         let own = self.inside.own;
         let filter = PeeringFilter {
             network: Ipv6Net::new_assert(own, 64).trunc(),
             own,
             ports: [PORT, SHARE_PORT],
-            tunnels: nodes.map(|node| (tun_name(ConnectionId(node.0)), inside_address(node))).collect(),
+            tunnels: nodes
+                .iter()
+                .map(|(node, cables)| (tun_name(ConnectionId(node.0)), (inside_address(*node), cables.clone())))
+                .collect(),
         };
         apply_filter(&self.inside.namespace, "packet filter inside the tunnels of nodes", &filter).await
     }

@@ -34,6 +34,8 @@ pub(crate) const SHARE_PORT: u16 = 4432;
 const BEAT: Duration = Duration::from_secs(1);
 /// Who says nothing for so long is gone.
 const SILENCE: Duration = Duration::from_secs(4);
+/// Octets that are written at once.
+const CHUNK: usize = 64 << 10;
 /// Between two attempts.
 const AGAIN: Duration = Duration::from_millis(500);
 /// Octets of a text at most.
@@ -68,8 +70,10 @@ enum Text {
     Beat,
     /// Everything that a gateway has learned.
     Learned { gateway: VpnGatewayId, routes: Vec<SharedRoute> },
-    /// What became of everything that a gateway has learned.
+    /// A gateway hangs on a router here, and this became of everything that it has learned.
     Decided { gateway: VpnGatewayId, decisions: Vec<(ConnectionId, IpNet, RouteDecision)> },
+    /// A gateway does not hang here any more.
+    Unhung { gateway: VpnGatewayId },
 }
 
 /// What this node says to others, by level.
@@ -86,12 +90,14 @@ pub(crate) struct Said {
 pub(crate) enum Heard {
     /// What a gateway on `node` has learned.
     Learned { node: NodeId, gateway: VpnGatewayId, routes: Arc<Vec<Learned>> },
-    /// What its router's node made of what a gateway here has learned.
-    Decided { gateway: VpnGatewayId, decisions: Arc<Decisions> },
+    /// A gateway here hangs on a router of `node`, and this became of what it has learned.
+    Decided { node: NodeId, gateway: VpnGatewayId, decisions: Arc<Decisions> },
+    /// A gateway here does not hang on a router of `node` any more.
+    Unhung { node: NodeId, gateway: VpnGatewayId },
     /// A node of gateways has gone silent: what it said does not hold any more.
     Gone { node: NodeId },
-    /// Whether the node of routers that gateways here hang on is heard.
-    Router { node: NodeId, heard: bool },
+    /// A node of routers has gone silent.
+    Silent { node: NodeId },
 }
 
 /// The main task's end of the exchange.
@@ -135,23 +141,35 @@ fn violation(what: impl Into<String>) -> io::Error {
 
 async fn write(stream: &mut (impl AsyncWrite + Unpin), text: &Text) -> io::Result<()> {
     let json = serde_json::to_vec(text).map_err(io::Error::other)?;
-    let length = u32::try_from(json.len()).ok().filter(|length| *length <= MAX_TEXT);
-    let length = length.ok_or_else(|| violation(format!("a text of {} octets is too long", json.len())))?;
-    stream.write_all(&length.to_be_bytes()).await?;
-    stream.write_all(&json).await?;
-    stream.flush().await
+    let Some(length) = u32::try_from(json.len()).ok().filter(|length| *length <= MAX_TEXT) else {
+        // Whatever is said of other gateways still counts.
+        tracing::error!(
+            octets = json.len(),
+            "a gateway has more routes than can be told to the node of its VPC's router"
+        );
+        return Ok(());
+    };
+    let framed = [&length.to_be_bytes()[..], &json].concat();
+    // However long it is: what counts is that it goes on.
+    for chunk in framed.chunks(CHUNK) {
+        timeout(SILENCE, stream.write_all(chunk)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+    }
+    timeout(SILENCE, stream.flush()).await.map_err(|_| io::ErrorKind::TimedOut)?
 }
 
 async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Text> {
-    let length = stream.read_u32().await?;
+    let length = timeout(SILENCE, stream.read_u32()).await.map_err(|_| io::ErrorKind::TimedOut)??;
     if length > MAX_TEXT {
         return Err(violation(format!("a text of {length} octets; at most {MAX_TEXT} are taken")));
     }
     // Room is made for what comes, not for what is announced.
     let mut json = Vec::new();
-    stream.take(u64::from(length)).read_to_end(&mut json).await?;
-    if u32::try_from(json.len()) != Ok(length) {
-        return Err(io::ErrorKind::UnexpectedEof.into());
+    let mut rest = stream.take(u64::from(length));
+    while rest.limit() > 0 {
+        let read = timeout(SILENCE, rest.read_buf(&mut json)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
     }
     serde_json::from_slice(&json).map_err(|error| violation(format!("an unreadable text: {error}")))
 }
@@ -234,6 +252,8 @@ impl Sent {
                             .collect(),
                     }
                 }));
+                let gone = self.decided.keys().filter(|id| !now.contains_key(id));
+                texts.extend(gone.map(|id| Text::Unhung { gateway: *id }));
                 self.decided = now;
             }
         }
@@ -260,7 +280,7 @@ async fn speak(
             Err(_) => vec![Text::Beat],
         };
         for text in &texts {
-            timeout(SILENCE, write(stream, text)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+            write(stream, text).await?;
         }
     }
 }
@@ -273,7 +293,7 @@ async fn listen(
 ) -> io::Result<()> {
     let mut held: BTreeMap<VpnGatewayId, usize> = BTreeMap::new();
     loop {
-        let text = timeout(SILENCE, read(stream)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        let text = read(stream).await?;
         let word = match (side, text) {
             (_, Text::Beat) => continue,
             (Side::Routers, Text::Learned { gateway, routes }) => {
@@ -285,9 +305,10 @@ async fn listen(
             }
             (Side::Gateways, Text::Decided { gateway, decisions }) => {
                 let decisions = decisions.into_iter().map(|(connection, prefix, what)| ((connection, prefix), what));
-                Heard::Decided { gateway, decisions: Arc::new(decisions.collect()) }
+                Heard::Decided { node, gateway, decisions: Arc::new(decisions.collect()) }
             }
-            (_, Text::Learned { .. } | Text::Decided { .. }) => {
+            (Side::Gateways, Text::Unhung { gateway }) => Heard::Unhung { node, gateway },
+            (_, Text::Learned { .. } | Text::Decided { .. } | Text::Unhung { .. }) => {
                 return Err(violation("it says what the other end says"));
             }
         };
@@ -366,6 +387,10 @@ pub(super) async fn run(peering: Peering, mut exchange: Exchange, stop: Cancella
                 for (_, talk) in from.extract_if(.., |node, _| !guests.contains(node)).collect::<Vec<_>>() {
                     talk.end().await;
                 }
+                if guests.is_empty() {
+                    // Nobody shall think that somebody listens.
+                    listener = None;
+                }
                 for node in homes {
                     towards.entry(node).or_insert_with(|| call(node, &peering, &exchange, &stop));
                 }
@@ -408,12 +433,11 @@ fn call(node: NodeId, peering: &Peering, exchange: &Exchange, stop: &Cancellatio
         let calling = async {
             loop {
                 if let Ok(stream) = peering.connect_to(node, SHARE_PORT, SILENCE).await {
-                    // Fails only if the main task is gone.
-                    let _ = heard.send(Heard::Router { node, heard: true }).await;
                     if let Err(error) = converse(stream, (Side::Gateways, node), &mut said, &heard).await {
                         tracing::debug!(%node, %error, "the node of a VPC's router is not heard");
                     }
-                    let _ = heard.send(Heard::Router { node, heard: false }).await;
+                    // Fails only if the main task is gone.
+                    let _ = heard.send(Heard::Silent { node }).await;
                 }
                 tokio::time::sleep(AGAIN).await;
             }
@@ -422,7 +446,7 @@ fn call(node: NodeId, peering: &Peering, exchange: &Exchange, stop: &Cancellatio
             () = ended.cancelled() => {}
             () = calling => {}
         }
-        let _ = heard.send(Heard::Router { node, heard: false }).await;
+        let _ = heard.send(Heard::Silent { node }).await;
     });
     Talk { stop, task }
 }

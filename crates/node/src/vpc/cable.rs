@@ -1,6 +1,7 @@
 //! The cables of gateways on other nodes, at the router's end.
 
 use causeway_model::desired::{CableDesired, VpcDesired};
+use causeway_model::{NodeId, VpnGatewayId};
 use ipnet::IpNet;
 
 use super::{Concern, GatewayLink, Trouble, VpcRouter, gateway_port};
@@ -8,6 +9,11 @@ use crate::error::SetupError;
 use crate::peering::{CABLE_MACS, Inside};
 
 impl VpcRouter {
+    /// The gateways that hang on it by cables, each with its node.
+    pub(crate) fn cables(&self) -> impl Iterator<Item = (NodeId, VpnGatewayId)> {
+        self.gateways.iter().filter_map(|(id, link)| Some((link.cable?.0, *id)))
+    }
+
     /// Has those that are desired, and no others.
     pub(super) async fn apply_cables(
         &mut self,
@@ -61,7 +67,14 @@ impl VpcRouter {
         self.netlink.delete_link_by_name(&link).await.map_err(step())?;
         let [mac, _] = CABLE_MACS;
         inside.make_cable(&link, end, mac, &self.namespace).await?;
-        let index = self.lift(&link).await.map_err(step())?;
+        let index = match self.lift(&link).await {
+            Ok(index) => index,
+            Err(error) => {
+                // Nobody would know of it.
+                self.netlink.delete_link_by_name(&link).await.map_err(step())?;
+                return Err(step()(error));
+            }
+        };
         self.take_in(cable.gateway, GatewayLink { network: Some(cable.network), addresses, index, cable: Some(end) })
             .await
     }

@@ -100,7 +100,7 @@ fn a_gateway_hangs_on_the_router_of_another_node() {
     // Whoever has no cable is not let in, and neither is what says that it has another node's address.
     let inside = Namespace::open(&format!("cwp-{}", &stage.ids[1].to_string()[..8])).expect("inside of c's tunnels");
     let rules = sh(&inside, "nft list ruleset");
-    assert!(rules.contains("udp dport 4789 accept") && rules.contains("ip6 saddr !="), "{rules}");
+    assert!(rules.contains("udp dport 4789 @th,96,24 0x7 accept") && rules.contains("ip6 saddr !="), "{rules}");
 
     // The router goes to the gateway's node. Tunnels and sessions go on.
     stage.c.edit(|desired| desired.vpcs.clear());
