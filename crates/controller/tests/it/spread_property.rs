@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use causeway_controller::{Controller, NodeChange};
 use causeway_model::command::VpnGatewayFilter;
 use causeway_model::desired::NodeDesired;
+use causeway_model::observed::NodeReport;
 use causeway_model::resource::PrivateNetwork;
 use causeway_model::status::NodeState;
 use causeway_model::watch::MachineState;
@@ -38,6 +39,8 @@ struct Member {
     revoked: bool,
     /// The VPCs whose router it runs: what it has acknowledged last.
     runs: BTreeSet<VpcId>,
+    /// What that was.
+    last: Option<NodeReport>,
 }
 
 struct Game {
@@ -56,11 +59,25 @@ impl Game {
         let (world, nodes) = World::meshed(NODES).await;
         let mut networks = vec![world.network(&world.operator).await];
         networks.push(world.apart().await);
-        let member = |node: FakeNode| Member { id: node.id, node: Some(node), revoked: false, runs: BTreeSet::new() };
+        let member = |node: FakeNode| Member {
+            id: node.id,
+            node: Some(node),
+            revoked: false,
+            runs: BTreeSet::new(),
+            last: None,
+        };
         let members = nodes.into_iter().map(member).collect();
         let controller = world.controller.clone();
         let numbers = Numbers(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-        Self { world, controller, numbers, members, networks, routers: BTreeMap::new(), said: Vec::new() }
+        let (routers, said) = (BTreeMap::new(), Vec::new());
+        let mut game = Self { world, controller, numbers, members, networks, routers, said };
+        for network in [0, 1, 0] {
+            game.world.gateway(&game.world.operator, &game.networks[network]).await;
+        }
+        for at in 0..NODES {
+            game.acknowledge(at).await;
+        }
+        game
     }
 
     fn vpcs(&self) -> Vec<VpcId> {
@@ -91,7 +108,9 @@ impl Game {
         let member = &mut self.members[at];
         member.runs = vpcs.into_iter().filter(|vpc| routes(&told, *vpc)).collect();
         let node = member.node.as_ref().expect("it is there");
-        node.report(acknowledgement(&told, None)).await;
+        let report = acknowledgement(&told, None);
+        member.last = Some(report.clone());
+        node.report(report).await;
         let (controller, operator) = (self.controller.clone(), self.world.operator.clone());
         let id = self.members[at].id;
         until(&controller, async || {
@@ -101,45 +120,62 @@ impl Game {
         .await;
     }
 
+    /// A node says once more what it said last, which may be of an earlier document.
+    async fn repeat(&mut self, at: usize) {
+        let member = &self.members[at];
+        let (Some(node), Some(last)) = (&member.node, &member.last) else { return };
+        let reported =
+            async || self.controller.node(&self.world.operator, member.id).await.expect("there").node.reported_at;
+        let before = reported().await;
+        node.report(last.clone()).await;
+        until(&self.controller, async || reported().await != before).await;
+    }
+
     async fn step(&mut self) {
         let at = self.numbers.below(NODES);
         let id = self.members[at].id;
-        let choice = self.numbers.below(14);
+        let choice = self.numbers.below(20);
         let name = match choice {
-            0..=2 => {
+            0..=3 => {
                 let network = self.numbers.below(self.networks.len());
                 let new = new_gateway(&self.networks[network]);
                 let made = self.controller.create_vpn_gateway(&self.world.operator, REGION, new).await;
                 format!("create in {network}: {}", made.is_ok())
             }
-            3 | 4 => {
+            4 | 5 => {
                 let all = self.gateways().await;
                 let Some(id) = all.get(self.numbers.below(all.len().max(1))) else { return };
                 let gone = self.controller.delete_vpn_gateway(&self.world.operator, REGION, *id).await;
                 format!("delete {id}: {}", gone.is_ok())
             }
-            5 if !self.members[at].revoked => {
+            6..=8 if !self.members[at].revoked => {
                 self.controller.drain_node(&self.world.operator, id).await.expect("drained");
                 format!("drain {at}")
             }
-            6 if !self.members[at].revoked => {
+            9 | 10 if !self.members[at].revoked => {
                 let change = NodeChange { cordoned: Some(false), ..NodeChange::default() };
                 self.controller.change_node(&self.world.operator, id, change).await.expect("changed");
                 format!("uncordon {at}")
             }
-            7 => self.lose_or_return(at).await,
-            8 if self.numbers.below(4) == 0 && self.members.iter().filter(|member| !member.revoked).count() > 2 => {
+            11 | 12 => self.lose_or_return(at).await,
+            13 if self.numbers.below(3) == 0 && self.members.iter().filter(|member| !member.revoked).count() > 2 => {
                 if !self.members[at].revoked {
                     self.controller.revoke_node(&self.world.operator, id).await.expect("revoked");
                     let member = &mut self.members[at];
                     (member.node, member.revoked) = (None, true);
-                    member.runs.clear();
+                    (member.runs, member.last) = (BTreeSet::new(), None);
                 }
                 format!("revoke {at}")
             }
-            9 if self.numbers.below(3) == 0 => {
+            14 if self.numbers.below(2) == 0 => {
                 self.restart().await;
                 "restart".to_owned()
+            }
+            15 | 16 => {
+                for at in 0..NODES {
+                    self.repeat(at).await;
+                }
+                "repeat".to_owned()
             }
             _ => {
                 self.acknowledge(at).await;
@@ -167,7 +203,7 @@ impl Game {
         // What is acknowledged is what counts: nothing moves off a node that does not know.
         self.acknowledge(at).await;
         self.members[at].node = None;
-        self.members[at].runs.clear();
+        (self.members[at].runs, self.members[at].last) = (BTreeSet::new(), None);
         self.controller.node_machine(id, MachineState::Stopped).await.expect("noted");
         self.world.clock_forward(25);
         self.controller.run_deadlines().await.expect("deadlines");
@@ -250,6 +286,7 @@ impl Game {
 async fn at_most_one_node_has_a_vpcs_router_whatever_happens() {
     for seed in 1..=SEEDS {
         let mut game = Game::new(seed).await;
+        game.check().await;
         for _ in 0..STEPS {
             game.step().await;
         }
