@@ -212,7 +212,7 @@ pub(crate) mod tests {
             let all: Vec<NodeRecord> = (1..=count).map(|number| record(number, "a")).collect();
             let none = BTreeSet::new();
             let of = |node: &NodeRecord| tunnels(node, &all, &none, |other| key_between(&root, node.id, other));
-            let mut keys = std::collections::BTreeSet::new();
+            let mut keys = BTreeSet::new();
             for node in &all {
                 let tunnels = of(node);
                 assert_eq!(tunnels.iter().filter(|peer| peer.asks).count(), WITNESSES.min(all.len() - 1));
@@ -226,8 +226,8 @@ pub(crate) mod tests {
                     keys.insert((pair, peer.key.expect("a key").expose().to_vec()));
                 }
             }
-            let pairs: std::collections::BTreeSet<_> = keys.iter().map(|(pair, _)| pair).collect();
-            let distinct: std::collections::BTreeSet<_> = keys.iter().map(|(_, key)| key).collect();
+            let pairs: BTreeSet<_> = keys.iter().map(|(pair, _)| pair).collect();
+            let distinct: BTreeSet<_> = keys.iter().map(|(_, key)| key).collect();
             assert_eq!((pairs.len(), distinct.len()), (keys.len(), keys.len()), "one for each pair");
         }
     }
