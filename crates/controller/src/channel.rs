@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use causeway_fleet::{ControllerEnd, FromNode, PROTOCOL, Place};
+use causeway_fleet::lease::Relayed;
+use causeway_fleet::{ControllerEnd, FromNode, PROTOCOL, Place, Refusal};
 use causeway_model::diagnosis::NodeFacts;
 use causeway_model::observed::{ConnectionFacts, NodeReport};
 use causeway_model::{ConnectionId, Error, NodeId, Timestamp, VpnGatewayId};
 use causeway_store::{ConnectionObserved, ConnectionRecord, GatewayObserved, GatewayRecord, Kind, NodeRecord, Writer};
-use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -43,6 +44,7 @@ pub(crate) struct Session {
     number: u64,
     /// `None`: inside this process.
     on: Option<Place>,
+    relayed: mpsc::Sender<Relayed>,
     _in_place: oneshot::Sender<Infallible>,
 }
 
@@ -72,12 +74,11 @@ impl Controller {
         let session = self.inner.sessions.fetch_add(1, Ordering::Relaxed) + 1;
         if self.is_elsewhere(&hello).await {
             tracing::warn!(%node, ?origin, "a node's process on another machine than the one that is heard is refused");
-            return;
+            return end.refuse(Refusal::Elsewhere);
         }
         let (in_place, mut ended) = oneshot::channel();
-        self.with_sessions(|sessions| {
-            sessions.insert(node, Session { number: session, on: hello.on, _in_place: in_place })
-        });
+        let current = Session { number: session, on: hello.on, relayed: end.relayed.clone(), _in_place: in_place };
+        self.with_sessions(|sessions| sessions.insert(node, current));
         if let Origin::Remote(_, peer) = origin {
             self.inner.ways.came(node, peer);
         }
@@ -143,6 +144,15 @@ impl Controller {
     /// Whether a node has a session.
     pub(crate) fn has_session(&self, node: NodeId) -> bool {
         self.with_sessions(|sessions| sessions.contains_key(&node))
+    }
+
+    /// Passes on to a node what another one says. It is lost if the node has no session, or takes nothing: who asks hears nothing then.
+    pub(crate) fn pass(&self, to: NodeId, what: Relayed) {
+        self.with_sessions(|sessions| {
+            if let Some(session) = sessions.get(&to) {
+                let _ = session.relayed.try_send(what);
+            }
+        });
     }
 
     /// Ends the session of a node, if it has one.
@@ -216,7 +226,9 @@ impl Controller {
                         }
                     }
                     // The other end of the channel has answered and taken them.
-                    Some(FromNode::Ask(_) | FromNode::Fenced(_)) => {}
+                    Some(
+                        FromNode::Ask(_) | FromNode::AskOthers(_) | FromNode::Promised(_) | FromNode::Fenced(_),
+                    ) => {}
                     Some(FromNode::Hello { .. }) => tracing::warn!(%node, "a second hello in one session is ignored"),
                     None => return,
                 },
@@ -464,6 +476,8 @@ async fn first_message(end: &mut ControllerEnd) -> Option<Hello> {
         | FromNode::Keepalive { .. }
         | FromNode::Peering { .. }
         | FromNode::Ask(_)
+        | FromNode::AskOthers(_)
+        | FromNode::Promised(_)
         | FromNode::Fenced(_) => {
             tracing::error!("a node did not begin with hello");
             None

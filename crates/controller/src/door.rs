@@ -7,7 +7,7 @@ use causeway_crypto::Secret;
 use causeway_fleet::ControllerEnd;
 use causeway_fleet::authority::{Authority, AuthorityError, CONTROLLER_LIFE, Credentials, NODE_LIFE};
 use causeway_fleet::door::{Admission, Denied, Gatekeeper, JoinRequest, Membership, RenewRequest, clocks_differ};
-use causeway_fleet::lease::{Ask, Fence, Fenced, Promise};
+use causeway_fleet::lease::{Ask, Fence, Fenced, Promise, Unanswered};
 use causeway_fleet::token::JoinToken;
 use causeway_model::diagnosis::Attempt;
 use causeway_model::{Error, MachineId, NodeId};
@@ -206,6 +206,14 @@ impl Gatekeeper for Controller {
 
     fn ask(&self, ask: &Ask) -> Vec<Promise> {
         self.inner.leases.ask(ask, self.inner.clock.monotonic())
+    }
+
+    fn ask_others(&self, question: &Unanswered) {
+        self.pass_question(question);
+    }
+
+    fn promised(&self, promise: &Promise) {
+        self.pass_promise(promise);
     }
 
     fn fences(&self, node: NodeId) -> Vec<Fence> {

@@ -77,7 +77,7 @@ impl Watches {
         self.lock().entry(record.id).or_insert(Watched { watch, waiting, shown: Some(shown), zone, listens });
     }
 
-    fn with(&self, node: NodeId, change: impl FnOnce(&mut NodeWatch)) {
+    pub(crate) fn with(&self, node: NodeId, change: impl FnOnce(&mut NodeWatch)) {
         if let Some(watched) = self.lock().get_mut(&node) {
             change(&mut watched.watch);
         }

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use causeway_fleet::lease::{Ask, Ballot, Fence, Fenced, Kept, Promise, Replacement, Standing, Successor, Voter};
+use causeway_fleet::lease::{
+    Ask, Ballot, Fence, Fenced, Kept, Promise, Relayed, Replacement, Standing, Successor, Unanswered, Voter,
+};
 use causeway_fleet::{Held, Place};
 use causeway_model::desired::LeaseTerms;
 use causeway_model::status::{NodeState, PLATFORM_DEADLINE};
@@ -43,6 +45,8 @@ struct State {
     ballot: Ballot,
     /// Nodes inside this process: their votes are cast with the controller's own.
     local: BTreeSet<NodeId>,
+    /// The nodes that have a vote for each node, by any terms that it may count by.
+    voters: BTreeMap<NodeId, BTreeSet<NodeId>>,
     replacements: BTreeMap<NodeId, Replacement>,
     /// Those of which it was said that no majority answers.
     overdue: BTreeSet<NodeId>,
@@ -63,8 +67,9 @@ impl Leases {
     /// A vote that has not begun: [`Self::begin`] says with what.
     pub(crate) fn new() -> Self {
         Self(Mutex::new(State {
-            ballot: Ballot::new(Voter::Controller, Kept::default(), Duration::ZERO),
+            ballot: Ballot::new((Voter::Controller, None), Kept::default(), Duration::ZERO),
             local: BTreeSet::new(),
+            voters: BTreeMap::new(),
             replacements: BTreeMap::new(),
             overdue: BTreeSet::new(),
             held: BTreeMap::new(),
@@ -84,8 +89,23 @@ impl Leases {
         let kept =
             Kept { fences: fences.collect(), longest_ms: terms.map(|terms| terms.lease_ms).max().unwrap_or_default() };
         let mut state = self.lock();
-        state.ballot = Ballot::new(Voter::Controller, kept, now);
+        state.ballot = Ballot::new((Voter::Controller, None), kept, now);
+        state.voters = nodes.iter().map(|node| (node.id, vote_for(&node.lease))).collect();
         state.began = now;
+    }
+
+    /// Whether anybody votes for a node.
+    fn has_voters(&self, node: NodeId) -> bool {
+        self.lock().voters.get(&node).is_some_and(|voters| !voters.is_empty())
+    }
+
+    /// Those of `voters` that a question of `holder` in this epoch may be passed on to: who has a vote for it, unless that epoch is over.
+    fn may_ask(&self, ask: &Ask, voters: &[NodeId]) -> BTreeSet<NodeId> {
+        let state = self.lock();
+        let is_over = state.ballot.kept().fences.get(&ask.holder).is_some_and(|epoch| ask.epoch < *epoch);
+        let known = state.voters.get(&ask.holder).filter(|_| !is_over);
+        let may = |voter: &&NodeId| **voter != ask.holder && known.is_some_and(|known| known.contains(*voter));
+        voters.iter().filter(may).copied().collect()
     }
 
     /// For how long this process has been there.
@@ -189,7 +209,13 @@ impl Leases {
         state.held.remove(&node);
         state.acknowledged.remove(&node);
         state.replacements.remove(&node);
+        state.voters.remove(&node);
     }
+}
+
+/// The nodes that have a vote by any of these terms.
+fn vote_for(lease: &NodeLease) -> BTreeSet<NodeId> {
+    lease.terms.iter().flat_map(|terms| &terms.voters).copied().collect()
 }
 
 /// A voter's name for people.
@@ -283,26 +309,53 @@ impl Controller {
         nodes: &[NodeRecord],
         in_zones: impl Fn(&NodeRecord) -> bool,
     ) -> Result<()> {
-        self.inner.leases.lock().local = nodes.iter().filter(|node| is_local(node)).map(|node| node.id).collect();
+        let mut electorates = BTreeMap::new();
         let length = self.inner.watches.profile().lease();
         let length = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
         for node in nodes {
             let wanted = node.enrolled_at.is_some() && node.revoked_at.is_none() && in_zones(node);
             let voters = if wanted { voters(node, nodes) } else { None };
+            let electorate: &mut BTreeSet<NodeId> = electorates.entry(node.id).or_insert_with(|| vote_for(&node.lease));
             if let Some(machine) = node.lease.machine.filter(|_| is_stuck(&node.lease, voters.as_ref())) {
                 self.move_to(writer, node, machine, self.now()).await?;
                 continue;
             }
             if let Some(lease) = next(&node.lease, voters, length) {
+                *electorate = vote_for(&lease);
                 writer.set_node_lease(node.id, &lease).await?;
                 writer.advance_node(node.id).await?;
             }
         }
+        for (node, _) in electorates.iter().filter(|(_, electorate)| electorate.is_empty()) {
+            self.inner.watches.with(*node, |watch| watch.relayed(false));
+        }
+        let mut state = self.inner.leases.lock();
+        state.local = nodes.iter().filter(|node| is_local(node)).map(|node| node.id).collect();
+        // Before any of this is sent. Of what is not stored after all, only that a question reaches somebody whose answer counts for nothing.
+        state.voters = electorates;
         Ok(())
+    }
+
+    /// Passes a node's question on to voters that it has not heard an answer from.
+    pub(crate) fn pass_question(&self, question: &Unanswered) {
+        for voter in self.inner.leases.may_ask(&question.ask, &question.voters) {
+            self.pass(voter, Relayed::Question(question.ask));
+        }
+    }
+
+    /// Passes a voter's promise on to the node that has asked.
+    pub(crate) fn pass_promise(&self, promise: &Promise) {
+        let Promise { ask, voter: Voter::Node(voter), .. } = promise else { return };
+        if self.inner.leases.may_ask(ask, &[*voter]).contains(voter) {
+            self.pass(ask.holder, Relayed::Promise(*promise));
+        }
     }
 
     /// What a node says of its lease. Only the acknowledgement of other terms is written.
     pub(crate) async fn node_holds(&self, id: NodeId, held: Option<Held>) -> Result<()> {
+        let relayed = held.as_ref().is_some_and(|held| held.relayed) && self.inner.leases.has_voters(id);
+        self.inner.watches.with(id, |watch| watch.relayed(relayed));
+        self.judge_if_new(id).await?;
         let Some(number) = self.inner.leases.held(id, held, self.inner.clock.monotonic()) else { return Ok(()) };
         let mut writer = self.inner.store.write().await?;
         let Some(node) = writer.node(id).await? else { return Ok(()) };

@@ -23,19 +23,23 @@ use crate::{receive, transmit};
 
 /// How long a removal waits for a packet thread to finish the batch that it is in.
 const REMOVAL_PATIENCE: Duration = Duration::from_millis(100);
+/// The sleep of an idle thread, unless the configuration says otherwise.
+const HEARTBEAT: Duration = Duration::from_secs(1);
 
-/// Sizes of the queues towards the control task.
+/// Sizes of the queues towards the control task, and the threads' signs of life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DatapathConfig {
     /// IKE messages; at least 1.
     pub ike_queue: usize,
     /// Events; at least 1.
     pub event_queue: usize,
+    /// An idle thread sleeps so long at most, and then says that it is there.
+    pub heartbeat: Duration,
 }
 
 impl Default for DatapathConfig {
     fn default() -> Self {
-        Self { ike_queue: 1024, event_queue: 1024 }
+        Self { ike_queue: 1024, event_queue: 1024, heartbeat: HEARTBEAT }
     }
 }
 
@@ -109,7 +113,7 @@ impl Datapath {
     pub fn start(config: DatapathConfig) -> Result<(Self, IkeReceiver), DatapathError> {
         let (ike, ike_receiver) = mpsc::channel(config.ike_queue.max(1));
         let (events, event_receiver) = mpsc::channel(config.event_queue.max(1));
-        let shared = Arc::new(Shared::new(ike, events).map_err(DatapathError::Start)?);
+        let shared = Arc::new(Shared::new(ike, events, config.heartbeat).map_err(DatapathError::Start)?);
         // Built first, so that its drop ends the first thread if the second one can't be made.
         let mut datapath = Self {
             shared: Arc::clone(&shared),

@@ -24,8 +24,6 @@ use crate::tunnel::{Installed, Tunnel};
 const ROUNDS: usize = 4;
 /// Entries of a socket's error queue per wake-up.
 const ERROR_ROUNDS: usize = 64;
-/// Sleep at most: the heartbeat of an idle thread.
-const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long the memory of an empty backlog is kept for the next one.
 const BACKLOG_REST: Duration = Duration::from_secs(1);
 /// The IKE header, octets (RFC 7296 §3.1): nothing shorter is a message.
@@ -46,7 +44,7 @@ pub(crate) fn run(shared: &Shared) -> io::Result<()> {
     while !shared.stop.load(Ordering::Acquire) {
         shared.receive.beat();
         ready.clear();
-        let timeout = sleep(&backlogs, &early);
+        let timeout = sleep(&backlogs, &early, shared.heartbeat);
         match epoll::wait(&shared.receive.epoll, rustix::buffer::spare_capacity(&mut ready), Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
@@ -70,8 +68,8 @@ pub(crate) fn run(shared: &Shared) -> io::Result<()> {
 }
 
 /// How long there is nothing to do here.
-fn sleep(backlogs: &Backlogs, early: &Early) -> Timespec {
-    let sleep = [backlogs.sleep(), early.sleep()].into_iter().flatten().fold(HEARTBEAT, Duration::min);
+fn sleep(backlogs: &Backlogs, early: &Early, most: Duration) -> Timespec {
+    let sleep = [backlogs.sleep(), early.sleep()].into_iter().flatten().fold(most, Duration::min);
     Timespec { tv_sec: sleep.as_secs().cast_signed(), tv_nsec: i64::from(sleep.subsec_nanos()) }
 }
 

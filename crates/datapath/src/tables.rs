@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use causeway_model::ConnectionId;
 use tokio::sync::mpsc;
@@ -71,10 +72,16 @@ pub(crate) struct Shared {
     pub(crate) drops: Drops,
     ike: mpsc::Sender<IkeDatagram>,
     events: mpsc::Sender<Event>,
+    /// Sleep of an idle thread at most.
+    pub(crate) heartbeat: Duration,
 }
 
 impl Shared {
-    pub(crate) fn new(ike: mpsc::Sender<IkeDatagram>, events: mpsc::Sender<Event>) -> std::io::Result<Self> {
+    pub(crate) fn new(
+        ike: mpsc::Sender<IkeDatagram>,
+        events: mpsc::Sender<Event>,
+        heartbeat: Duration,
+    ) -> std::io::Result<Self> {
         Ok(Self {
             tables: RwLock::default(),
             next_token: AtomicU64::new(WAKE + 1),
@@ -84,6 +91,7 @@ impl Shared {
             drops: Drops::default(),
             ike,
             events,
+            heartbeat,
         })
     }
 

@@ -389,7 +389,7 @@ fn ike_messages_pass_on_both_ports_and_the_marker_stays_on_the_wire() {
 
 #[test]
 fn ike_is_bounded_in_size_and_number() {
-    let mut node = Node::new(DatapathConfig { ike_queue: 3, event_queue: 1 });
+    let mut node = Node::new(DatapathConfig { ike_queue: 3, event_queue: 1, ..DatapathConfig::default() });
     node.datapath.bind_ports(V4, 0, 0).expect("sockets");
     let peer = UdpSocket::bind((V4, 0)).expect("a socket");
     let plain = node.address(false);
@@ -491,7 +491,7 @@ fn a_source_that_is_watched_is_reported_once() {
 
 #[test]
 fn events_that_found_the_queue_full_are_offered_again() {
-    let mut node = Node::new(DatapathConfig { ike_queue: 1, event_queue: 1 });
+    let mut node = Node::new(DatapathConfig { ike_queue: 1, event_queue: 1, ..DatapathConfig::default() });
     node.datapath.bind_ports(V4, 0, 0).expect("sockets");
     let peer = UdpSocket::bind((V4, 0)).expect("a socket");
     let associations: Vec<_> = [0x4001, 0x4002].map(association).into_iter().collect();
@@ -635,15 +635,34 @@ fn a_device_that_ends_is_let_go_without_a_busy_loop() {
 
 #[test]
 fn an_idle_node_beats_and_stops_at_once() {
+    let until = |node: &Node, what: &str, holds: &dyn Fn([u64; 2]) -> bool| {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let beats = node.datapath.heartbeats();
+            assert!(beats.iter().all(|beat| beat.running), "{beats:?}");
+            if holds(beats.map(|beat| beat.beats)) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{what}: {beats:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
     let node = Node::bound(V4);
-    let before = node.datapath.heartbeats();
-    std::thread::sleep(Duration::from_millis(2200));
-    for (before, after) in before.iter().zip(&node.datapath.heartbeats()) {
-        assert!(after.running && (1..20).contains(&(after.beats - before.beats)), "{before:?} {after:?}");
-    }
-    let started = Instant::now();
-    drop(node);
-    assert!(started.elapsed() < Duration::from_millis(500));
+    let before = node.datapath.heartbeats().map(|beat| beat.beats);
+    until(&node, "two more beats of each thread", &|now| {
+        now.iter().zip(before).all(|(now, before)| *now >= before + 2)
+    });
+    // One that would beat in an hour: it makes no round without a reason, and its end is one.
+    let node = Node::new(DatapathConfig { heartbeat: Duration::from_secs(3600), ..DatapathConfig::default() });
+    node.datapath.bind_ports(V4, 0, 0).expect("sockets");
+    let seen = std::cell::Cell::new([0; 2]);
+    until(&node, "two looks that find the same", &|now| seen.replace(now) == now && now.iter().all(|beats| *beats > 0));
+    let (ended, end) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        drop(node);
+        let _ = ended.send(());
+    });
+    end.recv_timeout(PATIENCE).expect("its threads hear of its end");
 }
 
 /// Inner octets per second that arrive at `to` in one second while `from` is offered more.

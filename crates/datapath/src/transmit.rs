@@ -18,8 +18,6 @@ const ROUND: usize = 64;
 const MAX_INNER: usize = 65_535;
 /// More than ESP ever adds to a packet, octets: header, IV, padding and ICV together stay below 80.
 const MAX_OVERHEAD: usize = 128;
-/// Sleep at most: the heartbeat of an idle thread.
-const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long a tunnel rests after an error that its device should not have.
 const ERROR_REST: Duration = Duration::from_millis(100);
 
@@ -71,7 +69,7 @@ impl<'a> Transmitter<'a> {
     /// How long there is nothing to do unless a device says otherwise.
     fn sleep(&self, now: Instant) -> Timespec {
         let until = self.resting.iter().map(|(until, _)| until.saturating_duration_since(now)).min();
-        let sleep = until.map_or(HEARTBEAT, |until| until.min(HEARTBEAT));
+        let sleep = until.map_or(self.shared.heartbeat, |until| until.min(self.shared.heartbeat));
         Timespec { tv_sec: sleep.as_secs().cast_signed(), tv_nsec: i64::from(sleep.subsec_nanos()) }
     }
 

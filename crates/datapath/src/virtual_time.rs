@@ -50,8 +50,10 @@ struct Stand {
 impl Stand {
     fn new() -> Self {
         // Nobody listens: there are no events here.
-        let (shared, limits) =
-            (Shared::new(mpsc::channel(1).0, mpsc::channel(1).0).expect("shared"), Arc::<Group>::default());
+        let (shared, limits) = (
+            Shared::new(mpsc::channel(1).0, mpsc::channel(1).0, Duration::from_secs(1)).expect("shared"),
+            Arc::<Group>::default(),
+        );
         let (gateway, mut hosts) = (VpnGatewayId::random(), Vec::new());
         let tunnels = [(); 2].map(|()| {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;

@@ -33,9 +33,9 @@ use crate::authority::{self, AuthorityError, CONTROLLER_NAME, Credentials, NODE_
 use crate::door::{CHANNEL, Denied, JOIN, JoinRequest, Membership, RENEW, RenewRequest};
 use crate::good::{GoodError, LastGood};
 use crate::identity::{Identity, IdentityError, state_key};
-use crate::lease::Gate;
 use crate::lease::desk::{Desk, DeskError};
 use crate::lease::keeper::Keeper;
+use crate::lease::{Gate, Voter, Way};
 use crate::listener::Board;
 use crate::server::{ELSEWHERE, SUPERSEDED, limits, next_text, send_text};
 use crate::session::{NodeSession, ToNode, Violation};
@@ -384,7 +384,11 @@ impl<T: Tunnels> Link<T> {
                 self.report = Some(report);
             }
             // The witness says this, and the keeper of the lease; the node's main task knows nothing of it.
-            FromNode::Peering { .. } | FromNode::Ask(_) | FromNode::Fenced(_) => {}
+            FromNode::Peering { .. }
+            | FromNode::Ask(_)
+            | FromNode::AskOthers(_)
+            | FromNode::Promised(_)
+            | FromNode::Fenced(_) => {}
         }
     }
 
@@ -470,7 +474,7 @@ pub async fn run(
     let mut identity = Identity::load(directory)?;
     let good = LastGood::open(directory, state_key(directory)?)?;
     let start = Arc::new(good.state().clone());
-    let desk = Arc::new(Mutex::new(Desk::open(directory, identity.node)?));
+    let desk = Arc::new(Mutex::new(Desk::open(directory, (identity.node, machine))?));
     // Where nothing is known, the node may be one that can be replaced.
     let may_be_leased = start.failover || start.lease.is_some() || start.revision == 0;
     let keeper = tokio::select! {
@@ -599,6 +603,7 @@ async fn session(
     let mut said_to_listen = None;
     let mut asks = link.keeper.asks();
     asks.mark_changed();
+    let mut unanswered = link.keeper.unanswered();
     loop {
         let far = Instant::now() + Duration::from_secs(3600);
         tokio::select! {
@@ -629,8 +634,15 @@ async fn session(
                         link.hand(state);
                     }
                     ToNode::Promise(promise) => {
+                        let way = if promise.voter == Voter::Controller { Way::Direct } else { Way::Relayed };
                         // If the keeper is behind, it asks again.
-                        let _ = link.keeper.promises().try_send(promise);
+                        let _ = link.keeper.promises().try_send((promise, way));
+                    }
+                    ToNode::Asked(ask) => {
+                        let promise = link.desk.lock().unwrap_or_else(PoisonError::into_inner).ask(&ask);
+                        if let Some(promise) = promise {
+                            say(&mut channel, session.promised(promise)).await?;
+                        }
                     }
                     ToNode::Fence(fence) => {
                         let fenced = link.desk.lock().unwrap_or_else(PoisonError::into_inner).fence(&fence);
@@ -681,6 +693,13 @@ async fn session(
                 let ask = *asks.borrow_and_update();
                 if let Some(ask) = ask {
                     say(&mut channel, session.ask(ask)).await?;
+                }
+            }
+            Ok(()) = unanswered.changed(), if period.is_some() => {
+                let question = unanswered.borrow_and_update().clone();
+                // There may be a newer one.
+                if let Some(question) = question.filter(|question| *asks.borrow() == Some(question.ask)) {
+                    say(&mut channel, session.ask_others(question)).await?;
                 }
             }
             () = sleep_until(link.write_at.unwrap_or(far)), if link.write_at.is_some() => drop(link.write()),

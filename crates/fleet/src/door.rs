@@ -10,7 +10,7 @@ use uuid::Uuid;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::ControllerEnd;
-use crate::lease::{Ask, Fence, Fenced, Promise};
+use crate::lease::{Ask, Fence, Fenced, Promise, Unanswered};
 
 /// Paths of the node listener.
 pub(crate) const JOIN: &str = "/causeway/v1/node/join";
@@ -111,6 +111,16 @@ pub trait Gatekeeper: Clone + Send + Sync + 'static {
     fn ask(&self, ask: &Ask) -> Vec<Promise> {
         let _ = ask;
         Vec::new()
+    }
+
+    /// Passes a node's question on to those voters of the ones that it names that have a session, and lets the others be.
+    fn ask_others(&self, question: &Unanswered) {
+        let _ = question;
+    }
+
+    /// Passes a voter's promise on to the node that has asked, if that has a session.
+    fn promised(&self, promise: &Promise) {
+        let _ = promise;
     }
 
     /// The fences that a node, as a voter, has not answered yet.

@@ -62,6 +62,10 @@ pub(crate) enum NodeFrame {
     },
     /// Whether the controller promises not to replace it.
     Ask { ask: Ask },
+    /// The same question for these of its voters, which have not answered it.
+    AskOthers { ask: Ask, voters: Vec<NodeId> },
+    /// What it promises another node, whose question was passed on to it.
+    Promised { promise: Promise },
     /// Nothing that it promised for an older epoch holds any more.
     Fenced { fenced: Fenced },
     /// Everything observed; acknowledges its revision, or refuses items of it.
@@ -83,8 +87,10 @@ pub(crate) enum ControllerFrame {
     Snapshot { desired: NodeDesired },
     /// What changed since the last frame of desired state.
     Delta { delta: Delta },
-    /// The controller's answer to a question.
+    /// The controller's answer to a question, or that of a voter which it was passed on to.
     Promise { promise: Promise },
+    /// Another node's question, passed on.
+    Asked { ask: Ask },
     /// Of this node only this epoch and later ones count; sent until it is answered.
     Fence { fence: Fence },
     /// Why the session ends.

@@ -14,7 +14,10 @@
 //! - What a [`Ballot`] keeps is on disk before anybody hears of it ([`desk`]).
 //! - The controller's epochs and whether a replacement is under way are in its store; while one is, the node gets no configuration.
 //! - Terms name the machine that they are for, and nobody asks by them on another one: a copy of a node's directory knows them, too, and has
-//!   the node's own vote. Of one node, one identity at a time may have a copy that runs.
+//!   the node's own vote. They name the machines of the voters, and a promise from another one counts for nothing. Of one node, one identity at
+//!   a time may have a copy that runs.
+//! - Questions and promises may be passed on by whoever is there, late, twice and out of order: a promise is to one question of one process, and
+//!   names its voter and that one's machine. Who passes promises on is trusted with whose they are (ADR 0038).
 //! - The controller keeps all [`LeaseTerms`] that a node was sent since those that it has acknowledged, and it acknowledges those that its
 //!   kernel counts by. A replacement needs a majority by each of them.
 
@@ -91,7 +94,40 @@ pub struct Promise {
     pub ask: Ask,
     /// Whose.
     pub voter: Voter,
+    /// Where the voter is; `None`: in the controller's process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<MachineId>,
 }
+
+/// How a promise came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From the voter itself.
+    Direct,
+    /// The controller has passed it on.
+    Relayed,
+}
+
+/// A question for voters that have not promised, which the controller shall pass on to them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unanswered {
+    /// The question.
+    pub ask: Ask,
+    /// The nodes that it is for.
+    pub voters: Vec<NodeId>,
+}
+
+/// What the controller passes on to a node, from another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relayed {
+    /// To a voter.
+    Question(Ask),
+    /// To the node that asked.
+    Promise(Promise),
+}
+
+/// Nodes that are named with a question that shall be passed on, at most; terms name up to five.
+pub(crate) const MAX_VOTERS: usize = 16;
 
 /// The controller's word to every voter: of this node only this epoch and later ones count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -130,6 +166,7 @@ const HOLDERS: usize = 4096;
 #[derive(Clone, Debug)]
 pub struct Ballot {
     me: Voter,
+    machine: Option<MachineId>,
     kept: Kept,
     /// When the last promise to each has run out.
     promised: BTreeMap<NodeId, Duration>,
@@ -138,11 +175,11 @@ pub struct Ballot {
 }
 
 impl Ballot {
-    /// A voter that begins `now`, by a clock that only goes forward, with what it has on disk.
+    /// A voter on `machine` (`None`: the controller) that begins `now`, by a clock that only goes forward, with what it has on disk.
     #[must_use]
-    pub fn new(me: Voter, kept: Kept, now: Duration) -> Self {
+    pub fn new((me, machine): (Voter, Option<MachineId>), kept: Kept, now: Duration) -> Self {
         let began = now.saturating_add(wait(Duration::from_millis(kept.longest_ms)));
-        Self { me, kept, promised: BTreeMap::new(), began }
+        Self { me, machine, kept, promised: BTreeMap::new(), began }
     }
 
     /// What has to be on disk before an answer leaves, if it is other than before the question.
@@ -151,7 +188,8 @@ impl Ballot {
         &self.kept
     }
 
-    /// Answers a node that the caller knows for one of the zone; `None`: its epoch is over, or it asks for what nobody promises.
+    /// Answers a node that the caller knows for one of the zone, or that the controller does which has passed the question on; `None`: its epoch
+    /// is over, or it asks for what nobody promises.
     pub fn ask(&mut self, ask: &Ask, now: Duration) -> Option<Promise> {
         if self.kept.fences.get(&ask.holder).is_some_and(|epoch| ask.epoch < *epoch) || ask.lease() > LONGEST {
             return None;
@@ -166,7 +204,7 @@ impl Ballot {
         let until = now.saturating_add(wait(ask.lease()));
         let promised = self.promised.entry(ask.holder).or_insert(until);
         *promised = until.max(*promised);
-        Some(Promise { ask: *ask, voter: self.me })
+        Some(Promise { ask: *ask, voter: self.me, machine: self.machine })
     }
 
     /// Takes the controller's word.
@@ -194,8 +232,23 @@ fn is_majority(some: &BTreeSet<Voter>, of: &BTreeSet<Voter>) -> bool {
     2 * some.intersection(of).count() > of.len()
 }
 
+/// Where these terms say that a voter is; `None`: in the controller's process, or nowhere.
+fn named(terms: &LeaseTerms, voter: &Voter) -> Option<MachineId> {
+    match voter {
+        Voter::Controller => None,
+        Voter::Node(node) => terms.machines.get(node).copied(),
+    }
+}
+
 /// Questions that may still be answered, at most.
 const OPEN: usize = 8;
+
+/// Who has promised.
+#[derive(Clone, Debug, Default)]
+struct Answers {
+    all: BTreeSet<Voter>,
+    direct: BTreeSet<Voter>,
+}
 
 /// A node that wants to forward. It needs no clock: its kernel has one.
 #[derive(Clone, Debug)]
@@ -205,7 +258,7 @@ pub struct Holder {
     boot: u64,
     lease: Option<LeaseDesired>,
     voters: BTreeSet<Voter>,
-    asked: BTreeMap<u64, BTreeSet<Voter>>,
+    asked: BTreeMap<u64, Answers>,
     number: u64,
     granted: u64,
 }
@@ -247,27 +300,52 @@ impl Holder {
         while self.asked.len() >= OPEN {
             self.asked.pop_first();
         }
-        self.asked.insert(self.number, BTreeSet::new());
+        self.asked.insert(self.number, Answers::default());
         let (epoch, lease_ms) = (lease.epoch, lease.terms.lease_ms);
         Some(Ask { holder: self.me, epoch, boot: self.boot, number: self.number, lease_ms })
     }
 
     /// Takes an answer. `Some(number)`: a majority has promised, and the kernel may forward while this number's element is alive.
-    pub fn promise(&mut self, promise: &Promise) -> Option<u64> {
-        let Promise { ask, voter } = promise;
+    ///
+    /// A voter counts once, by whatever ways its promises come, and only on the machine that the terms name: anywhere else it may be a copy.
+    pub fn promise(&mut self, promise: &Promise, way: Way) -> Option<u64> {
+        let Promise { ask, voter, machine } = promise;
         let lease = self.lease.as_ref()?;
         let wanted = (self.me, self.boot, lease.epoch, lease.terms.lease_ms);
-        if (ask.holder, ask.boot, ask.epoch, ask.lease_ms) != wanted {
+        if (ask.holder, ask.boot, ask.epoch, ask.lease_ms) != wanted || *machine != named(&lease.terms, voter) {
             return None;
         }
-        let promised = self.asked.get_mut(&ask.number)?;
-        promised.insert(*voter);
-        if ask.number <= self.granted || !is_majority(promised, &self.voters) {
+        let answers = self.asked.get_mut(&ask.number)?;
+        answers.all.insert(*voter);
+        if way == Way::Direct {
+            answers.direct.insert(*voter);
+        }
+        if ask.number <= self.granted || !is_majority(&answers.all, &self.voters) {
             return None;
         }
         self.granted = ask.number;
         self.asked = self.asked.split_off(&ask.number);
         Some(self.granted)
+    }
+
+    /// Whether a majority has promised to the newest question, and if so whether one has without what was passed on.
+    #[must_use]
+    pub fn granted(&self) -> Option<Way> {
+        let answers = self.asked.get(&self.number).filter(|_| self.granted == self.number)?;
+        Some(if is_majority(&answers.direct, &self.voters) { Way::Direct } else { Way::Relayed })
+    }
+
+    /// The other nodes that have not promised to the newest question; none if a majority has.
+    #[must_use]
+    pub fn unanswered(&self) -> Vec<NodeId> {
+        let Some(answers) = self.asked.get(&self.number).filter(|_| self.granted < self.number) else {
+            return Vec::new();
+        };
+        let open = self.voters.difference(&answers.all).filter_map(|voter| match voter {
+            Voter::Node(node) if *node != self.me => Some(*node),
+            _ => None,
+        });
+        open.take(MAX_VOTERS).collect()
     }
 }
 
@@ -353,11 +431,7 @@ impl Replacement {
         // where the holder is that one, this voter has started anew; where it is not, of all such voters one is.
         let (mut sure, mut came) = (BTreeSet::new(), BTreeSet::new());
         for (voter, machine) in &self.fenced {
-            let named = match voter {
-                Voter::Controller => None,
-                Voter::Node(node) => terms.machines.get(node).copied(),
-            };
-            if named == *machine {
+            if named(terms, voter) == *machine {
                 sure.insert(*voter)
             } else {
                 came.insert(*voter)
@@ -421,43 +495,117 @@ mod tests {
         Ask { holder: node(1), epoch, boot: 1, number: 1, lease_ms: LEASE }
     }
 
+    /// A promise from where the terms name the voter.
+    fn promise(ask: Ask, number: u128) -> Promise {
+        match number {
+            0 => Promise { ask, voter: Voter::Controller, machine: None },
+            _ => Promise { ask, voter: Voter::Node(node(number)), machine: Some(machine(number)) },
+        }
+    }
+
     #[test]
     fn a_majority_of_promises_to_one_question_of_this_start_and_epoch_counts() {
+        use Way::Direct;
         let mut holder = Holder::new(node(1), machine(1), 7);
         assert_eq!(holder.ask(), None, "without a lease there is nothing to ask");
         holder.run(Some(LeaseDesired { epoch: 3, terms: terms(1, &[1, 2]) }));
         let (first, second) = (holder.ask().expect("a lease"), holder.ask().expect("a lease"));
-        let promise = |ask, voter| Promise { ask, voter };
-        assert_eq!(holder.promise(&promise(first, Voter::Controller)), None);
-        assert_eq!(holder.promise(&promise(second, Voter::Node(node(1)))), None, "one each is no majority");
-        assert_eq!(holder.promise(&promise(second, Voter::Node(node(1)))), None, "twice the same one");
-        assert_eq!(holder.promise(&promise(second, Voter::Node(node(9)))), None, "no voter");
+        assert_eq!(holder.promise(&promise(first, 0), Direct), None);
+        assert_eq!(holder.promise(&promise(second, 1), Direct), None, "one each is no majority");
+        assert_eq!(holder.promise(&promise(second, 1), Direct), None, "twice the same one");
+        assert_eq!(holder.promise(&promise(second, 9), Direct), None, "no voter");
         let wrong = [
             Ask { boot: 8, ..second },
             Ask { epoch: 2, ..second },
             Ask { holder: node(2), ..second },
             Ask { lease_ms: 1, ..second },
+            Ask { number: 3, ..second },
         ];
         for wrong in wrong {
-            assert_eq!(holder.promise(&promise(wrong, Voter::Node(node(2)))), None, "{wrong:?}");
+            assert_eq!(holder.promise(&promise(wrong, 2), Direct), None, "{wrong:?}");
         }
-        assert_eq!(holder.promise(&promise(second, Voter::Node(node(2)))), Some(2));
-        assert_eq!(holder.promise(&promise(first, Voter::Node(node(2)))), None, "older than what holds");
+        assert_eq!(holder.promise(&promise(second, 2), Direct), Some(2));
+        assert_eq!(holder.promise(&promise(first, 2), Direct), None, "older than what holds");
         let third = holder.ask().expect("a lease");
         holder.run(Some(LeaseDesired { epoch: 4, terms: terms(1, &[1, 2]) }));
-        assert_eq!(holder.promise(&promise(third, Voter::Controller)), None);
-        assert_eq!(holder.promise(&promise(third, Voter::Node(node(2)))), None, "of an epoch that is over");
+        assert_eq!(holder.promise(&promise(third, 0), Direct), None);
+        assert_eq!(holder.promise(&promise(third, 2), Direct), None, "of an epoch that is over");
         let fourth = holder.ask().expect("a lease");
         assert_eq!((fourth.number, fourth.epoch), (4, 4));
         holder.run(Some(LeaseDesired { epoch: 4, terms: terms(2, &[1, 2]) }));
-        assert_eq!(holder.promise(&promise(fourth, Voter::Controller)), None);
-        assert_eq!(holder.promise(&promise(fourth, Voter::Node(node(2)))), None, "asked by other terms");
+        assert_eq!(holder.promise(&promise(fourth, 0), Direct), None);
+        assert_eq!(holder.promise(&promise(fourth, 2), Direct), None, "asked by other terms");
+    }
+
+    #[test]
+    fn a_promise_counts_once_by_whatever_way_it_comes_and_it_is_known_by_which() {
+        let mut holder = Holder::new(node(1), machine(1), 7);
+        assert_eq!((holder.granted(), holder.unanswered()), (None, vec![]));
+        holder.run(Some(LeaseDesired { epoch: 3, terms: terms(1, &[1, 2, 3, 4]) }));
+        assert_eq!(holder.unanswered(), [], "nothing was asked");
+        let first = holder.ask().expect("a lease");
+        assert_eq!(holder.unanswered(), [2, 3, 4].map(node), "neither itself nor the controller");
+        for (voter, way) in [(1, Way::Direct), (2, Way::Relayed), (2, Way::Direct), (2, Way::Relayed)] {
+            assert_eq!(holder.promise(&promise(first, voter), way), None, "two of five");
+        }
+        assert_eq!((holder.granted(), holder.unanswered()), (None, vec![node(3), node(4)]));
+        assert_eq!(holder.promise(&promise(first, 3), Way::Relayed), Some(1));
+        assert_eq!((holder.granted(), holder.unanswered()), (Some(Way::Relayed), vec![]));
+        assert_eq!(holder.promise(&promise(first, 4), Way::Direct), None, "which changes nothing");
+        assert_eq!(holder.granted(), Some(Way::Direct), "three have answered by themselves");
+        let second = holder.ask().expect("a lease");
+        assert_eq!((holder.granted(), holder.unanswered().len()), (None, 3));
+        // What was passed on so late that the next question is out says nothing about that one.
+        for voter in [0, 1, 2, 3, 4] {
+            holder.promise(&promise(first, voter), Way::Relayed);
+        }
+        assert_eq!((holder.granted(), holder.unanswered().len()), (None, 3));
+        for voter in [0, 1, 2] {
+            holder.promise(&promise(second, voter), Way::Direct);
+        }
+        assert_eq!(holder.granted(), Some(Way::Direct));
+    }
+
+    #[test]
+    fn a_promise_counts_from_the_machine_that_the_terms_name_for_its_voter() {
+        let mut holder = Holder::new(node(1), machine(1), 7);
+        holder.run(Some(LeaseDesired { epoch: 3, terms: terms(1, &[1, 2]) }));
+        let ask = holder.ask().expect("a lease");
+        assert_eq!(holder.promise(&promise(ask, 1), Way::Direct), None);
+        for (voter, on) in [
+            (Voter::Node(node(2)), Some(machine(22))),
+            (Voter::Node(node(2)), None),
+            (Voter::Node(node(2)), Some(machine(1))),
+            (Voter::Node(node(1)), Some(machine(2))),
+            (Voter::Controller, Some(machine(2))),
+        ] {
+            for way in [Way::Direct, Way::Relayed] {
+                assert_eq!(holder.promise(&Promise { ask, voter, machine: on }, way), None, "{voter:?} {on:?}");
+            }
+        }
+        assert_eq!(holder.promise(&promise(ask, 2), Way::Relayed), Some(1));
+        // By terms that name another one, that one counts.
+        let mut next = terms(2, &[1, 2]);
+        next.machines.insert(node(2), machine(22));
+        holder.run(Some(LeaseDesired { epoch: 3, terms: next }));
+        let ask = holder.ask().expect("a lease");
+        holder.promise(&promise(ask, 1), Way::Direct);
+        assert_eq!(holder.promise(&promise(ask, 2), Way::Direct), None);
+        assert_eq!(holder.promise(&Promise { machine: Some(machine(22)), ..promise(ask, 2) }, Way::Direct), Some(2));
+        // A vote that the controller casts for a node inside its process, which the terms name nowhere.
+        let mut local = terms(3, &[1, 2]);
+        local.machines.remove(&node(2));
+        holder.run(Some(LeaseDesired { epoch: 3, terms: local }));
+        let ask = holder.ask().expect("a lease");
+        holder.promise(&promise(ask, 1), Way::Direct);
+        assert_eq!(holder.promise(&promise(ask, 2), Way::Direct), None);
+        assert_eq!(holder.promise(&Promise { machine: None, ..promise(ask, 2) }, Way::Relayed), Some(3));
     }
 
     #[test]
     fn a_voter_says_that_it_is_fenced_when_its_promise_has_run_out_and_promises_nothing_more() {
         let (ask, fence) = (question(3), Fence { holder: node(1), epoch: 4 });
-        let mut voter = Ballot::new(Voter::Controller, Kept::default(), at(0));
+        let mut voter = Ballot::new((Voter::Controller, None), Kept::default(), at(0));
         assert!(voter.ask(&ask, at(10)).is_some());
         assert!(voter.fenced(&fence, at(60)).is_err(), "not raised yet");
         voter.raise(&fence);
@@ -476,17 +624,18 @@ mod tests {
     fn a_voter_that_has_just_begun_may_have_promised_anything() {
         let fence = Fence { holder: node(1), epoch: 4 };
         let kept = Kept { fences: BTreeMap::from([(node(1), 4)]), longest_ms: LEASE };
-        let mut voter = Ballot::new(Voter::Node(node(2)), kept, at(100));
+        let mut voter = Ballot::new((Voter::Node(node(2)), Some(machine(2))), kept, at(100));
         assert_eq!(voter.fenced(&fence, at(101)), Err(at(10)));
         assert_eq!(voter.ask(&question(3), at(101)), None);
         assert!(voter.fenced(&fence, at(111)).is_ok());
-        let fresh = Ballot::new(Voter::Node(node(2)), Kept { longest_ms: 0, ..voter.kept().clone() }, at(100));
+        let kept = Kept { longest_ms: 0, ..voter.kept().clone() };
+        let fresh = Ballot::new((Voter::Node(node(2)), Some(machine(2))), kept, at(100));
         assert!(fresh.fenced(&fence, at(100)).is_ok(), "it has never promised anything");
     }
 
     #[test]
     fn a_voter_keeps_promises_of_a_bounded_number_of_nodes() {
-        let mut voter = Ballot::new(Voter::Controller, Kept::default(), at(0));
+        let mut voter = Ballot::new((Voter::Controller, None), Kept::default(), at(0));
         let promises = |voter: &mut Ballot, number, now| {
             voter.ask(&Ask { holder: node(number), ..question(1) }, at(now)).is_some()
         };
@@ -508,8 +657,8 @@ mod tests {
         holder.run(lease(LeaseTerms { machines, ..terms(2, &[1, 2]) }));
         let ask = holder.ask().expect("its own");
         holder.run(lease(terms(3, &[1, 2])));
-        for voter in [Voter::Controller, Voter::Node(node(1)), Voter::Node(node(2))] {
-            assert_eq!(holder.promise(&Promise { ask, voter }), None);
+        for voter in [0, 1, 2] {
+            assert_eq!(holder.promise(&promise(ask, voter), Way::Direct), None);
         }
         holder.run(lease(LeaseTerms { machines: BTreeMap::new(), ..terms(4, &[1, 2]) }));
         assert_eq!(holder.ask(), None, "for nobody");

@@ -25,7 +25,7 @@ pub mod token;
 pub mod witness;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use causeway_model::desired::NodeDesired;
 use causeway_model::diagnosis::NodeFacts;
@@ -35,7 +35,7 @@ use causeway_model::{MachineId, NodeId};
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
-use crate::lease::{Ask, Fenced};
+use crate::lease::{Ask, Fenced, Promise, Relayed, Unanswered};
 
 pub use delta::{Delta, WrongBase};
 pub use frame::MAX_FRAME;
@@ -44,10 +44,12 @@ pub use token::JoinToken;
 pub use witness::Answered;
 
 /// Version of the messages. A node that speaks another one is refused.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// Reports under way at most; the node waits when the controller is slow, and its next report says the same and more.
 const REPORT_QUEUE: usize = 64;
+/// What was passed on to a node and is not sent yet, at most; who has no answer asks again.
+const RELAY_QUEUE: usize = 64;
 
 /// Where a node's process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,8 +98,19 @@ pub enum FromNode {
     },
     /// A question of its lease, which the channel's end answers.
     Ask(Ask),
+    /// The same question, which the channel's end passes on.
+    AskOthers(Unanswered),
+    /// What another node's question was answered with, which the channel's end passes on.
+    Promised(Promise),
     /// What a fence was answered with, which the channel's end takes.
     Fenced(Fenced),
+}
+
+/// Why a session is not begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The node may still speak from another machine.
+    Elsewhere,
 }
 
 /// The controller's end.
@@ -106,6 +119,16 @@ pub struct ControllerEnd {
     pub desired: watch::Sender<Arc<NodeDesired>>,
     /// What the node says.
     pub reports: mpsc::Receiver<FromNode>,
+    /// What other nodes say to the node.
+    pub relayed: mpsc::Sender<Relayed>,
+    refusal: Arc<OnceLock<Refusal>>,
+}
+
+impl ControllerEnd {
+    /// Closes the channel, and says why to whoever has the other end.
+    pub fn refuse(self, why: Refusal) {
+        let _ = self.refusal.set(why);
+    }
 }
 
 /// The node's end.
@@ -114,6 +137,17 @@ pub struct NodeEnd {
     pub desired: watch::Receiver<Arc<NodeDesired>>,
     /// To the controller.
     pub reports: mpsc::Sender<FromNode>,
+    /// What other nodes say; nobody does to a node inside the controller's process.
+    pub relayed: mpsc::Receiver<Relayed>,
+    refusal: Arc<OnceLock<Refusal>>,
+}
+
+impl NodeEnd {
+    /// Why the other end was closed, if that was said.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.refusal.get().copied()
+    }
 }
 
 /// A channel within one process (`causeway serve` with a node).
@@ -121,7 +155,11 @@ pub struct NodeEnd {
 pub fn in_process() -> (ControllerEnd, NodeEnd) {
     let (desired_tx, desired_rx) = watch::channel(Arc::new(NodeDesired::default()));
     let (report_tx, report_rx) = mpsc::channel(REPORT_QUEUE);
-    (ControllerEnd { desired: desired_tx, reports: report_rx }, NodeEnd { desired: desired_rx, reports: report_tx })
+    let (relayed_tx, relayed_rx) = mpsc::channel(RELAY_QUEUE);
+    let refusal = Arc::<OnceLock<Refusal>>::default();
+    let controller =
+        ControllerEnd { desired: desired_tx, reports: report_rx, relayed: relayed_tx, refusal: Arc::clone(&refusal) };
+    (controller, NodeEnd { desired: desired_rx, reports: report_tx, relayed: relayed_rx, refusal })
 }
 
 #[cfg(test)]

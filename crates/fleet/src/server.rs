@@ -32,8 +32,9 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use crate::authority::node_of;
 use crate::door::{Admission, CHANNEL, Denied, Gatekeeper, JOIN, RENEW};
 use crate::frame::MAX_FRAME;
+use crate::lease::Relayed;
 use crate::session::ControllerSession;
-use crate::{FromNode, Place, in_process};
+use crate::{FromNode, Place, Refusal, in_process};
 
 /// Connections at once; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 4096;
@@ -56,6 +57,31 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Fences that were not answered are sent this often.
 const FENCE_PERIOD: Duration = Duration::from_secs(1);
+
+/// Questions and promises of one node that are passed on at once, and how long it takes until there may be one more: a node has some in a keepalive
+/// period, and others wait in the same queues.
+const RELAYS: u32 = 64;
+const RELAY_REST: Duration = Duration::from_millis(10);
+
+/// What may be passed on for one node.
+struct Allowance {
+    left: u32,
+    counted: Instant,
+}
+
+impl Allowance {
+    /// Whether one more may be, now.
+    fn take(&mut self, now: Instant) -> bool {
+        let rests = now.saturating_duration_since(self.counted).as_millis() / RELAY_REST.as_millis();
+        if rests > 0 {
+            self.left = self.left.saturating_add(u32::try_from(rests).unwrap_or(RELAYS)).min(RELAYS);
+            self.counted = now;
+        }
+        let may = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        may
+    }
+}
 
 /// Octets that are read at once. They are wiped before each attempt to read, also where nothing has come.
 const READ_BUFFER: usize = 16 * 1024;
@@ -290,6 +316,7 @@ async fn session<S, G>(
     // A node that is silent for long is judged by its keepalives; its connection is only given up, so that it does not stay for ever.
     let patience = admission.period * 10 + WRITE_TIMEOUT;
     let mut fences_at = Instant::now();
+    let mut relays = Allowance { left: RELAYS, counted: fences_at };
     loop {
         tokio::select! {
             text = timeout(patience, next_text(&mut stream)) => {
@@ -311,6 +338,9 @@ async fn session<S, G>(
                             }
                         }
                     }
+                    Ok(FromNode::AskOthers(_) | FromNode::Promised(_)) if !relays.take(Instant::now()) => {}
+                    Ok(FromNode::AskOthers(question)) => gatekeeper.ask_others(&question),
+                    Ok(FromNode::Promised(promise)) => gatekeeper.promised(&promise),
                     Ok(FromNode::Fenced(fenced)) => gatekeeper.fenced(&fenced, machine),
                     Ok(word) => if !hand_over(&end.reports, word).await { break },
                     Err(violation) => {
@@ -329,6 +359,15 @@ async fn session<S, G>(
                     return;
                 }
             }
+            Some(relayed) = end.relayed.recv() => {
+                let text = match relayed {
+                    Relayed::Question(ask) => session.asked(ask),
+                    Relayed::Promise(promise) => session.promise(promise),
+                };
+                if !send_text(&mut stream, text).await {
+                    return;
+                }
+            }
             () = sleep_until(fences_at) => {
                 fences_at = next_fences(Instant::now());
                 for fence in gatekeeper.fences(node) {
@@ -341,18 +380,21 @@ async fn session<S, G>(
         }
     }
     // The controller has ended it.
-    let (code, message) = match gatekeeper.admit(node).await {
+    let admitted = gatekeeper.admit(node).await;
+    let other = gatekeeper.attached(node);
+    let (code, message) = match admitted {
         Err(denied) => (denied.code, denied.message),
-        Ok(_) if gatekeeper.attached(node).is_some_and(|other| other != machine) => {
-            (ELSEWHERE.to_owned(), "this node speaks from another machine, which is heard".to_owned())
-        }
-        Ok(_) if gatekeeper.attached(node).is_some() => {
+        Ok(_) if end.refusal() == Some(Refusal::Elsewhere) || other.is_some_and(|other| other != machine) => (
+            ELSEWHERE.to_owned(),
+            "this node speaks from another machine, which is heard, or was until a moment ago".to_owned(),
+        ),
+        Ok(_) if other.is_some() => {
             (SUPERSEDED.to_owned(), "another session of this node has taken the place of this one".to_owned())
         }
         Ok(_) => ("ended".to_owned(), "the controller has ended the session".to_owned()),
     };
     send_text(&mut stream, session.closing(&code, &message)).await;
-    if part(&mut stream).await && (code == SUPERSEDED || code == ELSEWHERE) {
+    if part(&mut stream).await && other.is_some() && (code == SUPERSEDED || code == ELSEWHERE) {
         gatekeeper.outlived(node, boot, peer, began.elapsed());
     }
 }
@@ -405,4 +447,24 @@ async fn refuse<S>(
     tracing::warn!(%peer, %node, violation, "a node broke the rules of the channel; its session is ended");
     send_text(stream, session.closing("violation", violation)).await;
     let _ = timeout(WRITE_TIMEOUT, stream.close(None)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_without_an_end_is_passed_on_no_more_often_than_another_one() {
+        let begun = Instant::now();
+        let mut relays = Allowance { left: RELAYS, counted: begun };
+        let passed = |relays: &mut Allowance, at: Duration| (0..1000).filter(|_| relays.take(begun + at)).count();
+        assert_eq!(passed(&mut relays, Duration::ZERO), 64);
+        assert_eq!(passed(&mut relays, Duration::from_millis(9)), 0);
+        assert_eq!(passed(&mut relays, Duration::from_millis(30)), 3);
+        assert_eq!(passed(&mut relays, Duration::from_secs(3600)), 64, "nothing is saved up");
+        // A node that asks as nodes do is never held up.
+        for second in 3601..3700 {
+            assert!((0..8).all(|_| relays.take(begun + Duration::from_secs(second))));
+        }
+    }
 }

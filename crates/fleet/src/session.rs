@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::delta::Delta;
 use crate::frame::{ControllerFrame, MAX_FRAME, NodeFrame, Numbered};
 use crate::lease::keeper::Held;
-use crate::lease::{Ask, Fence, Fenced, Promise, Voter};
+use crate::lease::{Ask, Fence, Fenced, MAX_VOTERS, Promise, Unanswered, Voter};
 use crate::witness::Answered;
 use crate::{FromNode, PROTOCOL, Place};
 
@@ -161,6 +161,8 @@ impl Sent {
 #[derive(Debug)]
 pub struct ControllerSession {
     node: NodeId,
+    /// Where it said that it is.
+    machine: Option<MachineId>,
     wire: Wire,
     /// What it ran when it said hello; `None`: it has not.
     running: Option<u64>,
@@ -172,7 +174,7 @@ impl ControllerSession {
     /// A session of `node`.
     #[must_use]
     pub fn new(node: NodeId) -> Self {
-        Self { node, wire: Wire::default(), running: None, base: None, sent: VecDeque::new() }
+        Self { node, machine: None, wire: Wire::default(), running: None, base: None, sent: VecDeque::new() }
     }
 
     /// The first frame.
@@ -186,9 +188,14 @@ impl ControllerSession {
         self.wire.write(ControllerFrame::Closing { code: code.to_owned(), message: message.to_owned() })
     }
 
-    /// The answer to a question of the node's lease.
+    /// An answer to a question of the node's lease.
     pub fn promise(&mut self, promise: Promise) -> String {
         self.wire.write(ControllerFrame::Promise { promise })
+    }
+
+    /// Another node's question, which this one is asked as a voter.
+    pub fn asked(&mut self, ask: Ask) -> String {
+        self.wire.write(ControllerFrame::Asked { ask })
     }
 
     /// What the node, as a voter, has to answer.
@@ -233,7 +240,7 @@ impl ControllerSession {
             }
             NodeFrame::Hello { machine: None, .. } => Err(Violation::Unexpected("a hello that names no machine")),
             NodeFrame::Hello { protocol, node, boot, zone, version, revision, machine: Some(machine) } => {
-                self.running = Some(revision);
+                (self.running, self.machine) = (Some(revision), Some(machine));
                 let on = Some(Place { machine, is_blank: revision == 0 });
                 Ok(FromNode::Hello { protocol, node, boot, zone, version, on })
             }
@@ -242,6 +249,8 @@ impl ControllerSession {
             | NodeFrame::Report { .. }
             | NodeFrame::Peering { .. }
             | NodeFrame::Ask { .. }
+            | NodeFrame::AskOthers { .. }
+            | NodeFrame::Promised { .. }
             | NodeFrame::Fenced { .. }
                 if self.running.is_none() =>
             {
@@ -267,18 +276,29 @@ impl ControllerSession {
                 Err(Violation::TooMuch("what is said of a lease"))
             }
             NodeFrame::Peering { listens, answered, lease } => Ok(FromNode::Peering { listens, answered, lease }),
-            NodeFrame::Ask { ask } if ask.holder != self.node => {
+            NodeFrame::Ask { ask } | NodeFrame::AskOthers { ask, .. } if ask.holder != self.node => {
                 Err(Violation::OtherNode { expected: self.node, found: ask.holder.to_string() })
             }
             NodeFrame::Ask { ask } => Ok(FromNode::Ask(ask)),
-            NodeFrame::Fenced { fenced } if fenced.voter != Voter::Node(self.node) => {
-                let found = match fenced.voter {
+            NodeFrame::AskOthers { voters, .. } if voters.len() > MAX_VOTERS => {
+                Err(Violation::TooMuch("voters that a question is for"))
+            }
+            NodeFrame::AskOthers { ask, voters } => Ok(FromNode::AskOthers(Unanswered { ask, voters })),
+            NodeFrame::Fenced { fenced: Fenced { voter, .. } }
+            | NodeFrame::Promised { promise: Promise { voter, .. } }
+                if voter != Voter::Node(self.node) =>
+            {
+                let found = match voter {
                     Voter::Controller => "the controller".to_owned(),
                     Voter::Node(node) => node.to_string(),
                 };
                 Err(Violation::OtherNode { expected: self.node, found })
             }
             NodeFrame::Fenced { fenced } => Ok(FromNode::Fenced(fenced)),
+            NodeFrame::Promised { promise } if promise.machine != self.machine => {
+                Err(Violation::Unexpected("a promise from another machine than hello's"))
+            }
+            NodeFrame::Promised { promise } => Ok(FromNode::Promised(promise)),
             NodeFrame::Report { report } => {
                 self.check(&report)?;
                 Ok(FromNode::Report(report))
@@ -315,8 +335,10 @@ pub enum ToNode {
     },
     /// The newest desired state, whole.
     Desired(Arc<NodeDesired>),
-    /// The answer to a question of its lease.
+    /// An answer to a question of its lease: the controller's, or one that it has passed on.
     Promise(Promise),
+    /// Another node's question, which it has to answer as a voter.
+    Asked(Ask),
     /// A fence that it has to answer as a voter.
     Fence(Fence),
     /// The session ends.
@@ -405,6 +427,17 @@ impl NodeSession {
         self.wire.write(NodeFrame::Ask { ask })
     }
 
+    /// The same question, for voters that have not answered it.
+    pub fn ask_others(&mut self, question: Unanswered) -> String {
+        let Unanswered { ask, voters } = question;
+        self.wire.write(NodeFrame::AskOthers { ask, voters })
+    }
+
+    /// The answer to another node's question.
+    pub fn promised(&mut self, promise: Promise) -> String {
+        self.wire.write(NodeFrame::Promised { promise })
+    }
+
     /// The answer to a fence.
     pub fn fenced(&mut self, fenced: Fenced) -> String {
         self.wire.write(NodeFrame::Fenced { fenced })
@@ -429,6 +462,7 @@ impl NodeSession {
             }
             _ if !self.welcome => Err(Violation::Unexpected("a frame before welcome")),
             ControllerFrame::Promise { promise } => Ok(ToNode::Promise(promise)),
+            ControllerFrame::Asked { ask } => Ok(ToNode::Asked(ask)),
             ControllerFrame::Fence { fence } => Ok(ToNode::Fence(fence)),
             ControllerFrame::Snapshot { desired } => Ok(self.take(desired)),
             ControllerFrame::Delta { delta } => {

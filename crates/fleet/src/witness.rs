@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::authority::{node_name, node_of};
 use crate::lease::desk::Desk;
-use crate::lease::{Ask, Promise, Voter};
+use crate::lease::{Ask, Promise, Voter, Way};
 
 /// Where the tunnels between nodes of a zone end, UDP on their management addresses; inside them, where a node answers, TCP.
 pub const PORT: u16 = 4431;
@@ -139,7 +139,7 @@ async fn read<R: AsyncRead + Unpin, T: DeserializeOwned>(stream: &mut R) -> io::
 pub(crate) struct Lease {
     pub(crate) desk: Arc<Mutex<Desk>>,
     pub(crate) asks: watch::Receiver<Option<Ask>>,
-    pub(crate) promises: mpsc::Sender<Promise>,
+    pub(crate) promises: mpsc::Sender<(Promise, Way)>,
 }
 
 /// What both directions are certified with.
@@ -389,7 +389,7 @@ async fn exchanges(
                 return Err(violation("it promises what nobody asked it"));
             }
             // If the keeper is behind, it asks again.
-            let _ = lease.promises.try_send(promise);
+            let _ = lease.promises.try_send((promise, Way::Direct));
         }
         told = ask.map_or(told, |ask| ask.number);
         answered.lock().unwrap_or_else(PoisonError::into_inner).insert(node, asked);
@@ -405,12 +405,20 @@ async fn exchanges(
 mod tests {
     use std::time::SystemTime;
 
+    use causeway_model::MachineId;
+
     use super::*;
     use crate::authority::{Authority, Credentials, request};
     use crate::tls;
 
     const PATIENCE: Duration = Duration::from_secs(30);
     const PERIOD: Duration = Duration::from_millis(400);
+    /// Where everybody votes.
+    const MACHINE: MachineId = MachineId(uuid::Uuid::from_u128(7));
+
+    fn promised(ask: Ask, by: NodeId) -> Promise {
+        Promise { ask, voter: Voter::Node(by), machine: Some(MACHINE) }
+    }
 
     fn certified(authority: &Authority, node: NodeId) -> Tls {
         let (key, request) = request().expect("made");
@@ -427,7 +435,7 @@ mod tests {
     /// A vote with its file.
     fn desk(node: NodeId) -> (Arc<Mutex<Desk>>, tempfile::TempDir) {
         let directory = tempfile::tempdir().expect("a directory");
-        (Arc::new(Mutex::new(Desk::open(directory.path(), node).expect("opens"))), directory)
+        (Arc::new(Mutex::new(Desk::open(directory.path(), (node, MACHINE)).expect("opens"))), directory)
     }
 
     /// No tunnels, but places that are reached directly: what is said is what is tested here.
@@ -471,7 +479,7 @@ mod tests {
         witness: Witness<Places>,
         lease: Lease,
         asks: watch::Sender<Option<Ask>>,
-        promises: mpsc::Receiver<Promise>,
+        promises: mpsc::Receiver<(Promise, Way)>,
         _directory: tempfile::TempDir,
     }
 
@@ -548,7 +556,7 @@ mod tests {
             let ask = question(me, number);
             node.asks.send_replace(Some(ask));
             let promise = timeout(PATIENCE, node.promises.recv()).await.expect("in time").expect("open");
-            assert_eq!(promise, Promise { ask, voter: Voter::Node(other) });
+            assert_eq!(promise, (promised(ask, other), Way::Direct));
         }
         assert!(node.promises.try_recv().is_err(), "each is answered once");
     }
@@ -599,7 +607,7 @@ mod tests {
         let json = |question: &Question| text(&serde_json::to_string(question).expect("JSON"));
         let ask = question(me, 1);
         let fine = sends(&authority, (me, other), &json(&Question { number: 4, ask: Some(ask) })).await;
-        let promise = Some(Promise { ask, voter: Voter::Node(other) });
+        let promise = Some(promised(ask, other));
         assert_eq!(fine, Some(Answer { number: 4, promise }));
         let foreign = Question { number: 4, ask: Some(question(NodeId::random(), 1)) };
         let oversized = [&(MAX_TEXT + 1).to_be_bytes()[..], &vec![b' '; usize::from(MAX_TEXT) + 1]].concat();
@@ -622,8 +630,8 @@ mod tests {
                 let question: Question = read(&mut stream).await.expect("a question");
                 let ask = question.ask.expect("of the lease");
                 let promise = match turn % 2 {
-                    0 => Promise { ask, voter: Voter::Controller },
-                    _ => Promise { ask: Ask { number: ask.number + 1, ..ask }, voter: Voter::Node(other) },
+                    0 => Promise { voter: Voter::Controller, ..promised(ask, other) },
+                    _ => promised(Ask { number: ask.number + 1, ..ask }, other),
                 };
                 write(&mut stream, &Answer { number: question.number, promise: Some(promise) }).await.expect("sent");
             }

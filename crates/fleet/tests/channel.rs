@@ -10,7 +10,7 @@ use causeway_fleet::authority::{Authority, Credentials};
 use causeway_fleet::client::{self, ClientError};
 use causeway_fleet::door::{Admission, Denied, Gatekeeper, JoinRequest, Membership, RenewRequest};
 use causeway_fleet::identity::Identity;
-use causeway_fleet::lease::{Ask, Fence, Fenced, Gate, GateError, Promise, Voter};
+use causeway_fleet::lease::{Ask, Fence, Fenced, Gate, GateError, Promise, Relayed, Unanswered, Voter};
 use causeway_fleet::listener::{self, Board};
 use causeway_fleet::witness::NoTunnels;
 use causeway_fleet::{ControllerEnd, FromNode, Held, JoinToken, NodeEnd, PROTOCOL, Place, in_process, server, tls};
@@ -38,6 +38,17 @@ struct Door {
     /// What nodes are to answer, and their answers.
     fences: Arc<Mutex<Vec<Fence>>>,
     fenced: mpsc::UnboundedSender<Fenced>,
+    /// Whether it has no vote.
+    mute: Arc<Mutex<bool>>,
+    /// What it is to pass on.
+    relays: mpsc::UnboundedSender<Relay>,
+}
+
+/// What the controller is to pass on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Relay {
+    Question(Unanswered),
+    Promise(Promise),
 }
 
 impl Door {
@@ -69,7 +80,17 @@ impl Gatekeeper for Door {
     }
 
     fn ask(&self, ask: &Ask) -> Vec<Promise> {
-        vec![Promise { ask: *ask, voter: Voter::Controller }]
+        let promise = Promise { ask: *ask, voter: Voter::Controller, machine: None };
+        if *self.mute.lock().expect("not poisoned") { Vec::new() } else { vec![promise] }
+    }
+
+    fn ask_others(&self, question: &Unanswered) {
+        // The test may have ended.
+        let _ = self.relays.send(Relay::Question(question.clone()));
+    }
+
+    fn promised(&self, promise: &Promise) {
+        let _ = self.relays.send(Relay::Promise(*promise));
     }
 
     fn fences(&self, _: NodeId) -> Vec<Fence> {
@@ -95,6 +116,7 @@ struct Controller {
     address: SocketAddr,
     sessions: mpsc::UnboundedReceiver<(NodeId, ControllerEnd)>,
     fenced: mpsc::UnboundedReceiver<Fenced>,
+    relays: mpsc::UnboundedReceiver<Relay>,
     _tls: watch::Sender<Arc<rustls::ServerConfig>>,
     task: JoinHandle<()>,
 }
@@ -108,6 +130,7 @@ impl Controller {
         let address = listener.local_addr().expect("bound");
         let (sessions_tx, sessions) = mpsc::unbounded_channel();
         let (fenced_tx, fenced) = mpsc::unbounded_channel();
+        let (relays_tx, relays) = mpsc::unbounded_channel();
         let door = Door {
             authority,
             sessions: sessions_tx,
@@ -115,9 +138,11 @@ impl Controller {
             refusal: Arc::default(),
             fences: Arc::default(),
             fenced: fenced_tx,
+            mute: Arc::default(),
+            relays: relays_tx,
         };
         let task = tokio::spawn(server::serve(listener, tls_rx, door.clone(), std::future::pending()));
-        Self { door, address, sessions, fenced, _tls: tls_tx, task }
+        Self { door, address, sessions, fenced, relays, _tls: tls_tx, task }
     }
 
     async fn new() -> Self {
@@ -141,6 +166,10 @@ impl Controller {
 
     async fn join(&self, directory: &Path) -> Result<Identity, ClientError> {
         client::join(&self.url(), &self.token(), directory, "a", "1").await
+    }
+
+    async fn relay(&mut self) -> Relay {
+        tokio::time::timeout(PATIENCE, self.relays.recv()).await.expect("in time").expect("open")
     }
 
     async fn session(&mut self) -> (NodeId, ControllerEnd) {
@@ -451,6 +480,72 @@ async fn a_node_forwards_by_a_lease_once_it_runs_what_came_with_it_and_starts_cl
     node.report(5).await;
     let opened = async { while node.call().await != Call::Open {} };
     tokio::time::timeout(PATIENCE, opened).await.expect("it opens");
+    node.shutdown.cancel();
+}
+
+#[tokio::test]
+async fn what_a_node_cannot_ask_others_travels_by_the_controller_in_both_directions() {
+    let mut controller = Controller::new().await;
+    let [first, second] = [tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory")];
+    let me = controller.join(first.path()).await.expect("joins").node;
+    let other = controller.join(second.path()).await.expect("joins").node;
+    let mut node = Node::start(first.path(), me).await;
+    let (_, end) = controller.session().await;
+    let _voter = Node::start(second.path(), other).await;
+    let (_, voter_end) = controller.session().await;
+    assert_eq!(node.call().await, Call::Close);
+    *controller.door.mute.lock().expect("not poisoned") = true;
+    let machines = BTreeMap::from([(me, MACHINE), (other, MACHINE)]);
+    let terms = LeaseTerms { number: 1, voters: vec![me, other], lease_ms: 1500, machines };
+    let lease = Some(LeaseDesired { epoch: 0, terms });
+    end.desired.send_replace(Arc::new(NodeDesired { revision: 2, failover: true, lease, ..NodeDesired::default() }));
+    node.desired(2).await;
+    node.report(2).await;
+    let Relay::Question(question) = controller.relay().await else { panic!("nobody was asked yet") };
+    assert_eq!((question.ask.holder, &question.voters), (me, &vec![other]));
+    assert!(matches!(node.call().await, Call::Arm(_)), "which is in the kernel");
+    let ControllerEnd { desired: _desired, mut reports, relayed: to_node, .. } = end;
+    // Every question, from now on.
+    let mut lost = true;
+    let is_counted = async {
+        loop {
+            match controller.relay().await {
+                // One is lost on its way, and asked for again.
+                Relay::Question(_) if std::mem::take(&mut lost) => {}
+                Relay::Question(question) => {
+                    voter_end.relayed.send(Relayed::Question(question.ask)).await.expect("open");
+                }
+                Relay::Promise(promise) => {
+                    assert_eq!((promise.voter, promise.machine), (Voter::Node(other), Some(MACHINE)));
+                    for _ in 0..2 {
+                        to_node.send(Relayed::Promise(promise)).await.expect("open");
+                    }
+                }
+            }
+        }
+    };
+    let mut counted = 0;
+    let kernel = async {
+        while counted < 4 {
+            if let Call::Count(_) = node.call().await {
+                counted += 1;
+            }
+        }
+    };
+    let relayed = async {
+        loop {
+            if let Some(FromNode::Peering { lease: Some(Held { relayed: true, terms: 1, .. }), .. }) =
+                reports.recv().await
+            {
+                return;
+            }
+        }
+    };
+    let all = async { tokio::join!(kernel, relayed) };
+    tokio::select! {
+        () = is_counted => {}
+        done = tokio::time::timeout(PATIENCE, all) => drop(done.expect("in time")),
+    }
     node.shutdown.cancel();
 }
 

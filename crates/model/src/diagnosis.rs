@@ -766,7 +766,8 @@ fn peers(evidence: &Evidence) -> Outcome {
         0 if facts.tunnels.len() == 1 => unknown(format!("{seen}; it may be the other node's trouble")),
         0 => failed(
             format!("{seen}; its own end is {end}"),
-            "let UDP port 4431 pass in both directions between the addresses from which the nodes of the zone reach the controller",
+            "let UDP port 4431 pass in both directions between the addresses from which the nodes of the zone reach the controller; until it does, \
+             this node is vouched for by nobody, and in a zone with failover it forwards only while the controller is there and passes promises on",
         ),
         _ => passed(seen),
     }

@@ -115,6 +115,8 @@ catalogue! {
     UnreachableOn443 = "unreachable_on_443", Platform, Operator, "the node cannot be probed on TCP 443 of its management address", "admit the controllers in whatever filters TCP 443 on the way to the node";
     /// The node's kernel lets nothing pass.
     LeaseLost = "lease_lost", Platform, Operator, "the gateway's node hears no majority of its zone, so it forwards nothing", "none for the tenant; the operator looks at what separates the zone's nodes and the controller";
+    /// The node's tunnels to other nodes give it no majority.
+    LeaseRelayed = "lease_relayed", Platform, Operator, "too few other nodes of the zone answer the node through its tunnels: it forwards by promises that the controller passes on, and no longer than it reaches the controller", "let UDP port 4431 pass in both directions between the nodes of the zone; `causeway node get` says which tunnels are down";
     /// The node's directory takes nothing.
     DiskUnwritable = "disk_unwritable", Platform, Operator, "nothing can be written to the node's disk: it forwards on, and cannot keep what it is told", "make room on the disk with the node's directory, or mend it; until then a restart of the node would begin with an older configuration";
     /// A copy of the node's identity is in use beside it.

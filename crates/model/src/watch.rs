@@ -119,6 +119,7 @@ pub struct NodeWatch {
     refusal: Option<Refusal>,
     unreachable: Option<String>,
     unwritable: Option<String>,
+    relayed: bool,
     /// Two processes speak for it: when that was seen last, and what is known of them.
     twin: Option<(Duration, Fault)>,
     /// When the last answered exchange of each witness was.
@@ -146,6 +147,7 @@ impl NodeWatch {
             refusal: None,
             unreachable: None,
             unwritable: None,
+            relayed: false,
             twin: None,
             witnesses: BTreeMap::new(),
         }
@@ -238,6 +240,11 @@ impl NodeWatch {
         self.unwritable = unwritable;
     }
 
+    /// Whether the node has a majority only with promises that the controller passes on.
+    pub fn relayed(&mut self, relayed: bool) {
+        self.relayed = relayed;
+    }
+
     /// Two processes speak for the node, with `evidence` of both.
     pub fn twin(&mut self, evidence: Fault, now: Duration) {
         self.twin = Some((now, evidence));
@@ -317,7 +324,8 @@ impl NodeWatch {
         let told = |code: ReasonCode, error: &String| Fault::new(code).with("error", error.clone());
         let unwritable = self.unwritable.as_ref().map(|error| told(ReasonCode::DiskUnwritable, error));
         let unreachable = self.unreachable.as_ref().map(|error| told(ReasonCode::UnreachableOn443, error));
-        (S::Up, unwritable.or(unreachable))
+        let relayed = self.relayed.then(|| ReasonCode::LeaseRelayed.into());
+        (S::Up, unwritable.or(relayed).or(unreachable))
     }
 
     /// Whether what it carries is shown as last observed (system.md §3, connections, row 3): nothing was reported since its or our start, its

@@ -10,7 +10,8 @@ use std::time::Duration;
 use causeway_controller::{Clock, Controller, KeyRequest, Settings, SystemClock, ZoneSettings};
 use causeway_crypto::envelope::Kek;
 use causeway_fleet::door::Gatekeeper;
-use causeway_fleet::{Answered, FromNode, Held, NodeEnd, PROTOCOL, Place, in_process};
+use causeway_fleet::lease::Relayed;
+use causeway_fleet::{Answered, FromNode, Held, NodeEnd, PROTOCOL, Place, Refusal, in_process};
 use causeway_model::command::{
     ListQuery, NewBgp, NewConnection, NewCustomerGateway, NewMeta, NewPrivateNetwork, NewPublicAddress,
     NewRoutingPolicy, NewVpnGateway, OrderField,
@@ -416,9 +417,15 @@ impl FakeNode {
         Arc::clone(&desired)
     }
 
-    /// Waits until the controller has ended the channel.
-    pub(crate) async fn ended(&mut self) {
+    /// Waits until the controller has ended the channel; whether it has refused it, and why.
+    pub(crate) async fn ended(&mut self) -> Option<Refusal> {
         tokio::time::timeout(Duration::from_secs(20), self.end.reports.closed()).await.expect("the channel ends");
+        self.end.refusal()
+    }
+
+    /// What other nodes have said to it since the last look.
+    pub(crate) fn relayed(&mut self) -> Vec<Relayed> {
+        std::iter::from_fn(|| self.end.relayed.try_recv().ok()).collect()
     }
 
     pub(crate) async fn report(&self, report: NodeReport) {

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use causeway_controller::{Controller, LeaseInfo};
-use causeway_fleet::Held;
 use causeway_fleet::door::Gatekeeper;
-use causeway_fleet::lease::{Ask, Fence, Fenced, Voter};
+use causeway_fleet::lease::{Ask, Fence, Fenced, Promise, Relayed, Unanswered, Voter};
+use causeway_fleet::{Held, Refusal};
 use causeway_model::desired::{LeaseTerms, NodeDesired};
 use causeway_model::status::{NodeState, VpnGatewayStatus};
 use causeway_model::watch::Service;
@@ -43,7 +43,7 @@ impl Peer {
         let leased = |desired: &NodeDesired| desired.lease.as_ref().is_some_and(|lease| holds(&lease.terms));
         let desired = self.node.acknowledge_until(leased).await;
         let lease = desired.lease.clone().expect("it has one");
-        let held = Held { terms: lease.terms.number, epoch: lease.epoch, left_ms: LEASE, trouble: None };
+        let held = Held { terms: lease.terms.number, epoch: lease.epoch, left_ms: LEASE, ..Held::default() };
         self.node.holds(self.address, Some(held)).await;
         let id = self.node.id;
         until(&world.controller, async || {
@@ -469,7 +469,7 @@ async fn a_copy_is_refused_while_the_node_is_heard_and_waits_for_its_lease_when_
     let (world, mut first, mut others, gateway) = leased().await;
     let (id, copy) = (first.node.id, MachineId::random());
     let mut refused = FakeNode::attach_on(&world.controller, id, copy).await;
-    refused.ended().await;
+    assert_eq!(refused.ended().await, Some(Refusal::Elsewhere));
     assert_eq!(world.controller.attached(id), Some(machine_of(id)));
     let lease = world.lease(id).await.expect("a lease").lease;
     assert_eq!((lease.machine, lease.epoch, lease.replaced_since), (Some(machine_of(id)), 0, None));
@@ -477,7 +477,7 @@ async fn a_copy_is_refused_while_the_node_is_heard_and_waits_for_its_lease_when_
     // For so long that it is not heard any more, and not so long that it is lost.
     world.steps(3, &mut others).await;
     let waits = on(&world, id, copy).await;
-    first.node.ended().await;
+    assert_eq!(first.node.ended().await, None);
     let fence = Fence { holder: id, epoch: 1 };
     world.controller.run_deadlines().await.expect("deadlines");
     assert_eq!(world.fence(others[0].node.id), [fence]);
@@ -556,9 +556,78 @@ async fn a_controller_that_has_just_begun_waits_for_the_machine_that_it_knows() 
     let controller: Controller = open(&world.directory.path().join("causeway.db"), world.clock.clone()).await;
     let copy = MachineId::random();
     let mut refused = FakeNode::attach_on(&controller, id, copy).await;
-    refused.ended().await;
+    assert_eq!(refused.ended().await, Some(Refusal::Elsewhere), "so that it is back soon");
     assert_eq!(controller.attached(id), None);
     world.clock_forward(30);
     let _taken = FakeNode::attach_on(&controller, id, copy).await;
     until(&controller, async || controller.attached(id) == Some(copy)).await;
+}
+
+#[tokio::test]
+async fn a_question_is_passed_on_to_its_voters_and_their_promises_to_whoever_asked() {
+    let (world, mut first, mut others, _gateway) = leased().await;
+    let (id, ids) = (first.node.id, [others[0].node.id, others[1].node.id]);
+    // It has no vote, and a node that has none either asks for it.
+    let mut stranger = FakeNode::attach(&world.controller).await;
+    let ask = Ask { holder: id, epoch: 0, boot: 1, number: 1, lease_ms: LEASE };
+    let question = Unanswered { ask, voters: vec![ids[0], ids[1], stranger.id, id, NodeId::random()] };
+    world.controller.ask_others(&question);
+    let asked = Relayed::Question(ask);
+    assert_eq!([others[0].node.relayed(), others[1].node.relayed()], [[asked], [asked]]);
+    assert_eq!((stranger.relayed(), first.node.relayed()), (vec![], vec![]));
+    let foreign = Ask { holder: stranger.id, ..ask };
+    world.controller.ask_others(&Unanswered { ask: foreign, voters: ids.to_vec() });
+    assert_eq!(others[0].node.relayed(), []);
+    // The promises, of voters only, and only to whoever has asked.
+    let promise = |by| Promise { ask, voter: voter(by), machine: Some(machine_of(by)) };
+    for by in [ids[0], stranger.id, ids[1], ids[0]] {
+        world.controller.promised(&promise(by));
+    }
+    world.controller.promised(&Promise { voter: Voter::Controller, machine: None, ..promise(id) });
+    let passed = [ids[0], ids[1], ids[0]].map(|by| Relayed::Promise(promise(by)));
+    assert_eq!(first.node.relayed(), passed);
+    assert_eq!(others[0].node.relayed(), []);
+    // Whoever has no session hears nothing, and whoever takes nothing keeps nobody waiting.
+    let left = others.remove(1);
+    drop(left);
+    until(&world.controller, async || world.controller.attached(ids[1]).is_none()).await;
+    for _ in 0..1000 {
+        world.controller.ask_others(&question);
+    }
+    let queued = others[0].node.relayed();
+    assert!(!queued.is_empty() && queued.len() < 100, "{}", queued.len());
+    // Once it is being replaced, nothing that it asks for in its epoch goes on.
+    drop(first);
+    world.until_down(id, &mut others).await;
+    world.controller.run_deadlines().await.expect("deadlines");
+    others[0].node.relayed();
+    world.controller.ask_others(&question);
+    assert_eq!(others[0].node.relayed(), []);
+    world.controller.ask_others(&Unanswered { ask: Ask { epoch: 1, ..ask }, ..question });
+    assert_eq!(others[0].node.relayed().len(), 1, "of the next epoch");
+}
+
+#[tokio::test]
+async fn a_node_that_forwards_by_promises_passed_on_is_up_and_says_so() {
+    let (world, first, _others, _gateway) = leased().await;
+    let id = first.node.id;
+    let reason = async || world.node(id).await.node.fault.map(|fault| fault.code);
+    let held = |relayed| Some(Held { relayed, left_ms: LEASE, ..Held::default() });
+    first.node.holds(first.address, held(true)).await;
+    until(&world.controller, async || reason().await == Some(ReasonCode::LeaseRelayed)).await;
+    assert_eq!(world.node(id).await.node.state, NodeState::Up);
+    first.node.holds(first.address, held(false)).await;
+    until(&world.controller, async || reason().await.is_none()).await;
+    // It has no lease any more, so that it does not say that either.
+    first.node.holds(first.address, held(true)).await;
+    until(&world.controller, async || reason().await == Some(ReasonCode::LeaseRelayed)).await;
+    world.controller.set_failover([].into()).await.expect("set");
+    world.steps(1, &mut []).await;
+    until(&world.controller, async || reason().await.is_none()).await;
+    for host in [77, 78] {
+        let elsewhere = SocketAddr::from(([192, 0, 2, host], 4431));
+        first.node.holds(elsewhere, held(true)).await;
+        until(&world.controller, async || world.node(id).await.node.peering == Some(elsewhere)).await;
+    }
+    assert_eq!(reason().await, None, "a word of before");
 }

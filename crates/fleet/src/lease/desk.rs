@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 use std::{fs, io};
 
-use causeway_model::NodeId;
+use causeway_model::{MachineId, NodeId};
 
 use super::{Ask, Ballot, Fence, Fenced, Kept, Promise, Voter};
 use crate::identity::write_private;
@@ -49,11 +49,11 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// The vote of the node whose directory this is. A process that begins may have promised anything before.
+    /// The vote of the node whose directory this is, on this machine. A process that begins may have promised anything before.
     ///
     /// # Errors
     /// If what the directory has cannot be read.
-    pub fn open(directory: &Path, me: NodeId) -> Result<Self, DeskError> {
+    pub fn open(directory: &Path, (me, machine): (NodeId, MachineId)) -> Result<Self, DeskError> {
         let path = directory.join(FILE);
         let kept: Kept = match fs::read(&path) {
             Ok(text) => {
@@ -62,11 +62,11 @@ impl Desk {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Kept::default(),
             Err(source) => return Err(DeskError::Io { path, source }),
         };
-        let ballot = Ballot::new(Voter::Node(me), kept.clone(), std::time::Duration::ZERO);
+        let ballot = Ballot::new((Voter::Node(me), Some(machine)), kept.clone(), std::time::Duration::ZERO);
         Ok(Self { ballot, began: Instant::now(), path, written: kept, broken: false })
     }
 
-    /// Answers a node that has proven that it is [`Ask::holder`].
+    /// Answers a node that has proven that it is [`Ask::holder`], to this node or to the controller, which has passed its question on.
     pub fn ask(&mut self, ask: &Ask) -> Option<Promise> {
         let promise = self.ballot.ask(ask, self.began.elapsed())?;
         self.write().then_some(promise)
@@ -106,11 +106,13 @@ impl Desk {
 
 #[cfg(test)]
 mod tests {
-    use causeway_model::NodeId;
-
     use super::*;
 
     const FENCED: u64 = 4;
+
+    fn someone() -> (NodeId, MachineId) {
+        (NodeId::random(), MachineId::random())
+    }
 
     fn ask(holder: NodeId, epoch: u64) -> Ask {
         Ask { holder, epoch, boot: 1, number: 1, lease_ms: 1 }
@@ -130,11 +132,13 @@ mod tests {
     #[test]
     fn what_was_fenced_and_promised_is_known_after_a_start() {
         let directory = tempfile::tempdir().expect("a directory");
-        let (me, holder) = (NodeId::random(), NodeId::random());
+        let (me, holder) = (someone(), NodeId::random());
         let mut desk = Desk::open(directory.path(), me).expect("opens");
-        assert!(desk.ask(&ask(holder, FENCED - 1)).is_some());
+        let question = ask(holder, FENCED - 1);
+        let promise = Promise { ask: question, voter: Voter::Node(me.0), machine: Some(me.1) };
+        assert_eq!(desk.ask(&question), Some(promise));
         let fence = Fence { holder, epoch: FENCED };
-        assert_eq!(fenced(&mut desk, &fence), Fenced { fence, voter: Voter::Node(me) });
+        assert_eq!(fenced(&mut desk, &fence), Fenced { fence, voter: Voter::Node(me.0) });
         assert!(desk.ask(&ask(holder, FENCED - 1)).is_none());
         assert!(desk.ask(&Ask { lease_ms: 600_000, ..ask(holder, FENCED) }).is_some());
         drop(desk);
@@ -148,7 +152,7 @@ mod tests {
     #[test]
     fn without_its_file_nothing_is_answered() {
         let directory = tempfile::tempdir().expect("a directory");
-        let (me, holder) = (NodeId::random(), NodeId::random());
+        let (me, holder) = (someone(), NodeId::random());
         let gone = directory.path().join("gone");
         fs::create_dir(&gone).expect("made");
         let mut desk = Desk::open(&gone, me).expect("opens");

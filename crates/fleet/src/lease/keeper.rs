@@ -13,12 +13,16 @@ use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
 use super::desk::Desk;
-use super::{Ask, Gate, GateError, Holder, LONGEST, Promise};
+use super::{Ask, Gate, GateError, Holder, LONGEST, Promise, Unanswered, Way};
 
 /// Questions in the time of a lease: two may be lost.
 const ASKS: u32 = 3;
 /// Least time between two questions.
 const LEAST: Duration = Duration::from_millis(100);
+/// Parts of the time between two questions, after each of which the controller is asked to pass the newest one on to whoever has not answered.
+const LOOKS: u32 = 4;
+/// Questions in a row that no majority has answered by itself, after which it is said: as many as a lease has.
+const RELAYED: u32 = ASKS;
 /// Between two attempts to bring the gate to where it shall be.
 const RETRY: Duration = Duration::from_secs(1);
 /// Answers that wait for the keeper, at most; who answers when it is slow is asked again.
@@ -34,6 +38,9 @@ pub struct Held {
     pub epoch: u64,
     /// For how long the kernel goes on forwarding if nobody answers any more, milliseconds.
     pub left_ms: u64,
+    /// For as long as that there was no majority without promises that the controller has passed on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub relayed: bool,
     /// Why its kernel does not do what the lease needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
@@ -51,6 +58,8 @@ struct Counted {
 struct State {
     counted: Option<Counted>,
     trouble: Option<String>,
+    /// Questions in a row that no majority has answered by itself, and one has with what was passed on.
+    relayed: u32,
 }
 
 /// The hold on the task that keeps a node's lease. Dropping it ends the task, and with it the lease.
@@ -58,7 +67,8 @@ pub(crate) struct Keeper {
     /// `None`: nothing was said yet.
     orders: watch::Sender<Option<Option<LeaseDesired>>>,
     asks: watch::Receiver<Option<Ask>>,
-    promises: mpsc::Sender<Promise>,
+    unanswered: watch::Receiver<Option<Unanswered>>,
+    promises: mpsc::Sender<(Promise, Way)>,
     state: watch::Receiver<State>,
     task: AbortHandle,
 }
@@ -89,6 +99,7 @@ impl Keeper {
         }
         let (orders_tx, orders) = watch::channel(None);
         let (asks_tx, asks) = watch::channel(None);
+        let (unanswered_tx, unanswered) = watch::channel(None);
         let (promises_tx, promises) = mpsc::channel(PROMISES);
         let (state_tx, state) = watch::channel(State::default());
         let boot = Uuid::new_v4().as_u64_pair().0;
@@ -98,12 +109,14 @@ impl Keeper {
             holder: Holder::new(me, machine, boot),
             asked: BTreeMap::new(),
             asks: asks_tx,
+            unanswered: unanswered_tx,
             state: state_tx,
             next: Instant::now(),
+            look: None,
             to_open: !closed,
         };
         let task = tokio::spawn(task.run(orders, promises)).abort_handle();
-        Self { orders: orders_tx, asks, promises: promises_tx, state, task }
+        Self { orders: orders_tx, asks, unanswered, promises: promises_tx, state, task }
     }
 
     /// The node runs the configuration that came with this lease, and nothing of an older one; and a start of its process will know.
@@ -120,8 +133,13 @@ impl Keeper {
         self.asks.clone()
     }
 
+    /// The newest question again, for voters that have not answered it, when the controller shall pass it on to them.
+    pub(crate) fn unanswered(&self) -> watch::Receiver<Option<Unanswered>> {
+        self.unanswered.clone()
+    }
+
     /// Where answers go.
-    pub(crate) fn promises(&self) -> mpsc::Sender<Promise> {
+    pub(crate) fn promises(&self) -> mpsc::Sender<(Promise, Way)> {
         self.promises.clone()
     }
 
@@ -129,7 +147,8 @@ impl Keeper {
     pub(crate) fn held(&self) -> Option<Held> {
         self.orders.borrow().as_ref()?.as_ref()?;
         let state = self.state.borrow();
-        let mut held = Held { trouble: state.trouble.clone(), ..Held::default() };
+        let relayed = state.relayed >= RELAYED;
+        let mut held = Held { trouble: state.trouble.clone(), relayed, ..Held::default() };
         if let Some(counted) = state.counted {
             let left = counted.until.saturating_duration_since(Instant::now()).as_millis();
             (held.terms, held.epoch) = (counted.terms, counted.epoch);
@@ -146,8 +165,11 @@ struct Task<G> {
     /// Before when the elements were put into the kernel.
     asked: BTreeMap<u64, Instant>,
     asks: watch::Sender<Option<Ask>>,
+    unanswered: watch::Sender<Option<Unanswered>>,
     state: watch::Sender<State>,
     next: Instant,
+    /// When it is looked at who has not answered the newest question.
+    look: Option<Instant>,
     /// There is no lease, and the gate is not open yet.
     to_open: bool,
 }
@@ -156,10 +178,11 @@ impl<G: Gate> Task<G> {
     async fn run(
         mut self,
         mut orders: watch::Receiver<Option<Option<LeaseDesired>>>,
-        mut promises: mpsc::Receiver<Promise>,
+        mut promises: mpsc::Receiver<(Promise, Way)>,
     ) {
         loop {
             let is_leased = self.holder.lease().is_some();
+            let look = self.look;
             tokio::select! {
                 changed = orders.changed() => {
                     if changed.is_err() {
@@ -170,8 +193,9 @@ impl<G: Gate> Task<G> {
                         self.order(lease);
                     }
                 }
-                Some(promise) = promises.recv() => self.promise(&promise).await,
+                Some((promise, way)) = promises.recv() => self.promise(&promise, way).await,
                 () = sleep_until(self.next), if is_leased => self.ask().await,
+                () = sleep_until(look.unwrap_or(self.next)), if is_leased && look.is_some() => self.look(),
                 () = sleep_until(self.next), if !is_leased && self.to_open => self.open().await,
             }
         }
@@ -183,7 +207,10 @@ impl<G: Gate> Task<G> {
         if lease.is_none() || foreign {
             self.asked.clear();
             self.asks.send_replace(None);
+            self.unanswered.send_replace(None);
+            self.state.send_modify(|state| state.relayed = 0);
         }
+        self.look = None;
         if foreign {
             self.note(Err(GateError("its terms are for another machine".to_owned())));
         }
@@ -201,8 +228,22 @@ impl<G: Gate> Task<G> {
 
     async fn ask(&mut self) {
         let asked = Instant::now();
+        let before = self.holder.granted();
+        self.look = None;
         let Some(ask) = self.holder.ask() else { return };
-        self.next = asked + (ask.lease().min(LONGEST) / ASKS).max(LEAST);
+        let pace = (ask.lease().min(LONGEST) / ASKS).max(LEAST);
+        self.next = asked + pace;
+        self.state.send_if_modified(|state| {
+            let relayed = match before {
+                Some(Way::Direct) => 0,
+                Some(Way::Relayed) => state.relayed.saturating_add(1),
+                // Nobody knows by which way there would have been a majority.
+                None => state.relayed,
+            };
+            let is_news = state.relayed != relayed;
+            state.relayed = relayed;
+            is_news
+        });
         let armed = if ask.lease() > LONGEST {
             Err(GateError(format!("a lease of {} ms is longer than anybody promises", ask.lease_ms)))
         } else {
@@ -218,14 +259,27 @@ impl<G: Gate> Task<G> {
         let own = self.desk.lock().unwrap_or_else(PoisonError::into_inner).ask(&ask);
         self.asks.send_replace(Some(ask));
         if let Some(promise) = own {
-            self.promise(&promise).await;
+            self.promise(&promise, Way::Direct).await;
+        }
+        // Whoever did not answer the last question is not expected to answer this one.
+        self.look = Some(if before == Some(Way::Direct) { asked + pace / LOOKS } else { asked });
+    }
+
+    /// Has the controller pass the newest question on to whoever has not answered it, while that is no majority.
+    fn look(&mut self) {
+        let voters = self.holder.unanswered();
+        let ask = *self.asks.borrow();
+        self.look = None;
+        if let Some(ask) = ask.filter(|_| !voters.is_empty()) {
+            self.unanswered.send_replace(Some(Unanswered { ask, voters }));
+            self.look = Some(Instant::now() + (ask.lease().min(LONGEST) / ASKS).max(LEAST) / LOOKS);
         }
     }
 
-    async fn promise(&mut self, promise: &Promise) {
+    async fn promise(&mut self, promise: &Promise, way: Way) {
         let Some(lease) = self.holder.lease() else { return };
         let (terms, epoch) = (lease.terms.number, lease.epoch);
-        let Some(number) = self.holder.promise(promise) else { return };
+        let Some(number) = self.holder.promise(promise, way) else { return };
         let Some(asked) = self.asked.get(&number).copied() else { return };
         let counts = self.gate.count(number).await;
         if self.note(counts) {

@@ -154,7 +154,7 @@ fn questions_and_fences_of_leases_travel_and_nobody_speaks_for_another() {
     let ask = Ask { holder: node(), epoch: 3, boot: 4, number: 5, lease_ms: 6000 };
     let asked = away.ask(ask);
     assert!(matches!(controller.receive(&asked), Ok(FromNode::Ask(taken)) if taken == ask));
-    let promise = Promise { ask, voter: Voter::Controller };
+    let promise = Promise { ask, voter: Voter::Controller, machine: None };
     assert!(matches!(away.receive(&controller.promise(promise)), Ok(ToNode::Promise(taken)) if taken == promise));
     let fence = Fence { holder: other, epoch: 7 };
     assert!(matches!(away.receive(&controller.fence(fence)), Ok(ToNode::Fence(taken)) if taken == fence));
@@ -171,6 +171,27 @@ fn questions_and_fences_of_leases_travel_and_nobody_speaks_for_another() {
     for voter in [Voter::Controller, Voter::Node(other)] {
         assert!(matches!(refused(&|away| away.fenced(Fenced { fence, voter })), Violation::OtherNode { .. }));
     }
+    // What is passed on comes from its voter, and from where that one said that it is.
+    let question = Unanswered { ask, voters: vec![other] };
+    let again = away.ask_others(question.clone());
+    assert!(matches!(controller.receive(&again), Ok(FromNode::AskOthers(taken)) if taken == question));
+    let foreign = Ask { holder: other, ..ask };
+    assert!(matches!(away.receive(&controller.asked(foreign)), Ok(ToNode::Asked(taken)) if taken == foreign));
+    let promise = Promise { ask: foreign, voter: Voter::Node(node()), machine: Some(machine()) };
+    let promised = away.promised(promise);
+    assert!(matches!(controller.receive(&promised), Ok(FromNode::Promised(taken)) if taken == promise));
+    assert!(matches!(away.receive(&controller.promise(promise)), Ok(ToNode::Promise(taken)) if taken == promise));
+    let stranger = Unanswered { ask: foreign, voters: vec![node()] };
+    assert!(matches!(refused(&|away| away.ask_others(stranger.clone())), Violation::OtherNode { .. }));
+    let many = Unanswered { ask, voters: vec![other; MAX_VOTERS + 1] };
+    assert!(matches!(refused(&|away| away.ask_others(many.clone())), Violation::TooMuch(_)));
+    for voter in [Voter::Controller, Voter::Node(other)] {
+        assert!(matches!(refused(&|away| away.promised(Promise { voter, ..promise })), Violation::OtherNode { .. }));
+    }
+    for machine in [None, Some(MachineId(Uuid::from_u128(10)))] {
+        let elsewhere = refused(&|away| away.promised(Promise { machine, ..promise }));
+        assert!(matches!(elsewhere, Violation::Unexpected(_)), "{elsewhere:?}");
+    }
     let trouble = Some("x".repeat(MAX_TEXT + 1));
     let long = Some(Held { trouble, ..Held::default() });
     let long = refused(&|away| {
@@ -183,6 +204,9 @@ fn questions_and_fences_of_leases_travel_and_nobody_speaks_for_another() {
     // Before hello nothing of it is taken.
     let mut early = NodeSession::new();
     let early = ControllerSession::new(node()).receive(&early.ask(ask));
+    assert!(matches!(early, Err(Violation::Unexpected(_))));
+    let mut early = NodeSession::new();
+    let early = ControllerSession::new(node()).receive(&early.promised(promise));
     assert!(matches!(early, Err(Violation::Unexpected(_))));
     let mut early = ControllerSession::new(node());
     assert!(matches!(NodeSession::new().receive(&early.fence(fence)), Err(Violation::Unexpected(_))));

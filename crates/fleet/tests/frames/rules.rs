@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use causeway_fleet::identity::Identity;
-use causeway_fleet::{ControllerEnd, FromNode, MAX_FRAME, PROTOCOL, tls};
+use causeway_fleet::{ControllerEnd, FromNode, MAX_FRAME, PROTOCOL, Refusal, tls};
 use causeway_model::desired::{GatewayDesired, NodeDesired, VpcDesired};
 use causeway_model::observed::{AclCounters, ConnectionFacts, GatewayFacts, LinkFacts, NodeReport, VpcFacts};
-use causeway_model::{ConnectionId, LinkId, NodeId, PrivateNetworkId, VpcId, VpnGatewayId};
+use causeway_model::{ConnectionId, LinkId, MachineId, NodeId, PrivateNetworkId, VpcId, VpnGatewayId};
 use futures_util::{SinkExt as _, StreamExt as _};
 use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use uuid::Uuid;
 
-use crate::harness::{Controller, PATIENCE, log};
+use crate::harness::{Controller, MACHINE, PATIENCE, log};
 
 const NAME: &str = "controller.causeway.internal";
 
@@ -53,6 +53,17 @@ fn keepalive() -> Value {
 
 fn report(report: &NodeReport) -> Value {
     json!({"type": "report", "report": report})
+}
+
+/// A question that the controller is to pass on.
+fn ask_others(holder: NodeId, voters: &[NodeId]) -> Value {
+    json!({"type": "ask_others", "ask": {"holder": holder, "epoch": 0, "boot": 1, "number": 1, "lease_ms": 6000}, "voters": voters})
+}
+
+/// A promise to such a question.
+fn promised(voter: NodeId, machine: MachineId) -> Value {
+    let ask = json!({"holder": NodeId::random(), "epoch": 0, "boot": 1, "number": 1, "lease_ms": 6000});
+    json!({"type": "promised", "promise": {"ask": ask, "voter": {"node": voter}, "machine": machine}})
 }
 
 fn gateway(id: u128) -> VpnGatewayId {
@@ -182,6 +193,7 @@ async fn whoever_breaks_the_rules_is_told_named_in_the_log_and_not_believed() {
         drops: std::collections::BTreeMap::new(),
     }];
     let services = vec![json!({"name": "ike"}); 33];
+    let machine = MachineId::random();
     let mut later = facts(1, 3);
     later.revision = 4;
     let cases: Vec<(Vec<Message>, &str)> = vec![
@@ -207,7 +219,12 @@ async fn whoever_breaks_the_rules_is_told_named_in_the_log_and_not_believed() {
         (one(1, report(&NodeReport { connections: vec![foreign_connection], ..facts(1, 3) })), "connection 0000"),
         (one(1, report(&foreign_vpc)), "VPC 0000"),
         (one(1, report(&foreign_link)), "link 0000"),
+        // For another node, from another one, and from another machine.
+        (one(1, ask_others(NodeId::random(), &[])), "says that it is"),
+        (one(1, promised(NodeId::random(), machine)), "says that it is"),
+        (one(1, promised(identity.node, machine)), "from another machine"),
         // Too much.
+        (one(1, ask_others(identity.node, &vec![good.node; 17])), "voters"),
         (one(1, json!({"type": "keepalive", "services": services})), "services"),
         (one(1, json!({"type": "keepalive", "services": [{"name": "x".repeat(2000)}]})), "services"),
         (vec![Message::text("x".repeat(MAX_FRAME + 1))], "Message too long"),
@@ -245,5 +262,27 @@ async fn nobody_begins_a_session_but_with_his_own_hello() {
         assert!(lines.iter().any(|line| line.contains(&rule)), "{rule}, by its certificate: {lines:?}");
         let met = tokio::time::timeout(Duration::from_millis(1), controller.sessions.recv()).await;
         assert!(met.is_err(), "{rule}: no session was opened");
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_is_refused_for_its_machine_is_told_so_whether_another_one_has_a_session_or_not() {
+    let mut controller = Controller::start().await;
+    let identity = controller.join(tempfile::tempdir().expect("a directory").path()).await;
+    for (refused, code) in [(true, "elsewhere"), (false, "superseded")] {
+        let mut channel = dial(&controller, &identity).await;
+        // The session that counts is on this machine, says the harness.
+        let mut here = hello(identity.node, PROTOCOL);
+        here["machine"] = json!(MACHINE);
+        channel.send(numbered(0, &here)).await.expect("sent");
+        let (_, end) = controller.session().await;
+        if refused {
+            end.refuse(Refusal::Elsewhere);
+        } else {
+            drop(end);
+        }
+        let told = rest(&mut channel).await;
+        let closing = told.iter().map(|text| &text["frame"]).find(|frame| frame["type"] == "closing");
+        assert!(closing.is_some_and(|closing| closing["code"] == code), "{told:?}");
     }
 }

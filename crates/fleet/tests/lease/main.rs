@@ -1,14 +1,14 @@
 //! The forwarding lease among a controller and four nodes that are cut off from each other, one direction at a time, stopped, killed,
 //! switched off and started again on the same machine or another one, of which one has a copy, with other voters every now and then, with
-//! clocks of different speed and messages that are lost, late, repeated and out of order: no gateway ever forwards twice, and everything
-//! forwards once it all heals. A seed reproduces a run.
+//! clocks of different speed and messages that are lost, late, repeated and out of order, questions and promises that the controller passes on
+//! among them: no gateway ever forwards twice, and everything forwards once it all heals. A seed reproduces a run.
 
 mod party;
 mod world;
 
 use std::time::Duration;
 
-use causeway_fleet::lease::{Ballot, Holder, Kept, Standing, Successor};
+use causeway_fleet::lease::{Ballot, Holder, Kept, Standing, Successor, Way};
 use causeway_model::desired::LeaseDesired;
 
 use crate::party::{LEASE, machine, node, terms, voter};
@@ -45,6 +45,16 @@ pub(crate) enum Broken {
     Silent,
     /// A node says that it counts by terms that its disk does not have.
     Behind,
+    /// A promise counts from whatever machine its voter is on.
+    Stray,
+    /// Who passes promises on takes one for the promise to later questions, too.
+    Loose,
+    /// A promise that was passed on counts for the process that began after the one that asked.
+    Undead,
+    /// A voter answers what was passed on to it without its ballot.
+    Offhand,
+    /// Who passes questions on promises in the place of those that it passes them on to.
+    Usurping,
 }
 
 /// Runs with these seeds until something is wrong: gateways that moved, and nodes that came to another machine.
@@ -70,12 +80,14 @@ fn no_gateway_forwards_on_two_nodes_and_all_forward_when_everything_is_healed() 
 fn terms_that_a_node_has_only_heard_of_replace_nobody() {
     let at = Duration::from_secs;
     let (old, new) = (terms(1, 1..=4), terms(2, [1, 4]));
-    let mut ballots: Vec<Ballot> = (0..=4).map(|party| Ballot::new(voter(party), Kept::default(), at(0))).collect();
+    let seat = |party: usize| (voter(party), (party > 0).then(|| machine(party)));
+    let mut ballots: Vec<Ballot> = (0..=4).map(|party| Ballot::new(seat(party), Kept::default(), at(0))).collect();
     let mut holder = Holder::new(node(1), machine(1), 7);
     holder.run(Some(LeaseDesired { epoch: 0, terms: old.clone() }));
     let ask = holder.ask().expect("a lease");
     // Neither the controller nor the fourth node has promised anything.
-    let granted = [1, 2, 3].map(|party| holder.promise(&ballots[party].ask(&ask, at(1)).expect("a promise")));
+    let mut promised = |party: usize| ballots[party].ask(&ask, at(1)).expect("a promise");
+    let granted = [1, 2, 3].map(|party| holder.promise(&promised(party), Way::Direct));
     assert_eq!(granted, [None, None, Some(1)]);
     // It hears of new terms, by which those two are a majority, and counts by the old ones still.
     holder.run(Some(LeaseDesired { epoch: 0, terms: new.clone() }));
@@ -107,8 +119,19 @@ fn the_test_finds_each_way_to_break_the_rule() {
         Broken::Minority,
         Broken::Newest,
         Broken::Ahead,
+        Broken::Loose,
+        Broken::Offhand,
+        Broken::Usurping,
     ];
-    let machines = [Broken::Unbound, Broken::Trusting, Broken::Selfish, Broken::Gullible, Broken::Silent];
+    let machines = [
+        Broken::Unbound,
+        Broken::Trusting,
+        Broken::Selfish,
+        Broken::Gullible,
+        Broken::Silent,
+        Broken::Stray,
+        Broken::Undead,
+    ];
     for (broken, first) in machines.map(|broken| (broken, 1)).into_iter().chain(lease.map(|broken| (broken, 0))) {
         // Some make gateways stand still as well.
         let twice = |seed: u64| runs(std::iter::once(seed), broken).is_err_and(|error| error.contains("twice"));

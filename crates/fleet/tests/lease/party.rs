@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use causeway_fleet::lease::{Ask, Ballot, Fence, Fenced, Holder, Kept, Promise, Voter};
+use causeway_fleet::lease::{Ask, Ballot, Fence, Fenced, Holder, Kept, Promise, Voter, Way};
 use causeway_model::desired::{LeaseDesired, LeaseTerms};
 use causeway_model::{MachineId, NodeId};
 use uuid::Uuid;
@@ -41,7 +41,13 @@ pub(crate) enum Message {
     /// Which party, and its machine.
     Hello(usize, MachineId),
     Ask(Ask),
-    Promise(Promise),
+    /// A question that the controller is to pass on, and to whom.
+    AskOthers(Ask, Vec<usize>),
+    /// The same, passed on.
+    Asked(Ask),
+    /// What was promised to it, which the controller is to pass on.
+    Promised(Promise),
+    Promise(Promise, Way),
     Fence(Fence),
     Fenced(Fenced, MachineId),
     Configuration {
@@ -60,8 +66,6 @@ pub(crate) enum Message {
 pub(crate) struct Config {
     pub(crate) lease: LeaseDesired,
     pub(crate) gateways: BTreeSet<u8>,
-    /// Which party answers for each voter: that on the machine that the terms name.
-    pub(crate) peers: BTreeMap<usize, usize>,
 }
 
 /// What goes on without the process.
@@ -97,6 +101,8 @@ pub(crate) struct Party {
     pub(crate) kernel: Kernel,
     pub(crate) revision: u64,
     pub(crate) config: Config,
+    /// The last question.
+    pub(crate) asked: Option<Ask>,
     /// In the kernel, and about to be asked.
     pub(crate) to_ask: Option<Ask>,
     /// Promised, and about to be told to the kernel.
@@ -127,6 +133,11 @@ pub(crate) fn terms(number: u64, voters: impl IntoIterator<Item = usize>) -> Lea
 }
 
 impl Party {
+    /// Whose vote it has, and where.
+    pub(crate) fn seat(&self) -> (Voter, Option<MachineId>) {
+        (voter(self.node), (self.node > 0).then_some(self.machine))
+    }
+
     pub(crate) fn clock(&self, now: u64) -> u64 {
         now + now * self.gain / 1000 - now * (1000 / DRIFT) / 2000
     }
@@ -149,7 +160,7 @@ impl Party {
             Broken::Careless => self.disk.kept.longest_ms = 0,
             _ => {}
         }
-        self.ballot = Ballot::new(voter(self.node), self.disk.kept.clone(), self.time(now));
+        self.ballot = Ballot::new(self.seat(), self.disk.kept.clone(), self.time(now));
         let named = self.disk.config.lease.terms.machines.get(&node(self.node)).copied();
         let taken = if broken == Broken::Unbound { named.unwrap_or(self.machine) } else { self.machine };
         self.holder = Holder::new(node(self.node), taken, boot);
@@ -161,7 +172,26 @@ impl Party {
             self.revision = self.disk.revision;
             self.kernel.gateways.clone_from(&self.config.gateways);
         }
-        (self.to_ask, self.to_grant) = (None, None);
+        (self.asked, self.to_ask, self.to_grant) = (None, None, None);
+    }
+
+    /// What it promises is on its disk.
+    pub(crate) fn promise(&mut self, ask: &Ask, time: Duration) -> Option<Promise> {
+        let promise = self.ballot.ask(ask, time)?;
+        self.disk.kept = self.ballot.kept().clone();
+        Some(promise)
+    }
+
+    /// What a broken node takes a promise for.
+    pub(crate) fn misread(&self, promise: Promise, way: Way, broken: Broken) -> Promise {
+        let (Promise { ask, voter, .. }, Some(asked)) = (promise, self.asked) else { return promise };
+        match (broken, voter) {
+            (Broken::Stray, Voter::Node(node)) => {
+                Promise { machine: self.config.lease.terms.machines.get(&node).copied(), ..promise }
+            }
+            (Broken::Undead, _) if way == Way::Relayed && ask.boot != asked.boot => Promise { ask: asked, ..promise },
+            _ => promise,
+        }
     }
 
     pub(crate) fn write(&mut self) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use causeway_fleet::lease::{
-    Ask, Ballot, Fence, Fenced, Holder, Kept, Promise, Replacement, Standing, Successor, Voter, voters,
+    Ask, Ballot, Fence, Fenced, Holder, Kept, Promise, Replacement, Standing, Successor, Voter, Way, voters,
 };
 use causeway_model::MachineId;
 use causeway_model::desired::{LeaseDesired, LeaseTerms};
@@ -47,6 +47,8 @@ pub(crate) struct World {
     // The controller's memory: the party of each node's session.
     sessions: BTreeMap<usize, usize>,
     replacements: BTreeMap<usize, Replacement>,
+    /// What a broken controller has passed on: each voter's newest promise to each node.
+    remembered: BTreeMap<(usize, usize), Promise>,
     /// Machines that the operator said were stopped, and which go on as the same ones later.
     liars: BTreeSet<usize>,
     pub(crate) moved: u64,
@@ -60,11 +62,7 @@ impl World {
     pub(crate) fn new(seed: u64, broken: Broken) -> Self {
         let mut dice = Dice(seed);
         let first = terms(1, 1..=NODES);
-        let config = Config {
-            lease: LeaseDesired { epoch: 0, terms: first.clone() },
-            gateways: BTreeSet::new(),
-            peers: (1..=NODES).map(|node| (node, node)).collect(),
-        };
+        let config = Config { lease: LeaseDesired { epoch: 0, terms: first.clone() }, gateways: BTreeSet::new() };
         let parties = (0..=COPY).map(|number| {
             let mut party = Party {
                 node: number,
@@ -74,11 +72,12 @@ impl World {
                 runs: true,
                 stopped: false,
                 disk: Disk { kept: Kept::default(), revision: 0, config: config.clone() },
-                ballot: Ballot::new(voter(number), Kept::default(), Duration::ZERO),
+                ballot: Ballot::new((voter(number), None), Kept::default(), Duration::ZERO),
                 holder: Holder::new(node(number), machine(number), 0),
                 kernel: Kernel::default(),
                 revision: 0,
                 config: config.clone(),
+                asked: None,
                 to_ask: None,
                 to_grant: None,
             };
@@ -108,6 +107,7 @@ impl World {
             revision: 1,
             sessions: (1..=NODES).map(|number| (number, number)).collect(),
             replacements: BTreeMap::new(),
+            remembered: BTreeMap::new(),
             liars: BTreeSet::new(),
             moved: 0,
             came: 0,
@@ -161,18 +161,28 @@ impl World {
         match message {
             Message::Hello(party, machine) => self.hello(party, machine),
             Message::Ask(ask) => {
-                if let Some(promise) = this.ballot.ask(&ask, time) {
-                    this.disk.kept = this.ballot.kept().clone();
-                    let holder = number(ask.holder);
-                    let askers = (1..=COPY).filter(|party| self.parties[*party].node == holder);
-                    for asker in askers.collect::<Vec<_>>() {
-                        self.send(to, asker, Message::Promise(promise));
-                    }
+                if let Some(promise) = this.promise(&ask, time) {
+                    self.answer(to, promise, Way::Direct);
                 }
             }
-            Message::Promise(promise) => {
+            Message::AskOthers(ask, others) => self.ask_others(ask, &others),
+            Message::Asked(ask) => {
+                let offhand = self.broken == Broken::Offhand;
+                let careless = offhand.then(|| Promise { ask, voter: voter(this.node), machine: this.seat().1 });
+                if let Some(promise) = careless.or_else(|| this.promise(&ask, time)) {
+                    self.send(to, 0, Message::Promised(promise));
+                }
+            }
+            Message::Promised(promise) => {
+                if let Voter::Node(voter) = promise.voter {
+                    self.remembered.insert((number(promise.ask.holder), number(voter)), promise);
+                }
+                self.answer(0, promise, Way::Relayed);
+            }
+            Message::Promise(promise, way) => {
                 let promise = Promise { ask: Ask { lease_ms: LEASE, ..promise.ask }, ..promise };
-                this.to_grant = this.holder.promise(&promise).or(this.to_grant);
+                let promise = this.misread(promise, way, self.broken);
+                this.to_grant = this.holder.promise(&promise, way).or(this.to_grant);
             }
             Message::Fence(fence) => {
                 this.ballot.raise(&fence);
@@ -212,6 +222,36 @@ impl World {
                 if sent.iter().any(|known| known.number == terms) {
                     sent.retain(|known| known.number >= terms);
                 }
+            }
+        }
+    }
+
+    /// Who speaks for a node, a copy included: nobody who asks or answers knows which of them is met.
+    fn parties_of(&self, of: usize) -> Vec<usize> {
+        (1..=COPY).filter(|party| self.parties[*party].node == of && self.parties[*party].exists).collect()
+    }
+
+    /// A promise goes to whoever may have asked.
+    fn answer(&mut self, from: usize, promise: Promise, way: Way) {
+        for asker in self.parties_of(number(promise.ask.holder)) {
+            self.send(from, asker, Message::Promise(promise, way));
+        }
+    }
+
+    /// The controller passes a question on.
+    fn ask_others(&mut self, ask: Ask, others: &[usize]) {
+        for other in others {
+            for party in self.parties_of(*other) {
+                self.send(0, party, Message::Asked(ask));
+            }
+            let known = self.remembered.get(&(number(ask.holder), *other)).copied();
+            let is_same = |known: &Promise| (known.ask.boot, known.ask.epoch) == (ask.boot, ask.epoch);
+            if let Some(known) = known.filter(|known| self.broken == Broken::Loose && is_same(known)) {
+                self.answer(0, Promise { ask, ..known }, Way::Relayed);
+            }
+            if self.broken == Broken::Usurping {
+                let machine = self.records[&number(ask.holder)].terms[0].machines.get(&node(*other)).copied();
+                self.answer(0, Promise { ask, voter: voter(*other), machine }, Way::Relayed);
             }
         }
     }
@@ -340,12 +380,8 @@ impl World {
         }
         let gateways = self.placed.iter().filter(|(_, place)| **place == of).map(|(gateway, _)| *gateway).collect();
         let terms = record.terms.last().expect("some").clone();
-        let peers = self.records.iter().filter(|(other, record)| {
-            terms.machines.get(&node(**other)) == Some(&self.parties[record.listens].machine)
-        });
-        let peers = peers.map(|(other, record)| (*other, record.listens)).collect();
         let lease = LeaseDesired { epoch: record.standing.epoch, terms };
-        let (machine, config) = (record.machine, Config { lease, gateways, peers });
+        let (machine, config) = (record.machine, Config { lease, gateways });
         self.send(0, session, Message::Configuration { machine, revision: self.revision, config });
     }
 
@@ -406,15 +442,18 @@ impl World {
     /// Whether so many voters of a machine that was said to be stopped know it, that it gets no majority by what its disk has.
     fn is_known(&self, party: usize) -> bool {
         let this = &self.parties[party];
-        let Config { lease, peers, .. } = &this.disk.config;
+        let lease = &this.disk.config.lease;
         let of = voters(&lease.terms);
         let knows = |voter: &&Voter| {
             let party = match voter {
                 Voter::Controller => Some(0),
                 Voter::Node(other) if number(*other) == this.node => None,
-                Voter::Node(other) => peers.get(&number(*other)).copied(),
+                // Whoever is on another machine says nothing that counts.
+                Voter::Node(other) => (1..=COPY).find(|party| {
+                    let party = &self.parties[*party];
+                    party.node == number(*other) && lease.terms.machines.get(other) == Some(&party.machine)
+                }),
             };
-            // Whoever is not asked says nothing.
             let fence = |party: usize| self.parties[party].disk.kept.fences.get(&node(this.node)).copied();
             let says_no = |party: usize| !self.parties[party].exists || fence(party) > Some(lease.epoch);
             **voter != Voter::Node(node(this.node)) && party.is_none_or(says_no)
@@ -488,11 +527,25 @@ impl World {
 
     fn ask(&mut self, who: usize) {
         if let Some(ask) = self.parties[who].to_ask.take() {
-            let (of, peers) = (self.parties[who].node, self.parties[who].config.peers.clone());
-            let others = peers.into_iter().filter(|(other, _)| *other != of).map(|(_, party)| party);
+            let terms = &self.parties[who].config.lease.terms;
+            let others: Vec<usize> = terms.voters.iter().copied().map(number).collect();
+            let others = others.into_iter().filter(|other| *other != self.parties[who].node);
+            let others = others.flat_map(|other| self.parties_of(other));
             for to in others.chain([0, who]).collect::<Vec<_>>() {
                 self.send(who, to, Message::Ask(ask));
             }
+            self.parties[who].asked = Some(ask);
+            if self.dice.one_in(8) {
+                self.ask_again(who);
+            }
+        }
+    }
+
+    /// Has the controller pass the last question on to whoever has not answered it, at once or whenever a process gets to it.
+    fn ask_again(&mut self, who: usize) {
+        let others: Vec<usize> = self.parties[who].holder.unanswered().into_iter().map(number).collect();
+        if let Some(ask) = self.parties[who].asked.filter(|_| !others.is_empty()) {
+            self.send(who, 0, Message::AskOthers(ask, others));
         }
     }
 
@@ -516,7 +569,7 @@ impl World {
         if !self.awake(who) {
             return;
         }
-        match self.dice.below(10) {
+        match self.dice.below(11) {
             _ if who == 0 => {
                 let of = 1 + self.dice.below(NODES);
                 self.tell(of);
@@ -525,6 +578,7 @@ impl World {
             0..=2 => self.arm(who),
             3..=5 => self.ask(who),
             6..=8 => self.grant(who),
+            9 if self.dice.one_in(4) => self.ask_again(who),
             _ => {
                 let machine = self.parties[who].machine;
                 self.send(who, 0, Message::Hello(who, machine));

@@ -124,6 +124,16 @@ fn every_row_of_the_node_table() {
             Some(R::DiskUnwritable),
         ),
         (
+            "6 by promises that the controller passes on",
+            with(&|watch| {
+                heard(watch);
+                watch.probed(Some("timed out".to_owned()));
+                watch.relayed(true);
+            }),
+            S::Up,
+            Some(R::LeaseRelayed),
+        ),
+        (
             "6 with a copy of its identity, whose hello counts as a restart",
             with(&|watch| {
                 watch.twin(R::DuplicateIdentity.into(), s(10));

@@ -9,6 +9,8 @@ use super::*;
 use crate::lease::{Fence, Voter};
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Where other nodes are.
+const OTHERS: MachineId = MachineId(Uuid::from_u128(9));
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Call {
@@ -66,7 +68,7 @@ impl Bench {
     async fn new(closed: bool) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let (me, machine) = (NodeId::random(), MachineId::random());
-        let desk = Arc::new(Mutex::new(Desk::open(directory.path(), me).expect("opens")));
+        let desk = Arc::new(Mutex::new(Desk::open(directory.path(), (me, machine)).expect("opens")));
         let (calls_tx, calls) = mpsc::unbounded_channel();
         let broken = Arc::<Mutex<bool>>::default();
         let gate = Played { calls: calls_tx, broken: Arc::clone(&broken) };
@@ -102,7 +104,28 @@ impl Bench {
     }
 
     async fn answer(&self, ask: Ask) {
-        self.keeper.promises().send(Promise { ask, voter: Voter::Controller }).await.expect("open");
+        self.promise(ask, None, Way::Direct).await;
+    }
+
+    /// A promise of the controller, or of a node that the terms name where it is.
+    async fn promise(&self, ask: Ask, by: Option<NodeId>, way: Way) {
+        let voter = by.map_or(Voter::Controller, Voter::Node);
+        let promise = Promise { ask, voter, machine: by.map(|_| OTHERS) };
+        self.keeper.promises().send((promise, way)).await.expect("open");
+    }
+
+    /// Terms by which two of three other nodes have to promise beside itself, or one and the controller.
+    fn terms_of_five(&self, lease_ms: u64, others: [NodeId; 3]) -> LeaseTerms {
+        let mut machines: BTreeMap<NodeId, MachineId> = others.into_iter().map(|other| (other, OTHERS)).collect();
+        machines.insert(self.me, self.machine);
+        let voters = others.into_iter().chain([self.me]).collect();
+        LeaseTerms { number: 1, voters, lease_ms, machines }
+    }
+
+    /// What the controller is asked to pass on next.
+    async fn unanswered(&self, of: &mut watch::Receiver<Option<Unanswered>>) -> Unanswered {
+        timeout(PATIENCE, of.changed()).await.expect("in time").expect("open");
+        of.borrow_and_update().clone().expect("it is some")
     }
 
     async fn held(&self, holds: impl Fn(&Held) -> bool) -> Held {
@@ -227,4 +250,65 @@ async fn nothing_is_armed_asked_or_counted_by_terms_that_are_for_another_machine
     assert_eq!((bench.call().await, ask.number, ask.epoch), (Call::Arm(1), 1, 2), "nothing came before this");
     bench.answer(ask).await;
     assert_eq!(bench.held(|held| held.terms == 2).await.trouble, None);
+}
+
+#[tokio::test]
+async fn what_no_majority_answers_is_passed_on_until_one_has() {
+    let mut bench = Bench::new(true).await;
+    let others = [NodeId::random(), NodeId::random(), NodeId::random()];
+    let mut passed = bench.keeper.unanswered();
+    let terms = bench.terms_of_five(3600, others);
+    bench.keeper.run(Some(LeaseDesired { epoch: 5, terms }));
+    let first = bench.unanswered(&mut passed).await;
+    assert_eq!(bench.calls.try_recv(), Ok(Call::Arm(1)), "by the time that anybody is to pass it on");
+    assert_eq!((first.ask.number, first.voters.len()), (1, 3), "at once: nobody has answered yet");
+    bench.answer(first.ask).await;
+    bench.promise(first.ask, Some(others[1]), Way::Relayed).await;
+    assert_eq!(bench.call_after(|call| matches!(call, Call::Arm(_))).await, Call::Count(1));
+    // Whoever promises once more, or by another way, is one voter still.
+    let second = bench.unanswered(&mut passed).await;
+    assert_eq!(second.ask.number, 2, "the first one is answered");
+    for way in [Way::Relayed, Way::Direct, Way::Relayed] {
+        bench.promise(second.ask, Some(others[1]), way).await;
+    }
+    let left = timeout(PATIENCE, passed.wait_for(|left| left.as_ref().is_some_and(|left| left.voters.len() == 2)));
+    let left = left.await.expect("in time").expect("open").clone().expect("it is some");
+    assert_eq!(left.ask, second.ask);
+    assert!(!left.voters.contains(&others[1]));
+    while let Ok(call) = bench.calls.try_recv() {
+        assert!(matches!(call, Call::Arm(_)), "two of five: {call:?}");
+    }
+    bench.promise(left.ask, Some(others[2]), Way::Relayed).await;
+    let counted = bench.call_after(|call| matches!(call, Call::Arm(_))).await;
+    assert_eq!(counted, Call::Count(2));
+    bench.keeper.run(None);
+    let ended = timeout(PATIENCE, passed.wait_for(Option::is_none)).await;
+    assert!(ended.expect("in time").is_ok(), "nothing is left to be passed on");
+}
+
+#[tokio::test]
+async fn a_node_says_that_it_has_no_majority_of_its_own_and_that_it_has_one_again() {
+    let mut bench = Bench::new(true).await;
+    let others = [NodeId::random(), NodeId::random(), NodeId::random()];
+    let mut passed = bench.keeper.unanswered();
+    let terms = bench.terms_of_five(3000, others);
+    bench.keeper.run(Some(LeaseDesired { epoch: 1, terms }));
+    let mut said = 0;
+    while !bench.keeper.held().expect("a lease").relayed {
+        let question = bench.unanswered(&mut passed).await;
+        bench.answer(question.ask).await;
+        bench.promise(question.ask, Some(others[0]), Way::Relayed).await;
+        said = question.ask.number;
+    }
+    assert!(said >= 3, "not of the first ones: {said}");
+    // The tunnels are there: whoever answers through them is asked by the controller no more.
+    let mut seen = said;
+    while bench.keeper.held().expect("a lease").relayed {
+        let next = timeout(PATIENCE, bench.asks.wait_for(|ask| ask.is_some_and(|ask| ask.number > seen))).await;
+        let ask = (*next.expect("in time").expect("open")).expect("it is some");
+        for other in others {
+            bench.promise(ask, Some(other), Way::Direct).await;
+        }
+        seen = ask.number;
+    }
 }
