@@ -164,7 +164,7 @@ impl Controller {
         self.inner.watches.with(record.id, |watch| {
             watch.machine(MachineState::Unknown);
             if is_new_boot {
-                watch.restarted();
+                watch.restarted(now);
             }
             watch.frame(now);
         });

@@ -1,7 +1,8 @@
 //! The state of a gateway node, judged from what is heard of it: the nodes' table of system.md §3. A pure machine: times are arguments,
 //! read from a clock that only goes forward.
 //!
-//! Keepalives are counted over judging intervals, whose first one begins with the first keepalive. Between two judgements the count's
+//! Keepalives are counted over judging intervals, whose first one begins with the first keepalive. A process that has started anew and is lost before
+//! that is judged two intervals after its start, so that what it carried is not left to it for ever. Between two judgements the count's
 //! verdict stands, with one exception: a node that is waiting or lost is up at its second keepalive. What a node or its machine *says*
 //! (a service is dead, an item was refused) holds at once.
 
@@ -108,7 +109,7 @@ pub struct NodeWatch {
     last_but_one: Option<Duration>,
     /// The first keepalive since it is waiting or lost.
     first: Option<Duration>,
-    /// The next judgement; there is none before the first keepalive.
+    /// The next judgement; of a node that has only been enrolled there is none before the first keepalive.
     judged_at: Option<Duration>,
     /// The newest frame of any kind.
     frame: Option<Duration>,
@@ -167,9 +168,10 @@ impl NodeWatch {
     }
 
     /// The node's process has started anew: nothing that was heard before counts.
-    pub fn restarted(&mut self) {
+    pub fn restarted(&mut self, now: Duration) {
         let (witnesses, twin) = (std::mem::take(&mut self.witnesses), self.twin.take());
-        *self = Self { machine: self.machine, witnesses, twin, ..Self::enrolled(self.profile) };
+        let judged_at = Some(now + 2 * self.profile.interval());
+        *self = Self { machine: self.machine, witnesses, twin, judged_at, ..Self::enrolled(self.profile) };
     }
 
     /// A frame that is no keepalive.

@@ -38,20 +38,29 @@ impl Peer {
         peer
     }
 
-    /// Waits for a lease, takes it, and says that it forwards by it.
+    /// Waits for a lease, takes it, and says that it forwards by it; the newest one, if terms change meanwhile.
     async fn acknowledge(&mut self, world: &World, holds: impl Fn(&LeaseTerms) -> bool) -> LeaseTerms {
-        let leased = |desired: &NodeDesired| desired.lease.as_ref().is_some_and(|lease| holds(&lease.terms));
-        let desired = self.node.acknowledge_until(leased).await;
-        let lease = desired.lease.clone().expect("it has one");
-        let held = Held { terms: lease.terms.number, epoch: lease.epoch, left_ms: LEASE, ..Held::default() };
-        self.node.holds(self.address, Some(held)).await;
         let id = self.node.id;
-        until(&world.controller, async || {
-            let known = world.lease(id).await;
-            known.is_some_and(|known| known.lease.acknowledged == Some(lease.terms.number))
-        })
-        .await;
-        lease.terms
+        let mut newest = 0;
+        loop {
+            let leased = |desired: &NodeDesired| {
+                desired.lease.as_ref().is_some_and(|lease| holds(&lease.terms) && lease.terms.number >= newest)
+            };
+            let desired = self.node.acknowledge_until(leased).await;
+            let lease = desired.lease.clone().expect("it has one");
+            let number = lease.terms.number;
+            let held = Held { terms: number, epoch: lease.epoch, left_ms: LEASE, ..Held::default() };
+            self.node.holds(self.address, Some(held)).await;
+            until(&world.controller, async || {
+                let Some(known) = world.lease(id).await else { return false };
+                newest = known.lease.terms.last().map_or(number, |terms| terms.number);
+                newest > number || known.lease.acknowledged == Some(number)
+            })
+            .await;
+            if newest <= number {
+                return lease.terms;
+            }
+        }
     }
 
     /// A keepalive that the controller has taken when this returns.
@@ -504,7 +513,7 @@ async fn a_machine_that_waits_and_is_lost_is_replaced_by_a_majority() {
     world.steps(1, &mut others).await;
     let again = on(&world, id, here).await;
     assert_eq!(world.controller.ask(&ask).len(), 1, "the earlier machine asks still");
-    again.keepalive().await;
+    // It is lost before it says anything else.
     drop(again);
     world.until_down(id, &mut others).await;
     let lease = world.lease(id).await.expect("a lease").lease;

@@ -46,7 +46,7 @@ fn every_row_of_the_node_table() {
         (
             "1 restarted, before every other row",
             with(&|watch| {
-                watch.restarted();
+                watch.restarted(s(0));
                 watch.machine(MachineState::Stopped);
                 watch.services(&dead("ike"));
                 watch.report(Some(refusal()), s(2));
@@ -137,7 +137,7 @@ fn every_row_of_the_node_table() {
             "6 with a copy of its identity, whose hello counts as a restart",
             with(&|watch| {
                 watch.twin(R::DuplicateIdentity.into(), s(10));
-                watch.restarted();
+                watch.restarted(s(0));
                 heard(watch);
                 watch.disk(Some("No space left on device".to_owned()));
             }),
@@ -239,10 +239,27 @@ fn silence_begins_after_two_periods_and_lasts_while_the_verdict_is_pending() {
     assert!(watch.is_silent(s(27)));
     watch.frame(s(27));
     assert!(!watch.is_silent(s(27)), "any frame will do");
-    watch.restarted();
+    watch.restarted(s(27));
     watch.keepalive(s(28));
     watch.keepalive(s(29));
     assert!(watch.is_silent(s(29)), "nothing was reported since");
+}
+
+#[test]
+fn a_process_that_is_lost_before_its_first_keepalive_is_found_out() {
+    let mut watch = up(KeepaliveProfile::Medium);
+    watch.restarted(s(10));
+    watch.tick(s(129));
+    assert_eq!(watch.state().0, NodeState::Waiting);
+    let mut heard = watch.clone();
+    watch.tick(s(130));
+    assert_eq!(watch.state().0, NodeState::Down);
+    heard.keepalive(s(129));
+    heard.tick(s(130));
+    assert_eq!(heard.state().0, NodeState::Waiting, "an interval from the first one on");
+    let mut enrolled = NodeWatch::enrolled(KeepaliveProfile::Medium);
+    enrolled.tick(s(3600));
+    assert_eq!(enrolled.state().0, NodeState::Waiting, "nothing was ever on it");
 }
 
 #[test]
@@ -310,7 +327,9 @@ fn oracle(profile: KeepaliveProfile, events: &[Happens]) -> NodeState {
         })
         .collect();
     // None: not judged; Some(None): enough; Some(Some(vouched)): too few.
-    let (mut verdict, mut first, mut judged): (Option<Option<bool>>, Option<u64>, Option<u64>) = (None, None, None);
+    let (mut verdict, mut first): (Option<Option<bool>>, Option<u64>) = (None, None);
+    // Who never says anything after a start is judged all the same.
+    let mut judged = (from as u64).checked_sub(1).map(|restart| restart + 2 * interval);
     for second in from as u64..=end {
         if judged == Some(second) {
             // What happens in this second comes after the judgement.
@@ -387,7 +406,7 @@ proptest! {
                 Happens::Service(is_dead) => watch.services(if *is_dead { dead("ike") } else { Vec::new() }.as_slice()),
                 Happens::Machine(state) => watch.machine(*state),
                 Happens::Vouch(age) => watch.vouch(witness(), now.saturating_sub(s(*age))),
-                Happens::Restart => watch.restarted(),
+                Happens::Restart => watch.restarted(now),
                 Happens::Nothing => {}
             }
             let seen = events.get(..=at).unwrap_or_default();
