@@ -429,7 +429,8 @@ impl Drop for Side {
         let gateways = self.desired.gateways.iter().map(|gateway| format!("cwg-{}", gateway.id.short()));
         let routers = self.desired.vpcs.iter().map(|vpc| format!("cwv-{}", vpc.id.short()));
         let links = self.desired.links.iter().map(|link| format!("cwl-{}", link.id.short()));
-        for name in gateways.chain(routers).chain(links) {
+        let inside = self.peering.iter().filter_map(|peering| Some(format!("cwp-{}", peering.get(..8)?)));
+        for name in gateways.chain(routers).chain(links).chain(inside) {
             let _ = Namespace::delete(&name);
         }
         let _ = std::fs::remove_dir_all(&self.directory);
