@@ -62,6 +62,7 @@ async fn play(lab: &mut Lab, console: &Console, fleet: &mut Fleet, keep: bool) -
     cut_off(lab, console, fleet, &vpn).await?;
     part(lab, console, fleet, &mut vpn).await?;
     refuse(lab, console, fleet, &vpn).await?;
+    block(lab, console, fleet, &vpn).await?;
     let lost = vpn.carrier;
     lose(lab, console, fleet, &mut vpn).await?;
     return_of(lab, console, fleet, &vpn, lost).await?;
@@ -242,6 +243,43 @@ async fn refuse(lab: &Lab, console: &Console, fleet: &Fleet, vpn: &Vpn) -> Resul
             nothing_lost(vpn, &since).await?;
             Ok(("up; nothing lost".to_owned(), ()))
         })
+        .await
+}
+
+/// A filter of the operator's drops what the controller needs to reach the node.
+async fn block(lab: &Lab, console: &Console, fleet: &Fleet, vpn: &Vpn) -> Result<()> {
+    let name = vpn.carrier;
+    let since = marks(vpn);
+    let failed = async || -> Result<Value> {
+        let shown = lab.command_line(&format!("doctor node {name} -o json || test $? = 1")).await?;
+        let diagnosis: Value = serde_json::from_str(&shown)?;
+        Ok(diagnosis.get("failed").cloned().unwrap_or_default())
+    };
+    console
+        .step(
+            &format!("Drop TCP 443 in a packet filter on {name}'s machine, and ask the doctor"),
+            "it names the check node_443 with the rule and what to do; no packet is lost",
+            async {
+                fleet.block(name).await?;
+                eventually("the doctor names node_443", JUDGED, || async {
+                    let failed = failed().await?;
+                    ensure!(failed == "node_443", "{failed}");
+                    Ok(())
+                })
+                .await?;
+                console.quote(&lab.command_line(&format!("doctor node {name} || test $? = 1")).await?);
+                fleet.unblock(name).await?;
+                eventually("the doctor finds nothing", JUDGED, || async {
+                    let failed = failed().await?;
+                    ensure!(failed.is_null(), "{failed}");
+                    Ok(())
+                })
+                .await?;
+                fleet.wait_state(&lab.service, name, "up").await?;
+                nothing_lost(vpn, &since).await?;
+                Ok(("node_443, and nothing once the rule is gone; nothing lost".to_owned(), ()))
+            },
+        )
         .await
 }
 

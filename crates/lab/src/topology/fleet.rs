@@ -397,6 +397,24 @@ impl Fleet {
         self.machine(name)?.shell("nft 'add table inet deaf; delete table inet deaf'").await.map(drop)
     }
 
+    /// Drops what comes to a node's TCP port 443, as a filter of its operator's may.
+    ///
+    /// # Errors
+    /// nft refuses the rule.
+    pub async fn block(&self, name: &str) -> Result<()> {
+        let rules = "nft 'add table inet site; add chain inet site in { type filter hook input priority 0; }; \
+                     add rule inet site in tcp dport 443 drop'";
+        self.machine(name)?.shell(rules).await.map(drop)
+    }
+
+    /// Undoes [`Self::block`].
+    ///
+    /// # Errors
+    /// nft fails.
+    pub async fn unblock(&self, name: &str) -> Result<()> {
+        self.machine(name)?.shell("nft delete table inet site").await.map(drop)
+    }
+
     /// The names of all nodes.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         self.machines.keys().copied()
