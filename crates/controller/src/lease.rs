@@ -415,7 +415,8 @@ impl Controller {
         writer.advance_node(node.id).await?;
         note(writer, node.id, "called_off", now).await?;
         tracing::info!(node = %node.id, "the node is back before it was replaced");
-        Ok(())
+        // What was to change of its terms meanwhile had to wait: a voter that is on another machine now, say.
+        self.tell_failover(writer).await
     }
 
     /// A node has come on a machine; whether its terms are to be looked at again.

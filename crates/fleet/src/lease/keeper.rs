@@ -281,6 +281,10 @@ impl<G: Gate> Task<G> {
         let (terms, epoch) = (lease.terms.number, lease.epoch);
         let Some(number) = self.holder.promise(promise, way) else { return };
         let Some(asked) = self.asked.get(&number).copied() else { return };
+        if asked.elapsed() >= promise.ask.lease() {
+            // What the kernel was given with the question has run out: to name it now would end what counts instead.
+            return;
+        }
         let counts = self.gate.count(number).await;
         if self.note(counts) {
             let counted = Counted { terms, epoch, until: asked + promise.ask.lease() };
