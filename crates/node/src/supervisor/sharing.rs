@@ -135,6 +135,12 @@ impl Node {
                 self.push(*id);
             }
         }
+        // What was said of their routes does not hold any more either.
+        for vpc in self.elsewhere().collect::<Vec<_>>() {
+            if let Some(chosen) = self.chosen.get(&vpc).cloned() {
+                self.hand_out(vpc, &chosen);
+            }
+        }
     }
 
     /// The gateways on other nodes that hang on a VPC's router here, as far as their cables are there.

@@ -124,6 +124,8 @@ fn what_is_cut_off_is_not_announced_and_what_is_gone_is_not_routed() {
     // Without its router the gateway has nothing to announce. Its sessions go on.
     stage.c.kill();
     wait_for("the announcement is withdrawn", || stage.world.b.received(OURS).is_none());
+    let cut = RouteDecision::Withheld { because: "router_unreachable".to_owned() };
+    wait_for("no route is in force", || stage.world.a.received(THEIRS).as_ref() == Some(&cut));
     assert_eq!((stage.world.a.sessions_up(), stage.flaps()), (2, 0));
     stage.c.start();
     wait_for("it is announced again", || stage.world.b.received(OURS) == Some(RouteDecision::Installed));
