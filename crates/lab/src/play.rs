@@ -5,7 +5,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use crate::addresses;
 use crate::api::{Family, NewConnection};
 use crate::capture::Capture;
 use crate::scene::Scene;
@@ -55,16 +54,7 @@ impl Play {
             scene.lab.device.load().await?;
             scene.active(&connection).await?;
             let gateway = scene.public_addresses().await?;
-            let host = scene.lab.host_addresses().first().context("the host is not attached")?.clone();
-            let mut streams = Vec::new();
-            for (from, to, target) in [
-                (&scene.lab.host, &scene.lab.office, addresses::OFFICE[0]),
-                (&scene.lab.office, &scene.lab.host, host.as_str()),
-            ] {
-                let stream = Stream::start(from, to, target).await?;
-                stream.steady(PATIENCE).await?;
-                streams.push(stream);
-            }
+            let streams = scene.streams(PATIENCE).await?;
             for name in fleet.names() {
                 eventually(&format!("{name} has acknowledged its lease"), PATIENCE, || async {
                     let node = fleet.node(&scene.lab.service, name).await?;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use causeway_lab::{Fleet, NewConnection, Scene, SetClock, Site, Stream, addresses, eventually};
+use causeway_lab::{Fleet, NewConnection, Scene, SetClock, Site, eventually};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -73,16 +73,7 @@ async fn set_both(scene: &mut Scene, fleet: &mut Fleet) -> Result<()> {
     scene.lab.device.load().await?;
     scene.active(&connection).await?;
     named(scene, None).await?;
-    let host = scene.lab.host_addresses().first().context("the host is not attached")?.clone();
-    let mut streams = Vec::new();
-    for (from, to, target) in [
-        (&scene.lab.host, &scene.lab.office, addresses::OFFICE[0]),
-        (&scene.lab.office, &scene.lab.host, host.as_str()),
-    ] {
-        let stream = Stream::start(from, to, target).await?;
-        stream.steady(PATIENCE).await?;
-        streams.push(stream);
-    }
+    let streams = scene.streams(PATIENCE).await?;
     let path = format!("connections/{connection}");
     let gateway = format!("vpn-gateways/{}", scene.site.gateway);
     let before = (told(scene, &path).await?, told(scene, &gateway).await?.len());
