@@ -14,10 +14,10 @@ use crate::harness::{FakeNode, REGION, World, kind, list, meta, until};
 use crate::interlink::{Catalogue, DAY, SIZES};
 
 /// A small generator (xorshift64*), so that a seed says everything.
-struct Numbers(u64);
+pub(crate) struct Numbers(pub(crate) u64);
 
 impl Numbers {
-    fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;

@@ -13,24 +13,12 @@ use causeway_model::watch::MachineState;
 use causeway_model::{NodeId, VpcId, VpnGatewayId};
 
 use crate::harness::{FakeNode, REGION, World, ZONE, acknowledgement, new_gateway, open, until};
+use crate::links_property::Numbers;
 use crate::spread::{end, routes, vpc_of};
 
 const NODES: usize = 4;
 const STEPS: usize = 30;
 const SEEDS: u64 = 6;
-
-/// A small generator (xorshift64*), so that a seed says everything.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let number = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
-        usize::try_from(number).expect("31 bits") % end
-    }
-}
 
 struct Member {
     id: NodeId,
