@@ -73,9 +73,9 @@ impl Shared {
 }
 
 /// The last word on what an own choice says is installed: where the router is elsewhere, only its node knows.
-fn decided(own: &Decisions, word: Option<&Decisions>) -> Decisions {
+fn decided(own: &Decisions, word: &Decisions) -> Decisions {
     let judge = |(key, decision): (&_, &RouteDecision)| {
-        let decision = match (decision, word.and_then(|word| word.get(key))) {
+        let decision = match (decision, word.get(key)) {
             (_, Some(word)) => word.clone(),
             (RouteDecision::Installed, None) => {
                 RouteDecision::Withheld { because: ReasonCode::RouterUnreachable.as_str().to_owned() }
@@ -167,7 +167,7 @@ impl Node {
         for decisions in words {
             word.extend(decisions.iter().map(|(key, decision)| (*key, decision.clone())));
         }
-        Arc::new(decided(&chosen.decisions, Some(&word)))
+        Arc::new(decided(&chosen.decisions, &word))
     }
 
     /// Says to the nodes that route VPCs of gateways here what these have learned.
@@ -228,7 +228,7 @@ impl Node {
             }
         }
         let is_guest = |node: &NodeId, gateway: &VpnGatewayId| guests.get(node).is_some_and(|of| of.contains(gateway));
-        self.shared.learned.retain(|(node, gateway), _| is_guest(node, gateway) || guests.contains_key(node));
+        self.shared.learned.retain(|(node, _), _| guests.contains_key(node));
         let hangs = |entry: &Entry| matches!(entry.uplink, Uplink::Cable(..));
         self.shared.words.retain(|id, _| self.gateways.get(id).is_some_and(hangs));
         let lapsed = self.lapsed.is_some();
@@ -292,7 +292,7 @@ mod tests {
         ]
         .into();
         let word: Decisions = [((first, prefix), beaten("elsewhere"))].into();
-        let judged = decided(&own, Some(&word));
+        let judged = decided(&own, &word);
         assert_eq!(judged[&(first, prefix)], beaten("elsewhere"));
         let unsaid = RouteDecision::Withheld { because: "router_unreachable".to_owned() };
         assert_eq!((&judged[&(second, prefix)], &judged[&(third, prefix)]), (&unsaid, &beaten("here")));
