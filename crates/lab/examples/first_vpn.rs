@@ -44,9 +44,7 @@ async fn main() -> Result<()> {
 async fn in_lab<T>(id: &str, program: &Path, work: impl AsyncFnOnce(&mut Lab) -> Result<T>) -> Result<T> {
     let mut lab = Lab::start(Some(id), program).await?;
     let outcome = work(&mut lab).await;
-    let evidence = if outcome.is_err() { lab.evidence().await } else { String::new() };
-    lab.stop().await;
-    outcome.context(evidence)
+    lab.finish(outcome).await
 }
 
 async fn coming_up(lab: &mut Lab, rounds: u32) -> Result<()> {

@@ -47,11 +47,7 @@ impl Scene {
         let mut lab = Lab::start(Some(id), &Self::program()?).await?;
         match Self::order(&mut lab).await {
             Ok((api, site)) => Ok(Self { lab, api, site }),
-            Err(error) => {
-                let evidence = lab.evidence().await;
-                lab.stop().await;
-                Err(error.context(evidence))
-            }
+            Err(error) => lab.finish(Err(error)).await,
         }
     }
 
@@ -81,12 +77,7 @@ impl Scene {
         };
         match order(&mut lab).await {
             Ok((api, site, fleet)) => Ok((Self { lab, api, site }, fleet)),
-            Err(error) => {
-                let error: anyhow::Error = error;
-                let evidence = lab.evidence().await;
-                lab.stop().await;
-                Err(error.context(evidence))
-            }
+            Err(error) => lab.finish(Err(error)).await,
         }
     }
 
@@ -106,12 +97,7 @@ impl Scene {
         };
         match order(&mut lab).await {
             Ok((api, site, fleet)) => Ok((Self { lab, api, site }, fleet)),
-            Err(error) => {
-                let error: anyhow::Error = error;
-                let evidence = lab.evidence().await;
-                lab.stop().await;
-                Err(error.context(evidence))
-            }
+            Err(error) => lab.finish(Err(error)).await,
         }
     }
 
@@ -227,8 +213,6 @@ impl Scene {
     /// # Errors
     /// The outcome's own.
     pub async fn finish(self, outcome: Result<()>) -> Result<()> {
-        let evidence = if outcome.is_err() { self.lab.evidence().await } else { String::new() };
-        self.lab.stop().await;
-        outcome.context(evidence)
+        self.lab.finish(outcome).await
     }
 }

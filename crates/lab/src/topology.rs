@@ -320,6 +320,23 @@ impl Lab {
         self.service.command_line(arguments).await
     }
 
+    /// Ends the lab. A failure starts with its cause, so that a log that is cut has it, and what helps to understand it follows.
+    ///
+    /// # Errors
+    /// The outcome's own.
+    pub async fn finish<T>(self, outcome: Result<T>) -> Result<T> {
+        let outcome = match outcome {
+            Err(error) => {
+                let causes: Vec<_> = error.chain().rev().map(ToString::to_string).collect();
+                let told = format!("{}\n{}", causes.join("\n"), self.evidence().await);
+                Err(error.context(told))
+            }
+            done => done,
+        };
+        self.stop().await;
+        outcome
+    }
+
     /// What helps to understand a failure.
     pub async fn evidence(&self) -> String {
         let mut text = format!("--- service\n{}\n--- device\n{}", self.service.log_tail(40), self.device.log_tail(25));

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use causeway_device::{DeviceInput, Names, render};
 use causeway_lab::{Lab, Running, addresses, eventually};
 use causeway_model::desired::{PolicyDesired, Timers, TunnelDesired};
@@ -240,9 +240,8 @@ async fn the_gateway_starts_two_tunnels_to_a_device_with_a_name() -> Result<()> 
 }
 
 async fn finish(lab: Lab, outcome: Result<()>) -> Result<()> {
-    let evidence = if outcome.is_err() { lab.evidence().await } else { String::new() };
     let folder = lab.folder().to_owned();
-    lab.stop().await;
+    let outcome = lab.finish(outcome).await;
     ensure!(!folder.exists(), "the lab's files are gone");
-    outcome.context(evidence)
+    outcome
 }

@@ -239,7 +239,5 @@ async fn the_doctor_names_each_fault_and_nothing_when_it_is_gone() -> Result<()>
         }
         Err(error) => Err(error),
     };
-    let evidence = if outcome.is_err() { lab.evidence().await } else { String::new() };
-    lab.stop().await;
-    outcome.context(evidence)
+    lab.finish(outcome).await
 }

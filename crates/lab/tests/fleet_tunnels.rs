@@ -77,7 +77,5 @@ async fn a_node_whose_packet_threads_stand_still_is_vouched_for_by_nobody() -> R
         }),
         Err(error) => Err(error),
     };
-    let evidence = if outcome.is_err() { lab.evidence().await } else { String::new() };
-    lab.stop().await;
-    outcome.context(evidence)
+    lab.finish(outcome).await
 }

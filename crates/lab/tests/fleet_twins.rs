@@ -73,7 +73,5 @@ async fn a_copy_of_a_nodes_identity_is_seen_and_ends_with_it() -> Result<()> {
         }
         Err(error) => Err(error),
     };
-    let evidence = if outcome.is_err() { lab.evidence().await } else { String::new() };
-    lab.stop().await;
-    outcome.context(evidence)
+    lab.finish(outcome).await
 }

@@ -205,6 +205,8 @@ async fn cause(scene: &mut Scene, case: &Case, secret: &str) -> Result<()> {
     }
     let (state, code) = eventually("status and reason", PATIENCE, || async {
         let state = scene.api.state("connections", &id).await?;
+        // Before the node's first word a connection waits for its device too, and has no tunnel or session yet.
+        ensure!(state.get("observed_at").is_some_and(Value::is_string), "the node has said nothing: {state}");
         ensure!(text(&state, "/status") == Some(case.status), "{} {state}", summary(&state));
         let code = told(case, state.get("reason").context("no reason")?)?;
         Ok((state, code))

@@ -126,9 +126,7 @@ async fn every_command_of_the_tutorial_does_what_it_says() -> Result<()> {
     let mut lab = Lab::start(Some("tutori"), &Scene::program()?).await?;
     let outcome = tokio::time::timeout(Duration::from_secs(900), follow(&mut lab, &page)).await;
     let outcome = outcome.context("the page is not done within 15 minutes").flatten();
-    let evidence = if outcome.is_err() { lab.evidence().await } else { String::new() };
-    lab.stop().await;
-    outcome.context(evidence)
+    lab.finish(outcome).await
 }
 
 #[test]
