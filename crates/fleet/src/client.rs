@@ -547,7 +547,8 @@ pub async fn run(
             }
             return Err(error);
         }
-        if since.elapsed() > RETRY_LIMIT {
+        // Whoever was there for longer than the next pause is not about to disturb the controller.
+        if since.elapsed() > pause {
             (pause, told) = (RETRY_FIRST, String::new());
         }
         link.post(|facts| facts.channel = Some(error.trouble()));
@@ -564,11 +565,19 @@ pub async fn run(
             ClientError::Denied(denied) if denied.code == ELSEWHERE => ELSEWHERE_PAUSE,
             _ => pause,
         };
-        pause = (pause * 2).min(RETRY_LIMIT);
+        let lease = link.good.state().lease.as_ref().map(|lease| Duration::from_millis(lease.terms.lease_ms));
+        pause = longer(pause, lease);
         if link.during(sleep(rest), &shutdown).await.is_none() {
             return Ok(());
         }
     }
+}
+
+/// The pause after the next attempt. Under a lease it is at most a period of keepalives: promises that the controller passes on may be all
+/// that keeps the gateways running (ADR 0038), and are gone for as long as there is no channel.
+fn longer(pause: Duration, lease: Option<Duration>) -> Duration {
+    let limit = lease.map_or(RETRY_LIMIT, |lease| (lease / PERIODS).clamp(RETRY_FIRST, RETRY_LIMIT));
+    (pause * 2).min(limit)
 }
 
 /// One session; `Ok` only if the node or the process ends.
@@ -754,6 +763,23 @@ mod tests {
         assert_eq!(read("https://[2001:db8::1]:8443"), Some(("2001:db8::1".to_owned(), 8443)));
         for wrong in ["", "controller.example", "http://a", "https://a/b", "https://a?b", "https://"] {
             assert!(matches!(address(wrong), Err(ClientError::Url(_))), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn pauses_grow_and_under_a_lease_stay_within_a_period_of_keepalives() {
+        let pauses = |lease: Option<u64>| {
+            let (mut pause, lease) = (RETRY_FIRST, lease.map(Duration::from_millis));
+            let mut all = Vec::new();
+            for _ in 0..8 {
+                all.push(pause.as_millis());
+                pause = longer(pause, lease);
+            }
+            all
+        };
+        assert_eq!(pauses(None), [500, 1_000, 2_000, 4_000, 8_000, 16_000, 20_000, 20_000]);
+        for (lease, limit) in [(6_000, 2_000), (300, 500), (3_600_000, 20_000), (0, 500)] {
+            assert_eq!(pauses(Some(lease)).last(), Some(&limit), "{lease}");
         }
     }
 }
