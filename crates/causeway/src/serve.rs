@@ -55,7 +55,10 @@ pub(crate) async fn serve(
 
     let database = data.path().join(DATABASE);
     let (store, kek) = open(&data, &database).await?;
-    let controller = Controller::open(store, settings(&config), kek).await.context("cannot start the controller")?;
+    let controller = Controller::open(store, settings(&config), kek).await.map_err(|error| {
+        let full = matches!(error, causeway_model::Error::Unavailable { .. }).then(|| unwritable(&database));
+        anyhow::Error::new(error).context(full.unwrap_or_else(|| "cannot start the controller".to_owned()))
+    })?;
     controller.set_answer_time(config.interlink.answer_seconds);
     controller.set_failover(config.fleet.failover.clone()).await.context("cannot set which zones have failover")?;
     let bootstrap = controller.bootstrap().await.context("cannot make the operator's key")?;
@@ -149,9 +152,21 @@ pub(crate) async fn rotate_key(dir: &Path) -> anyhow::Result<()> {
 /// The database and the key of its secrets.
 async fn open(data: &DataDir, database: &Path) -> anyhow::Result<(Store, Kek)> {
     let kek = data.master_key(database)?;
-    let store = Store::open(database).await.with_context(|| format!("database {}", database.display()))?;
+    let store = Store::open(database).await.map_err(|error| {
+        // SQLite's own words for this are an I/O error.
+        let full = error.is_of_the_disk().then(|| unwritable(database));
+        anyhow::Error::new(error).context(full.unwrap_or_else(|| format!("database {}", database.display())))
+    })?;
     let wanted = causeway_controller::master_key_id(&store).await.context("cannot read the database")?;
     Ok((store, data.settled_key(kek, wanted)?))
+}
+
+/// What an operator does about a database that takes nothing.
+fn unwritable(database: &Path) -> String {
+    format!(
+        "database {} cannot be written: make room on its disk, and see that the user who runs this owns its files",
+        database.display()
+    )
 }
 
 /// Waits for a signal, or for the node to fail; then lets the node close.

@@ -98,11 +98,19 @@ impl Service {
         self.machine.start("sh", &["-c", &script], &[], log)
     }
 
-    /// Starts the process and waits until it answers.
+    /// Starts the process and waits until it is ready.
     ///
     /// # Errors
-    /// It ended, or does not answer within 10 s; the end of its log is in the error.
+    /// It ended, or is not ready within 10 s; the end of its log is in the error.
     pub async fn start(&mut self) -> Result<Api> {
+        self.start_until(200).await
+    }
+
+    /// As [`Self::start`], until `/readyz` is answered with `readiness`: 503 where its disk takes nothing.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn start_until(&mut self, readiness: u16) -> Result<Api> {
         ensure!(self.running.is_none(), "the service runs already");
         let pools = format!(
             r#"{{ "{ZONE}" = {{ ipv4 = ["{}"], ipv6 = ["{}"] }} }}"#,
@@ -147,7 +155,7 @@ impl Service {
                 Err(error) => Err(error),
             };
             match answer {
-                Ok((api, 200)) => return Ok(api),
+                Ok((api, status)) if status == readiness => return Ok(api),
                 Ok((_, status)) if std::time::Instant::now() >= end => bail!("the service answers {status} to /readyz"),
                 Err(error) if std::time::Instant::now() >= end => {
                     return Err(error.context("the service does not answer within 10 s"));

@@ -132,6 +132,25 @@ impl StoreError {
     pub fn is_unique_violation(&self) -> bool {
         matches!(self, Self::Database(sqlx::Error::Database(error)) if error.is_unique_violation())
     }
+
+    /// Whether the disk refuses: full, read-only, or not this user's.
+    #[must_use]
+    pub fn is_of_the_disk(&self) -> bool {
+        match self {
+            Self::Commit(error) => error.is_of_the_disk(),
+            Self::Database(sqlx::Error::Database(error))
+            | Self::Migration(sqlx::migrate::MigrateError::Execute(sqlx::Error::Database(error))) => {
+                // SQLITE_READONLY, SQLITE_IOERR, SQLITE_FULL, SQLITE_CANTOPEN
+                matches!(kind(error.as_ref()), Some(8 | 10 | 13 | 14))
+            }
+            _ => false,
+        }
+    }
+}
+
+/// SQLite's kind of an error: the lower octet of its code (<https://sqlite.org/rescode.html>).
+fn kind(error: &dyn sqlx::error::DatabaseError) -> Option<u32> {
+    Some(error.code()?.parse::<u32>().ok()? & 0xff)
 }
 
 impl StoreError {
@@ -139,23 +158,17 @@ impl StoreError {
     fn passing(&self) -> Option<(&'static str, u32)> {
         match self {
             Self::Commit(error) => error.passing(),
+            Self::Database(_) if self.is_of_the_disk() => {
+                Some(("the service cannot write to its disk, which may be full; tell its operator", 30))
+            }
             Self::Database(sqlx::Error::PoolTimedOut) => {
                 Some(("the service has more to store than it can; send the call again later", 10))
             }
             Self::Database(sqlx::Error::PoolClosed) => Some(("the service is about to stop; send the call again", 5)),
             Self::Database(sqlx::Error::Database(error)) => {
-                // The lower octet is the kind (https://sqlite.org/rescode.html).
-                match error.code()?.parse::<u32>().ok()? & 0xff {
-                    // SQLITE_BUSY, SQLITE_LOCKED
-                    5 | 6 => {
-                        Some(("the service's database is in use by another program; send the call again later", 10))
-                    }
-                    // SQLITE_READONLY, SQLITE_IOERR, SQLITE_FULL, SQLITE_CANTOPEN
-                    8 | 10 | 13 | 14 => {
-                        Some(("the service cannot write to its disk, which may be full; tell its operator", 30))
-                    }
-                    _ => None,
-                }
+                // SQLITE_BUSY, SQLITE_LOCKED
+                matches!(kind(error.as_ref()), Some(5 | 6))
+                    .then_some(("the service's database is in use by another program; send the call again later", 10))
             }
             _ => None,
         }
