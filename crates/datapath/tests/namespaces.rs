@@ -57,6 +57,8 @@ impl Lab {
         Self::clean();
         for namespace in NAMESPACES {
             run(&format!("ip netns add {namespace}"));
+            // What goes through the tunnels is the tests' own.
+            run(&format!("ip netns exec {namespace} sysctl -qw net.ipv6.conf.default.router_solicitations=0"));
             run(&format!("ip -n {namespace} link set lo up"));
         }
         run("ip -n cwdp-t-ua link add u type veth peer name u netns cwdp-t-ub");
@@ -299,12 +301,15 @@ fn tcp_keeps_to_the_gateways_bandwidth_in_both_directions() {
     let (a, b) = Node::pair(Family::Ipv4, 1400);
     install(&a, &b, 0x101, GCM);
     install(&b, &a, 0x102, GCM);
+    // A part of what this machine can do now, whatever else it does.
     let free = tcp_rate(false);
-    assert!(free > 200e6, "{free} bit/s without a limit");
-    a.datapath.set_limits(a.gateway, 50_000_000);
+    let limits = [50_000_000_u32, 20_000_000, 5_000_000];
+    let limit = limits.into_iter().find(|limit| f64::from(*limit) * 4.0 < free).expect("too slow without a limit");
+    a.datapath.set_limits(a.gateway, limit.into());
+    let allowed = f64::from(limit);
     for reverse in [false, true] {
         let limited = tcp_rate(reverse);
-        assert!((30e6..55e6).contains(&limited), "reverse {reverse}: {limited} bit/s of 50 Mbit/s");
+        assert!((0.6 * allowed..1.1 * allowed).contains(&limited), "reverse {reverse}: {limited} bit/s of {limit}");
     }
 }
 
@@ -386,6 +391,11 @@ fn a_flood_of_garbage_does_not_stop_the_tunnel() {
     install(&a, &b, 0x101, GCM);
     install(&b, &a, 0x102, GCM);
     let stop = std::sync::atomic::AtomicBool::new(false);
+    // Two of three kinds are counted one by one.
+    let looked_at = || -> u64 {
+        let own = b.datapath.counters(b.id).expect("a tunnel").drops;
+        (own.get("auth").unwrap_or(&0) + b.datapath.drops().get("unknown_spi").unwrap_or(&0)) * 3 / 2
+    };
     let (sent, lost) = std::thread::scope(|scope| {
         let flood = scope.spawn(|| {
             within("cwdp-t-ua", || {
@@ -397,8 +407,9 @@ fn a_flood_of_garbage_does_not_stop_the_tunnel() {
                     for kind in &kinds {
                         sent += u64::from(socket.send_to(kind, b.endpoint()).is_ok());
                     }
-                    if sent.is_multiple_of(300) {
-                        std::thread::sleep(Duration::from_micros(500));
+                    // No more than it can look at: what the socket's buffer loses is the machine's affair, not the data path's.
+                    while sent > looked_at() + 300 && !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                        std::thread::sleep(Duration::from_micros(100));
                     }
                 }
                 sent

@@ -87,6 +87,8 @@ impl Stream {
         let (counter, log) = (Arc::clone(&sent), Arc::clone(&arrivals));
         let sending = tokio::spawn(async move {
             let mut steps = tokio::time::interval(STEP);
+            // A burst of what was missed would say more of buffers than of the way.
+            steps.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 steps.tick().await;
                 let number = counter.load(Ordering::Relaxed);

@@ -172,11 +172,14 @@ async fn traffic_and_filters(lab: &Lab) -> Result<()> {
     for (family, target) in addresses::OFFICE.into_iter().enumerate() {
         eventually("ping back", PATIENCE, || lab.node.ping(target, Some(VPC_HOST[family]), 0.5)).await?;
     }
-    let filtered = lab.device.birdc(&["show", "route", "filtered"]).await?;
-    ensure!(filtered.contains("9.9.9.0/24"), "what the policy does not announce is refused: {filtered}");
-    let routes = lab.site.shell("ip route show; ip -6 route show").await?;
-    ensure!(VPC.iter().all(|net| routes.contains(net)) && !routes.contains("9.9.9.0"), "{routes}");
-    Ok(())
+    eventually("what the policy does not announce is refused", PATIENCE, || async {
+        let filtered = lab.device.birdc(&["show", "route", "filtered"]).await?;
+        ensure!(filtered.contains("9.9.9.0/24"), "{filtered}");
+        let routes = lab.site.shell("ip route show; ip -6 route show").await?;
+        ensure!(VPC.iter().all(|net| routes.contains(net)) && !routes.contains("9.9.9.0"), "{routes}");
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test]

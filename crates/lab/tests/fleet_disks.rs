@@ -86,6 +86,8 @@ async fn of_the_node(scene: &Scene, fleet: &mut Fleet, first: &str) -> Result<()
 /// The controller's disk takes nothing while a change is asked for, a tunnel goes, and a node is lost.
 async fn of_the_controller(scene: &mut Scene, fleet: &mut Fleet, first: &str, data: &Path) -> Result<()> {
     let control = scene.lab.service.machine().clone();
+    let newest = |node: &Value| node.pointer("/history/0/sequence").and_then(Value::as_u64).unwrap_or(0);
+    let mark = newest(&fleet.node(&scene.lab.service, NODE).await?);
     control.fill_disk(data).await?;
     let path = format!("{}/vpcs", scene.api.prefix("vpc/v2"));
     let ask = || async { scene.api.call(Method::POST, &path, Some(&json!({"name": "one more", "tags": []}))).await };
@@ -103,19 +105,22 @@ async fn of_the_controller(scene: &mut Scene, fleet: &mut Fleet, first: &str, da
     let machine = fleet.machine(NODE)?.clone();
     let reset = "nft add table inet cut; nft 'add chain inet cut out { type filter hook output priority 0; }'; \
                  nft 'add rule inet cut out tcp dport 443 reject with tcp reset'";
+    let said = |words: &str| fleet.log(NODE).matches(words).count();
+    let before = said("no channel");
     machine.shell(reset).await?;
-    let connected = || fleet.log_tail(NODE).matches("connected to the controller").count();
     eventually("the channel breaks off", PATIENCE, || async {
-        let log = fleet.log_tail(NODE);
-        ensure!(log.trim_end().lines().last().is_some_and(|line| line.contains("no channel")), "{log}");
+        ensure!(said("no channel") > before, "{}", fleet.log_tail(NODE));
         Ok(())
     })
     .await?;
-    let before = connected();
+    let before = said("connected to the controller");
     machine.shell("nft delete table inet cut").await?;
     eventually("the node comes back", PATIENCE, || async {
         let log = scene.lab.service.log_tail(200);
-        ensure!(connected() > before && log.contains("a node came back, which could not be stored"), "{log}");
+        ensure!(
+            said("connected to the controller") > before && log.contains("a node came back, which could not be stored"),
+            "{log}"
+        );
         Ok(())
     })
     .await?;
@@ -145,12 +150,46 @@ async fn of_the_controller(scene: &mut Scene, fleet: &mut Fleet, first: &str, da
     node_is(scene, fleet, "spare", "up", "").await?;
     let node = fleet.node(&scene.lab.service, NODE).await?;
     let history = node.get("history").and_then(Value::as_array).cloned().unwrap_or_default();
-    let lost = |event: &Value| ["down", "keepalive_fail"].contains(&text(event, "/subject"));
+    let lost = |event: &Value| {
+        let since = event.get("sequence").and_then(Value::as_u64).is_none_or(|sequence| sequence > mark);
+        since && ["down", "keepalive_fail"].contains(&text(event, "/subject"))
+    };
     ensure!(!history.iter().any(lost), "a node that was heard all the time: {history:?}");
     scene.lab.device.start_daemons().await?;
     scene.lab.device.load().await?;
     scene.active(first).await?;
     scene.pings().await
+}
+
+/// A controller whose disk takes nothing does not start and says what to do, however it ended; the gateway forwards meanwhile.
+async fn starts_of_the_controller(scene: &mut Scene, fleet: &Fleet, first: &str, data: &Path) -> Result<()> {
+    let control = scene.lab.service.machine().clone();
+    for in_order in [true, false] {
+        if in_order {
+            ensure!(scene.lab.service.terminate().await, "it ends in order");
+            control.fill_disk(data).await?;
+        } else {
+            control.fill_disk(data).await?;
+            scene.lab.service.kill().await;
+        }
+        match scene.lab.service.start_until(503).await {
+            Err(refused) => {
+                let told = format!("{refused:#}");
+                ensure!(told.contains("causeway.db cannot be written: make room on its disk"), "{told}");
+            }
+            // The log that a kill leaves behind may have room for what a start writes.
+            Ok(_) => ensure!(!in_order, "it started without room for its database"),
+        }
+        scene.pings().await.context("while the controller has no room")?;
+        control.free_disk(data).await?;
+        scene.lab.service.kill().await;
+        scene.api = scene.lab.start_service().await?;
+        node_is(scene, fleet, NODE, "up", "").await?;
+        node_is(scene, fleet, "spare", "up", "").await?;
+        scene.active(first).await?;
+        scene.pings().await?;
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -179,7 +218,10 @@ async fn a_full_disk_stops_what_must_be_kept_and_nothing_else() -> Result<()> {
         scene.active(&first).await?;
         scene.pings().await?;
         of_the_node(&scene, &mut fleet, &first).await.context("the node's disk")?;
-        of_the_controller(&mut scene, &mut fleet, &first, &data).await.context("the controller's disk")
+        of_the_controller(&mut scene, &mut fleet, &first, &data).await.context("the controller's disk")?;
+        starts_of_the_controller(&mut scene, &fleet, &first, &data)
+            .await
+            .context("starts on the controller's full disk")
     }
     .await;
     let outcome = outcome.with_context(|| format!("the end of the node's log:\n{}", fleet.log_tail(NODE)));

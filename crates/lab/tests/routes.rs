@@ -232,6 +232,7 @@ async fn access_lists_rule_traffic_within_a_moment_and_count_it() -> Result<()> 
         println!("in force at most {} ms after the call's answer", took.as_millis());
         answers(scene, &host_v6).await?;
         let before = eventually("the rule counts", PATIENCE, || async {
+            ensure!(scene.lab.office.ping(&host, None, 0.05).await.is_err(), "it answers again");
             let (rules, _) = counted(scene).await?;
             ensure!(rules.len() == 1 && rules[0] > 0, "{rules:?}");
             Ok(rules[0])
@@ -253,6 +254,7 @@ async fn access_lists_rule_traffic_within_a_moment_and_count_it() -> Result<()> 
         set_list(scene, false, "drop", &[rule("tcp", site, &network, "accept")]).await?;
         stops(scene, &host).await?;
         eventually("the default counts", PATIENCE, || async {
+            ensure!(scene.lab.office.ping(&host, None, 0.05).await.is_err(), "it answers again");
             let (_, default) = counted(scene).await?;
             ensure!(default > 0, "nothing");
             Ok(())

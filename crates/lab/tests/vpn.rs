@@ -40,6 +40,12 @@ async fn either_side_starts_over_either_family() -> Result<()> {
                 scene.pings().await.with_context(label)?;
                 let capture = Capture::start(&scene.lab.inet, "cust0", scene.lab.folder().join("wire.pcap")).await?;
                 scene.pings().await.with_context(label)?;
+                eventually("the pings are in the capture", PATIENCE, || async {
+                    let seen = capture.times("udp port 4500").await?.len();
+                    ensure!(seen >= 8, "{seen} packets");
+                    Ok(())
+                })
+                .await?;
                 let summary = capture.finish().await?;
                 ensure!(summary.udp_4500 >= 8 && summary.other.is_empty(), "{summary} {:?}", summary.other);
                 scene.remove(&id).await.with_context(label)?;

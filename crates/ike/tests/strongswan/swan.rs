@@ -291,7 +291,7 @@ pub(crate) fn config(ike: Cipher, esp: Cipher) -> PeerConfig {
 }
 
 /// A socket of the namespace that this thread is in. A process that another thread is about to start may hold the last one's
-/// socket for a moment.
+/// socket for a moment, and an IPv6 address is there once the kernel has looked at the link's carrier.
 fn bind(address: IpAddr, port: u16) -> UdpSocket {
     let deadline = Instant::now() + Duration::from_secs(2);
     loop {
@@ -300,7 +300,10 @@ fn bind(address: IpAddr, port: u16) -> UdpSocket {
                 socket.set_nonblocking(true).expect("non-blocking");
                 return socket;
             }
-            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable)
+                    && Instant::now() < deadline =>
+            {
                 std::thread::sleep(Duration::from_millis(5));
             }
             Err(error) => panic!("binding port {port}: {error}"),

@@ -295,9 +295,7 @@ async fn lose(lab: &Lab, console: &Console, fleet: &mut Fleet, vpn: &mut Vpn) ->
             &format!("{lost} is down (machine_stopped); the gateway is on another node with its public addresses"),
             async {
                 fleet.power_off(lost).await?;
-                fleet.wait_state(&lab.service, lost, "down").await?;
-                let node = fleet.node(&lab.service, lost).await?;
-                ensure!(text(&node, "/reason/code")? == "machine_stopped", "{node}");
+                judged(lab, fleet, lost, "down", "machine_stopped").await?;
                 let verdict = begun.elapsed();
                 let carrier = eventually("another node carries the gateway", JUDGED, || async {
                     let carrier = fleet.carrier(&lab.service, &vpn.site.gateway).await?;

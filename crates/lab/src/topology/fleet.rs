@@ -321,7 +321,9 @@ impl Fleet {
         configure(THIEF, &machine).await?;
         let machine = machine.with_own_namespaces().await?;
         let copy = self.data(THIEF);
-        machine.shell(&format!("cp -a {} {copy}", self.data(name))).await?;
+        // The node writes there: a file that was listed may be gone when it is opened.
+        let take = format!("cp -a {} {copy}", self.data(name));
+        machine.shell(&format!("{take} || {{ rm -rf {copy}; {take}; }}")).await?;
         let captures = self.watch(lab, THIEF).await?;
         let log = self.folder.join(format!("{THIEF}.log"));
         let program = self.program.display().to_string();
@@ -492,5 +494,11 @@ impl Fleet {
     #[must_use]
     pub fn log_tail(&self, name: &str) -> String {
         tail(&self.folder.join(format!("{name}.log")), 30)
+    }
+
+    /// The whole log of a node's process.
+    #[must_use]
+    pub fn log(&self, name: &str) -> String {
+        tail(&self.folder.join(format!("{name}.log")), usize::MAX)
     }
 }

@@ -241,12 +241,15 @@ fn a_link_beats_the_vpn_and_the_vpn_takes_over_when_it_dies() {
     wait_for("the VPN's route is beaten", || {
         world.a.received("10.2.0.0/24") == Some(RouteDecision::Beaten { by: by.clone() })
     });
-    wait_for("traffic over the link", || pings(&world.a, "10.9.0.10"));
-    assert!(pings(&world.a, "fd00:2::10") && pings(&world.a, "10.2.0.10"));
+    wait_for("traffic over the link", || {
+        ["10.9.0.10", "fd00:2::10", "10.2.0.10"].iter().all(|address| pings(&world.a, address))
+    });
     // Never a transit: the router gets the VPC's own subnet, and nothing that the VPN has learned.
-    wait_for("our announcements", || router.birdc("show route where source = RTS_BGP").contains("10.1.0.0/24"));
-    let table = router.birdc("show route where source = RTS_BGP");
-    assert!(!table.contains("10.2.0.0/24") && table.contains("fd00:1::/64"), "{table}");
+    let table = wait("our announcements", PATIENCE, || {
+        let table = router.birdc("show route where source = RTS_BGP");
+        ["10.1.0.0/24", "fd00:1::/64"].iter().all(|own| table.contains(own)).then_some(table)
+    });
+    assert!(!table.contains("10.2.0.0/24"), "{table}");
 
     // A community turns it round, and back.
     router.configure(ours, Setup { community: Some((ours, 42050)), ..Setup::default() });

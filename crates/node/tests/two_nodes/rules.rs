@@ -59,10 +59,18 @@ pub(crate) fn pings(from: &Namespace, to: &str) -> bool {
     within(from, &format!("ping -n -c 1 -W 1 {to}")).is_some()
 }
 
+/// A socket of a port that was used before: a program that another test is about to start may hold the last one for a moment.
+fn bound<T>(bind: impl Fn() -> std::io::Result<T>) -> T {
+    wait("the port is free", PATIENCE, || match bind() {
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => None,
+        socket => Some(socket.expect("bind")),
+    })
+}
+
 /// Whether a TCP connection to `port` opens and an octet comes back.
 fn talks(client: &Namespace, server: &Namespace, to: &str, port: u16) -> bool {
     let address = SocketAddr::new(ip(to), port);
-    let listener = server.run(|| TcpListener::bind(address)).expect("run").expect("bind");
+    let listener = server.run(|| bound(|| TcpListener::bind(address))).expect("run");
     let stream = client.run(|| TcpStream::connect_timeout(&address, Duration::from_millis(700))).expect("run");
     let Ok(mut stream) = stream else { return false };
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
@@ -75,7 +83,7 @@ fn talks(client: &Namespace, server: &Namespace, to: &str, port: u16) -> bool {
 /// Whether a datagram of `length` octets arrives.
 fn arrives(client: &Namespace, server: &Namespace, to: &str, port: u16, length: usize) -> bool {
     let address = SocketAddr::new(ip(to), port);
-    let receiver = server.run(|| UdpSocket::bind(address)).expect("run").expect("bind");
+    let receiver = server.run(|| bound(|| UdpSocket::bind(address))).expect("run");
     receiver.set_read_timeout(Some(Duration::from_millis(700))).expect("a timeout");
     let any: SocketAddr = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }.parse().expect("an address");
     let sender = client.run(|| UdpSocket::bind(any)).expect("run").expect("bind");
@@ -146,7 +154,8 @@ fn access_lists_rule_everything_that_crosses_the_router() {
     let c = connect(&machine, "cwnd-acl-c");
     world.a.wait_applied();
     let c = c.0.clone();
-    assert!(pings(&a, C[0]) && pings(&c, A[0]) && pings(&b, A[0]));
+    wait_for("the bridge carries", || pings(&a, C[0]) && pings(&c, A[0]));
+    assert!(pings(&b, A[0]));
     assert!(!pings(&a, C[1]) && !pings(&c, A[1]), "IPv6 has a list of its own");
     wait_for("what no IPv6 rule matched is counted", || {
         world.a.vpc().is_some_and(|facts| facts.acl.ipv6_default.packets >= 2)
@@ -347,9 +356,12 @@ fn custom_routes_come_between_local_and_learned_ones() {
     wait_for("the learned one is beaten", || {
         world.a.received("10.2.0.0/24") == Some(RouteDecision::Beaten { by: by.clone() })
     });
+    // The decision is told before the kernel's table is changed.
     for namespace in [&router, &gateway] {
-        let shown = sh(namespace, &format!("ip route show {learned} proto 142"));
-        assert!(shown.lines().count() == 1 && !shown.contains("cw-"), "{shown}");
+        wait_for("the learned one is out of the table", || {
+            let shown = sh(namespace, &format!("ip route show {learned} proto 142"));
+            shown.lines().count() == 1 && !shown.contains("cw-")
+        });
     }
     wait_for("host c answers for it", || {
         sh(&a, "traceroute -n -I -q 1 -w 1 10.2.0.10").lines().count() == 3 && pings(&a, B[0])
@@ -393,6 +405,14 @@ fn seen(machine: &Namespace, name: &str) -> String {
     format!("{link}{addresses}{}", ports.join("\n"))
 }
 
+/// It, once its link-local address is there and may be used.
+fn complete(machine: &Namespace, name: &str) -> String {
+    wait(&format!("{name} is complete"), PATIENCE, || {
+        let seen = seen(machine, name);
+        (seen.contains("inet6 fe80") && !seen.contains("tentative")).then_some(seen)
+    })
+}
+
 #[test]
 #[ignore = "needs root, /dev/net/tun and nft"]
 fn an_operators_bridge_and_interface_carry_and_stay_as_they_were() {
@@ -407,9 +427,7 @@ fn an_operators_bridge_and_interface_carry_and_stay_as_they_were() {
     sh(&machine, "ip link set lan0 up");
     sh(&machine, "ip addr add 10.1.1.250/24 dev lan0");
     let (a, b, c) = (world.a.host.0.clone(), world.b.host.0.clone(), room.0.clone());
-    // Until the link-local address is there.
-    wait_for("the bridge is complete", || seen(&machine, "lan0").contains("inet6 fe80"));
-    let before = seen(&machine, "lan0");
+    let before = complete(&machine, "lan0");
     let added = second(&mut world.a);
     for connection in [&mut world.a, &mut world.b] {
         let number = connection.number;
@@ -421,7 +439,9 @@ fn an_operators_bridge_and_interface_carry_and_stay_as_they_were() {
     }
     world.a.wait_applied();
     world.b.wait_applied();
-    assert!(pings(&a, C[0]) && pings(&c, A[1]) && pings(&c, "10.1.1.250"), "within the VPC, and the machine itself");
+    wait_for("the bridge carries within the VPC, and to the machine itself", || {
+        pings(&a, C[0]) && pings(&c, A[1]) && pings(&c, "10.1.1.250")
+    });
     wait_for("the customer's side reaches it", || pings(&b, C[0]));
     assert_eq!(seen(&machine, "lan0"), before, "while it is used");
     world.a.edit(|desired| desired.vpcs[0].networks.retain(|network| network.id != added));
@@ -436,8 +456,7 @@ fn an_operators_bridge_and_interface_carry_and_stay_as_they_were() {
     sh(&machine, "ip link add lan0 type veth peer name lan0-far");
     sh(&machine, "ip link set lan0-far master switch up");
     sh(&machine, "ip link set lan0 up");
-    wait_for("the interface is complete", || seen(&machine, "lan0").contains("inet6 fe80"));
-    let before = seen(&machine, "lan0");
+    let before = complete(&machine, "lan0");
     let added = second(&mut world.a);
     world.a.wait_applied();
     wait_for("the interface carries", || pings(&a, C[0]) && pings(&b, C[0]));

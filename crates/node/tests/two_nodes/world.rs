@@ -86,6 +86,16 @@ impl Room {
         sh(&room.0, "sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0");
         room
     }
+
+    /// Who answers on the way to `target`, once all of them have in time.
+    pub(crate) fn hops(&self, target: &str) -> Vec<String> {
+        wait(&format!("every hop to {target} answers"), PATIENCE, || {
+            let traced = sh(&self.0, &format!("traceroute -n -I -q 1 -w 1 {target}"));
+            let hop = |line: &str| line.split_whitespace().nth(1).map(ToOwned::to_owned);
+            let hops: Vec<String> = traced.lines().skip(1).filter_map(hop).collect();
+            (!hops.is_empty() && hops.iter().all(|hop| hop != "*")).then_some(hops)
+        })
+    }
 }
 
 impl Drop for Room {
