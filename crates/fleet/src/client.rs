@@ -37,6 +37,7 @@ use crate::lease::desk::{Desk, DeskError};
 use crate::lease::keeper::Keeper;
 use crate::lease::{Gate, Voter, Way};
 use crate::listener::Board;
+use crate::patience::Patience;
 use crate::server::{ELSEWHERE, SUPERSEDED, limits, next_text, send_text};
 use crate::session::{NodeSession, ToNode, Violation};
 use crate::token::JoinToken;
@@ -47,9 +48,6 @@ use crate::{ControllerEnd, FromNode, tls};
 const DEFAULT_PORT: u16 = 443;
 /// To connect, and again for the handshake, and again for an answer.
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
-/// Between two attempts: from the first, doubled, to the last.
-const RETRY_FIRST: Duration = Duration::from_millis(500);
-const RETRY_LIMIT: Duration = Duration::from_secs(20);
 /// Another process with this node's identity has taken its place: two that took turns would only disturb each other.
 const SUPERSEDED_PAUSE: Duration = Duration::from_secs(60);
 /// The node speaks from another machine: perhaps it does not any more.
@@ -523,7 +521,7 @@ pub async fn run(
         );
         link.hand(start);
     }
-    let mut pause = RETRY_FIRST;
+    let mut patience = Patience::new();
     let mut told = String::new();
     loop {
         let Some(opened) = link.during(open(identity.clone()), &shutdown).await else { return Ok(()) };
@@ -547,9 +545,8 @@ pub async fn run(
             }
             return Err(error);
         }
-        // Whoever was there for longer than the next pause is not about to disturb the controller.
-        if since.elapsed() > pause {
-            (pause, told) = (RETRY_FIRST, String::new());
+        if patience.after(since.elapsed()) {
+            told = String::new();
         }
         link.post(|facts| facts.channel = Some(error.trouble()));
         let text = error.to_string();
@@ -560,24 +557,17 @@ pub async fn run(
             );
             told = text;
         }
+        let leased = link.good.state().lease.as_ref();
+        let pause = patience.pause(leased.map(|lease| Duration::from_millis(lease.terms.lease_ms) / PERIODS));
         let rest = match &error {
             ClientError::Denied(denied) if denied.code == SUPERSEDED => SUPERSEDED_PAUSE,
             ClientError::Denied(denied) if denied.code == ELSEWHERE => ELSEWHERE_PAUSE,
             _ => pause,
         };
-        let lease = link.good.state().lease.as_ref().map(|lease| Duration::from_millis(lease.terms.lease_ms));
-        pause = longer(pause, lease);
         if link.during(sleep(rest), &shutdown).await.is_none() {
             return Ok(());
         }
     }
-}
-
-/// The pause after the next attempt. Under a lease it is at most a period of keepalives: promises that the controller passes on may be all
-/// that keeps the gateways running (ADR 0038), and are gone for as long as there is no channel.
-fn longer(pause: Duration, lease: Option<Duration>) -> Duration {
-    let limit = lease.map_or(RETRY_LIMIT, |lease| (lease / PERIODS).clamp(RETRY_FIRST, RETRY_LIMIT));
-    (pause * 2).min(limit)
 }
 
 /// One session; `Ok` only if the node or the process ends.
@@ -763,23 +753,6 @@ mod tests {
         assert_eq!(read("https://[2001:db8::1]:8443"), Some(("2001:db8::1".to_owned(), 8443)));
         for wrong in ["", "controller.example", "http://a", "https://a/b", "https://a?b", "https://"] {
             assert!(matches!(address(wrong), Err(ClientError::Url(_))), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn pauses_grow_and_under_a_lease_stay_within_a_period_of_keepalives() {
-        let pauses = |lease: Option<u64>| {
-            let (mut pause, lease) = (RETRY_FIRST, lease.map(Duration::from_millis));
-            let mut all = Vec::new();
-            for _ in 0..8 {
-                all.push(pause.as_millis());
-                pause = longer(pause, lease);
-            }
-            all
-        };
-        assert_eq!(pauses(None), [500, 1_000, 2_000, 4_000, 8_000, 16_000, 20_000, 20_000]);
-        for (lease, limit) in [(6_000, 2_000), (300, 500), (3_600_000, 20_000), (0, 500)] {
-            assert_eq!(pauses(Some(lease)).last(), Some(&limit), "{lease}");
         }
     }
 }

@@ -18,6 +18,7 @@ pub mod good;
 pub mod identity;
 pub mod lease;
 pub mod listener;
+mod patience;
 pub mod server;
 pub mod session;
 pub mod tls;
