@@ -408,7 +408,7 @@ fn a_flood_of_garbage_does_not_stop_the_tunnel() {
                         sent += u64::from(socket.send_to(kind, b.endpoint()).is_ok());
                     }
                     // No more than it can look at: what the socket's buffer loses is the machine's affair, not the data path's.
-                    while sent > looked_at() + 300 && !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    while sent > looked_at() + 90 && !stop.load(std::sync::atomic::Ordering::Relaxed) {
                         std::thread::sleep(Duration::from_micros(100));
                     }
                 }
