@@ -13,7 +13,7 @@ mod nets;
 mod peering;
 mod router;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 pub use acl::{AclFilter, AclReader, AclTable};
@@ -47,6 +47,26 @@ fn of_link(reason: &str, link: &str) -> String {
     format!("{reason}.{link}")
 }
 
+/// The names of what a table has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Present {
+    /// Chains.
+    pub chains: BTreeSet<String>,
+    /// Counters.
+    pub counters: BTreeSet<String>,
+}
+
+/// The table's content; a counter that is there already stays as it is.
+fn table(counters: &[String], chains: &str) -> String {
+    let mut text = format!("table inet {TABLE} {{\n");
+    for name in counters {
+        let _ = writeln!(text, "\tcounter {name} {{ packets 0 bytes 0 }}");
+    }
+    text.push_str(chains);
+    text.push_str("}\n");
+    text
+}
+
 /// Something that renders to the content of the namespace's table.
 pub trait Ruleset {
     /// The names of its counters: a reason, or [`of_link`] where it is counted for one link.
@@ -58,20 +78,35 @@ pub trait Ruleset {
     /// [`crate::Error::Name`] for a link's name that can't be one.
     fn chains(&self) -> Result<String>;
 
-    /// The whole ruleset, which replaces the one before in one transaction. `carried` is what its counters start from.
+    /// The whole ruleset, in place of the one in a table that has `present`: in one transaction, and in the same base chains. (New ones beside
+    /// those that go would be no exchange: for a moment the kernel asks chains that drop by default and have no rule any more.) Counters that
+    /// were there go on.
     ///
     /// # Errors
     /// As [`Self::chains`].
-    fn render(&self, carried: &Counters) -> Result<String> {
-        // Adding the table first makes its deletion succeed the first time too.
-        let mut text = format!("table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{\n");
-        for name in self.counters() {
-            let count = carried.get(&name).copied().unwrap_or_default();
-            let _ = writeln!(text, "\tcounter {name} {{ packets {} bytes {} }}", count.packets, count.bytes);
+    fn render(&self, present: &Present) -> Result<String> {
+        let (counters, chains) = (self.counters(), self.chains()?);
+        let mut text = format!("table inet {TABLE}\nflush table inet {TABLE}\n");
+        text.push_str(&table(&counters, &chains));
+        let named = |line: &'_ str| Some(line.strip_prefix("\tchain ")?.strip_suffix(" {")?.to_owned());
+        let kept: BTreeSet<String> = chains.lines().filter_map(named).collect();
+        for name in present.chains.difference(&kept) {
+            let _ = writeln!(text, "delete chain inet {TABLE} {name}");
         }
-        text.push_str(&self.chains()?);
-        text.push_str("}\n");
+        for name in present.counters.iter().filter(|name| !counters.contains(name)) {
+            let _ = writeln!(text, "delete counter inet {TABLE} {name}");
+        }
         Ok(text)
+    }
+
+    /// The whole ruleset in a table that is made anew; counters begin at zero.
+    ///
+    /// # Errors
+    /// As [`Self::chains`].
+    fn render_anew(&self) -> Result<String> {
+        // Adding the table first makes its deletion succeed the first time too.
+        let text = format!("table inet {TABLE}\ndelete table inet {TABLE}\n");
+        Ok(text + &table(&self.counters(), &self.chains()?))
     }
 }
 

@@ -443,6 +443,64 @@ async fn the_router_forwards_all_but_forgeries() {
     assert_eq!(counters["drop_gateway_to_gateway"], 2, "{counters:?}");
 }
 
+/// What either ruleset lets through passes while one takes the other's place, and is counted; what a ruleset does not name any more is gone.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root"]
+async fn no_packet_is_lost_while_connections_come_and_go() {
+    let mut site = Site::new("swap").await;
+    let receiver = site.a.ns.run(|| UdpSocket::bind("172.16.0.10:7")).expect("run").expect("bind");
+    rustix::net::sockopt::set_socket_recv_buffer_size_force(&receiver, 8 << 20).expect("a larger buffer");
+    receiver.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    let sender = site.host.ns.run(|| UdpSocket::bind("10.0.0.10:0")).expect("run").expect("bind");
+    let before = site.counters().await["forwarded_out"];
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stopped = std::sync::Arc::clone(&stop);
+    let sending = std::thread::spawn(move || {
+        let mut sent = 0_u64;
+        while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+            sender.send_to(&sent.to_be_bytes(), "172.16.0.10:7").expect("send");
+            sent += 1;
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        // One that says that it was the last.
+        sender.send_to(&u64::MAX.to_be_bytes(), "172.16.0.10:7").expect("send");
+        sent
+    });
+    let receiving = std::thread::spawn(move || {
+        let (mut received, mut buffer) = (0_u64, [0; 8]);
+        loop {
+            receiver.recv(&mut buffer).expect("a datagram");
+            match u64::from_be_bytes(buffer) {
+                u64::MAX => return received,
+                number => assert_eq!(number, received, "a datagram is missing"),
+            }
+            received += 1;
+        }
+    });
+    let second = site.filter.connections.pop().expect("the second connection");
+    for _ in 0..60 {
+        site.apply().await;
+        site.filter.connections.push(second.clone());
+        site.apply().await;
+        site.filter.connections.pop();
+    }
+    site.apply().await;
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    let sent = sending.join().expect("the sender");
+    assert_eq!(receiving.join().expect("the receiver"), sent);
+    assert_eq!(site.counters().await["forwarded_out"] - before, sent + 1, "no replacement forgets what it counted");
+    let listed = site.gateway.sh("nft list table inet causeway");
+    assert!(listed.contains("from_tun-a") && !listed.contains("tun-b"), "{listed}");
+
+    // What somebody else put into the table holds on to a chain: the table is made anew.
+    site.gateway.sh("nft add map inet causeway held { type ifname : verdict; }");
+    site.gateway.sh("nft add element inet causeway held { \"x\" : jump guard_tun-a }");
+    site.filter.connections = vec![second];
+    site.apply().await;
+    let listed = site.gateway.sh("nft list table inet causeway");
+    assert!(listed.contains("from_tun-b") && !listed.contains("tun-a") && !listed.contains("held"), "{listed}");
+}
+
 /// Both lists let port 7 pass and nothing else, each by a rule behind hundreds of its own: whoever met half a list, none, or a mixture would lose a
 /// datagram to port 7, or get one to port 9.
 #[tokio::test(flavor = "multi_thread")]

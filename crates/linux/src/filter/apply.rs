@@ -9,17 +9,33 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 
-use super::{Count, Counters, LinkDrops, Ruleset, TABLE};
+use super::{Count, Counters, LinkDrops, Present, Ruleset, TABLE};
 use crate::{Error, Namespace, Result};
 
-/// Replaces the table in `namespace` by `ruleset` in one transaction: every packet meets either the old rules or the new. Counters of the same
-/// name go on from where they were.
+/// Replaces the rules of the table in `namespace` by `ruleset` in one transaction: every packet meets either the old rules or the new. Counters
+/// of the same name go on.
+///
+/// Where the kernel does not let go of a chain that is not wanted any more (something else in the table uses it, or the kernel is older than June
+/// 2023 and counts a rule of the same transaction), the table is made anew: counters begin at zero, and a packet may be lost.
 ///
 /// # Errors
 /// [`Error::NftMissing`]; [`Error::Nft`] with its words when it refuses, after which the old rules are in force.
 pub async fn apply(namespace: &Namespace, ruleset: &(impl Ruleset + ?Sized)) -> Result<()> {
-    let carried = counts(namespace, TABLE).await?;
-    load(namespace, ruleset.render(&carried)?).await
+    let present = present(namespace).await?;
+    match load(namespace, ruleset.render(&present)?).await {
+        Err(Error::Nft(_)) if present != Present::default() => load(namespace, ruleset.render_anew()?).await,
+        done => done,
+    }
+}
+
+/// What the table has; nothing while there is none.
+async fn present(namespace: &Namespace) -> Result<Present> {
+    let (counters, chains) =
+        tokio::try_join!(counts(namespace, TABLE), run(namespace, &["-j", "list", "chains"], String::new()))?;
+    let listing: Listing = serde_json::from_str(&chains).map_err(unreadable)?;
+    let chains = listing.nftables.into_iter().filter_map(|entry| entry.chain);
+    let chains = chains.filter(|chain| chain.family == "inet" && chain.table == TABLE).map(|chain| chain.name);
+    Ok(Present { chains: chains.collect(), counters: counters.into_keys().collect() })
 }
 
 /// Takes the table away: everything is accepted.
@@ -81,6 +97,14 @@ struct Listing {
 #[derive(Deserialize)]
 struct Entry {
     counter: Option<Counter>,
+    chain: Option<Chain>,
+}
+
+#[derive(Deserialize)]
+struct Chain {
+    family: String,
+    table: String,
+    name: String,
 }
 
 #[derive(Deserialize)]
@@ -103,9 +127,13 @@ pub(super) async fn packets(namespace: &Namespace, table: &'static str, counter:
     Ok(listed(&listing, table)?.filter(|found| found.name == counter).map(|found| found.packets).sum())
 }
 
+fn unreadable(error: serde_json::Error) -> Error {
+    Error::Nft(format!("its listing: {error}"))
+}
+
 /// The named counters of the tables of that name in a listing.
 fn listed(json: &str, table: &str) -> Result<impl Iterator<Item = Counter>> {
-    let listing: Listing = serde_json::from_str(json).map_err(|error| Error::Nft(format!("its listing: {error}")))?;
+    let listing: Listing = serde_json::from_str(json).map_err(unreadable)?;
     let counters = listing.nftables.into_iter().filter_map(|entry| entry.counter);
     Ok(counters.filter(move |counter| counter.table == table))
 }

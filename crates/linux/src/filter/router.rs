@@ -92,7 +92,7 @@ impl Ruleset for RouterFilter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filter::Counters;
+    use crate::filter::Present;
 
     #[test]
     fn the_ruleset() {
@@ -102,7 +102,7 @@ mod tests {
         };
         let networks = vec![network("pn-a", "10.0.0.0/24"), network("pn-b", "10.0.1.0/24")];
         let filter = RouterFilter { networks, gateway_links: "g-".to_owned() };
-        assert_eq!(filter.render(&Counters::new()).expect("good names"), include_str!("router.nft"));
+        assert_eq!(filter.render(&Present::default()).expect("good names"), include_str!("router.nft"));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::filter::{Count, Counters};
+use crate::filter::Present;
 
 fn net(text: &str) -> IpNet {
     text.parse().expect("a prefix")
@@ -40,17 +40,24 @@ fn gateway() -> GatewayFilter {
 fn the_ruleset() {
     let mut filter = gateway();
     filter.connections[1].propagate = false;
-    let carried = Counters::from([("drop_closed.tun-b".to_owned(), Count { packets: 3, bytes: 252 })]);
-    assert_eq!(filter.render(&carried).expect("good names"), include_str!("../gateway.nft"));
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    // Of a connection that is gone, and of one that stays.
+    let present = Present {
+        chains: names(&["forward", "from_tun-b", "from_tun-c", "guard_tun-c", "input"]),
+        counters: names(&["drop_closed.tun-b", "drop_closed.tun-c", "forwarded_in"]),
+    };
+    assert_eq!(filter.render(&present).expect("good names"), include_str!("../gateway.nft"));
+    let anew = filter.render_anew().expect("good names");
+    assert!(anew.starts_with("table inet causeway\ndelete table inet causeway\ntable inet causeway {\n"), "{anew}");
 }
 
 #[test]
 fn an_interlink_finds_its_neighbours_and_keeps_to_its_bandwidth() {
     let mut filter = gateway();
-    let plain = filter.render(&Counters::new()).expect("good names");
+    let plain = filter.render(&Present::default()).expect("good names");
     assert!(!plain.contains("limit rate") && !plain.contains("nd-neighbor-solicit, nd-neighbor-advert } ip6 hoplimit"));
     filter.connections[0].interlink = Some(InterLinkFilter { bandwidth: 100_000_000 });
-    let text = filter.render(&Counters::new()).expect("good names");
+    let text = filter.render(&Present::default()).expect("good names");
     let police = "limit rate over 12500000 bytes/second burst 65536 bytes counter name drop_shaped.tun-a drop";
     assert_eq!(text.matches(police).count(), 2, "each direction:\n{text}");
     assert!(text.contains("counter drop_shaped.tun-a {") && !text.contains("drop_shaped.tun-b"));
@@ -58,17 +65,17 @@ fn an_interlink_finds_its_neighbours_and_keeps_to_its_bandwidth() {
     assert!(text.contains(&format!("{found} return")) && text.contains(&format!("{found} accept")), "{text}");
     // Closed, the neighbours still find each other: the session runs without propagation.
     filter.connections[0].propagate = false;
-    let closed = filter.render(&Counters::new()).expect("good names");
+    let closed = filter.render(&Present::default()).expect("good names");
     assert!(closed.contains(&format!("{found} return")) && !closed.contains("limit rate"));
     filter.connections[0].interlink = Some(InterLinkFilter { bandwidth: 0 });
     filter.connections[0].propagate = true;
-    assert!(!filter.render(&Counters::new()).expect("good names").contains("limit rate"), "unlimited");
+    assert!(!filter.render(&Present::default()).expect("good names").contains("limit rate"), "unlimited");
 }
 
 #[test]
 fn a_gateway_without_connections_has_a_ruleset() {
     let filter = GatewayFilter { connections: vec![], ..gateway() };
-    let text = filter.render(&Counters::new()).expect("good names");
+    let text = filter.render(&Present::default()).expect("good names");
     assert!(!text.contains("vmap"), "{text}");
     assert!(text.contains("hook forward priority filter; policy drop;"));
 }
@@ -108,8 +115,8 @@ fn without_a_policy_nothing_passes() {
 #[test]
 fn custom_routes_are_reachable_inside_the_whitelist_and_no_reason_to_distrust_a_source() {
     let filter = GatewayFilter { vpc_routes: nets(&["10.9.0.0/16", "172.30.0.0/16"]), ..gateway() };
-    let text = filter.render(&Counters::new()).expect("good names");
-    let plain = gateway().render(&Counters::new()).expect("good names");
+    let text = filter.render(&Present::default()).expect("good names");
+    let plain = gateway().render(&Present::default()).expect("good names");
     assert!(
         text.contains("ip daddr != { 10.0.0.0/24, 10.9.0.0/16 } counter name drop_destination.tun-a drop"),
         "{text}"
