@@ -391,11 +391,6 @@ fn a_flood_of_garbage_does_not_stop_the_tunnel() {
     install(&a, &b, 0x101, GCM);
     install(&b, &a, 0x102, GCM);
     let stop = std::sync::atomic::AtomicBool::new(false);
-    // Two of three kinds are counted one by one.
-    let looked_at = || -> u64 {
-        let own = b.datapath.counters(b.id).expect("a tunnel").drops;
-        (own.get("auth").unwrap_or(&0) + b.datapath.drops().get("unknown_spi").unwrap_or(&0)) * 3 / 2
-    };
     let (sent, lost) = std::thread::scope(|scope| {
         let flood = scope.spawn(|| {
             within("cwdp-t-ua", || {
@@ -407,9 +402,8 @@ fn a_flood_of_garbage_does_not_stop_the_tunnel() {
                     for kind in &kinds {
                         sent += u64::from(socket.send_to(kind, b.endpoint()).is_ok());
                     }
-                    // No more than it can look at: what the socket's buffer loses is the machine's affair, not the data path's.
-                    while sent > looked_at() + 90 && !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                        std::thread::sleep(Duration::from_micros(100));
+                    if sent.is_multiple_of(300) {
+                        std::thread::sleep(Duration::from_micros(500));
                     }
                 }
                 sent
