@@ -54,7 +54,7 @@ impl Play {
             scene.lab.device.load().await?;
             scene.active(&connection).await?;
             let gateway = scene.public_addresses().await?;
-            let streams = scene.streams(PATIENCE).await?;
+            let streams = scene.lab.streams(PATIENCE).await?;
             for name in fleet.names() {
                 eventually(&format!("{name} has acknowledged its lease"), PATIENCE, || async {
                     let node = fleet.node(&scene.lab.service, name).await?;

@@ -8,7 +8,6 @@ use serde_json::Value;
 
 use crate::api::{Api, NewConnection, Site, text};
 use crate::scenario::steps::{PATIENCE, order_customer, order_gateway, order_lone_gateway, public_addresses};
-use crate::stream::Stream;
 use crate::topology::{Fleet, LAN, Lab, addresses};
 use crate::wait::eventually;
 
@@ -138,24 +137,6 @@ impl Scene {
     /// A call fails.
     pub async fn public_addresses(&self) -> Result<Vec<String>> {
         public_addresses(&self.lab, &self.site.gateway).await
-    }
-
-    /// A stream of datagrams from the host to the office and one back, once both are steady.
-    ///
-    /// # Errors
-    /// One does not become so within `limit`.
-    pub async fn streams(&self, limit: Duration) -> Result<Vec<Stream>> {
-        let lab = &self.lab;
-        let host = lab.host_addresses().first().context("the host is not attached")?;
-        let mut streams = Vec::new();
-        for (from, to, target) in
-            [(&lab.host, &lab.office, addresses::OFFICE[0]), (&lab.office, &lab.host, host.as_str())]
-        {
-            let stream = Stream::start(from, to, target).await?;
-            stream.steady(limit).await?;
-            streams.push(stream);
-        }
-        Ok(streams)
     }
 
     /// Waits until pings are answered in both families and both directions.

@@ -20,6 +20,7 @@ use crate::device::Device;
 use crate::ledger::Ledger;
 use crate::machine::{Machine, host_command};
 use crate::service::{Service, Settings};
+use crate::stream::Stream;
 use crate::wait::eventually;
 pub use branch::Branch;
 pub use edge::Edge;
@@ -318,6 +319,23 @@ impl Lab {
     /// It fails.
     pub async fn command_line(&self, arguments: &str) -> Result<String> {
         self.service.command_line(arguments).await
+    }
+
+    /// A stream of datagrams from the host to the office and one back, once both are steady.
+    ///
+    /// # Errors
+    /// One does not become so within `limit`.
+    pub async fn streams(&self, limit: Duration) -> Result<Vec<Stream>> {
+        let host = self.host_addresses().first().context("the host is not attached")?;
+        let mut streams = Vec::new();
+        for (from, to, target) in
+            [(&self.host, &self.office, addresses::OFFICE[0]), (&self.office, &self.host, host.as_str())]
+        {
+            let stream = Stream::start(from, to, target).await?;
+            stream.steady(limit).await?;
+            streams.push(stream);
+        }
+        Ok(streams)
     }
 
     /// Ends the lab. A failure starts with its cause, so that a log that is cut has it, and what helps to understand it follows.

@@ -73,7 +73,7 @@ async fn set_both(scene: &mut Scene, fleet: &mut Fleet) -> Result<()> {
     scene.lab.device.load().await?;
     scene.active(&connection).await?;
     named(scene, None).await?;
-    let streams = scene.streams(PATIENCE).await?;
+    let streams = scene.lab.streams(PATIENCE).await?;
     let path = format!("connections/{connection}");
     let gateway = format!("vpn-gateways/{}", scene.site.gateway);
     let before = (told(scene, &path).await?, told(scene, &gateway).await?.len());

@@ -109,15 +109,7 @@ pub(super) async fn order(lab: &mut Lab, console: &Console, fleet: &Fleet) -> Re
                 lab.device.start().await?;
                 well(lab, &id).await?;
                 let public = public_addresses(lab, &site.gateway).await?;
-                let host = lab.host_addresses().first().context("the host is not attached")?.clone();
-                let mut streams = Vec::new();
-                for (from, to, target) in
-                    [(&lab.host, &lab.office, addresses::OFFICE[0]), (&lab.office, &lab.host, host.as_str())]
-                {
-                    let stream = Stream::start(from, to, target).await?;
-                    stream.steady(PATIENCE).await?;
-                    streams.push(stream);
-                }
+                let streams = lab.streams(PATIENCE).await?;
                 let seen = format!("active; the gateway has {}", public.join(" and "));
                 Ok((seen, Vpn { site, connection: id, public, streams, carrier }))
             },
