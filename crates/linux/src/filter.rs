@@ -54,16 +54,38 @@ pub struct Present {
     pub chains: BTreeSet<String>,
     /// Counters.
     pub counters: BTreeSet<String>,
+    /// Maps by name, each with the links that it knows.
+    pub links: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// The table's content; a counter that is there already stays as it is.
-fn table(counters: &[String], chains: &str) -> String {
+/// A map from the names of links to what becomes of their packets.
+///
+/// It has a name, so that it outlives the rules that ask it. The kernel takes the elements of one without a name away before the last packet that
+/// began with the old rules has asked it, and such a packet would go on as if its link were unknown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dispatch {
+    /// The map's name.
+    pub name: &'static str,
+    /// For each link, by name, the verdict. A link has the same one as long as it is there.
+    pub verdicts: BTreeMap<String, String>,
+}
+
+/// The table's content; a counter or an element that is there already stays as it is.
+fn table(counters: &[String], dispatches: &[Dispatch], chains: &str) -> String {
     let mut text = format!("table inet {TABLE} {{\n");
     for name in counters {
         let _ = writeln!(text, "\tcounter {name} {{ packets 0 bytes 0 }}");
     }
+    for Dispatch { name, .. } in dispatches {
+        let _ = writeln!(text, "\tmap {name} {{ type ifname : verdict; }}");
+    }
     text.push_str(chains);
     text.push_str("}\n");
+    for Dispatch { name, verdicts } in dispatches {
+        for (link, verdict) in verdicts {
+            let _ = writeln!(text, "add element inet {TABLE} {name} {{ \"{link}\" : {verdict} }}");
+        }
+    }
     text
 }
 
@@ -72,7 +94,12 @@ pub trait Ruleset {
     /// The names of its counters: a reason, or [`of_link`] where it is counted for one link.
     fn counters(&self) -> Vec<String>;
 
-    /// The chains: what stands in the table beside the counters.
+    /// What its chains look links up by.
+    fn dispatches(&self) -> Vec<Dispatch> {
+        Vec::new()
+    }
+
+    /// The chains: what stands in the table beside the counters and the maps. No rule of theirs has a map without a name ([`Dispatch`]).
     ///
     /// # Errors
     /// [`crate::Error::Name`] for a link's name that can't be one.
@@ -85,15 +112,22 @@ pub trait Ruleset {
     /// # Errors
     /// As [`Self::chains`].
     fn render(&self, present: &Present) -> Result<String> {
-        let (counters, chains) = (self.counters(), self.chains()?);
+        let (counters, dispatches, chains) = (self.counters(), self.dispatches(), self.chains()?);
         let mut text = format!("table inet {TABLE}\nflush table inet {TABLE}\n");
-        text.push_str(&table(&counters, &chains));
+        text.push_str(&table(&counters, &dispatches, &chains));
+        for Dispatch { name, verdicts } in &dispatches {
+            let known = present.links.get(*name).into_iter().flatten();
+            for link in known.filter(|link| !verdicts.contains_key(*link)) {
+                let _ = writeln!(text, "delete element inet {TABLE} {name} {{ \"{link}\" }}");
+            }
+        }
         let named = |line: &'_ str| Some(line.strip_prefix("\tchain ")?.strip_suffix(" {")?.to_owned());
         let kept: BTreeSet<String> = chains.lines().filter_map(named).collect();
         for name in present.chains.difference(&kept) {
             let _ = writeln!(text, "delete chain inet {TABLE} {name}");
         }
-        for name in present.counters.iter().filter(|name| !counters.contains(name)) {
+        let counters: BTreeSet<String> = counters.into_iter().collect();
+        for name in present.counters.difference(&counters) {
             let _ = writeln!(text, "delete counter inet {TABLE} {name}");
         }
         Ok(text)
@@ -106,7 +140,7 @@ pub trait Ruleset {
     fn render_anew(&self) -> Result<String> {
         // Adding the table first makes its deletion succeed the first time too.
         let text = format!("table inet {TABLE}\ndelete table inet {TABLE}\n");
-        Ok(text + &table(&self.counters(), &self.chains()?))
+        Ok(text + &table(&self.counters(), &self.dispatches(), &self.chains()?))
     }
 }
 

@@ -1,10 +1,11 @@
 //! Running `nft` inside a namespace.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::process::{ExitStatus, Stdio};
 
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
@@ -30,12 +31,21 @@ pub async fn apply(namespace: &Namespace, ruleset: &(impl Ruleset + ?Sized)) -> 
 
 /// What the table has; nothing while there is none.
 async fn present(namespace: &Namespace) -> Result<Present> {
-    let (counters, chains) =
-        tokio::try_join!(counts(namespace, TABLE), run(namespace, &["-j", "list", "chains"], String::new()))?;
-    let listing: Listing = serde_json::from_str(&chains).map_err(unreadable)?;
-    let chains = listing.nftables.into_iter().filter_map(|entry| entry.chain);
+    let list = |what| run(namespace, what, String::new());
+    let (counters, chains, maps) =
+        tokio::try_join!(counts(namespace, TABLE), list(&["-j", "list", "chains"]), list(&["-j", "list", "maps"]))?;
+    let chains = entries(&chains)?.filter_map(|entry| entry.chain);
     let chains = chains.filter(|chain| chain.family == "inet" && chain.table == TABLE).map(|chain| chain.name);
-    Ok(Present { chains: chains.collect(), counters: counters.into_keys().collect() })
+    Ok(Present { chains: chains.collect(), counters: counters.into_keys().collect(), links: links(&maps)? })
+}
+
+/// The links that each map of the table knows.
+fn links(json: &str) -> Result<BTreeMap<String, BTreeSet<String>>> {
+    let maps = entries(json)?.filter_map(|entry| entry.map);
+    let ours = maps.filter(|map| map.family == "inet" && map.table == TABLE && map.key == "ifname");
+    // Each element is a pair of the link and the verdict.
+    let link = |element: &Value| element.get(0).and_then(Value::as_str).map(str::to_owned);
+    Ok(ours.map(|map| (map.name, map.elem.iter().filter_map(link).collect())).collect())
 }
 
 /// Takes the table away: everything is accepted.
@@ -98,6 +108,7 @@ struct Listing {
 struct Entry {
     counter: Option<Counter>,
     chain: Option<Chain>,
+    map: Option<Map>,
 }
 
 #[derive(Deserialize)]
@@ -105,6 +116,17 @@ struct Chain {
     family: String,
     table: String,
     name: String,
+}
+
+#[derive(Deserialize)]
+struct Map {
+    family: String,
+    table: String,
+    name: String,
+    #[serde(rename = "type")]
+    key: Value,
+    #[serde(default)]
+    elem: Vec<Value>,
 }
 
 #[derive(Deserialize)]
@@ -127,15 +149,15 @@ pub(super) async fn packets(namespace: &Namespace, table: &'static str, counter:
     Ok(listed(&listing, table)?.filter(|found| found.name == counter).map(|found| found.packets).sum())
 }
 
-fn unreadable(error: serde_json::Error) -> Error {
-    Error::Nft(format!("its listing: {error}"))
-}
-
 /// The named counters of the tables of that name in a listing.
 fn listed(json: &str, table: &str) -> Result<impl Iterator<Item = Counter>> {
-    let listing: Listing = serde_json::from_str(json).map_err(unreadable)?;
-    let counters = listing.nftables.into_iter().filter_map(|entry| entry.counter);
+    let counters = entries(json)?.filter_map(|entry| entry.counter);
     Ok(counters.filter(move |counter| counter.table == table))
+}
+
+fn entries(json: &str) -> Result<impl Iterator<Item = Entry>> {
+    let listing: Listing = serde_json::from_str(json).map_err(|error| Error::Nft(format!("its listing: {error}")))?;
+    Ok(listing.nftables.into_iter())
 }
 
 /// Whoever stops waiting takes the program along, so that it can not put an older list in the place of a newer one.
@@ -255,5 +277,19 @@ mod tests {
         let counters = parse(json, TABLE).expect("a listing");
         assert_eq!(counters, Counters::from([("drop_closed".to_owned(), Count { packets: 5, bytes: 300 })]));
         assert!(matches!(parse("nonsense", TABLE), Err(Error::Nft(_))));
+    }
+
+    #[test]
+    fn the_links_of_our_maps_are_read() {
+        let json = r#"{"nftables": [{"metainfo": {"version": "1.0.6", "json_schema_version": 1}},
+            {"map": {"family": "inet", "name": "from", "table": "causeway", "type": "ifname", "handle": 3, "map": "verdict",
+                "elem": [["tun-a", {"goto": {"target": "from_tun-a"}}], ["tun-b", {"goto": {"target": "from_tun-b"}}]]}},
+            {"map": {"family": "inet", "name": "to", "table": "causeway", "type": "ifname", "handle": 4, "map": "verdict"}},
+            {"map": {"family": "inet", "name": "theirs", "table": "causeway", "type": ["ipv4_addr", "mark"], "handle": 5, "map": "verdict",
+                "elem": [[{"concat": ["192.0.2.1", 1]}, {"accept": null}]]}},
+            {"map": {"family": "inet", "name": "from", "table": "other", "type": "ifname", "handle": 3, "map": "verdict"}}]}"#;
+        let links = links(json).expect("a listing");
+        let of = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+        assert_eq!(links, [("from".to_owned(), of(&["tun-a", "tun-b"])), ("to".to_owned(), of(&[]))].into());
     }
 }

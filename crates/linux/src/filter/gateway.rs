@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::nets::Nets;
-use super::{Chains, ERRORS_V4, ERRORS_V6, Ruleset, counted, of_link};
+use super::{Chains, Dispatch, ERRORS_V4, ERRORS_V6, Ruleset, counted, of_link};
 use crate::Result;
 use crate::error::check_link_name;
 
@@ -230,18 +230,26 @@ impl Ruleset for GatewayFilter {
         COUNTERS.iter().map(|name| (*name).to_owned()).chain(of_links).chain(shaped).collect()
     }
 
+    /// One look-up by name for each hook, however many connections there are.
+    fn dispatches(&self) -> Vec<Dispatch> {
+        let to = |name, jump: &str| {
+            let links = self.connections.iter().map(|connection| &connection.tun);
+            Dispatch { name, verdicts: links.map(|tun| (tun.clone(), format!("{jump}_{tun}"))).collect() }
+        };
+        vec![
+            to("link_guard", "jump guard"),
+            to("link_input", "goto input"),
+            to("link_from", "goto from"),
+            to("link_to", "goto to"),
+        ]
+    }
+
     fn chains(&self) -> Result<String> {
         check_link_name(&self.vpc_link)?;
         for connection in &self.connections {
             check_link_name(&connection.tun)?;
         }
         let (vpc, reachable) = (Nets::new(&self.vpc_subnets), self.reachable());
-        // One look-up by name, however many connections there are.
-        let dispatch = |key: &str, jump: &str| -> Option<String> {
-            let entries: Vec<_> =
-                self.connections.iter().map(|connection| format!("\"{0}\" : {jump}_{0}", connection.tun)).collect();
-            (!entries.is_empty()).then(|| format!("{key} vmap {{ {} }}", entries.join(", ")))
-        };
         let mut chains = Chains::default();
         for connection in &self.connections {
             let tun = &connection.tun;
@@ -279,21 +287,22 @@ impl Ruleset for GatewayFilter {
         let base = |hook: &str, priority: &str, policy: &str| {
             format!("type filter hook {hook} priority {priority}; policy {policy};")
         };
-        let mut rules = vec![base("prerouting", "raw", "accept")];
-        rules.extend(dispatch("iifname", "jump guard"));
-        chains.chain("prerouting", &rules);
-
-        let mut rules = vec![base("input", "filter", "drop"), "iifname \"lo\" accept".to_owned()];
-        rules.push(format!("iifname \"{}\" goto input_vpc", self.vpc_link));
-        rules.extend(dispatch("iifname", "goto input"));
-        rules.push(counted("drop_input_other", "drop"));
+        chains.chain("prerouting", &[base("prerouting", "raw", "accept"), "iifname vmap @link_guard".to_owned()]);
+        let rules = [
+            base("input", "filter", "drop"),
+            "iifname \"lo\" accept".to_owned(),
+            format!("iifname \"{}\" goto input_vpc", self.vpc_link),
+            "iifname vmap @link_input".to_owned(),
+            counted("drop_input_other", "drop"),
+        ];
         chains.chain("input", &rules);
-
-        let mut rules = vec![base("forward", "filter", "drop")];
-        rules.push(format!("icmpv6 type nd-redirect {}", counted("drop_redirect", "drop")));
-        rules.extend(dispatch("iifname", "goto from"));
-        rules.extend(dispatch(&format!("iifname \"{}\" oifname", self.vpc_link), "goto to"));
-        rules.push(counted("drop_forward_other", "drop"));
+        let rules = [
+            base("forward", "filter", "drop"),
+            format!("icmpv6 type nd-redirect {}", counted("drop_redirect", "drop")),
+            "iifname vmap @link_from".to_owned(),
+            format!("iifname \"{}\" oifname vmap @link_to", self.vpc_link),
+            counted("drop_forward_other", "drop"),
+        ];
         chains.chain("forward", &rules);
 
         let rules = [
