@@ -1,9 +1,11 @@
 //! One task per BGP session: it owns the sans-IO machine, its clock and its at most two TCP connections.
 
+mod stream;
 mod totals;
 mod transport;
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,10 +18,10 @@ use causeway_linux::Namespace;
 use causeway_model::observed::SessionFacts;
 use causeway_model::{ConnectionId, Family, Fault, Timestamp};
 use ipnet::IpNet;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep_until;
 use transport::Drops;
 
@@ -36,10 +38,6 @@ const NEWCOMER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Octets waiting for a slow peer; beyond that the connection is given up. The largest table in one go is a fraction of it, and a peer
 /// that does not read is found by the send-hold timer (RFC 9687) unless policies are edited very often.
 const UNSENT_MAX: usize = 32 << 20;
-/// Messages written together.
-const WRITE_BATCH: usize = 64;
-/// A write that takes longer is given up with its connection; the machine has given up on the peer by then (RFC 9687).
-const WRITE_PATIENCE: Duration = Duration::from_secs(600);
 /// A session gets this long for its last word.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_millis(200);
 /// Changes are published at most this often, so that a full table does not become a snapshot for each UPDATE.
@@ -182,12 +180,22 @@ struct Conn {
     drops: Watch,
     /// What `drops` looks at.
     _socket: Option<Arc<OwnedFd>>,
-    helper: AbortHandle,
+    _helper: Helper,
 }
 
-impl Drop for Conn {
+/// What works for a [`Conn`] as long as there is one.
+enum Helper {
+    /// The attempt at a connection; nobody needs it afterwards.
+    Connecting(AbortHandle),
+    /// The reader hears by it that nobody listens any more.
+    Reading(#[expect(dead_code, reason = "held, and never used")] oneshot::Sender<Infallible>),
+}
+
+impl Drop for Helper {
     fn drop(&mut self) {
-        self.helper.abort();
+        if let Self::Connecting(task) = self {
+            task.abort();
+        }
     }
 }
 
@@ -220,6 +228,8 @@ struct SessionTask {
     outgoing: Option<Conn>,
     incoming: Option<Conn>,
     newcomer: Option<Waiting>,
+    /// The halves of connections, of those too that are ending.
+    streams: JoinSet<()>,
     generation: u64,
     facts: SessionFacts,
     /// [`Session::stale_until`], and the same by the wall clock.
@@ -260,6 +270,7 @@ impl SessionTask {
             outgoing: None,
             incoming: None,
             newcomer: None,
+            streams: JoinSet::new(),
             generation: 0,
             facts,
             stale_until: None,
@@ -300,8 +311,8 @@ impl SessionTask {
                         Some(Command::Shutdown(text)) => {
                             self.session.shutdown(now, text);
                             self.drain();
-                            // Writers flush what is queued before they end.
-                            tokio::time::sleep(Duration::from_millis(20)).await;
+                            // What is queued is written, and read by a peer that is there.
+                            while self.streams.join_next().await.is_some() {}
                             return;
                         }
                         None => return,
@@ -446,8 +457,8 @@ impl SessionTask {
             let _ = inputs.send(Input { kind: ConnKind::Outgoing, generation, what }).await;
         });
         let unsent = Arc::default();
-        let helper = helper.abort_handle();
-        self.outgoing = Some(Conn { generation, writer: None, unsent, drops, _socket: socket, helper });
+        let helper = Helper::Connecting(helper.abort_handle());
+        self.outgoing = Some(Conn { generation, writer: None, unsent, drops, _socket: socket, _helper: helper });
     }
 
     fn accept(&mut self, stream: TcpStream) {
@@ -509,39 +520,21 @@ impl SessionTask {
         self.generation += 1;
         let generation = self.generation;
         let (socket, drops) = watched(&stream);
-        let (mut read, mut write) = stream.into_split();
-        let (writer, mut queue) = mpsc::unbounded_channel::<Vec<u8>>();
+        let (read, write) = stream.into_split();
+        let (writer, queue) = mpsc::unbounded_channel::<Vec<u8>>();
         let unsent = Arc::new(AtomicUsize::new(0));
-        let taken = Arc::clone(&unsent);
-        tokio::spawn(async move {
-            let mut batch = Vec::with_capacity(WRITE_BATCH);
-            while queue.recv_many(&mut batch, WRITE_BATCH).await > 0 {
-                let bytes = batch.concat();
-                batch.clear();
-                match tokio::time::timeout(WRITE_PATIENCE, write.write_all(&bytes)).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(_)) | Err(_) => return,
-                }
-                taken.fetch_sub(bytes.len(), Ordering::Relaxed);
-            }
-            let _ = write.shutdown().await;
-        });
+        while self.streams.try_join_next().is_some() {}
+        self.streams.spawn(stream::write(write, queue, Arc::clone(&unsent)));
         let inputs = self.inputs_tx.clone();
-        let helper = tokio::spawn(async move {
-            let mut buffer = vec![0; 8192];
-            loop {
-                let what = match read.read(&mut buffer).await {
-                    Ok(0) | Err(_) => What::Closed,
-                    Ok(length) => What::Bytes(buffer.get(..length).unwrap_or_default().to_vec()),
-                };
-                let closed = matches!(what, What::Closed);
-                if inputs.send(Input { kind, generation, what }).await.is_err() || closed {
-                    return;
-                }
-            }
-        });
-        let helper = helper.abort_handle();
-        *self.conn(kind) = Some(Conn { generation, writer: Some(writer), unsent, drops, _socket: socket, helper });
+        let hear = async move |octets: &[u8]| {
+            let what = if octets.is_empty() { What::Closed } else { What::Bytes(octets.to_vec()) };
+            inputs.send(Input { kind, generation, what }).await.is_ok()
+        };
+        let (hold, wanted) = oneshot::channel();
+        self.streams.spawn(stream::read(read, wanted, hear));
+        let helper = Helper::Reading(hold);
+        *self.conn(kind) =
+            Some(Conn { generation, writer: Some(writer), unsent, drops, _socket: socket, _helper: helper });
     }
 
     fn send(&mut self, kind: ConnKind, bytes: Vec<u8>) {

@@ -175,6 +175,7 @@ fn bird() {
     assert_eq!(speakers[0].fault().code, ReasonCode::TunnelDown);
     enable(&mut speakers, true);
     until(&mut speakers, "tunnel back", both_up);
+    at_bird(&mut speakers, "show protocols", &|seen| seen.matches("Established").count() == 2);
 
     // We end it, with a text that BIRD writes down. What it shows is soon about its next attempt.
     for speaker in &mut speakers {

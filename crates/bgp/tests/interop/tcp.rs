@@ -250,8 +250,9 @@ impl Speaker {
                         self.attempt += 1;
                     }
                     if let Some((_, stream)) = self.sockets[index(kind)].take() {
+                        // Its reader goes on until the peer has closed: a socket that is gone would answer what the peer still writes with
+                        // a reset, for which BIRD forgets what it has not read yet.
                         let _ = stream.shutdown(Shutdown::Write);
-                        let _ = stream.shutdown(Shutdown::Both);
                     }
                 }
             }

@@ -153,3 +153,28 @@ async fn strangers_on_the_port_leave_the_session_alone() {
     device.write_all(&message(2, &update)).await.expect("sent");
     speaker.accepts("a route", &["2001::/16"]).await;
 }
+
+/// It has written more by the time it looks at what it was told, and TCP would answer that with a reset if our socket were gone.
+#[tokio::test]
+#[ignore = "needs root and network namespaces"]
+async fn a_peer_that_still_writes_hears_our_last_word() {
+    let site = Site::new("words");
+    let (local, peer, _) = site.links[0][1];
+    let mut speaker = site.speaker_as(0, Family::Ipv6, Guard::default(), |config| config.hold_time = 0);
+    speaker.enable(both_ways(&[])).await;
+    let mut device = connect(&site, local, peer, None).await;
+    device.write_all(&[open(65001, 0), message(4, &[])].concat()).await.expect("sent");
+    speaker.until("up", |update| update.facts.up).await;
+
+    // There is no message of this type.
+    device.write_all(&message(77, &[])).await.expect("sent");
+    speaker.until("ended", |update| !update.facts.up).await;
+    for _ in 0..3 {
+        device.write_all(&message(4, &[])).await.expect("sent");
+        // A reset would be back by then.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let mut heard = Vec::new();
+    device.read_to_end(&mut heard).await.expect("read to the end");
+    assert!(heard.ends_with(&message(3, &[1, 3, 77])), "{heard:?}");
+}
