@@ -191,8 +191,12 @@ impl LeaseGate {
     /// # Errors
     /// As [`Self::close`]: the address must not be used.
     pub async fn include(&mut self, address: IpAddr, own: bool, patience: Duration) -> Result<()> {
-        let changed = self.addresses.insert(address, own) != Some(own);
-        self.renew(changed, Self::new_sets, patience).await
+        let text = match self.addresses.insert(address, own) {
+            Some(before) if before == own => String::new(),
+            Some(before) => element_of("add", address, own) + &element_of("delete", address, before),
+            None => element_of("add", address, own),
+        };
+        self.renew(text, patience).await
     }
 
     /// The opposite of [`Self::include`], after the address has gone.
@@ -200,8 +204,8 @@ impl LeaseGate {
     /// # Errors
     /// As [`Self::close`].
     pub async fn exclude(&mut self, address: IpAddr, patience: Duration) -> Result<()> {
-        let changed = self.addresses.remove(&address).is_some();
-        self.renew(changed, Self::new_sets, patience).await
+        let text = self.addresses.remove(&address).map(|own| element_of("delete", address, own)).unwrap_or_default();
+        self.renew(text, patience).await
     }
 
     /// The interface that neighbours hear of the public addresses from, with its index; `None`: it is not there. What passes does not change.
@@ -215,19 +219,20 @@ impl LeaseGate {
         let underlay = underlay.map(|(name, index)| (name.to_owned(), index));
         let changed = self.underlay != underlay;
         self.underlay = underlay;
-        self.renew(changed, Self::new_underlay, patience).await
+        let text = if changed { self.new_underlay() } else { String::new() };
+        self.renew(text, patience).await
     }
 
-    /// Replaces a part of the tables that has `changed`, and all of them if they are not as they should be.
-    async fn renew(&mut self, changed: bool, part: fn(&Self) -> String, patience: Duration) -> Result<()> {
+    /// Changes the tables by `text`, and all of them if they are not as they should be.
+    async fn renew(&mut self, text: String, patience: Duration) -> Result<()> {
         let deadline = Instant::now() + patience;
         match self.kernel {
             Kernel::Absent => Ok(()),
-            Kernel::Current if !changed => Ok(()),
+            Kernel::Current if text.is_empty() => Ok(()),
             Kernel::Current => {
                 // Until it has worked, the next call makes everything anew.
                 self.kernel = Kernel::Unknown;
-                let done = self.transact(part(self), deadline).await;
+                let done = self.transact(text, deadline).await;
                 if done.as_ref().is_err_and(is_gone) {
                     return self.rebuild(deadline).await;
                 }
@@ -291,7 +296,8 @@ impl LeaseGate {
             }
             text.push_str("}\n");
         }
-        text + &self.new_sets() + &self.new_underlay()
+        text.extend(self.addresses.iter().map(|(address, own)| element_of("add", *address, *own)));
+        text + &self.new_underlay()
     }
 
     /// The rules of a base chain.
@@ -313,25 +319,6 @@ impl LeaseGate {
             let rules = self.gated(&format!("egress device \"{name}\""), &[ARP.to_owned(), NEIGHBOURS.to_owned()]);
             chain(&mut text, "underlay", &rules);
             text.push_str("}\n");
-        }
-        text
-    }
-
-    /// The addresses, in place of those before.
-    fn new_sets(&self) -> String {
-        let mut text = String::new();
-        for family in FAMILIES {
-            for &(name, version, are_own) in sets(family) {
-                let _ = writeln!(text, "flush set {family} {TABLE} {name}");
-                let here = |(address, own): &(&IpAddr, &bool)| {
-                    (version == "ipv6_addr") == address.is_ipv6() && **own == are_own
-                };
-                let addresses: Vec<String> =
-                    self.addresses.iter().filter(here).map(|(address, _)| address.to_string()).collect();
-                if !addresses.is_empty() {
-                    let _ = writeln!(text, "add element {family} {TABLE} {name} {{ {} }}", addresses.join(", "));
-                }
-            }
         }
         text
     }
@@ -453,6 +440,19 @@ fn element(tag: &str, number: u32, lease: Duration) -> String {
     FAMILIES
         .map(|family| format!("add element {family} {TABLE} lease_{tag} {{ {number} timeout {life}ms }}\n"))
         .concat()
+}
+
+/// Puts an address into the sets of its kind, or takes it out of them. Only what changes is named: where a set is emptied and filled again, a
+/// kernel of before September 2025 may find it empty for a moment.
+fn element_of(word: &str, address: IpAddr, own: bool) -> String {
+    let version = if address.is_ipv6() { "ipv6_addr" } else { "ipv4_addr" };
+    let mut text = String::new();
+    for family in FAMILIES {
+        for (name, ..) in sets(family).iter().filter(|set| (set.1, set.2) == (version, own)) {
+            let _ = writeln!(text, "{word} element {family} {TABLE} {name} {{ {address} }}");
+        }
+    }
+    text
 }
 
 /// Other rules for the gate, in every table.
