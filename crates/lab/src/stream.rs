@@ -20,8 +20,6 @@ pub const STEP: Duration = Duration::from_millis(10);
 const STEADY: u64 = 50;
 /// Datagrams that may be on their way.
 const UNDER_WAY: u64 = 5;
-/// Steps that the last datagrams of a stream get to arrive.
-const PATIENCE: u32 = 300;
 /// Holes of a stream that a message lists.
 const HOLES: usize = 8;
 /// Arrivals that are remembered: more than an hour.
@@ -140,23 +138,6 @@ impl Stream {
             Ok(())
         })
         .await
-    }
-
-    /// Ends the stream and counts the datagrams, of all that were sent, that never arrived.
-    #[expect(clippy::print_stdout, reason = "whoever reads a failed test's output looks for it")]
-    pub async fn lost(self) -> u64 {
-        let [sending, _] = &self.tasks;
-        sending.abort();
-        let sent = self.mark();
-        let missing = || sent - self.arrived(0..sent);
-        for _ in 0..PATIENCE {
-            if missing() == 0 {
-                return 0;
-            }
-            tokio::time::sleep(STEP).await;
-        }
-        println!("{}: {}", self.name, self.holes(0..sent));
-        missing()
     }
 
     /// Which of these numbers have not arrived, and when, by the wall clock, their neighbours did: for whoever reads logs beside it.

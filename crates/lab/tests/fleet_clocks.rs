@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use causeway_lab::{Fleet, NewConnection, Scene, SetClock, Site, eventually};
+use causeway_lab::{Fleet, NewConnection, Scene, SetClock, Site, Stream, eventually};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -74,6 +74,7 @@ async fn set_both(scene: &mut Scene, fleet: &mut Fleet) -> Result<()> {
     scene.active(&connection).await?;
     named(scene, None).await?;
     let streams = scene.lab.streams(PATIENCE).await?;
+    let marks: Vec<u64> = streams.iter().map(Stream::mark).collect();
     let path = format!("connections/{connection}");
     let gateway = format!("vpn-gateways/{}", scene.site.gateway);
     let before = (told(scene, &path).await?, told(scene, &gateway).await?.len());
@@ -97,11 +98,10 @@ async fn set_both(scene: &mut Scene, fleet: &mut Fleet) -> Result<()> {
     node.set(0)?;
     named(scene, None).await?;
 
-    for stream in streams {
-        let name = stream.name.clone();
-        let lost = stream.lost().await;
-        ensure!(lost == 0, "{name}: {lost} datagrams were lost");
+    for (stream, mark) in streams.iter().zip(marks) {
+        stream.nothing_lost(mark, PATIENCE).await?;
     }
+    drop(streams);
     ensure!(told(scene, &path).await? == before.0, "the connection: {:?}", told(scene, &path).await?);
     let after = told(scene, &gateway).await?;
     let new = after.len().saturating_sub(before.1);
