@@ -139,7 +139,7 @@ impl Device {
             let log = self.folder.join("charon.stderr");
             self.charon = Some(self.machine.start("/usr/sbin/charon-systemd", &[], &[], &log)?);
         }
-        eventually("strongSwan answers", Duration::from_secs(5), || self.swanctl(&["--stats"]))
+        eventually("strongSwan answers", Duration::from_secs(30), || self.swanctl(&["--stats"]))
             .await
             .with_context(|| self.log_tail(10))?;
         if let Some(edit) = self.daemon.edit_of_the_script() {

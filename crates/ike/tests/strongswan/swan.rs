@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -155,7 +156,8 @@ swanctl {{ socket = unix://{dir}/vici.sock
             .expect("charon starts");
         self.charon = Some(charon);
         let deadline = Instant::now() + Duration::from_secs(10);
-        while !self.path("vici.sock").exists() {
+        // The file is there before anybody listens.
+        while UnixStream::connect(self.path("vici.sock")).is_err() {
             assert!(Instant::now() < deadline, "charon does not answer: {}", self.log());
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -206,7 +208,8 @@ secrets {{ ike1 {{ secret = \"{}\" }} }}
             swan.secret
         );
         fs::write(self.path("swanctl/swanctl.conf"), text).expect("written");
-        self.swanctl(&["-q", "--clear"]);
+        let loaded = self.swanctl_command(&["-q", "--clear"]).output().expect("swanctl runs");
+        assert!(loaded.status.success(), "{}", String::from_utf8_lossy(&loaded.stderr));
     }
 
     /// Runs swanctl; what it prints.

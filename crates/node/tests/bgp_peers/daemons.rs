@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
@@ -131,11 +132,12 @@ impl Drop for Daemon {
     }
 }
 
-fn wait_for_file(daemon: &mut Daemon, path: &Path) {
+/// The file of a socket is there before anybody listens.
+fn wait_for_socket(daemon: &mut Daemon, path: &Path) {
     let start = Instant::now();
-    while !path.exists() {
+    while UnixStream::connect(path).is_err() {
         assert!(daemon.exited().is_none(), "the daemon of {} ended at once", path.display());
-        assert!(start.elapsed() < Duration::from_secs(60), "{} does not appear", path.display());
+        assert!(start.elapsed() < Duration::from_secs(60), "{} does not answer", path.display());
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -230,7 +232,7 @@ impl Device for Bird {
             arguments.push("-R");
         }
         let mut daemon = Daemon::start(site, "bird", &arguments);
-        wait_for_file(&mut daemon, Path::new(&control));
+        wait_for_socket(&mut daemon, Path::new(&control));
         Self { daemon, control }
     }
 
@@ -298,7 +300,7 @@ impl Frr {
         let users = ["-u", "frr", "-g", "frr", "-A", "127.0.0.1", "-P", "0", "--log", "stdout"];
         let files = ["--vty_socket", &sockets, "-z", &socket, "-i", &pid, "-f", &conf];
         let mut daemon = Daemon::start(site, &format!("/usr/lib/frr/{name}"), &[users.as_slice(), &files].concat());
-        wait_for_file(&mut daemon, Path::new(&vty));
+        wait_for_socket(&mut daemon, Path::new(&vty));
         daemon
     }
 

@@ -1,5 +1,6 @@
 //! InterLinks on a node: BIRD as the customer's router on the far end of what carries them.
 
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -97,7 +98,7 @@ impl Router {
         command.args(["-f", "-c", &self.path("bird.conf"), "-s", &self.path("bird.ctl"), "-P", &self.path("bird.pid")]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.bird = Some(self.room.0.spawn(&mut command).expect("BIRD starts"));
-        wait_for("BIRD listens to its user", || self.directory.join("bird.ctl").exists());
+        wait_for("BIRD listens to its user", || UnixStream::connect(self.directory.join("bird.ctl")).is_ok());
     }
 
     fn configure(&self, ours: u32, setup: Setup) {
