@@ -1,10 +1,11 @@
 //! The data directory: one process at a time, the master key, the node's id, and the operator's environment file.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Read as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use causeway_controller::Bootstrap;
@@ -19,10 +20,31 @@ const MASTER_KEY: &str = "master.key";
 /// The one that replaces it, while that is being done.
 const NEXT_KEY: &str = "master.key.next";
 
+/// So long a lock that is held is waited for. A program that a process was about to start when it was killed holds that one's lock until it has
+/// begun, and whoever supervises the process may start the next one before that.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// The directory, held by this process alone.
 pub(crate) struct DataDir {
     path: PathBuf,
     _lock: File,
+}
+
+/// Takes the lock of the directory at `path`, which ends with this process.
+fn take(lock: &File, path: &Path) -> anyhow::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(TryLockError::WouldBlock) => bail!("{} is in use by another causeway process", path.display()),
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+            }
+        }
+    }
 }
 
 impl DataDir {
@@ -47,9 +69,7 @@ impl DataDir {
             .mode(0o600)
             .open(&lock_path)
             .with_context(|| format!("cannot open {}", lock_path.display()))?;
-        if lock.try_lock().is_err() {
-            bail!("{} is in use by another causeway process", path.display());
-        }
+        take(&lock, &path)?;
         Ok(Self { path, _lock: lock })
     }
 
@@ -212,4 +232,23 @@ fn read_key(path: &Path) -> anyhow::Result<Kek> {
 /// Writes a file that only its owner can read, whole or not at all.
 fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     causeway_fleet::identity::write_private(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_goes_in_a_moment_is_waited_for_and_another_is_not() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let first = DataDir::open(directory.path()).expect("the first one");
+        let refused = DataDir::open(directory.path()).map(drop).expect_err("held by the first one");
+        assert!(refused.to_string().contains("in use by another causeway process"), "{refused}");
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| DataDir::open(directory.path()).map(drop));
+            std::thread::sleep(Duration::from_millis(100));
+            drop(first);
+            second.join().expect("it ends").expect("the lock was let go");
+        });
+    }
 }
