@@ -21,7 +21,7 @@ use ipnet::IpNet;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::AbortHandle;
 use tokio::time::sleep_until;
 use transport::Drops;
 
@@ -35,6 +35,9 @@ pub(crate) const PORT: u16 = 179;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection that comes while the session is up gets this long for its OPEN, which every speaker sends at once.
 const NEWCOMER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Where a message has its type, and the one of the message that is a speaker's last (RFC 4271 §4.1).
+const TYPE: usize = 18;
+const NOTIFICATION: u8 = 3;
 /// Octets waiting for a slow peer; beyond that the connection is given up. The largest table in one go is a fraction of it, and a peer
 /// that does not read is found by the send-hold timer (RFC 9687) unless policies are edited very often.
 const UNSENT_MAX: usize = 32 << 20;
@@ -180,21 +183,28 @@ struct Conn {
     drops: Watch,
     /// What `drops` looks at.
     _socket: Option<Arc<OwnedFd>>,
-    _helper: Helper,
+    helper: Helper,
 }
 
 /// What works for a [`Conn`] as long as there is one.
 enum Helper {
-    /// The attempt at a connection; nobody needs it afterwards.
+    /// The attempt at a connection.
     Connecting(AbortHandle),
-    /// The reader hears by it that nobody listens any more.
-    Reading(#[expect(dead_code, reason = "held, and never used")] oneshot::Sender<Infallible>),
+    /// The reader of one.
+    Reading {
+        task: AbortHandle,
+        /// When this goes, the reader hears that nobody listens any more.
+        _wanted: oneshot::Sender<Infallible>,
+        /// A NOTIFICATION was said, which the peer has yet to read.
+        last_word: bool,
+    },
 }
 
 impl Drop for Helper {
     fn drop(&mut self) {
-        if let Self::Connecting(task) = self {
-            task.abort();
+        match self {
+            Self::Reading { last_word: true, .. } => {}
+            Self::Connecting(task) | Self::Reading { task, .. } => task.abort(),
         }
     }
 }
@@ -228,8 +238,8 @@ struct SessionTask {
     outgoing: Option<Conn>,
     incoming: Option<Conn>,
     newcomer: Option<Waiting>,
-    /// The halves of connections, of those too that are ending.
-    streams: JoinSet<()>,
+    /// The readers that were last left to hear the peer's end, one for each kind: a peer that connects and connects holds no more.
+    lingering: [Option<AbortHandle>; 2],
     generation: u64,
     facts: SessionFacts,
     /// [`Session::stale_until`], and the same by the wall clock.
@@ -270,7 +280,7 @@ impl SessionTask {
             outgoing: None,
             incoming: None,
             newcomer: None,
-            streams: JoinSet::new(),
+            lingering: [None, None],
             generation: 0,
             facts,
             stale_until: None,
@@ -311,8 +321,8 @@ impl SessionTask {
                         Some(Command::Shutdown(text)) => {
                             self.session.shutdown(now, text);
                             self.drain();
-                            // What is queued is written, and read by a peer that is there.
-                            while self.streams.join_next().await.is_some() {}
+                            // Writers flush what is queued before they end.
+                            tokio::time::sleep(Duration::from_millis(20)).await;
                             return;
                         }
                         None => return,
@@ -367,7 +377,7 @@ impl SessionTask {
                     Action::Connect => self.connect(),
                     Action::Close(kind) => {
                         self.look_for_drops();
-                        *self.conn(kind) = None;
+                        self.close(kind);
                     }
                     Action::Send(kind, bytes) => self.send(kind, bytes),
                 }
@@ -394,6 +404,17 @@ impl SessionTask {
         }
         if self.totals.note(&self.session) || self.fault() != self.facts.fault {
             self.touch();
+        }
+    }
+
+    /// Ends a connection from our side.
+    fn close(&mut self, kind: ConnKind) {
+        let Some(conn) = self.conn(kind).take() else { return };
+        if let Helper::Reading { task, last_word: true, .. } = &conn.helper {
+            let place = usize::from(kind == ConnKind::Incoming);
+            if let Some(before) = self.lingering.get_mut(place).and_then(|place| place.replace(task.clone())) {
+                before.abort();
+            }
         }
     }
 
@@ -458,7 +479,7 @@ impl SessionTask {
         });
         let unsent = Arc::default();
         let helper = Helper::Connecting(helper.abort_handle());
-        self.outgoing = Some(Conn { generation, writer: None, unsent, drops, _socket: socket, _helper: helper });
+        self.outgoing = Some(Conn { generation, writer: None, unsent, drops, _socket: socket, helper });
     }
 
     fn accept(&mut self, stream: TcpStream) {
@@ -523,23 +544,24 @@ impl SessionTask {
         let (read, write) = stream.into_split();
         let (writer, queue) = mpsc::unbounded_channel::<Vec<u8>>();
         let unsent = Arc::new(AtomicUsize::new(0));
-        while self.streams.try_join_next().is_some() {}
-        self.streams.spawn(stream::write(write, queue, Arc::clone(&unsent)));
+        tokio::spawn(stream::write(write, queue, Arc::clone(&unsent)));
         let inputs = self.inputs_tx.clone();
         let hear = async move |octets: &[u8]| {
             let what = if octets.is_empty() { What::Closed } else { What::Bytes(octets.to_vec()) };
             inputs.send(Input { kind, generation, what }).await.is_ok()
         };
         let (hold, wanted) = oneshot::channel();
-        self.streams.spawn(stream::read(read, wanted, hear));
-        let helper = Helper::Reading(hold);
-        *self.conn(kind) =
-            Some(Conn { generation, writer: Some(writer), unsent, drops, _socket: socket, _helper: helper });
+        let task = tokio::spawn(stream::read(read, wanted, hear)).abort_handle();
+        let helper = Helper::Reading { task, _wanted: hold, last_word: false };
+        *self.conn(kind) = Some(Conn { generation, writer: Some(writer), unsent, drops, _socket: socket, helper });
     }
 
     fn send(&mut self, kind: ConnKind, bytes: Vec<u8>) {
-        let Some(conn) = self.conn(kind).as_ref() else { return };
+        let Some(conn) = self.conn(kind).as_mut() else { return };
         let Some(writer) = conn.writer.as_ref() else { return };
+        if let Helper::Reading { last_word, .. } = &mut conn.helper {
+            *last_word |= bytes.get(TYPE) == Some(&NOTIFICATION);
+        }
         let unsent = conn.unsent.fetch_add(bytes.len(), Ordering::Relaxed);
         if unsent > UNSENT_MAX {
             // With its connection it forgets what waits.
