@@ -81,10 +81,10 @@ fn table(counters: &[String], dispatches: &[Dispatch], chains: &str) -> String {
     }
     text.push_str(chains);
     text.push_str("}\n");
-    for Dispatch { name, verdicts } in dispatches {
-        for (link, verdict) in verdicts {
-            let _ = writeln!(text, "add element inet {TABLE} {name} {{ \"{link}\" : {verdict} }}");
-        }
+    debug_assert!(!text.contains("vmap {"), "a map without a name, see `Dispatch`");
+    for Dispatch { name, verdicts } in dispatches.iter().filter(|dispatch| !dispatch.verdicts.is_empty()) {
+        let elements: Vec<_> = verdicts.iter().map(|(link, verdict)| format!("\"{link}\" : {verdict}")).collect();
+        let _ = writeln!(text, "add element inet {TABLE} {name} {{ {} }}", elements.join(", "));
     }
     text
 }

@@ -45,7 +45,7 @@ fn links(json: &str) -> Result<BTreeMap<String, BTreeSet<String>>> {
     let ours = maps.filter(|map| map.family == "inet" && map.table == TABLE && map.key == "ifname");
     // Each element is a pair of the link and the verdict.
     let link = |element: &Value| element.get(0).and_then(Value::as_str).map(str::to_owned);
-    Ok(ours.map(|map| (map.name, map.elem.iter().filter_map(link).collect())).collect())
+    Ok(ours.map(|map| (map.name, map.elem.as_array().into_iter().flatten().filter_map(link).collect())).collect())
 }
 
 /// Takes the table away: everything is accepted.
@@ -123,10 +123,10 @@ struct Map {
     family: String,
     table: String,
     name: String,
-    #[serde(rename = "type")]
+    #[serde(rename = "type", default)]
     key: Value,
     #[serde(default)]
-    elem: Vec<Value>,
+    elem: Value,
 }
 
 #[derive(Deserialize)]

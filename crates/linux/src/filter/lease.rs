@@ -193,8 +193,8 @@ impl LeaseGate {
     pub async fn include(&mut self, address: IpAddr, own: bool, patience: Duration) -> Result<()> {
         let text = match self.addresses.insert(address, own) {
             Some(before) if before == own => String::new(),
-            Some(before) => element_of("add", address, own) + &element_of("delete", address, before),
-            None => element_of("add", address, own),
+            Some(before) => put(address, own) + &take(address, before),
+            None => put(address, own),
         };
         self.renew(text, patience).await
     }
@@ -204,7 +204,7 @@ impl LeaseGate {
     /// # Errors
     /// As [`Self::close`].
     pub async fn exclude(&mut self, address: IpAddr, patience: Duration) -> Result<()> {
-        let text = self.addresses.remove(&address).map(|own| element_of("delete", address, own)).unwrap_or_default();
+        let text = self.addresses.remove(&address).map(|own| take(address, own)).unwrap_or_default();
         self.renew(text, patience).await
     }
 
@@ -296,7 +296,7 @@ impl LeaseGate {
             }
             text.push_str("}\n");
         }
-        text.extend(self.addresses.iter().map(|(address, own)| element_of("add", *address, *own)));
+        text.extend(self.addresses.iter().map(|(address, own)| put(*address, *own)));
         text + &self.new_underlay()
     }
 
@@ -442,9 +442,18 @@ fn element(tag: &str, number: u32, lease: Duration) -> String {
         .concat()
 }
 
-/// Puts an address into the sets of its kind, or takes it out of them. Only what changes is named: where a set is emptied and filled again, a
-/// kernel of before September 2025 may find it empty for a moment.
-fn element_of(word: &str, address: IpAddr, own: bool) -> String {
+/// Puts an address into the sets of its kind. Only what changes is named: where a set is emptied and filled again, a kernel of before September 2025
+/// may find it empty for a moment.
+fn put(address: IpAddr, own: bool) -> String {
+    of_sets("add", address, own)
+}
+
+/// Takes an address out of the sets of its kind. It is put there first, so that one that is not there is no error.
+fn take(address: IpAddr, own: bool) -> String {
+    put(address, own) + &of_sets("delete", address, own)
+}
+
+fn of_sets(word: &str, address: IpAddr, own: bool) -> String {
     let version = if address.is_ipv6() { "ipv6_addr" } else { "ipv4_addr" };
     let mut text = String::new();
     for family in FAMILIES {
