@@ -190,13 +190,16 @@ const GCM: EspSuite = EspSuite::new(Encryption::Aes128Gcm, None);
 fn carry(reverse: bool, octets: usize) -> Duration {
     let listener = within("cwdp-t-gb", || TcpListener::bind("10.6.0.2:5201").expect("a listener"));
     within("cwdp-t-ga", || {
-        let client = TcpStream::connect("10.6.0.2:5201").expect("connected");
+        let limit = Duration::from_secs(60);
+        let there = "10.6.0.2:5201".parse().expect("an address");
+        let client = TcpStream::connect_timeout(&there, limit).expect("connected");
         let (server, _) = listener.accept().expect("accepted");
         let (mut from, mut to) = if reverse { (server, client) } else { (client, server) };
         let started = Instant::now();
         std::thread::scope(move |scope| {
+            from.set_write_timeout(Some(limit)).expect("a timeout");
             scope.spawn(move || from.write_all(&vec![0; octets]).expect("sent"));
-            to.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+            to.set_read_timeout(Some(limit)).expect("a timeout");
             let (mut block, mut arrived) = ([0; 65_536], 0);
             while arrived < octets {
                 let length = to.read(&mut block).unwrap_or_else(|error| panic!("{arrived} of {octets}: {error}"));
@@ -206,6 +209,28 @@ fn carry(reverse: bool, octets: usize) -> Duration {
         });
         started.elapsed()
     })
+}
+
+/// Bits per second that [`carry`] reaches in the best of some attempts, the first one that reaches `enough` being the last: what else the machine
+/// has to do may slow down some of them.
+fn best_rate(reverse: bool, octets: usize, enough: f64) -> f64 {
+    let mut best = 0.0_f64;
+    for _ in 0..5 {
+        best = best.max(octets as f64 * 8.0 / carry(reverse, octets).as_secs_f64());
+        if best > enough {
+            break;
+        }
+    }
+    best
+}
+
+/// Raises a flag when dropped: whoever waits for it ends with a test that fails, too.
+struct Raise<'f>(&'f AtomicBool);
+
+impl Drop for Raise<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Of `count` datagrams with `octets` octets each, from the first gateway's namespace to the second's, how many were not sent back. One follows
@@ -218,6 +243,7 @@ fn echoes(count: u32, octets: usize, pace: Duration) -> u32 {
     far.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout");
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let end = Raise(&done);
         scope.spawn(|| {
             let mut datagram = [0; 2000];
             while !done.load(Ordering::Relaxed) {
@@ -227,24 +253,30 @@ fn echoes(count: u32, octets: usize, pace: Duration) -> u32 {
             }
         });
         let mut back = HashSet::new();
-        let mut datagram = vec![0; octets];
-        let mut hear = || {
+        let hear = |back: &mut HashSet<u32>| {
             let mut answer = [0; 2000];
-            let length = near.recv(&mut answer).ok()?;
-            assert_eq!(length, octets, "cut short on its way");
-            back.insert(u32::from_be_bytes(answer[..4].try_into().expect("four octets")));
-            Some(back.len())
+            if let Ok(length) = near.recv(&mut answer) {
+                assert_eq!(length, octets, "cut short on its way");
+                back.insert(u32::from_be_bytes(answer[..4].try_into().expect("four octets")));
+            }
         };
+        let mut datagram = vec![0; octets];
         for number in 0..count {
-            let next = Instant::now() + pace;
+            let (next, patience) = (Instant::now() + pace, Instant::now() + Duration::from_millis(100));
             datagram[..4].copy_from_slice(&number.to_be_bytes());
             let _ = near.send(&datagram);
-            hear();
+            hear(&mut back);
+            // Fewer on their way than the sockets hold, whoever is held up.
+            while number as usize > back.len() + 32 && Instant::now() < patience {
+                hear(&mut back);
+            }
             std::thread::sleep(next.saturating_duration_since(Instant::now()));
         }
         let deadline = Instant::now() + Duration::from_secs(5);
-        while Instant::now() < deadline && hear().is_none_or(|back| back < count as usize) {}
-        done.store(true, Ordering::Relaxed);
+        while back.len() < count as usize && Instant::now() < deadline {
+            hear(&mut back);
+        }
+        drop(end);
         count - u32::try_from(back.len()).expect("few")
     })
 }
@@ -323,7 +355,8 @@ fn a_narrower_underlay_fragments_instead_of_swallowing() {
         install(&b, &a, 0x102, GCM);
         assert_eq!(a.ping("-c 5 -l 5 -i 10 -W 10 -M do -s 1372 10.6.0.2"), 0, "{outer}");
         // Trains can't be fragmented; their packets can.
-        carry(false, 2_500_000);
+        let rate = best_rate(false, 2_500_000, 10e6);
+        assert!(rate > 10e6, "{outer}: {rate} bit/s");
         assert_eq!(a.datapath.counters(a.id).expect("a tunnel").drops.get("too_big"), None, "{outer}");
     }
 }
@@ -335,17 +368,12 @@ fn tcp_keeps_to_the_gateways_bandwidth_in_both_directions() {
     let (a, b) = Node::pair(Family::Ipv4, 1400);
     install(&a, &b, 0x101, GCM);
     install(&b, &a, 0x102, GCM);
-    let shaped = || a.datapath.counters(a.id).expect("a tunnel").drops.get("shaped").copied();
-    carry(false, 25_000_000);
-    carry(true, 25_000_000);
-    assert_eq!(shaped(), None, "without a limit");
-    // How exactly the limit is kept is judged in virtual time; a busy machine is slower, and none is faster.
-    let (limit, octets) = (50_000_000, 12_500_000);
-    a.datapath.set_limits(a.gateway, limit);
+    let free = best_rate(false, 50_000_000, 200e6);
+    assert!(free > 200e6, "{free} bit/s without a limit");
+    a.datapath.set_limits(a.gateway, 50_000_000);
     for reverse in [false, true] {
-        let took = carry(reverse, octets);
-        let rate = octets as f64 * 8.0 / took.as_secs_f64();
-        assert!(rate < 1.1 * limit as f64, "reverse {reverse}: {rate} bit/s of {limit}");
+        let limited = best_rate(reverse, 12_500_000, 30e6);
+        assert!((30e6..55e6).contains(&limited), "reverse {reverse}: {limited} bit/s of 50 Mbit/s");
     }
 }
 
@@ -445,8 +473,9 @@ fn a_flood_of_garbage_does_not_stop_the_tunnel() {
                 sent
             })
         });
+        let end = Raise(&stop);
         let lost = echoes(200, 64, Duration::from_millis(5));
-        stop.store(true, Ordering::Relaxed);
+        drop(end);
         (flood.join().expect("the flood"), lost)
     });
     let own = b.datapath.counters(b.id).expect("a tunnel").drops;
