@@ -72,7 +72,7 @@ impl Capture {
         let arguments =
             ["-i", interface, "-Q", direction, "-n", "-U", "--immediate-mode", "-s", "128", "-Z", "root", "-w", &path];
         let running = machine.start("tcpdump", &arguments, &[], &log)?;
-        crate::wait::eventually("tcpdump captures", Duration::from_secs(5), || async {
+        crate::wait::eventually("tcpdump captures", Duration::from_secs(30), || async {
             ensure!(std::fs::read_to_string(&log)?.contains("listening on"), "it does not listen yet");
             Ok(())
         })

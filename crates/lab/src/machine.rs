@@ -317,7 +317,7 @@ mkdir -p /run/bird
     pub async fn iperf3(&self, server: &Self, target: &str, seconds: u32, streams: u32) -> Result<f64> {
         let log = self.ledger.lock().unwrap_or_else(PoisonError::into_inner).folder().join("iperf3.log");
         let running = server.start("iperf3", &["-s", "-1", "-B", target], &[], &log)?;
-        crate::wait::eventually("iperf3 listens", Duration::from_secs(3), || async {
+        crate::wait::eventually("iperf3 listens", Duration::from_secs(30), || async {
             let listening = server.run("ss", &["-Hltn", "sport = :5201"]).await?.stdout;
             ensure!(!listening.trim().is_empty(), "nothing on port 5201");
             Ok(())

@@ -142,7 +142,7 @@ impl Service {
         let program = self.program.display().to_string();
         let running = self.machine.start(&program, &["serve", "--data", &data], &environment, &self.log)?;
         self.running = Some(running);
-        let end = std::time::Instant::now() + Duration::from_secs(10);
+        let end = std::time::Instant::now() + Duration::from_secs(60);
         loop {
             if let Some(running) = &mut self.running
                 && !running.alive()

@@ -134,7 +134,12 @@ const HOLD: &str = r#"
 import ctypes, os, sys, time
 pid, name = sys.argv[1:]
 tasks = f'/proc/{pid}/task'
-held = [task for task in os.listdir(tasks) if open(f'{tasks}/{task}/comm').read().strip() == name]
+def named(task):
+    try:
+        return open(f'{tasks}/{task}/comm').read().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return None  # a thread that has just ended
+held = [task for task in os.listdir(tasks) if named(task) == name]
 ptrace = ctypes.CDLL(None, use_errno=True).ptrace
 ptrace.argtypes, ptrace.restype = [ctypes.c_long] * 4, ctypes.c_long
 for request in (0x4206, 0x4207):  # PTRACE_SEIZE, PTRACE_INTERRUPT

@@ -19,7 +19,9 @@ fn text<'a>(document: &'a Value, pointer: &str) -> &'a str {
 async fn steal(lab: &Lab, fleet: &Fleet) -> Result<Running> {
     let copy = lab.folder().join("stolen").display().to_string();
     let site = lab.site.without_files();
-    site.shell(&format!("cp -a {} {copy}", fleet.data(NODE))).await?;
+    // The node writes there: a file that was listed may be gone when it is opened.
+    let take = format!("cp -a {} {copy}", fleet.data(NODE));
+    site.shell(&format!("{take} || {{ rm -rf {copy}; {take}; }} || {{ rm -rf {copy}; {take}; }}")).await?;
     let program = Scene::program()?.display().to_string();
     let environment = [("CAUSEWAY_NODE_UNDERLAY", "wan0")];
     site.start(&program, &["node", "run", &copy], &environment, &lab.folder().join("stolen.log"))

@@ -185,6 +185,12 @@ async fn only_the_policys_packets_pass() -> Result<()> {
         let _ = scene.lab.site.run("ping", &["-n", "-c", "3", "-i", "0.1", "-W", "0.3", "-I", &inside, &host]).await?;
         scene.lab.site.shell(&format!("ip addr del {inside}/32 dev lo")).await?;
         scene.lab.office.ping(&host, None, 1.0).await.context("the right source still passes")?;
+        eventually("the right ping is in the capture", PATIENCE, || async {
+            let seen = capture.times(&format!("icmp and host {}", addresses::OFFICE[0])).await?;
+            ensure!(!seen.is_empty(), "no ping");
+            Ok(())
+        })
+        .await?;
         let summary = capture.finish().await?;
         let foreign: Vec<_> = summary.other.iter().filter(|line| !line.contains(addresses::OFFICE[0])).collect();
         ensure!(foreign.is_empty(), "the host saw {foreign:?}");

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::service::{Service, VPC};
 
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Reads until `end` was seen or the connection was closed.
 async fn read_until(stream: &mut TcpStream, end: &str) -> String {

@@ -288,7 +288,12 @@ pub(crate) fn kill(speakers: &mut [Speaker; 2]) {
     run("nft", &["add rule inet cwbgp out tcp flags & (fin|rst) != 0 drop"]);
     speakers.iter_mut().for_each(Speaker::forget);
     // The readers let go of their handles.
-    thread::sleep(Duration::from_millis(200));
+    let start = Instant::now();
+    let open = || run("ss", &["-Htan", "( sport = :179 or dport = :179 )"]);
+    while open().lines().any(|line| !line.starts_with("LISTEN")) {
+        assert!(start.elapsed() < Duration::from_secs(25), "{}", open());
+        thread::sleep(Duration::from_millis(20));
+    }
     run("nft", &["delete table inet cwbgp"]);
 }
 

@@ -296,7 +296,7 @@ pub(crate) fn config(ike: Cipher, esp: Cipher) -> PeerConfig {
 /// A socket of the namespace that this thread is in. A process that another thread is about to start may hold the last one's
 /// socket for a moment, and an IPv6 address is there once the kernel has looked at the link's carrier.
 fn bind(address: IpAddr, port: u16) -> UdpSocket {
-    let deadline = Instant::now() + Duration::from_secs(2);
+    let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         match UdpSocket::bind((address, port)) {
             Ok(socket) => {

@@ -216,7 +216,8 @@ pub(super) async fn start(files: &Files) -> Result<Vec<Running>> {
         let users = ["-u", "frr", "-g", "frr", "-A", "127.0.0.1", "-P", "0", "--log", "stdout"];
         let places = ["--vty_socket", SOCKETS, "-z", &socket, "-i", &pid, "-f", file];
         running.push(files.start(&program, &[users.as_slice(), &places].concat(), LOG)?);
-        files.answers(name, &format!("test -S {SOCKETS}/{name}.vty")).await?;
+        let asked = format!("vtysh --vty_socket {SOCKETS} -d {name} -c 'show version'");
+        files.answers(name, &asked).await?;
     }
     // It goes on without the lines that it does not understand.
     let log = files.read(LOG)?;

@@ -41,7 +41,12 @@ libc = ctypes.CDLL(None, use_errno=True)
 libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
 libc.ptrace.restype = ctypes.c_long
 tasks = "/proc/%s/task" % sys.argv[1]
-found = {open("%s/%s/comm" % (tasks, task)).read().strip(): int(task) for task in os.listdir(tasks)}
+found = {}
+for task in os.listdir(tasks):
+    try:
+        found[open("%s/%s/comm" % (tasks, task)).read().strip()] = int(task)
+    except (FileNotFoundError, ProcessLookupError):
+        pass  # a thread that has just ended
 for name in sys.argv[2:]:
     for request in PTRACE_SEIZE, PTRACE_INTERRUPT:
         if libc.ptrace(request, found[name], None, None) != 0:
@@ -252,7 +257,7 @@ impl Fleet {
         let pid = self.pid(name)?.to_string();
         let arguments: Vec<&str> = ["-c", FREEZE, &pid].into_iter().chain(threads.iter().copied()).collect();
         let running = self.machine(name)?.start("python3", &arguments, &[], &log)?;
-        eventually("the threads stand still", Duration::from_secs(5), || async {
+        eventually("the threads stand still", PATIENCE, || async {
             let said = std::fs::read_to_string(&log)?;
             ensure!(said.contains("frozen"), "{said}");
             Ok(())
@@ -323,7 +328,7 @@ impl Fleet {
         let copy = self.data(THIEF);
         // The node writes there: a file that was listed may be gone when it is opened.
         let take = format!("cp -a {} {copy}", self.data(name));
-        machine.shell(&format!("{take} || {{ rm -rf {copy}; {take}; }}")).await?;
+        machine.shell(&format!("{take} || {{ rm -rf {copy}; {take}; }} || {{ rm -rf {copy}; {take}; }}")).await?;
         let captures = self.watch(lab, THIEF).await?;
         let log = self.folder.join(format!("{THIEF}.log"));
         let program = self.program.display().to_string();

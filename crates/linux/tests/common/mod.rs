@@ -65,7 +65,7 @@ impl Room {
     /// Starts tcpdump and returns when it captures.
     pub fn capture(&self, link: &str, filter: &str, packets: u32) -> Capture {
         let mut command = Command::new("tcpdump");
-        command.args(["-n", "-v", "-e", "-l", "-i", link, "-c", &packets.to_string(), filter]);
+        command.args(["-n", "-v", "-e", "-l", "--immediate-mode", "-i", link, "-c", &packets.to_string(), filter]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.ns.spawn(&mut command).expect("start tcpdump");
         let mut errors = child.stderr.take().expect("piped");
@@ -107,9 +107,9 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// What was captured once the packets are there, or after two seconds.
+    /// What was captured once the packets are there, or after twenty seconds.
     pub fn finish(mut self) -> String {
-        let deadline = Instant::now() + Duration::from_secs(2);
+        let deadline = Instant::now() + Duration::from_secs(20);
         while self.child.try_wait().expect("wait").is_none() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -174,7 +174,8 @@ async fn route_refresh<D: Device>(name: &str) {
         device.refresh(&site, family);
         // The route and the end.
         let after = speaker.until("answered", |update| update.facts.updates_out >= before.updates_out + 2).await.facts;
-        assert!(after.up && after.flaps == 0 && after.announced == 1, "{after:?}");
+        assert!(after.up && after.announced == 1, "{after:?}");
+        assert!(after.flaps == 0 || D::LATE_COLLISION_IS_A_RESTART, "{after:?}");
         assert!(device.knows(ours));
     }
 }
@@ -196,7 +197,7 @@ async fn words_at_the_end<D: Device>(name: &str) {
     // The other family goes on.
     v6.set_policy(everything_in()).await;
     let update = v6.until("the other", |update| update.facts.announced == 0).await;
-    assert!(update.facts.up && update.facts.flaps == 0);
+    assert!(update.facts.up && (update.facts.flaps == 0 || D::LATE_COLLISION_IS_A_RESTART), "{:?}", update.facts);
 
     v6.end("routing policy detached").await;
     eventually("our words", || {
@@ -213,8 +214,7 @@ async fn the_devices_limit<D: Device>(name: &str) {
     let many = [few.as_slice(), &["10.1.2.0/24", "10.1.3.0/24", "fd10:0:0:2::/64", "fd10:0:0:3::/64"]].concat();
     for speaker in &mut site.pair(&both_ways(&few)).await {
         speaker.accepts("up", &DEVICE_ROUTES).await;
-        let update = speaker.snapshot().await;
-        assert!(update.facts.up && update.facts.announced == 2, "{:?}", update.facts);
+        speaker.until("announced", |update| update.facts.up && update.facts.announced == 2).await;
         speaker.set_policy(both_ways(&many)).await;
         let update = speaker.fails("too many", |fault| fault.code == ReasonCode::BgpPeerPrefixLimit).await;
         let fault = update.facts.fault.expect("the fault just seen");

@@ -18,13 +18,13 @@ crate::with_both! {
 /// The tenant's AS number, which the tags name.
 const PROVIDER: u16 = 12876;
 
-fn judged(update: &SessionUpdate, wanted: &[(&str, Verdict)]) {
+fn judged<D: Device>(update: &SessionUpdate, wanted: &[(&str, Verdict)]) {
     let wanted: BTreeMap<IpNet, Verdict> =
         wanted.iter().map(|(prefix, verdict)| (net(prefix), verdict.clone())).collect();
     assert_eq!(verdicts(update), wanted);
     assert_eq!(update.facts.received as usize, wanted.len());
     assert_eq!(update.facts.accepted as usize, wanted.values().filter(|verdict| verdict.is_accepted()).count());
-    assert_eq!(update.facts.flaps, 0);
+    assert!(update.facts.flaps == 0 || D::LATE_COLLISION_IS_A_RESTART, "{:?}", update.facts);
 }
 
 async fn each_prefix_is_judged_and_explained<D: Device>(name: &str) {
@@ -60,7 +60,7 @@ async fn each_prefix_is_judged_and_explained<D: Device>(name: &str) {
     for speaker in &mut site.pair(&narrow).await {
         let wanted = if speaker.family().is_ipv6() { v6.as_slice() } else { v4.as_slice() };
         let update = speaker.until("all of them", |update| update.received.len() == wanted.len()).await;
-        judged(&update, wanted);
+        judged::<D>(&update, wanted);
         assert!(update.facts.fault.is_none(), "{:?}", update.facts.fault);
 
         // A list that names the default route admits it and everything else.
@@ -70,7 +70,7 @@ async fn each_prefix_is_judged_and_explained<D: Device>(name: &str) {
             .map(|(prefix, verdict)| (*prefix, if *verdict == outside { Verdict::Accepted } else { verdict.clone() }))
             .collect();
         let accepted = open.iter().filter(|(_, verdict)| verdict.is_accepted()).count();
-        judged(&speaker.until("the open list", |update| update.accepted().count() == accepted).await, &open);
+        judged::<D>(&speaker.until("the open list", |update| update.accepted().count() == accepted).await, &open);
     }
 }
 
@@ -93,7 +93,7 @@ async fn martians_are_refused_as_such() {
             .chain([(good, Verdict::Accepted)])
             .collect();
         let update = speaker.until("all of them", |update| update.received.len() == wanted.len()).await;
-        judged(&update, &wanted);
+        judged::<Frr>(&update, &wanted);
     }
 }
 

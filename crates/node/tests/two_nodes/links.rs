@@ -300,6 +300,9 @@ fn a_link_beats_the_vpn_and_the_vpn_takes_over_when_it_dies() {
     assert_eq!(leads(&world.a, "10.2.0.0/24"), Some("link"));
     router.birdc("enable b_ipv6");
     wait_leads(&world.a, "link");
+    wait_for("both sessions, on both sides", || {
+        sessions_up(&world.a) == 2 && router.birdc("show protocols").matches("Established").count() == 2
+    });
 
     // From VPC to none and back: the sessions go on, the routes do not.
     let flaps = || facts(&world.a).expect("facts").sessions.iter().map(|session| session.flaps).sum::<u32>();

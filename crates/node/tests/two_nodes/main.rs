@@ -117,8 +117,10 @@ fn a_node_comes_back_from_a_kill_and_leaves_nothing_behind() {
     assert!(!sh(&gateway, "ip route").contains("10.1.0.0"), "no learned route");
     drop(gateway);
     wait_for("the peer knows", || !world.a.tunnel_up(Family::Ipv6));
-    let facts = world.a.connection().expect("facts");
-    assert!(facts.sessions.iter().all(|session| !session.up) && facts.received.is_empty());
+    wait_for("no session, no route", || {
+        let facts = world.a.connection().expect("facts");
+        facts.sessions.iter().all(|session| !session.up) && facts.received.is_empty()
+    });
     wait_for("why", || {
         let tunnel = world.a.connection().expect("facts").tunnels.remove(0);
         let went = |fault: &causeway_model::Fault| {
@@ -144,7 +146,7 @@ fn a_node_comes_back_from_a_kill_and_leaves_nothing_behind() {
 
     for side in [&mut world.a, &mut world.b] {
         assert!(side.terminate(), "an orderly end");
-        wait("nothing left", std::time::Duration::from_secs(5), || side.leftovers().is_empty().then_some(()));
+        wait("nothing left", world::PATIENCE, || side.leftovers().is_empty().then_some(()));
     }
 }
 
@@ -262,7 +264,7 @@ fn one_of_two_tunnels_carries_the_sessions_on() {
         |side: &Side| side.connection().expect("facts").sessions.iter().map(|s| (s.since, s.flaps)).collect::<Vec<_>>();
     let before = (since(&world.a), since(&world.b));
     let ipv6_before = sent(&world.a, Family::Ipv6);
-    assert!(sent(&world.a, Family::Ipv4) > 0, "IPv4 is preferred");
+    wait_for("IPv4 is preferred", || sent(&world.a, Family::Ipv4) > 0);
 
     let machine = &world.a.machine.0;
     sh(machine, "nft add table ip cut");
