@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
@@ -55,7 +56,11 @@ pub(super) async fn read(
     tokio::select! {
         () = listen => {}
         _ = wanted => {
-            let _ = timeout(LINGER, async { while half.read(&mut buffer).await.is_ok_and(|length| length > 0) {} }).await;
+            let closed = async { while half.read(&mut buffer).await.is_ok_and(|length| length > 0) {} };
+            if timeout(LINGER, closed).await.is_err() {
+                // Nothing of it is left to the kernel, which would wait for the peer's end for a minute.
+                let _ = SockRef::from(half.as_ref()).set_linger(Some(Duration::ZERO));
+            }
         }
     }
 }
