@@ -214,6 +214,8 @@ async fn the_devices_limit<D: Device>(name: &str) {
     let many = [few.as_slice(), &["10.1.2.0/24", "10.1.3.0/24", "fd10:0:0:2::/64", "fd10:0:0:3::/64"]].concat();
     for speaker in &mut site.pair(&both_ways(&few)).await {
         speaker.accepts("up", &DEVICE_ROUTES).await;
+        // A session of which nothing changes any more says so again when it is given the policy that it has.
+        speaker.set_policy(both_ways(&few)).await;
         speaker.until("announced", |update| update.facts.up && update.facts.announced == 2).await;
         speaker.set_policy(both_ways(&many)).await;
         let update = speaker.fails("too many", |fault| fault.code == ReasonCode::BgpPeerPrefixLimit).await;
