@@ -203,26 +203,26 @@ async fn cause(scene: &mut Scene, case: &Case, secret: &str) -> Result<()> {
             Then::Announce(prefix) => device.add_prefix(prefix, Said::Plainly).await?,
         }
     }
-    let (state, code) = eventually("status and reason", PATIENCE, || async {
+    let down = eventually("status and reason", PATIENCE, || async {
         let state = scene.api.state("connections", &id).await?;
-        // Before the node's first word a connection waits for its device too, and has no tunnel or session yet.
+        // Before the node's first word a connection waits for its device too, and has no tunnel yet; its sessions are told a moment after its tunnels.
         ensure!(state.get("observed_at").is_some_and(Value::is_string), "the node has said nothing: {state}");
         ensure!(text(&state, "/status") == Some(case.status), "{} {state}", summary(&state));
         let code = told(case, state.get("reason").context("no reason")?)?;
-        Ok((state, code))
+        // The root is on its own layer too, and what follows from it says so.
+        let list = if code.layer() == Layer::Bgp { "/bgp_sessions" } else { "/tunnels" };
+        let reasons = plural(&state, list);
+        let shown = reasons.iter().filter_map(|item| item.get("reason")).any(|reason| told(case, reason).is_ok());
+        ensure!(shown || code == ReasonCode::AwaitingDevice, "not in {list}: {state}");
+        let down = plural(&state, "/tunnels").iter().all(|tunnel| text(tunnel, "/status") == Some("down"));
+        if down {
+            let consequences = plural(&state, "/bgp_sessions");
+            let follow = consequences.iter().all(|session| text(session, "/reason/code") == Some("tunnel_down"));
+            ensure!(follow && !consequences.is_empty(), "sessions without a tunnel: {state}");
+        }
+        Ok(down)
     })
     .await?;
-    // The root is on its own layer too, and what follows from it says so.
-    let list = if code.layer() == Layer::Bgp { "/bgp_sessions" } else { "/tunnels" };
-    let reasons = plural(&state, list);
-    let shown = reasons.iter().filter_map(|item| item.get("reason")).any(|reason| told(case, reason).is_ok());
-    ensure!(shown || code == ReasonCode::AwaitingDevice, "not in {list}: {state}");
-    let down = plural(&state, "/tunnels").iter().all(|tunnel| text(tunnel, "/status") == Some("down"));
-    if down {
-        let consequences = plural(&state, "/bgp_sessions");
-        let follow = consequences.iter().all(|session| text(session, "/reason/code") == Some("tunnel_down"));
-        ensure!(follow && !consequences.is_empty(), "sessions without a tunnel: {state}");
-    }
     remembered(scene, case, &id, before, down).await?;
 
     scene.lab.heal().await?;
