@@ -81,7 +81,9 @@ impl Lab {
         assign(&self.inet, "ctl0", &format!("{CONTROL_ROUTER}/24")).await?;
         assign(&control, "eth0", &format!("{CONTROL}/24")).await?;
         default_route(&control, CONTROL_ROUTER).await?;
-        self.inet.shell("ip link add seg0 type bridge; ip link set seg0 up; ip address flush dev under0").await?;
+        // An address of its own: a bridge without one takes that of a new port if it is lower, and what is sent to the old one is lost.
+        let bridge = "ip link add seg0 address 02:00:5e:00:53:01 type bridge; ip link set seg0 up";
+        self.inet.shell(&format!("{bridge}; ip address flush dev under0")).await?;
         for (router, length) in addresses::UNDERLAY_ROUTER.into_iter().zip(["24", "64"]) {
             assign(&self.inet, "seg0", &format!("{router}/{length}")).await?;
         }
