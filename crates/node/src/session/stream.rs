@@ -15,8 +15,8 @@ use tokio::time::timeout;
 const WRITE_BATCH: usize = 64;
 /// A write that takes longer is given up with its connection; the machine has given up on the peer by then (RFC 9687).
 const WRITE_PATIENCE: Duration = Duration::from_secs(600);
-/// So long a connection that we have ended with a NOTIFICATION goes on taking what the peer sends. A socket that is gone answers it with a reset, for which the peer may
-/// forget what it has not read yet: our NOTIFICATION.
+/// So long a connection that we have ended with a NOTIFICATION goes on taking what the peer sends. A socket that is gone answers it with a
+/// reset, for which the peer may forget what it has not read yet: our NOTIFICATION.
 const LINGER: Duration = Duration::from_secs(3);
 
 /// Writes what comes over `queue`, taking it from `unsent`; at the queue's end it says that nothing follows.

@@ -111,17 +111,24 @@ async fn a_peer_that_is_told_more_than_it_takes_is_given_up_for_that() {
     assert!(fault.evidence["unsent"].parse::<u64>().expect("octets") > 32 << 20, "{fault:?}");
 }
 
-/// A monitor, a port scan or a host behind the device connects from its inside address: RFC 4271 §6.8 lets none of them end the session.
-#[tokio::test]
-#[ignore = "needs root and network namespaces"]
-async fn strangers_on_the_port_leave_the_session_alone() {
-    let site = Site::new("strange");
+/// A session that is up with a peer that opened the connection itself and has nothing to say.
+async fn spoken(name: &str) -> (Site, Speaker, TcpStream) {
+    let site = Site::new(name);
     let (local, peer, _) = site.links[0][1];
     let mut speaker = site.speaker_as(0, Family::Ipv6, Guard::default(), |config| config.hold_time = 0);
     speaker.enable(both_ways(&[])).await;
     let mut device = connect(&site, local, peer, None).await;
     device.write_all(&[open(65001, 0), message(4, &[])].concat()).await.expect("sent");
     speaker.until("up", |update| update.facts.up).await;
+    (site, speaker, device)
+}
+
+/// A monitor, a port scan or a host behind the device connects from its inside address: RFC 4271 §6.8 lets none of them end the session.
+#[tokio::test]
+#[ignore = "needs root and network namespaces"]
+async fn strangers_on_the_port_leave_the_session_alone() {
+    let (site, mut speaker, mut device) = spoken("strange").await;
+    let (local, peer, _) = site.links[0][1];
 
     let silent = connect(&site, local, peer, None).await;
     let says = [b"GET / HTTP/1.1\r\n\r\n\r\n".to_vec(), open(65002, 0), message(4, &[]), open(65001, 0)];
@@ -158,13 +165,7 @@ async fn strangers_on_the_port_leave_the_session_alone() {
 #[tokio::test]
 #[ignore = "needs root and network namespaces"]
 async fn a_peer_that_still_writes_hears_our_last_word() {
-    let site = Site::new("words");
-    let (local, peer, _) = site.links[0][1];
-    let mut speaker = site.speaker_as(0, Family::Ipv6, Guard::default(), |config| config.hold_time = 0);
-    speaker.enable(both_ways(&[])).await;
-    let mut device = connect(&site, local, peer, None).await;
-    device.write_all(&[open(65001, 0), message(4, &[])].concat()).await.expect("sent");
-    speaker.until("up", |update| update.facts.up).await;
+    let (_site, mut speaker, mut device) = spoken("words").await;
 
     // There is no message of this type.
     device.write_all(&message(77, &[])).await.expect("sent");
