@@ -102,7 +102,6 @@ fn a_gateway_hangs_on_the_router_of_another_node() {
     assert!(rules.contains("udp dport 4789 @th,96,24 0x7 accept") && rules.contains("ip6 saddr !="), "{rules}");
 
     // The router goes to the gateway's node. Tunnels and sessions go on.
-    let before = stage.flaps();
     stage.c.edit(|desired| desired.vpcs.clear());
     stage.c.wait_applied();
     stage.world.a.edit(|desired| (desired.vpcs[0].router, desired.vpcs[0].cables) = (None, Vec::new()));
@@ -110,7 +109,7 @@ fn a_gateway_hangs_on_the_router_of_another_node() {
     stage.world.a.connect_host();
     stage.world.a.wait_applied();
     stage.world.wait_flow();
-    assert_eq!(stage.flaps(), before, "the sessions went on");
+    assert_eq!(stage.flaps(), 0, "the sessions went on");
 }
 
 #[test]
@@ -122,12 +121,11 @@ fn what_is_cut_off_is_not_announced_and_what_is_gone_is_not_routed() {
     assert!(!stage.routed().is_empty());
 
     // Without its router the gateway has nothing to announce. Its sessions go on.
-    let before = stage.flaps();
     stage.c.kill();
     wait_for("the announcement is withdrawn", || stage.world.b.received(OURS).is_none());
     let cut = RouteDecision::Withheld { because: "router_unreachable".to_owned() };
     wait_for("no route is in force", || stage.world.a.received(THEIRS).as_ref() == Some(&cut));
-    assert_eq!((stage.world.a.sessions_up(), stage.flaps()), (2, before));
+    assert_eq!((stage.world.a.sessions_up(), stage.flaps()), (2, 0));
     stage.c.start();
     wait_for("it is announced again", || stage.world.b.received(OURS) == Some(RouteDecision::Installed));
     let bridge = stage.world.a.bridge();

@@ -112,8 +112,10 @@ fn a_node_comes_back_from_a_kill_and_leaves_nothing_behind() {
     let gateway = Namespace::open(&world.b.gateway_namespace()).expect("the gateway");
     let links = sh(&gateway, "ip -br link");
     assert_eq!(links.lines().count(), 2, "loopback and the way to the VPC: {links}");
-    assert_eq!(sh(&gateway, "ss -Htan state listening").trim(), "", "no listener");
-    wait_for("no session", || sh(&gateway, "ss -Htan exclude time-wait").trim().is_empty());
+    for state in ["listening", "established"] {
+        assert_eq!(sh(&gateway, &format!("ss -Htan state {state}")).trim(), "", "{state}");
+    }
+    wait_for("nothing that is closing", || sh(&gateway, "ss -Htan exclude time-wait").trim().is_empty());
     assert!(!sh(&gateway, "nft list ruleset").contains("cw-"), "no chain of the connection");
     assert!(!sh(&gateway, "ip route").contains("10.1.0.0"), "no learned route");
     drop(gateway);
